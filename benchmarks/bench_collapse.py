@@ -1,0 +1,135 @@
+"""Posterior collapse: does bottom-up inference stop using levels beyond two, and does top-down keep using them?
+
+Five Markov levels on digits; the generative network, its initial weights' law, the data and the budget are the same,
+only q differs: bottom-up (Eq. 2.16), top-down with the precision-weighted merge (a ladder VAE) and top-down with a
+network as merge (Eq. 2.27). Per level: KL, bounds on I(x; z), active units, and a label probe, on test examples.
+
+    python benchmarks/bench_collapse.py [--seeds 3] [--steps 800] [--warmup 200] [--out FILE.json]
+    python benchmarks/bench_collapse.py --draw FILE.json FIGURE.svg
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlb.data import Dataset, load
+from vlb.diagnostics import label_probe, level_use
+from vlb.evaluation import evaluate
+from vlb.experiment import TrainingConfig
+from vlb.experiment.hvae import HVAEConfig
+from vlb.models.hvae import VariationalHierarchy
+from vlb.train.batches import batch_indices
+from vlb.train.loop import Trainer
+
+LATENTS = (16, 12, 8, 6, 4)
+SETUPS = {
+    "bottom-up": HVAEConfig(latents=LATENTS, inference="bottom-up", width=128, dropout=0.2),
+    "top-down, precision": HVAEConfig(latents=LATENTS, merge="precision", width=128, dropout=0.2),
+    "top-down, network": HVAEConfig(latents=LATENTS, merge="joined", width=128, dropout=0.2),
+}
+SHOWN = 200
+
+
+def trained(config: HVAEConfig, data: Dataset, steps: int, seed: int) -> VariationalHierarchy:
+    """The averaged model after `steps` steps."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = config.build(data, 0)
+    settings = TrainingConfig(steps=steps, batch=64, learning_rate=2e-3, warmup=50, ema=0.99, clip=5.0)
+    trainer = Trainer(model, config.objective(model), settings, seed, torch.device("cpu"))
+    x = torch.from_numpy(data.train.x)
+    for step in range(steps):
+        trainer.update(x[batch_indices(seed, step, settings.batch, len(x))], None)
+    model.load_state_dict(trainer.average.tensors)
+    return model.eval().requires_grad_(False)
+
+
+def measured(model: VariationalHierarchy, data: Dataset) -> dict[str, Any]:
+    """The bound, and per level what it is used for."""
+    generator = torch.Generator().manual_seed(0)
+    bound = evaluate(model, data.test, passes=4)
+    parts = {name: torch.from_numpy(getattr(data, name).x) for name in ("train", "test")}
+    latents = {name: [level.z for level in model.inferred(x, generator)] for name, x in parts.items()}
+    assert data.train.labels is not None and data.test.labels is not None
+    probes = [
+        label_probe(latents["train"][level], data.train.labels, latents["test"][level], data.test.labels)
+        for level in range(model.depth)
+    ]
+    uses = level_use(model, parts["test"][:SHOWN], generator)
+    return {
+        "bits_per_dim": bound.bits_per_dim,
+        "standard_error": bound.standard_error,
+        "kl": [use.kl for use in uses],
+        "information": [list(use.information) for use in uses],
+        "active": [use.active for use in uses],
+        "probe": probes,
+    }
+
+
+def draw(results: list[dict[str, Any]], path: Path) -> None:
+    """KL and information per level, one line per seed."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "vlb"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(10, 3.2), layout="constrained")
+    colours = dict(zip(SETUPS, ("tab:red", "tab:blue", "tab:green"), strict=True))
+    levels = range(1, len(LATENTS) + 1)
+    for result in results:
+        colour, label = colours[result["setup"]], result["setup"] if result["seed"] == 0 else None
+        axes[0].plot(levels, result["kl"], "o-", color=colour, label=label, alpha=0.8)
+        low, high = zip(*result["information"], strict=True)
+        axes[1].plot(levels, low, "o-", color=colour, alpha=0.8)
+        axes[1].fill_between(levels, low, high, color=colour, alpha=0.08)
+        axes[2].plot(levels, result["probe"], "o-", color=colour, alpha=0.8)
+    axes[1].axhline(math.log(SHOWN), color="0.7", linestyle=":")
+    names = ("KL, nats", f"I(x; z) of {SHOWN} examples, nats (bounds)", "label probe, accuracy")
+    for axis, name in zip(axes, names, strict=True):
+        axis.set(title=name, xlabel="level (1 next to the data)", xticks=list(levels))
+    axes[0].set_yscale("symlog", linthresh=0.1)
+    axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--seeds", type=int, default=3)
+    arguments.add_argument("--steps", type=int, default=800)
+    arguments.add_argument("--warmup", type=int, default=200, help="steps of KL warm-up")
+    arguments.add_argument("--out", type=Path)
+    arguments.add_argument("--draw", type=Path, nargs=2, metavar=("FILE.json", "FIGURE.svg"))
+    options = arguments.parse_args()
+    if options.draw:
+        draw(json.loads(options.draw[0].read_text()), options.draw[1])
+        return
+    data, results = load("digits"), []
+    for seed in range(options.seeds):
+        for name, config in SETUPS.items():
+            started = time.monotonic()
+            model = trained(dataclasses.replace(config, warmup=options.warmup), data, options.steps, seed)
+            seconds = time.monotonic() - started
+            result = {"setup": name, "seed": seed, "steps": options.steps} | measured(model, data)
+            results.append(result)
+            print(f"{name}, seed {seed}, {seconds:.0f} s: {result['bits_per_dim']:.4f} bits/dim")
+            for level in range(len(LATENTS)):
+                low, high = result["information"][level]
+                print(
+                    f"  level {level + 1}: KL {result['kl'][level]:.3f}, I(x; z) {low:.2f} to {high:.2f} nats, "
+                    f"{result['active'][level]} of {LATENTS[level]} units active, "
+                    f"probe {result['probe'][level]:.3f}",
+                    flush=True,
+                )
+            if options.out:
+                options.out.write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

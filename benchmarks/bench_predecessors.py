@@ -1,0 +1,102 @@
+"""Digits: what the predecessors of diffusion reach, each trained for the same number of steps.
+
+Test bounds of the mixture, the VAE and the hierarchies; for the VAE also importance-weighted bounds beside the
+naive Monte Carlo estimate (Eq. 2.1), the amortisation gap and the holes (Section 2.5); the ladder network with 100
+labels beside the same network without denoising costs.
+
+    python benchmarks/bench_predecessors.py [--steps 600] [--seeds 1]
+"""
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vlb.config import override
+from vlb.data import Dataset, load
+from vlb.evaluation import evaluate
+from vlb.experiment import Experiment
+from vlb.holes import holes, standard_prior, top_posterior
+from vlb.importance import evaluate_importance, from_p, from_q
+from vlb.inference import amortisation_gap, refine
+from vlb.models.hvae import TopDownVAE
+from vlb.models.ladder import LadderNetwork
+from vlb.recipes import recipe
+from vlb.recognition import recognise
+from vlb.runs import Run
+from vlb.train.loop import train
+
+LIKELIHOODS = ("digits-mixture", "digits-vae", "digits-hvae-bottom-up", "digits-hvae-top-down")
+
+
+def trained(experiment: Experiment, data: Dataset) -> tuple[torch.nn.Module, float]:
+    """The best model on validation data, and the seconds of its training."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Path(folder) / "run", experiment, data)
+        started = time.monotonic()
+        train(experiment, data, run)
+        return run.model(data), time.monotonic() - started
+
+
+def describe_vae(model: TopDownVAE, data: Dataset) -> None:
+    """Importance weighting, the naive estimate, the amortisation gap and the holes of a VAE."""
+    for draws in (1, 10, 50, 500):
+        weighted = evaluate_importance(from_q(model), data.test, draws)
+        naive = evaluate_importance(from_p(model), data.test, draws)
+        print(
+            f"  K = {draws}: from q {weighted.bits_per_dim:.4f} bits/dim (effective draws "
+            f"{np.median(weighted.effective):.1f}), from the prior {naive.bits_per_dim:.4f}",
+            flush=True,
+        )
+    x = torch.from_numpy(data.test.x[:100])
+    generator = torch.Generator().manual_seed(0)
+    refined = refine(model, x, generator, sweeps=1, steps=60)
+    gap = amortisation_gap(model, refined, x, generator, 50).mean(0)
+    print(f"  amortisation gap {gap.mean():.2f} ± {gap.std() / len(gap) ** 0.5:.2f} nats on {len(x)} test examples")
+    found = holes(top_posterior(model, torch.from_numpy(data.train.x)), standard_prior, generator)
+    print(f"  holes: KL(q(z)‖p(z)) {found.kl:.2f} ± {found.kl_error:.2f} nats, uncovered {found.uncovered:.3f}")
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--steps", type=int, default=600)
+    arguments.add_argument("--seeds", type=int, default=1)
+    options = arguments.parse_args()
+    data = load("digits")
+
+    def experiment(name: str, seed: int, *settings: str) -> Experiment:
+        found = dataclasses.replace(recipe(name), seed=seed)
+        for setting in (f"training.steps={options.steps}", "training.validate_every=100", *settings):
+            found = override(found, setting)
+        return found
+
+    for seed in range(options.seeds):
+        for name in LIKELIHOODS:
+            model, seconds = trained(experiment(name, seed), data)
+            result = evaluate(model, data.test, passes=8)
+            terms = ", ".join(f"{term} {value:.4f}" for term, value in result.terms.items())
+            print(
+                f"{name}, seed {seed}: {result.bits_per_dim:.4f} ± {result.standard_error:.4f} bits/dim ({terms}), "
+                f"{seconds:.0f} s",
+                flush=True,
+            )
+            if name == "digits-vae":
+                assert isinstance(model, TopDownVAE)
+                describe_vae(model, data)
+        for label, settings in (("ladder", ()), ("supervised", ("model.costs=[0, 0, 0, 0, 0]",))):
+            model, seconds = trained(experiment("digits-ladder", seed, *settings), data)
+            assert isinstance(model, LadderNetwork)
+            found = recognise(model, data.test)
+            print(
+                f"{label}, 100 labels, seed {seed}: test error {found.error_rate:.3f} ± {found.standard_error:.3f}, "
+                f"{seconds:.0f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Sphinx configuration: Markdown pages and the public API."""
+
+project = "vlb"
+author = "The vlb developers"
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build", "figures"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+html_theme = "furo"
+html_title = "vlb"
+# Vendored by `make docs`, so that the pages need no network.
+html_static_path = ["_static"]
+mathjax_path = "mathjax/tex-svg.js"
+
+
+def verbatim(app, what, name, obj, options, lines):
+    """Our docstrings are plain text with Unicode mathematics, not reStructuredText: show them as they are."""
+    lines[:] = ["::", "", *("   " + line for line in lines), ""]
+
+
+def setup(app):
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", verbatim)

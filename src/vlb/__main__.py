@@ -1,0 +1,5 @@
+"""`python -m vlb` is the command line."""
+
+from vlb.cli import main
+
+main()

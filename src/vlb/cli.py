@@ -1,0 +1,279 @@
+"""The command line. Everything heavy is imported inside the commands, so that --help answers at once."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from vlb.errors import UserError
+
+app = App(
+    name="vlb",
+    help="Likelihood-first diffusion models and their relatives: train, evaluate, sample, report.",
+    help_format="markdown",
+)
+
+
+@app.command
+def recipes() -> None:
+    """List the recipes, a line each."""
+    from vlb.recipes import RECIPES, describe
+
+    width = max(map(len, RECIPES))
+    for name in RECIPES:
+        print(f"{name:<{width}}  {describe(name)}")
+
+
+@app.command
+def train(
+    recipe: str,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    data: Path | None = None,
+    condition: str | None = None,
+    seed: int | None = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    device: str | None = None,
+) -> None:
+    """Train a recipe into a run directory.
+
+    Parameters
+    ----------
+    recipe
+        A name from `vlb recipes`.
+    out
+        The run directory, new unless --resume; by default the first free of runs/RECIPE, runs/RECIPE-2, …
+    resume
+        Go on from the last checkpoint of --out, exactly as if never interrupted.
+    data
+        Your own images, for the recipe `images`.
+    condition
+        `labels` models p(x|y).
+    seed
+        Seed of everything random.
+    set_
+        Override a field, e.g. --set steps=500 --set model.backbone.width=256; may be repeated.
+    device
+        cpu or cuda; by default cuda where there is one.
+    """
+    from vlb.commands.train import run_training
+
+    run_training(recipe, out, resume, data, condition, seed, set_ or [], device)
+
+
+@app.command
+def evaluate(
+    run: Path,
+    *,
+    split: str = "test",
+    passes: int = 8,
+    seed: int = 0,
+    steps: int | None = None,
+    kernel: str | None = None,
+    placement: str | None = None,
+    data: Path | None = None,
+    json: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """State the bound on −log p(x) of held-out data in bits/dim, with its terms, errors and baselines.
+
+    Parameters
+    ----------
+    run
+        A run directory made by `vlb train`.
+    split
+        test, validation or train.
+    passes
+        Independent draws of noise level and noise per example, at least 2.
+    seed
+        Seed of the draws.
+    steps
+        State the bound of the discrete-time model with so many steps, not the continuous-time one.
+    kernel
+        What one step down is, with --steps: standard (one Gaussian with the posterior's variance), moment
+        (one Gaussian with the head's variance added) or mixture (over the head's levels, the tightest).
+    placement
+        Where the levels lie, with --steps: t (even in t), snr (even in log SNR) or dp (the best, both ends
+        free, by costs measured on validation data).
+    data
+        Where your own data are now, if they have moved.
+    json
+        Also write everything to this file.
+    device
+        cpu or cuda.
+    """
+    from vlb.commands.evaluate import run_evaluation
+
+    run_evaluation(run, split, passes, seed, steps, kernel, placement, data, json, device)
+
+
+@app.command
+def sample(
+    run: Path,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--number"])] = 64,
+    steps: int | None = None,
+    sampler: str = "ancestral",
+    grid: str = "t",
+    guidance: float | None = None,
+    clip: Annotated[bool, Parameter(negative="")] = False,
+    seed: int = 0,
+    class_: Annotated[int | None, Parameter(name="--class")] = None,
+    out: Annotated[Path, Parameter(name=["-o", "--out"])],
+    data: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Generate examples.
+
+    Parameters
+    ----------
+    run
+        A run directory made by `vlb train`.
+    n
+        How many.
+    steps
+        Denoising steps, by default 100: as many network evaluations per example, twice as many with heun.
+    sampler
+        ancestral, ddim, heun, heun-sde, dpm2m, dpm2m-sde, or ode, which finds its own steps.
+    grid
+        Where the steps are: equal in t, in log SNR (snr), or as in EDM (edm).
+    guidance
+        Strength of --class: 1 is the model as trained, above 1 more of the class; samples then have no bound.
+    clip
+        Keep every denoised estimate within the range of the data.
+    seed
+        The same seed gives the same samples.
+    class_
+        Which class, for a model trained with --condition labels.
+    out
+        A .png (a grid) or .npz (array `x`) that does not exist yet.
+    data
+        Where your own data are now, if they have moved.
+    device
+        cpu or cuda.
+    """
+    from vlb.commands.sample import Plan, run_sampling
+
+    plan = Plan(sampler=sampler, grid=grid, steps=steps, guidance=guidance, clip=clip)
+    run_sampling(run, n, plan, seed, class_, out, data, device)
+
+
+@app.command
+def report(run: Path, *, data: Path | None = None, device: str | None = None) -> None:
+    """Write RUN/report.html: one self-contained page with the bound, losses, samples and configuration.
+
+    Parameters
+    ----------
+    run
+        A run directory made by `vlb train`.
+    data
+        Where your own data are now, if they have moved.
+    device
+        cpu or cuda.
+    """
+    from vlb.commands.report import run_report
+
+    run_report(run, data, device)
+
+
+@app.command
+def compress(
+    run: Path,
+    inputs: Annotated[list[Path], Parameter(negative=())],
+    *,
+    out: Annotated[Path, Parameter(name=["-o", "--out"])],
+    effort: str = "normal",
+    steps: int | None = None,
+    lanes: int | None = None,
+    embed_model: Annotated[bool, Parameter(negative=())] = False,
+    verify: bool = True,
+    data: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Compress images or arrays of them without loss, into one file.
+
+    Parameters
+    ----------
+    run
+        A run directory made by `vlb train`; the file can be read with the same weights only.
+    inputs
+        Folders of images, single images, .npy, .npz or IDX files. What the model cannot code is stored as it is.
+    out
+        The file to make, e.g. digits.vlb; it must not exist yet.
+    effort
+        fast, normal, high or extreme: the number of levels, for time against size.
+    steps
+        The number of levels T, instead of what --effort says.
+    lanes
+        How many examples are coded at once, instead of what --effort says.
+    embed_model
+        Put the model into the file, which can then be read without the run.
+    verify
+        Decode everything again before it is written; --no-verify trusts the machine, and takes half the time.
+    data
+        Where your own data are now, if they have moved: levels are placed by them.
+    device
+        cpu or cuda; decompression needs the same.
+    """
+    from vlb.commands.compress import run_compression
+
+    run_compression(run, inputs, out, effort, steps, lanes, embed_model, verify, data, device)
+
+
+@app.command
+def decompress(
+    file: Path,
+    *,
+    out: Annotated[Path, Parameter(name=["-o", "--out"])],
+    model: Path | None = None,
+    salvage: Annotated[bool, Parameter(negative=())] = False,
+    device: str | None = None,
+) -> None:
+    """Restore what `vlb compress` was given, into a new folder.
+
+    Parameters
+    ----------
+    file
+        A file made by `vlb compress`.
+    out
+        The folder to make; it must not exist yet.
+    model
+        The run it was made with, unless the file carries its model.
+    salvage
+        Of a damaged file, restore what is whole and say what is lost.
+    device
+        cpu or cuda, the same as for compression.
+    """
+    from vlb.commands.decompress import run_decompression
+
+    run_decompression(file, out, model, salvage, device)
+
+
+@app.command
+def inspect(file: Path) -> None:
+    """Say what a compressed file holds and which model it needs, and check it for damage.
+
+    Parameters
+    ----------
+    file
+        A file made by `vlb compress`.
+    """
+    from vlb.commands.inspect import run_inspection
+
+    run_inspection(file)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point: messages for people, exit status 2 for what they can mend."""
+    # Read when torch is loaded: threads that spin for long while waiting make a busy machine many times slower.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    try:
+        app(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        print(f"vlb: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

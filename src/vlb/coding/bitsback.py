@@ -1,0 +1,164 @@
+"""Bits back: the climb and the descent of a hierarchy with a stack of bits as the chooser.
+
+A latent drawn from q is popped from the stack, and scored under p is pushed: what is net of both is the
+log-ratio of the bound (Hinton & van Camp 1993; Townsend et al. 2019). Two orders:
+
+* `Climbing`: where inference is Markov from the data up, pop z_0 | x, push x | z_0, pop z_1 | z_0, push
+  z_0 | z_1, … push the top (Kingma et al. 2019, Bit-Swap; a diffusion's forward process is Markov). The
+  stack must hold about two levels' bits at the start, whatever T;
+* `Descending`: pop all latents from the top down, then push all. It needs the bits of T levels.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlb.coding.codes import Code, data_code, drawn, scored
+from vlb.coding.stack import BitStack, Underflow
+from vlb.distributions import Distribution
+from vlb.hierarchy import Climbable, Hierarchy, Rung, climb, descend
+
+State = TypeVar("State")
+
+
+class BatchCodec(Protocol):
+    """Pushes a batch of examples onto a stack as one, and pops it again."""
+
+    def encode(self, stack: BitStack, x: np.ndarray) -> None:
+        """Push x (batch, *shape). Raises `Underflow` where the stack holds too few bits to draw latents from."""
+
+    def decode(self, stack: BitStack, count: int) -> np.ndarray:
+        """Pop x (count, *shape) int64; the stack is left as `encode` found it.
+
+        Raises `Underflow` or `Uncodable` for a stack that `encode` cannot have left.
+        """
+
+
+class Climbing:
+    """The order for hierarchies whose inference is Markov from the data up."""
+
+    def __init__(
+        self, hierarchy: Climbable, spacings: Sequence[float], shape: tuple[int, ...], device: torch.device
+    ) -> None:
+        """spacings: δ of each level, level 0 first; shape: of x and of every latent."""
+        if len(spacings) != hierarchy.depth:
+            raise ValueError(f"{len(spacings)} spacings for {hierarchy.depth} levels")
+        self.hierarchy, self.spacings, self.shape, self.device = hierarchy, list(spacings), shape, device
+
+    @torch.no_grad()
+    def encode(self, stack: BitStack, x: np.ndarray) -> None:
+        indices = [x.reshape(-1).astype(np.int64)]  # of what lies below, as whole numbers
+
+        def choose(level: int, q: Distribution) -> Tensor:
+            indices.append(_draw(stack, q, self.spacings[level], level))
+            return self._latents(indices[-1], level, len(x))
+
+        z = self._data(x, len(x))
+        for step in climb(self.hierarchy, z, choose):
+            self._code(step.p, step.level - 1).push(stack, indices[-2])
+            z = step.z
+        scored(self.hierarchy.top(z), self.spacings[-1]).push(stack, indices[-1])
+
+    @torch.no_grad()
+    def decode(self, stack: BitStack, count: int, watch: Callable[[int, Tensor], None] | None = None) -> np.ndarray:
+        """`watch(level, z)` sees each level's latents as they come, coarse ones first."""
+        top = self.hierarchy.depth - 1
+        like = torch.zeros(count, *self.shape, dtype=torch.float64, device=self.device)
+        above = scored(self.hierarchy.top(like), self.spacings[top]).pop(stack)
+        for level in reversed(range(top + 1)):
+            z = self._latents(above, level, count)
+            if watch is not None:
+                watch(level, z)
+            below = self._code(self.hierarchy.down(level, z), level - 1).pop(stack)
+            stack.check()  # as the encoder did at this place
+            known = self._latents(below, level - 1, count) if level else self._data(below, count)
+            _undraw(stack, self.hierarchy.up(level, known), above, self.spacings[level], level)
+            above = below
+        return above.reshape(count, *self.shape)
+
+    def _code(self, p: Distribution, level: int) -> Code:
+        """The code of latents of `level`, or of data at −1."""
+        return data_code(p) if level < 0 else scored(p, self.spacings[level])
+
+    def _latents(self, indices: np.ndarray, level: int, count: int) -> Tensor:
+        return torch.from_numpy(indices * self.spacings[level]).to(self.device).view(count, *self.shape)
+
+    def _data(self, values: np.ndarray, count: int) -> Tensor:
+        return torch.tensor(values, device=self.device).view(count, *self.shape)
+
+
+class Descending:
+    """The order for any hierarchy: all latents from the top down, then everything pushed.
+
+    `infer(x)` and `start(n)` make the states of a descent with and without data.
+    """
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy[State],
+        infer: Callable[[Tensor], State],
+        start: Callable[[int], State],
+        spacings: Sequence[float],
+        shape: tuple[int, ...],
+        device: torch.device,
+    ) -> None:
+        self.hierarchy, self.infer, self.start = hierarchy, infer, start
+        self.spacings, self.shape, self.device = list(spacings), shape, device
+
+    @torch.no_grad()
+    def encode(self, stack: BitStack, x: np.ndarray) -> None:
+        indices: dict[int, np.ndarray] = {}
+
+        def choose(level: int, rung: Rung) -> Tensor:
+            assert rung.q is not None
+            indices[level] = _draw(stack, rung.q, self.spacings[level], level)
+            return self._latents(indices[level], level, len(x))
+
+        state = self.infer(torch.tensor(x, device=self.device))
+        steps = list(descend(self.hierarchy, state, choose))
+        data_code(self.hierarchy.likelihood(steps[-1].state)).push(stack, x.reshape(-1).astype(np.int64))
+        for step in reversed(steps):
+            scored(step.p, self.spacings[step.level]).push(stack, indices[step.level])
+
+    @torch.no_grad()
+    def decode(self, stack: BitStack, count: int) -> np.ndarray:
+        indices: dict[int, np.ndarray] = {}
+
+        def choose(level: int, rung: Rung) -> Tensor:
+            indices[level] = scored(rung.p, self.spacings[level]).pop(stack)
+            stack.check()
+            return self._latents(indices[level], level, count)
+
+        state = self.start(count)
+        for step in descend(self.hierarchy, state, choose):
+            state = step.state
+        x = data_code(self.hierarchy.likelihood(state)).pop(stack).reshape(count, *self.shape)
+        known = self.infer(torch.tensor(x, device=self.device))
+        steps = descend(self.hierarchy, known, lambda level, _: self._latents(indices[level], level, count))
+        for step in reversed(list(steps)):
+            assert step.q is not None
+            _undraw(stack, step.q, indices[step.level], self.spacings[step.level], step.level)
+        return x
+
+    def _latents(self, indices: np.ndarray, level: int, count: int) -> Tensor:
+        return torch.from_numpy(indices * self.spacings[level]).to(self.device).view(count, *self.shape)
+
+
+def _draw(stack: BitStack, q: Distribution, spacing: float, key: int) -> np.ndarray:
+    code = drawn(q, spacing)
+    stack.whiten(code.bits, key)
+    indices = code.pop(stack)
+    stack.check()
+    return indices
+
+
+def _undraw(stack: BitStack, q: Distribution, indices: np.ndarray, spacing: float, key: int) -> None:
+    code = drawn(q, spacing)
+    code.push(stack, indices)
+    stack.whiten(code.bits, key)
+
+
+__all__ = ["BatchCodec", "Climbing", "Descending", "Underflow"]

@@ -1,0 +1,85 @@
+"""Models for coding: from a run, or from the archive that carries one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from vlb import config as configuration
+from vlb.coding import settings
+from vlb.coding.container import Numerics
+from vlb.data import Dataset, Split
+from vlb.errors import UserError
+from vlb.experiment import Experiment
+from vlb.models.diffusion import DiffusionModel
+from vlb.runs import Run, load_weights
+from vlb.train import checkpoint
+
+DIGEST = 8
+
+
+def bare_model(run: Run, device: torch.device | str = "cpu") -> tuple[DiffusionModel, bytes]:
+    """A run's trained model without its data, and its digest."""
+    chosen = run.best if run.best.is_file() else run.last
+    return _built(run.experiment, run.data_description, checkpoint.read(chosen).section("ema"), chosen, device)
+
+
+def carried(run: Run) -> bytes:
+    """A run's model as bytes: a JSON line that says what it is, then its weights as safetensors."""
+    chosen = run.best if run.best.is_file() else run.last
+    said = {"data": run.data_description, "experiment": configuration.encode(run.experiment)}
+    said["experiment"]["data"]["path"] = None  # where one's data are concerns nobody
+    return json.dumps(said).encode() + b"\n" + save_tensors(checkpoint.read(chosen).section("ema"))
+
+
+def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu") -> tuple[DiffusionModel, bytes]:
+    """The inverse of `carried`. Raises `UserError` for bytes that are no model."""
+    line, _, weights = content.partition(b"\n")
+    try:
+        said = json.loads(line)
+        description, written = dict(said["data"]), said["experiment"]
+        tensors = {name: tensor.clone() for name, tensor in load_tensors(weights).items()}
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UserError(f"the model that {source} carries is damaged ({error!r}); use --model RUN") from error
+    experiment = configuration.decode(Experiment, written, f"{source}: experiment")
+    return _built(experiment, description, tensors, source, device)
+
+
+def numerics(device: torch.device | str) -> Numerics:
+    """Of this process."""
+    major, minor = torch.__version__.split(".")[:2]
+    return Numerics("f64", torch.device(device).type, torch.get_num_threads(), (int(major), int(minor)))
+
+
+def _built(
+    experiment: Experiment,
+    description: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+    source: Path,
+    device: torch.device | str,
+) -> tuple[DiffusionModel, bytes]:
+    try:
+        shape, levels = tuple(int(n) for n in description["shape"]), int(description["levels"])
+        classes = description["classes"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{source} does not say what its model is of ({error!r})") from error
+    # Data decide only the initial weights, which are replaced: one empty example has the shapes.
+    split = Split(np.zeros((1, *shape), np.uint8 if levels <= 256 else np.uint16))
+    model = experiment.build(Dataset(str(description.get("name")), levels, classes, split, split, split))
+    if not isinstance(model, DiffusionModel):
+        raise UserError(f"{source}: compression is there for diffusion models so far, not for {type(model).__name__}")
+    load_weights(model, weights, source)
+    said = {
+        "model": configuration.encode(experiment.model),
+        "condition": experiment.condition,
+        "shape": list(shape),
+        "levels": levels,
+        "classes": classes,
+    }
+    fingerprint = settings.digest(model, said)[:DIGEST]
+    return settings.prepared(model.to(device)), fingerprint

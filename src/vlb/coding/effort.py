@@ -1,0 +1,95 @@
+"""Choosing how to code: the number of levels for a time budget, then kernel and places of least cost.
+
+The cost of every interval is measured on a run's validation examples and the levels are placed by dynamic
+programming (`vlb.placement`), once per run and number of levels; the choice is kept beside the run.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from vlb.coding.settings import KERNELS, TIME_UNIT, Settings
+from vlb.errors import UserError, suggestion
+from vlb.files import write_text
+from vlb.kernel import Standard
+from vlb.models.diffusion import DiffusionModel
+from vlb.placement import cheapest, measure_costs, uniform_log_snr
+
+
+@dataclass(frozen=True)
+class Effort:
+    """steps: T; lanes: examples coded at once."""
+
+    steps: int
+    lanes: int
+
+
+# Time grows with T; the rate falls like the bound on T levels.
+EFFORTS = {"fast": Effort(2, 64), "normal": Effort(8, 64), "high": Effort(16, 64), "extreme": Effort(32, 64)}
+
+
+def effort(name: str) -> Effort:
+    """The effort called `name`. Raises `UserError` with a suggestion for an unknown name."""
+    if name not in EFFORTS:
+        raise UserError(f"there is no effort {name!r}; {suggestion(name, EFFORTS)}")
+    return EFFORTS[name]
+
+
+def calibrated(model: DiffusionModel, x: torch.Tensor | None, chosen: Effort, seed: int = 0) -> Settings:
+    """Kernel and levels of least measured cost on examples x (n, *shape); spread evenly in λ without any."""
+    decodes = model.learns_decoder
+    if x is None or not len(x):
+        return Settings(2 if decodes else 0, chosen.steps, _spread(model, chosen.steps), lanes=chosen.lanes)
+    dimensions = math.prod(model.shape)
+    # Too few draws, and the placing falls for those that came out cheap by luck.
+    x = x[: max(16, min(256, (1 << 14) // dimensions))]
+    ticks = torch.tensor(_ticks(model, max(32 if dimensions < 256 else 26, chosen.steps + 8) - 1))
+    best: tuple[float, Settings] | None = None
+    for index, kernel in enumerate(KERNELS):
+        if decodes == isinstance(kernel, Standard):
+            continue  # without p(x | z_t) there is only the standard kernel, and with it both others are better
+        generator = torch.Generator().manual_seed(seed)
+        costs = measure_costs(model, x, ticks.double() / TIME_UNIT, kernel, generator)
+        placed = cheapest(costs, chosen.steps)
+        settings = Settings(index, chosen.steps, tuple(int(ticks[i]) for i in placed), lanes=chosen.lanes)
+        total = costs.total(placed)
+        if math.isfinite(total) and (best is None or total < best[0]):
+            best = total, settings
+    if best is None:
+        raise UserError("the bound of this model is not finite on its validation data: it cannot code")
+    return best[1]
+
+
+def remembered(folder: Path, digest: bytes, model: DiffusionModel, x: torch.Tensor | None, chosen: Effort) -> Settings:
+    """`calibrated`, or what it said the last time, from `coding.json` in `folder`."""
+    file, key = folder / "coding.json", f"{digest.hex()} {chosen.steps}"
+    try:
+        known = json.loads(file.read_text())
+        entry = known[key]
+        settings = Settings(int(entry["kernel"]), chosen.steps, tuple(map(int, entry["times"])), lanes=chosen.lanes)
+        if len(settings.times or ()) == chosen.steps + 1 and 0 <= settings.kernel < len(KERNELS):
+            return settings
+    except (OSError, ValueError, KeyError, TypeError):
+        known = {}
+    settings = calibrated(model, x, chosen)
+    if x is not None and len(x):
+        try:
+            kept = {k: v for k, v in known.items() if k.startswith(digest.hex())} if isinstance(known, dict) else {}
+            kept[key] = {"kernel": settings.kernel, "times": list(settings.times or ())}
+            write_text(file, json.dumps(kept, indent=2) + "\n")
+        except UserError:
+            pass  # a run that cannot be written to is measured again the next time
+    return settings
+
+
+def _spread(model: DiffusionModel, steps: int) -> tuple[int, ...] | None:
+    ticks = _ticks(model, steps)
+    return tuple(ticks) if len(ticks) == steps + 1 else None
+
+
+def _ticks(model: DiffusionModel, steps: int) -> list[int]:
+    times = uniform_log_snr(model.process.schedule, steps) * TIME_UNIT
+    return sorted({round(time) for time in times.tolist()})

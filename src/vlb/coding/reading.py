@@ -1,0 +1,162 @@
+"""Taking chunks apart: what an archive holds, believed only as far as it has been checked."""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from vlb.coding import values
+from vlb.coding.container import ARRAY, MAX_AXES, MAX_AXIS, MODEL, PICTURES, VERBATIM, ArchiveReader, Chunk, Header
+from vlb.coding.general import unpack
+from vlb.coding.sequence import SequenceCodec
+from vlb.coding.sources import CHANNELS_LAST, IDX, IDX_GZ, MODES, PICTURE_FORMATS, PLAIN, as_rows
+from vlb.coding.wire import Damaged, Reader
+from vlb.errors import UserError
+
+DTYPE = re.compile(r"[<>|=][biufcSU][0-9]{1,6}")
+MAX_PIECE = 1 << 26  # bytes in one chunk, whatever a file claims
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of a file that is stored as it is."""
+
+    name: str
+    last: bool
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures in order: names, formats (indices into `PICTURE_FORMATS`), modes, pixels (n, C, H, W)."""
+
+    names: list[str]
+    formats: list[int]
+    modes: list[str]
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive rows of an array in a file."""
+
+    name: str
+    member: str
+    container: int
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    start: int
+    rows: np.ndarray
+
+
+Content = Piece | Pictures | Rows
+
+
+def embedded_model(archive: ArchiveReader) -> bytes:
+    """The model that an archive carries. Raises `UserError` if it carries none that is whole."""
+    parts: list[bytes] = []
+    for chunk in archive.chunks():
+        if isinstance(chunk, UserError):
+            raise chunk
+        if chunk.kind != MODEL:
+            break
+        try:
+            reader = Reader(chunk.body)
+            size = reader.number(MAX_PIECE)
+            parts.append(unpack(reader.rest(), size))
+        except Damaged as error:
+            raise _blame(archive, chunk, error) from error
+    return b"".join(parts)
+
+
+def contents(archive: ArchiveReader, codec: SequenceCodec) -> Iterator[tuple[int, Content | UserError]]:
+    """What each chunk holds, with its number, decoded – or what is wrong with it."""
+    for position, chunk in enumerate(archive.chunks()):
+        if isinstance(chunk, UserError):
+            yield position, chunk
+        elif chunk.kind != MODEL:
+            try:
+                yield position, _content(chunk, archive.header, codec)
+            except Damaged as error:
+                yield position, _blame(archive, chunk, error)
+
+
+def _blame(archive: ArchiveReader, chunk: Chunk, error: Damaged) -> UserError:
+    return UserError(
+        f"{archive.path}: chunk {chunk.index} cannot be decoded ({error}). Its checksum is right, so the file is as "
+        "it was written: this machine or version may compute the model differently"
+    )
+
+
+def _content(chunk: Chunk, header: Header, codec: SequenceCodec) -> Content:
+    reader = Reader(chunk.body)
+    if chunk.kind == VERBATIM:
+        name, last, size = safe(reader.text()), bool(reader.number(1)), reader.number(MAX_PIECE)
+        return Piece(name, last, unpack(reader.rest(), size))
+    if chunk.kind == PICTURES:
+        return _pictures(reader, header, codec)
+    if chunk.kind == ARRAY:
+        return _rows(reader, header, codec)
+    raise Damaged(f"a chunk of unknown kind {chunk.kind}")
+
+
+def _pictures(reader: Reader, header: Header, codec: SequenceCodec) -> Pictures:
+    names, formats, modes = [], [], []
+    for _ in range(reader.number(values.MAX_VALUES)):
+        names.append(safe(reader.text()))
+        format_, mode = divmod(reader.number(len(PICTURE_FORMATS) * len(MODES) - 1), len(MODES))
+        formats.append(format_)
+        modes.append(MODES[mode])
+    shape = header.shape
+    if not names or len(shape) != 3 or any(shape[0] != (3 if mode == "RGB" else 1) for mode in modes):
+        raise Damaged("pictures of a kind that the model has none of")
+    pixels = values.decode(reader, len(names), codec, header.levels)
+    if pixels.max() > 255:
+        raise Damaged("pictures of more than 8 bits")
+    return Pictures(names, formats, modes, pixels.astype(np.uint8))
+
+
+def _rows(reader: Reader, header: Header, codec: SequenceCodec) -> Rows:
+    name, member, container = safe(reader.text()), reader.text(), reader.number(IDX_GZ)
+    dtype, shape = _dtype(reader.text()), reader.numbers(MAX_AXES, MAX_AXIS)
+    start, count = reader.number(MAX_AXIS), reader.number(values.MAX_VALUES)
+    layout = reader.number(CHANNELS_LAST)
+    row_shape = shape[1:]
+    if start + count > (shape[0] if shape else 1):
+        raise Damaged("more rows than the array has")
+    if container in (IDX, IDX_GZ) and (dtype != np.uint8 or not 1 <= len(shape) <= 4 or max(shape) >= 1 << 32):
+        raise Damaged("an array that no IDX file holds")
+    if layout == PLAIN:
+        size = count * math.prod(row_shape) * dtype.itemsize
+        if size > MAX_PIECE:
+            raise Damaged("it claims more than a chunk may hold")
+        rows = np.frombuffer(unpack(reader.rest(), size), dtype).reshape(count, *row_shape)
+        return Rows(name, member, container, dtype, shape, start, rows)
+    expected = (*header.shape[1:], header.shape[0]) if layout == CHANNELS_LAST else header.shape
+    if math.prod(row_shape) != math.prod(header.shape) or dtype.kind not in "biu":
+        raise Damaged("rows that are no examples of the model")
+    if layout == CHANNELS_LAST and row_shape != expected:
+        raise Damaged("rows that are no pictures of the model")
+    x = values.decode(reader, count, codec, header.levels)
+    return Rows(name, member, container, dtype, shape, start, as_rows(x, layout, row_shape, dtype))
+
+
+def _dtype(text: str) -> np.dtype:
+    if not DTYPE.fullmatch(text):
+        raise Damaged("values of no plain type")
+    try:
+        return np.dtype(text)
+    except TypeError as error:
+        raise Damaged("values of no plain type") from error
+
+
+def safe(name: str) -> str:
+    """A stored name, if it is a relative path that stays where it is put. Raises `Damaged` otherwise."""
+    path = PurePosixPath(name)
+    wrong = not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name
+    if wrong or ":" in path.parts[0] or str(path) != name:
+        raise Damaged(f"the name {name[:60]!r} would not stay in the output folder")
+    return name

@@ -1,0 +1,145 @@
+"""A sequence of examples as bytes: starting bits back from an empty stack, then in ever wider batches.
+
+The first few examples are coded directly, under the model's marginals; their bits are what the first
+latents are popped from, and come back. The stack then grows by the net rate, so each batch may be a fixed
+fraction of what came before, up to `lanes` examples at once: wide batches cost no more at the start than
+narrow ones.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlb.coding.bitsback import BatchCodec
+from vlb.coding.codes import CELLS_AT_ONCE, TableCode
+from vlb.coding.stack import BitStack, Underflow
+from vlb.coding.wire import Damaged, Reader, Writer
+
+GROWTH_UNIT = 64
+TRIES = 12
+PROBE_WORDS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many examples are coded directly, and how fast batches widen: growth/64 of what came before."""
+
+    direct: int
+    growth: int
+
+    def batches(self, count: int, lanes: int) -> Iterator[int]:
+        """The sizes of the batches that follow the direct examples, in coding order."""
+        done = min(self.direct, count)
+        while done < count:
+            size = max(1, min(lanes, done * self.growth // GROWTH_UNIT, count - done))
+            yield size
+            done += size
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a sequence's bits were spent on. initial: bits that were in the stack when the first batch began."""
+
+    examples: int
+    direct: int
+    initial: float
+    net: float
+
+
+@dataclass(frozen=True)
+class SequenceCodec:
+    """Codes examples of one shape. marginals: (D, K) weights, each dimension's levels by themselves."""
+
+    batch: BatchCodec
+    marginals: np.ndarray
+    shape: tuple[int, ...]
+    lanes: int
+
+    def encode(self, x: np.ndarray) -> tuple[bytes, Account]:
+        """x (n, *shape), whole numbers below K -> bytes. Raises `Uncodable` for what the model cannot code."""
+        plan = self._plan(x)
+        for _ in range(TRIES):
+            try:
+                return self._encode(x, plan)
+            except Underflow:
+                plan = Plan(plan.direct + max(1, plan.direct // 4), max(1, plan.growth * 7 // 8))
+        return self._encode(x, Plan(len(x), 0))
+
+    def direct(self, x: np.ndarray) -> tuple[bytes, Account]:
+        """The same without latents: every example under the marginals."""
+        return self._encode(x, Plan(len(x), 0))
+
+    def decode(self, content: bytes, count: int, report: Callable[[int], None] = lambda _n: None) -> np.ndarray:
+        """The `count` examples, int64. Raises `Damaged` for bytes that cannot be them."""
+        reader = Reader(content)
+        plan = Plan(reader.number(count), reader.number(1 << 16))
+        try:
+            stack = BitStack(reader.rest())
+        except ValueError as error:
+            raise Damaged(str(error)) from error
+        x = np.zeros((count, *self.shape), np.int64)
+        end = count
+        for size in reversed(list(plan.batches(count, self.lanes))):
+            x[end - size : end] = self.batch.decode(stack, size)
+            end -= size
+            if stack.empty and end:
+                raise Damaged("its bits run out")
+            report(size)
+        for start, stop in self._direct_parts(end):
+            x[start:stop] = self._direct(stop - start).pop(stack).reshape(stop - start, *self.shape)
+        if not stack.empty:
+            raise Damaged("bits are left over")
+        return x
+
+    def _encode(self, x: np.ndarray, plan: Plan) -> tuple[bytes, Account]:
+        stack = BitStack()
+        done = min(plan.direct, len(x))
+        for start, stop in reversed(self._direct_parts(done)):
+            self._direct(stop - start).push(stack, x[start:stop].reshape(-1).astype(np.int64))
+        initial = stack.bits
+        for size in plan.batches(len(x), self.lanes):
+            self.batch.encode(stack, x[done : done + size])
+            done += size
+        header = Writer().number(min(plan.direct, len(x))).number(plan.growth).content()
+        account = Account(len(x), min(plan.direct, len(x)), initial, stack.bits - initial)
+        return header + stack.content(), account
+
+    def _direct_parts(self, count: int) -> list[tuple[int, int]]:
+        step = max(1, CELLS_AT_ONCE // self.marginals.size)
+        return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+    def _direct(self, count: int) -> TableCode:
+        return TableCode(np.tile(self.marginals, (count, 1)))
+
+    def _plan(self, x: np.ndarray) -> Plan:
+        """A plan from coding one example on a stack of random bits."""
+        try:
+            need, net = self.probe(x[:1])
+        except Underflow:
+            return Plan(len(x), 0)
+        if not np.isfinite(need):
+            return Plan(len(x), 0)
+        stack = BitStack()
+        self._direct(1).push(stack, x[:1].reshape(-1).astype(np.int64))
+        direct = int(np.ceil(1.05 * (need + 64) / max(stack.bits, 1)))
+        growth = int(np.clip(GROWTH_UNIT * 0.8 * net / max(need, 1.0), 1, GROWTH_UNIT * 4))
+        return Plan(max(1, direct), growth)
+
+    def probe(self, x: np.ndarray) -> tuple[float, float]:
+        """The bits that one batch x needs at the start, and the bits it adds in the end."""
+        words = np.random.PCG64(0).random_raw(max(PROBE_WORDS, 4 * x.size)).astype("<u8")
+        stack = _Watched(words.tobytes() + b"\1")
+        start = stack.bits
+        self.batch.encode(stack, x)
+        return start - stack.lowest, float(stack.bits - start)
+
+
+class _Watched(BitStack):
+    """A stack that remembers how low it was."""
+
+    lowest: float = float("inf")
+
+    def check(self) -> None:
+        super().check()
+        self.lowest = min(self.lowest, self.bits)

@@ -1,0 +1,81 @@
+"""The values of a chunk: examples as bytes by the model, or, where that fails or is larger, by the general codec."""
+
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlb.coding.codes import Uncodable
+from vlb.coding.general import pack, unpack
+from vlb.coding.sequence import Account, SequenceCodec
+from vlb.coding.stack import Underflow
+from vlb.coding.wire import Damaged, Reader
+
+BY_MODEL, BY_GENERAL = range(2)
+MAX_VALUES = 1 << 24  # in one chunk, whatever a file claims
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A chunk's values as bytes. account: of the model's code where that was chosen; reason: why it was not."""
+
+    content: bytes
+    account: Account | None
+    reason: str | None
+
+
+def encode(x: np.ndarray, codec: SequenceCodec, levels: int, verify: bool) -> Coded:
+    """x (n, *shape), n ≥ 1, whole numbers within 0 … levels − 1 -> the smallest of the codes that give it back."""
+    plain = np.ascontiguousarray(x, plain_dtype(levels))
+    general = bytes((BY_GENERAL,)) + pack(plain.tobytes(), _strides(plain))
+    account, reason = None, None
+    chosen = general
+    for form in (codec.encode, codec.direct):
+        try:
+            coded, spent = form(x)
+            if len(coded) + 1 >= len(chosen):
+                continue
+            if verify and not np.array_equal(codec.decode(coded, len(x)), x):
+                raise Damaged("decoding gave other values")
+        except (Uncodable, Damaged, Underflow) as error:
+            reason = str(error) or "too few bits to begin with"
+            continue
+        chosen, account = bytes((BY_MODEL,)) + coded, spent
+    if account is not None:
+        reason = None
+    elif reason is None:
+        reason = "it is smaller"
+    return Coded(zlib.crc32(plain.tobytes()).to_bytes(4, "little") + chosen, account, reason)
+
+
+def decode(reader: Reader, count: int, codec: SequenceCodec, levels: int) -> np.ndarray:
+    """The inverse of `encode`: (count, *shape), uint8 or uint16. Raises `Damaged`."""
+    if count * math.prod(codec.shape) > MAX_VALUES:
+        raise Damaged("it claims more values than a chunk may hold")
+    checksum, method = reader.raw(4), reader.raw(1)[0]
+    dtype = plain_dtype(levels)
+    shape = (count, *codec.shape)
+    if method == BY_GENERAL:
+        content = unpack(reader.rest(), math.prod(shape) * dtype.itemsize)
+        x = np.frombuffer(content, dtype).reshape(shape)
+    elif method == BY_MODEL:
+        try:
+            x = codec.decode(reader.rest(), count).astype(dtype)
+        except (Uncodable, Underflow) as error:
+            raise Damaged(f"its bits fit no latents ({error})") from error
+    else:
+        raise Damaged("coded by an unknown method")
+    if zlib.crc32(x.tobytes()).to_bytes(4, "little") != checksum:
+        raise Damaged("the decoded values are not those that were encoded")
+    return x
+
+
+def plain_dtype(levels: int) -> np.dtype:
+    """What values are stored as where no model codes them, and what their checksum is of."""
+    return np.dtype("u1" if levels <= 256 else "<u2")
+
+
+def _strides(x: np.ndarray) -> tuple[int, ...]:
+    """Distances to the left neighbour, the one above and the example before, in bytes."""
+    return tuple(sorted({x.itemsize, x.itemsize * x.shape[-1], x.itemsize * math.prod(x.shape[1:])}))

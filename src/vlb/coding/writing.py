@@ -1,0 +1,162 @@
+"""Making an archive: items into chunks, chunks into a file that is whole or not there."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vlb.coding import values
+from vlb.coding.container import ARRAY, MODEL, PICTURES, VERBATIM, ArchiveWriter, Header
+from vlb.coding.general import pack
+from vlb.coding.sequence import Account, SequenceCodec
+from vlb.coding.sources import PLAIN, Array, Item, Other, Picture, as_examples, layout
+from vlb.coding.wire import Writer
+from vlb.errors import UserError
+from vlb.files import written_whole
+
+CHUNK_VALUES = 1 << 21
+PIECE = 1 << 22
+
+
+@dataclass
+class Summary:
+    """What became of the input. bytes_in: pixel values and other content as they were read."""
+
+    values: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    model_bytes: int = 0
+    coded_bytes: int = 0
+    accounts: list[Account] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def gross(self) -> float:
+        """Bits per value of the whole file, an embedded model left out; NaN without any values."""
+        return 8 * (self.bytes_out - self.model_bytes) / self.values if self.values else float("nan")
+
+    @property
+    def gross_with_model(self) -> float:
+        """Bits per value of the whole file."""
+        return 8 * self.bytes_out / self.values if self.values else float("nan")
+
+    def net(self, dimensions: int) -> float:
+        """Bits per value that bits-back coding added per example, the direct ones left out; NaN without any."""
+        examples = sum(account.examples - account.direct for account in self.accounts)
+        bits = sum(account.net for account in self.accounts)
+        return bits / (examples * dimensions) if examples else float("nan")
+
+
+@dataclass(frozen=True)
+class Options:
+    """verify: decode every chunk before it is written; report: told the number of examples done."""
+
+    verify: bool = True
+    report: Callable[[int], None] = lambda _done: None
+
+
+def write_archive(
+    out: Path, header: Header, codec: SequenceCodec, found: Iterator[Item], model: bytes | None, options: Options
+) -> Summary:
+    """Write `found` to `out`, whole or not at all. Raises `UserError` if there is nothing, or `out` exists."""
+    if out.exists():
+        raise UserError(f"{out} exists already: choose another name")
+    summary, started = Summary(), time.perf_counter()
+    with written_whole(out) as temporary, temporary.open("wb") as stream:
+        archive = ArchiveWriter(stream, header)
+        for piece in _pieces(model or b""):
+            summary.model_bytes += archive.add(MODEL, Writer().number(len(piece)).content() + pack(piece))
+        before = archive.count
+        job = _Job(archive, codec, header.levels, summary, options)
+        waiting: list[Picture] = []
+        for item in found:
+            if isinstance(item, Picture):
+                waiting.append(item)
+                if len(waiting) * item.pixels.size >= CHUNK_VALUES:
+                    job.pictures(waiting)
+                    waiting = []
+                continue
+            if waiting:  # order is kept
+                job.pictures(waiting)
+                waiting = []
+            job.array(item) if isinstance(item, Array) else job.other(item)
+        if waiting:
+            job.pictures(waiting)
+        if archive.count == before:
+            raise UserError("there is nothing to compress in the input")
+        archive.finish()
+        summary.bytes_out = archive.size
+    summary.seconds = time.perf_counter() - started
+    return summary
+
+
+@dataclass(frozen=True)
+class _Job:
+    archive: ArchiveWriter
+    codec: SequenceCodec
+    levels: int
+    summary: Summary
+    options: Options
+
+    def pictures(self, pictures: list[Picture]) -> None:
+        head = Writer().number(len(pictures))
+        for picture in pictures:
+            head.text(picture.name).number(picture.kind)
+        x = np.stack([picture.pixels for picture in pictures])
+        self._values(PICTURES, head, x, f"{len(pictures)} pictures from {pictures[0].name}")
+
+    def array(self, item: Array) -> None:
+        rows = item.values if item.values.ndim else item.values.reshape(1)
+        kind = layout(rows.shape, rows.dtype, self.codec.shape)
+        row_values = max(1, int(np.prod(rows.shape[1:])))
+        step = max(1, (CHUNK_VALUES if kind else PIECE // max(1, rows.dtype.itemsize)) // row_values)
+        for start in range(0, max(1, len(rows)), step):
+            part = np.asarray(rows[start : start + step])
+            fits = kind != PLAIN and part.min() >= 0 and part.max() < self.levels
+            head = Writer().text(item.name).text(item.member).number(item.container)
+            head.text(rows.dtype.str).numbers(item.values.shape).number(start).number(len(part))
+            head.number(kind if fits else PLAIN)
+            what = f"{item.name} {item.member}".strip() + f", rows {start} to {start + len(part) - 1}"
+            if fits:
+                self._values(ARRAY, head, as_examples(part, kind, self.codec.shape), what)
+                continue
+            if kind != PLAIN:
+                self.summary.notes.append(
+                    f"{what}: values outside the model's 0..{self.levels - 1}, stored as they are"
+                )
+            content = np.ascontiguousarray(part).tobytes()
+            self.summary.bytes_in += len(content)
+            self.summary.values += part.size
+            self.archive.add(ARRAY, head.content() + pack(content, (part.itemsize * row_values, part.itemsize)))
+
+    def other(self, item: Other) -> None:
+        self.summary.notes.append(f"{item.name}: {item.reason}; stored as it is")
+        with item.path.open("rb") as stream:
+            content = stream.read(PIECE)
+            while True:
+                following = stream.read(PIECE)
+                head = Writer().text(item.name).number(0 if following else 1).number(len(content))
+                self.archive.add(VERBATIM, head.content() + pack(content))
+                self.summary.bytes_in += len(content)
+                if not following:
+                    return
+                content = following
+
+    def _values(self, kind: int, head: Writer, x: np.ndarray, what: str) -> None:
+        coded = values.encode(x, self.codec, self.levels, self.options.verify)
+        if coded.reason is not None:
+            self.summary.notes.append(f"{what}: stored by the general codec ({coded.reason})")
+        if coded.account is not None:
+            self.summary.accounts.append(coded.account)
+        self.summary.coded_bytes += self.archive.add(kind, head.content() + coded.content)
+        self.summary.values += x.size
+        self.summary.bytes_in += x.size * values.plain_dtype(self.levels).itemsize
+        self.options.report(len(x))
+
+
+def _pieces(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), PIECE):
+        yield content[start : start + PIECE]

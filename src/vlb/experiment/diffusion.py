@@ -1,0 +1,58 @@
+"""The configuration of a variational diffusion model."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import nn
+
+from vlb.data import Dataset
+from vlb.diffusion import GaussianDiffusion, optimal_transport, variance_exploding, variance_preserving
+from vlb.experiment.backbone import BackboneConfig, MLPConfig
+from vlb.experiment.head import HeadConfig, PosteriorHeadConfig, build_denoiser
+from vlb.experiment.objective import (
+    LikelihoodWeightingConfig,
+    LowDiscrepancyTimesConfig,
+    TimesConfig,
+    WeightingConfig,
+    check_together,
+)
+from vlb.experiment.schedule import LogSNRLinearConfig, ScheduleConfig
+from vlb.models.diffusion import DiffusionModel
+from vlb.observation import Levels
+from vlb.train.objective import DiffusionObjective, Objective
+
+SCALINGS = {"VP": variance_preserving, "VE": variance_exploding, "OT": optimal_transport}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffusionConfig:
+    """A variational diffusion model of discrete data."""
+
+    schedule: ScheduleConfig = field(default_factory=LogSNRLinearConfig)
+    scaling: Literal["VP", "VE", "OT"] = "VP"
+    backbone: BackboneConfig = field(default_factory=MLPConfig)
+    head: HeadConfig = field(default_factory=PosteriorHeadConfig)
+    weighting: WeightingConfig = field(default_factory=LikelihoodWeightingConfig)
+    times: TimesConfig = field(default_factory=LowDiscrepancyTimesConfig)
+    decoder_share: float = 0.125
+
+    def build(self, data: Dataset, classes: int) -> DiffusionModel:
+        """The untrained model; `classes` is the number of labels it is conditioned on, 0 for none."""
+        scaling = SCALINGS[self.scaling]
+        schedule = self.schedule.build(math.prod(data.shape))
+        measure, weighting = self.times.build(schedule), self.weighting.build(schedule)
+        check_together(schedule, measure, weighting)
+        return DiffusionModel(
+            GaussianDiffusion(schedule, scaling),
+            build_denoiser(self.head, self.backbone, data, classes, scaling),
+            Levels(data.levels),
+            data.shape,
+            measure=measure,
+            weighting=weighting,
+        )
+
+    def objective(self, model: nn.Module) -> Objective:
+        """The weighted bound, by one time per example; the measure and the weighting learn with the model."""
+        assert isinstance(model, DiffusionModel)
+        return DiffusionObjective(model.measure, model.weighting, self.decoder_share)

@@ -1,0 +1,179 @@
+"""Configurations of noise schedules, each with the ends γ₀ and γ₁ between which it runs."""
+
+from dataclasses import dataclass
+
+from vlb import schedule
+from vlb.errors import UserError
+from vlb.schedule import Schedule
+
+__all__ = [
+    "CosineConfig",
+    "EDMConfig",
+    "InterpolatedCosineConfig",
+    "LearnedConfig",
+    "LearnedPerDimensionConfig",
+    "LinearBetaConfig",
+    "LogSNRLinearConfig",
+    "OptimalTransportConfig",
+    "PerColumnConfig",
+    "ScheduleConfig",
+    "SigmoidConfig",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSNRLinearConfig:
+    """γ linear in t."""
+
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
+
+    def build(self, dimensions: int) -> Schedule:
+        return schedule.LogSNRLinear(self.gamma_0, self.gamma_1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearBetaConfig:
+    """β linear in u, restricted to [γ₀, γ₁]."""
+
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def build(self, dimensions: int) -> Schedule:
+        return schedule.LinearBeta(self.gamma_0, self.gamma_1, self.beta_min, self.beta_max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineConfig:
+    """α = cos(πu/2), shifted in γ, restricted to [γ₀, γ₁]."""
+
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
+    shift: float = 0.0
+
+    def build(self, dimensions: int) -> Schedule:
+        return schedule.Cosine(self.gamma_0, self.gamma_1, self.shift)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterpolatedCosineConfig:
+    """A cosine whose shift goes from `shift_0` near the data to `shift_1` near the noise."""
+
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
+    shift_0: float = 0.0
+    shift_1: float = 0.0
+
+    def build(self, dimensions: int) -> Schedule:
+        return schedule.InterpolatedCosine(self.gamma_0, self.gamma_1, self.shift_0, self.shift_1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimalTransportConfig:
+    """α = 1 − u, σ = u, restricted to [γ₀, γ₁]."""
+
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
+
+    def build(self, dimensions: int) -> Schedule:
+        return schedule.OptimalTransport(self.gamma_0, self.gamma_1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SigmoidConfig:
+    """σ² linear in a sigmoid of u, restricted to [γ₀, γ₁]."""
+
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
+    start: float = -3.0
+    end: float = 3.0
+    temperature: float = 1.0
+
+    def build(self, dimensions: int) -> Schedule:
+        return schedule.Sigmoid(self.gamma_0, self.gamma_1, self.start, self.end, self.temperature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EDMConfig:
+    """λ normal, truncated to [−γ₁, −γ₀]."""
+
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
+    mean: float = 2.4
+    std: float = 2.4
+
+    def build(self, dimensions: int) -> Schedule:
+        return schedule.EDM(self.gamma_0, self.gamma_1, self.mean, self.std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedConfig:
+    """One learned γ: its shape from the variance of the loss, its ends, if `learn_ends`, from the bound."""
+
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
+    units: int = 32
+    learn_ends: bool = True
+
+    def build(self, dimensions: int) -> Schedule:
+        return _ends(schedule.Learned(self.gamma_0, self.gamma_1, self.units), self.learn_ends)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedPerDimensionConfig:
+    """A learned γ for each dimension, from the bound."""
+
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
+    units: int = 8
+    learn_ends: bool = True
+
+    def build(self, dimensions: int) -> Schedule:
+        learned = schedule.LearnedPerDimension(self.gamma_0, self.gamma_1, dimensions, self.units)
+        return _ends(learned, self.learn_ends)
+
+
+ColumnConfig = (
+    LogSNRLinearConfig
+    | LinearBetaConfig
+    | CosineConfig
+    | InterpolatedCosineConfig
+    | OptimalTransportConfig
+    | SigmoidConfig
+    | EDMConfig
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerColumnConfig:
+    """A given schedule for each dimension, in order."""
+
+    columns: tuple[ColumnConfig, ...] = ()
+
+    def build(self, dimensions: int) -> Schedule:
+        if len(self.columns) != dimensions:
+            raise UserError(
+                f"columns lists one schedule per dimension: the data have {dimensions}, it has {len(self.columns)}"
+            )
+        return schedule.PerColumn([column.build(1) for column in self.columns])
+
+
+ScheduleConfig = (
+    LogSNRLinearConfig
+    | LinearBetaConfig
+    | CosineConfig
+    | InterpolatedCosineConfig
+    | OptimalTransportConfig
+    | SigmoidConfig
+    | EDMConfig
+    | LearnedConfig
+    | LearnedPerDimensionConfig
+    | PerColumnConfig
+)
+
+
+def _ends(learned: schedule.LearnedEnds, learn: bool) -> Schedule:
+    """A learned schedule whose ends are learned, too, or not."""
+    return learned if learn else learned.with_fixed_ends()

@@ -1,0 +1,42 @@
+"""Embeddings of the noise level and the condition, shared by all backbones."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vlb.condition import Labels
+
+
+class Conditioning(nn.Module):
+    """γ and a condition -> (batch, width). `classes` is the number of labels, 0 for none."""
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.frequencies: Tensor
+        # Periods from a quarter of a nat to 64 nats resolve any noise schedule's γ.
+        self.register_buffer("frequencies", 2 * math.pi / torch.logspace(-2, 6, 32, base=2), persistent=False)
+        self.network = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.labels = nn.Embedding(classes + 1, width) if classes else None
+
+    def forward(self, gamma: Tensor, condition: object) -> Tensor:
+        """γ (batch, 1 or D) and a condition, `Labels` or None -> (batch, width)."""
+        level = gamma.mean(-1, keepdim=True).float() * self.frequencies
+        embedded = self.network(torch.cat((level.sin(), level.cos()), -1))
+        if self.labels is None:
+            return embedded
+        if isinstance(condition, Labels):
+            index = torch.where(condition.label < 0, self.classes, condition.label)
+        else:
+            index = torch.full(gamma.shape[:1], self.classes, device=gamma.device)
+        return embedded + self.labels(index)
+
+
+def fourier(z: Tensor, octaves: tuple[int, ...]) -> Tensor:
+    """z with sin and cos of 2ⁿπz for n in `octaves`, along dimension 1 (Kingma et al. 2021, §C).
+
+    They show a network the fine values of its input, which decide the likelihood.
+    """
+    angles = [math.pi * 2.0**n * z for n in octaves]
+    return torch.cat([z, *(f(angle) for angle in angles for f in (torch.sin, torch.cos))], 1)

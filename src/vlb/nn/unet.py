@@ -1,0 +1,155 @@
+"""A U-Net for images of any channel count and size, after VDM's (Kingma et al. 2021, §B)."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vlb.nn.embedding import Conditioning, fourier
+
+
+class UNet(nn.Module):
+    """(batch, C, H, W) -> (batch, C, H, W, outputs); starts at zero.
+
+    widths: channels per resolution, each half the one before; attention where `attention` says so
+    and in the middle. `patch` folds patch×patch pixels into channels before the first convolution.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        classes: int,
+        widths: tuple[int, ...],
+        blocks: int,
+        attention: tuple[bool, ...],
+        octaves: tuple[int, ...],
+        patch: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        channels = shape[0]
+        width = 4 * widths[0]
+        self.outputs, self.octaves, self.patch = outputs, octaves, patch
+        self.conditioning = Conditioning(width, classes)
+        inputs = channels * (1 + 2 * len(octaves)) * patch**2
+        self.first = nn.Conv2d(inputs, widths[0], 3, padding=1)
+
+        def stage(before: int, after: int, attend: bool) -> _Stage:
+            return _Stage(_Residual(before, after, width, dropout), _Attention(after) if attend else nn.Identity())
+
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        skips, current = [widths[0]], widths[0]
+        for level, (after, attend) in enumerate(zip(widths, attention, strict=True)):
+            stages = nn.ModuleList()
+            for _ in range(blocks):
+                stages.append(stage(current, after, attend))
+                current = after
+                skips.append(current)
+            if level < len(widths) - 1:
+                skips.append(current)
+            self.down.append(stages)
+        self.middle = nn.ModuleList([stage(current, current, True), stage(current, current, False)])
+        for after, attend in reversed(list(zip(widths, attention, strict=True))):
+            stages = nn.ModuleList()
+            for _ in range(blocks + 1):
+                stages.append(stage(current + skips.pop(), after, attend))
+                current = after
+            self.up.append(stages)
+        self.norm = _PixelNorm(current)
+        self.last = nn.Conv2d(current, channels * outputs * patch**2, 1)
+        nn.init.zeros_(self.last.weight)
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+        embedded = self.conditioning(gamma, condition)
+        height, width = z.shape[-2:]
+        h = fourier(z, self.octaves)
+        if self.patch > 1:
+            h = F.pixel_unshuffle(F.pad(h, (0, -width % self.patch, 0, -height % self.patch)), self.patch)
+        h = self.first(h.contiguous(memory_format=torch.channels_last))
+        skips = [h]
+        for resolution, stages in enumerate(self.down):
+            assert isinstance(stages, nn.ModuleList)
+            if resolution:
+                h = F.avg_pool2d(h, 2, ceil_mode=True)
+                skips.append(h)
+            for stage in stages:
+                h = stage(h, embedded)
+                skips.append(h)
+        for stage in self.middle:
+            h = stage(h, embedded)
+        for stages in self.up:
+            assert isinstance(stages, nn.ModuleList)
+            for stage in stages:
+                skip = skips.pop()
+                if skip.shape[-2:] != h.shape[-2:]:
+                    h = F.interpolate(h, size=skip.shape[-2:])
+                h = stage(torch.cat((h, skip), 1), embedded)
+        out = self.last(F.silu(self.norm(h)))
+        # Levels last, and contiguous where the convolution wrote channels last.
+        out = out.permute(0, 2, 3, 1)
+        if self.patch > 1:
+            p, (rows, columns) = self.patch, out.shape[1:3]
+            out = (
+                out.unflatten(-1, (p, p, -1))
+                .permute(0, 1, 3, 2, 4, 5)
+                .reshape(-1, rows * p, columns * p, out.shape[-1] // p**2)
+            )
+            out = out[:, :height, :width]
+        return out.unflatten(-1, (z.shape[1], self.outputs)).permute(0, 3, 1, 2, 4)
+
+
+class _PixelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel, (batch, C, H, W): on a CPU several times faster than group norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class _Stage(nn.Module):
+    def __init__(self, residual: "_Residual", attention: nn.Module) -> None:
+        super().__init__()
+        self.residual, self.attention = residual, attention
+
+    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
+        return self.attention(self.residual(x, embedded))
+
+
+class _Residual(nn.Module):
+    def __init__(self, before: int, after: int, embedding: int, dropout: float) -> None:
+        super().__init__()
+        self.norm_in, self.norm_out = _PixelNorm(before), _PixelNorm(after)
+        self.conv_in = nn.Conv2d(before, after, 3, padding=1)
+        self.conv_out = nn.Conv2d(after, after, 3, padding=1)
+        self.modulation = nn.Linear(embedding, 2 * after)
+        self.dropout = nn.Dropout(dropout)
+        self.skip = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
+        nn.init.zeros_(self.conv_out.weight)
+        assert self.conv_out.bias is not None
+        nn.init.zeros_(self.conv_out.bias)
+
+    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
+        h = self.conv_in(F.silu(self.norm_in(x)))
+        scale, shift = self.modulation(embedded)[:, :, None, None].chunk(2, 1)
+        h = F.silu(torch.addcmul(shift, self.norm_out(h), 1 + scale))
+        return self.skip(x) + self.conv_out(self.dropout(h))
+
+
+class _Attention(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = next(n for n in range(max(1, channels // 64), 0, -1) if channels % n == 0)
+        self.norm = _PixelNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, height, width = x.shape
+        tokens = self.norm(x).flatten(2).transpose(1, 2)
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return x + self.out(mixed).transpose(1, 2).view(n, c, height, width)

@@ -1,0 +1,117 @@
+"""The predecessors of diffusion: mixtures, VAEs, hierarchies and ladder networks, at two sizes."""
+
+from vlb.experiment import DataConfig, Experiment, TrainingConfig
+from vlb.experiment.hvae import HVAEConfig, ResidualHVAEConfig
+from vlb.experiment.ladder import LadderConfig
+from vlb.experiment.mixture import MixtureConfig
+from vlb.experiment.vae import ConvCoderConfig, DenseCoderConfig, VAEConfig
+
+
+def digits_mixture() -> Experiment:
+    """Digits: a mixture of product-categoricals with an exact log p, by EM: seconds."""
+    return Experiment(
+        recipe="digits-mixture",
+        data=DataConfig(name="digits"),
+        model=MixtureConfig(),
+        training=_training(200, learning_rate=3e-3, validate_every=50),
+    )
+
+
+def digits_vae() -> Experiment:
+    """Digits: a VAE with 16 latents: about a minute on a CPU."""
+    return Experiment(
+        recipe="digits-vae",
+        data=DataConfig(name="digits"),
+        model=VAEConfig(coder=DenseCoderConfig(dropout=0.3)),
+        training=_training(2500),
+    )
+
+
+def digits_hvae_bottom_up() -> Experiment:
+    """Digits: three levels inferred from the bottom up; the generative network of digits-hvae-top-down."""
+    return Experiment(
+        recipe="digits-hvae-bottom-up",
+        data=DataConfig(name="digits"),
+        model=HVAEConfig(inference="bottom-up", dropout=0.3),
+        training=_training(2500),
+    )
+
+
+def digits_hvae_top_down() -> Experiment:
+    """Digits: three levels inferred from the top down, a ladder VAE: about two minutes on a CPU."""
+    return Experiment(
+        recipe="digits-hvae-top-down",
+        data=DataConfig(name="digits"),
+        model=HVAEConfig(inference="top-down", dropout=0.3),
+        training=_training(2500),
+    )
+
+
+def digits_ladder() -> Experiment:
+    """Digits: a ladder network that may see 100 labels: about a minute on a CPU."""
+    return Experiment(
+        recipe="digits-ladder",
+        data=DataConfig(name="digits"),
+        model=LadderConfig(),
+        training=_training(2000, learning_rate=3e-3, weight_decay=0.0),
+    )
+
+
+def mnist_vae() -> Experiment:
+    """MNIST, 256 levels: a convolutional VAE; an hour on a CPU, minutes on a GPU."""
+    return Experiment(
+        recipe="mnist-vae",
+        data=DataConfig(name="mnist"),
+        model=VAEConfig(latents=32, coder=ConvCoderConfig(widths=(32, 64)), warmup=1000),
+        training=_large(20_000),
+    )
+
+
+def mnist_hvae() -> Experiment:
+    """MNIST, 256 levels: a residual top-down hierarchy of six levels; a night on a CPU, or a GPU."""
+    return Experiment(
+        recipe="mnist-hvae",
+        data=DataConfig(name="mnist"),
+        model=ResidualHVAEConfig(halvings=(1, 1, 2, 2, 3, 3), channels=8, width=64, warmup=2000),
+        training=_large(40_000),
+    )
+
+
+def mnist_ladder() -> Experiment:
+    """MNIST: a ladder network that may see 100 labels (published: 1.13 % error); a night on a CPU, or a GPU."""
+    return Experiment(
+        recipe="mnist-ladder",
+        data=DataConfig(name="mnist"),
+        model=LadderConfig(widths=(1000, 500, 250, 250, 250), costs=(1000.0, 10.0, 0.1, 0.1, 0.1, 0.1, 0.1), noise=0.3),
+        training=_large(90_000, batch=100, learning_rate=2e-3, weight_decay=0.0),
+    )
+
+
+def _training(
+    steps: int, learning_rate: float = 2e-3, validate_every: int = 250, weight_decay: float = 0.01
+) -> TrainingConfig:
+    return TrainingConfig(
+        steps=steps,
+        batch=64,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup=50,
+        ema=0.99,
+        clip=5.0,
+        validate_every=validate_every,
+        checkpoint_every=500,
+    )
+
+
+def _large(steps: int, batch: int = 128, learning_rate: float = 1e-3, weight_decay: float = 0.01) -> TrainingConfig:
+    return TrainingConfig(
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        warmup=500,
+        ema=0.999,
+        clip=5.0,
+        validate_every=1000,
+        checkpoint_every=1000,
+    )

@@ -1,0 +1,199 @@
+"""The report's charts: inline SVG whose colours are CSS variables, so that they follow light and dark.
+
+Matplotlib draws with stand-in colours, which become `var(--…)` in the text of the SVG.
+"""
+
+import html
+import re
+from collections.abc import Mapping
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vlb.evaluation import NoiseProfile
+from vlb.report.history import History
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, RULE = "#000001", "#000002", "#000003"
+FIRST, SECOND, THIRD, PLAIN = "#000011", "#000012", "#000013", "#000014"
+VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    RULE: "var(--rule)",
+    FIRST: "var(--first)",
+    SECOND: "var(--second)",
+    THIRD: "var(--third)",
+    PLAIN: "var(--plain)",
+}
+WIDTH = 8.6
+
+
+def terms_and_baselines(summary: Mapping[str, Any]) -> str:
+    """The bound as a stack of its terms over a bar per baseline, bits/dim."""
+    figure, axes = _canvas(2.3)
+    left = 0.0
+    colours = {"diffusion": FIRST, "reconstruction": SECOND, "prior": THIRD}
+    for name, colour in colours.items():
+        value = summary["terms"][name]
+        axes.barh(0, value, left=left, color=colour, height=0.62, label=f"{name} {value:.3f}")
+        left += value
+    labels = [f"{summary['bits_per_dim']:.3f} ± {summary['standard_error']:.3f}"]
+    names, ends = ["this model"], [left]
+    for row, (name, value) in enumerate(sorted(summary["baselines"].items(), key=lambda item: item[1]), 1):
+        axes.barh(row, value, color=PLAIN, height=0.62)
+        names.append(name.replace("_", " "))
+        labels.append(f"{value:.3f}")
+        ends.append(value)
+    for row, (label, end) in enumerate(zip(labels, ends, strict=True)):
+        weight = "bold" if row == 0 else "normal"
+        axes.annotate(
+            label, (end, row), xytext=(5, 0), textcoords="offset points", va="center", color=INK, weight=weight
+        )
+    axes.set_yticks(range(len(names)), names, color=INK)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(ends) * 1.17)
+    axes.set_xlabel("bits/dim – fewer is better")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=RULE, linewidth=0.8)
+    axes.spines["left"].set_visible(False)
+    _legend_above(axes, handlelength=1, handleheight=1)
+    return _svg(figure, "terms", "The bound, stacked from its terms, beside the baselines, in bits per dimension")
+
+
+def losses(history: History, reference: float) -> str:
+    """Training and validation bounds over the steps, the chosen step, and a baseline as a dashed line."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _canvas(3.1)
+    train, validation = _columns(history.train), _columns(history.validation)
+    if len(train):
+        axes.plot(train[:, 0], train[:, 1], color=PLAIN, linewidth=1.3, marker=_dot(train), label="training")
+    if len(validation):
+        axes.plot(
+            validation[:, 0], validation[:, 1], color=FIRST, linewidth=1.8, marker="o", markersize=3.5,
+            label="validation",
+        )  # fmt: skip
+    axes.axhline(reference, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="independent pixels, test split")
+    low, high = _range(history, reference)
+    axes.set_ylim(low, high)
+    values = dict(history.validation)
+    if history.best and history.chosen in values:
+        step, value = history.chosen, values[history.chosen]
+        axes.plot([step], [value], "o", markersize=9, markerfacecolor="none", markeredgecolor=SECOND, markeredgewidth=2)
+        right = step > 0.6 * max(history.steps, 1)
+        axes.annotate(
+            f"chosen: step {step}, {value:.3f}", (step, value), xytext=(-6 if right else 6, 12),
+            textcoords="offset points", ha="right" if right else "left", color=INK, weight="bold",
+        )  # fmt: skip
+    for step in history.refused:
+        axes.axvline(step, ymax=0.04, color=SECOND, linewidth=1)
+    axes.set_xlim(0, max(history.steps, 1) * 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.set_xlabel("step")
+    axes.set_ylabel("bits/dim")
+    axes.grid(color=RULE, linewidth=0.8)
+    _legend_above(axes, handlelength=2, handleheight=0.7)
+    return _svg(figure, "losses", "Training and validation bounds in bits per dimension over the steps of training")
+
+
+def noise_levels(profile: NoiseProfile) -> str:
+    """The bound's rate over the log SNR: its area is the diffusion term."""
+    figure, axes = _canvas(2.8)
+    width = bin_width(profile)
+    edges = np.append(profile.log_snr - width / 2, profile.log_snr[-1] + width / 2)
+    axes.stairs(profile.bits, edges, fill=True, color=FIRST, alpha=0.35, linewidth=0)
+    axes.stairs(profile.bits, edges, color=FIRST, linewidth=1.6, baseline=None)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("log SNR λ in nats:  noise on the left, data on the right")
+    axes.set_ylabel("bits/dim per nat of λ")
+    axes.grid(color=RULE, linewidth=0.8)
+    return _svg(figure, "levels", "Loss per noise level, in bits per dimension and nat of log SNR")
+
+
+def bin_width(profile: NoiseProfile) -> float:
+    """The width of a profile's bins in nats of λ."""
+    return float(profile.log_snr[1] - profile.log_snr[0]) if len(profile.log_snr) > 1 else 1.0
+
+
+def _columns(points: tuple[tuple[int, float], ...]) -> np.ndarray:
+    return np.array(points, np.float64).reshape(-1, 2)
+
+
+def _dot(points: np.ndarray) -> str:
+    """The marker that shows a single point, which a line does not."""
+    return "o" if len(points) == 1 else ""
+
+
+def _range(history: History, reference: float) -> tuple[float, float]:
+    """Limits in bits/dim that show the course of training, not the first, possibly enormous losses."""
+    settled = [value for step, value in history.train if step > 0.05 * history.steps]
+    values = np.array([*settled, *(value for _, value in history.validation), reference])
+    high = min(values.max(), 2.5 * np.median(values))
+    low = min(values.min(), high)
+    margin = 0.08 * (high - low) or 0.1
+    return float(low - margin), float(high + margin)
+
+
+def _canvas(height: float) -> "tuple[Figure, Axes]":
+    """A transparent figure of `height` inches with one bare pair of axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.patch.set_visible(False)
+    axes = figure.add_subplot()
+    axes.patch.set_visible(False)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(MUTED)
+    axes.tick_params(color=MUTED, labelcolor=MUTED)
+    axes.xaxis.label.set_color(MUTED)
+    axes.yaxis.label.set_color(MUTED)
+    return figure, axes
+
+
+def _legend_above(axes: "Axes", handlelength: float, handleheight: float) -> None:
+    """One line of keys over the axes, where no data can be under them."""
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        frameon=False,
+        labelcolor=INK,
+        borderpad=0,
+        borderaxespad=0.5,
+        handlelength=handlelength,
+        handleheight=handleheight,
+    )
+
+
+def _svg(figure: "Figure", name: str, description: str) -> str:
+    """The figure as an <svg> element for the inside of a page: no header, no sizes, ids that start with `name`."""
+    from matplotlib import rc_context
+
+    buffer = StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    view = re.search(r'viewBox="[^"]*"', text)
+    assert view is not None
+    opening = f'<svg {view.group()} role="img" aria-label="{html.escape(description)}">'
+    text = opening + text[text.index(">") + 1 :]
+    text = text.replace("xlink:href", "href")
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'href="#', f'href="#{name}-', text)
+    text = text.replace("url(#", f"url(#{name}-")
+    text = re.sub(r"font: ([^;\"]*?)'[^;\"]*", r"font: \1sans-serif", text)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, variable)
+    return text.strip()

@@ -1,0 +1,54 @@
+"""The course of a training run, as far as its `metrics.jsonl` tells; whatever else stands there is passed over."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from vlb.runs import Run
+from vlb.train import checkpoint
+from vlb.train.loop import read_metrics
+
+Points = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class History:
+    """Bounds by step, and which weights were kept.
+
+    train, validation: (step, bits/dim) in the order of steps; steps: the last step that was logged, 0 if
+    none; skipped: how many updates were refused; refused: the steps at which; chosen: the step of the
+    weights in use, None where the run does not say; best: whether they are the best on validation data
+    (else the last).
+    """
+
+    train: Points
+    validation: Points
+    steps: int
+    skipped: int
+    refused: tuple[int, ...]
+    chosen: int | None
+    best: bool
+
+
+def history(run: Run) -> History:
+    """The history of `run`, empty where its metrics are missing."""
+    lines = sorted(read_metrics(run), key=lambda line: line["step"])
+    train = tuple((line["step"], line["bits_per_dim"]) for line in lines if _finite(line.get("bits_per_dim")))
+    bounds = [(line["step"], line["validation"]) for line in lines if isinstance(line.get("validation"), dict)]
+    validation = tuple((step, b["bits_per_dim"]) for step, b in bounds if _finite(b.get("bits_per_dim")))
+    skipped = max((line["skipped"] for line in lines if isinstance(line.get("skipped"), int)), default=0)
+    best = run.best.is_file()
+    state = checkpoint.read(run.best if best else run.last).state
+    return History(
+        train,
+        validation,
+        max((line["step"] for line in lines), default=0),
+        skipped,
+        tuple(line["step"] for line in lines if "note" in line),
+        state["step"] if isinstance(state.get("step"), int) else None,
+        best,
+    )
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

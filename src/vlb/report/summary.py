@@ -1,0 +1,75 @@
+"""What has to be said beside a likelihood, in one place for the command line, its JSON and the report."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vlb.data import Dataset, Split
+from vlb.data.baselines import baselines
+from vlb.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Discretisation:
+    """How a continuous-time model was discretised: T, p(z_s | z_t), how the times were placed, and γ at each."""
+
+    steps: int
+    kernel: str
+    placement: str
+    times: list[float]
+    gamma: list[float]
+
+
+def summarise(
+    evaluation: Evaluation,
+    data: Dataset,
+    split: str,
+    examples: Split | None = None,
+    discretisation: Discretisation | None = None,
+) -> dict[str, Any]:
+    """Everything a reader needs to trust the number, as JSON values; likelihoods in bits/dim.
+
+    `examples` are the evaluated ones where they are not all of `split`; the baselines are of the same
+    examples as the bound. `discretisation` says how time was discretised, where it was.
+    """
+    part: dict[str, Any] = {} if examples is None else {split: examples}
+    return {
+        "bits_per_dim": evaluation.bits_per_dim,
+        "standard_error": evaluation.standard_error,
+        "se_data": evaluation.se_data,
+        "se_monte_carlo": evaluation.se_monte_carlo,
+        "terms": folded(evaluation.terms),
+        "kl_per_level": evaluation.kl_per_level,
+        "examples": len(evaluation.values),
+        "split_examples": len(data.split(split)),
+        "dimensions": evaluation.dimensions,
+        "levels": data.levels,
+        "kind": f"discrete, {data.levels} levels",
+        "bound": evaluation.bound.replace("p(x)", "p(x | y)") if evaluation.conditional else evaluation.bound,
+        "conditional": evaluation.conditional,
+        "passes": len(evaluation.pass_means),
+        "nats_per_example": float(evaluation.totals.mean()),
+        "baselines": baselines(dataclasses.replace(data, **part), split),
+        "split": split,
+        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "discretisation": None if discretisation is None else dataclasses.asdict(discretisation),
+    }
+
+
+def folded(terms: dict[str, float]) -> dict[str, float]:
+    """The terms of a diffusion model with its steps' KLs as one, whose sum they are; others as they are."""
+    if "prior" not in terms:
+        return terms
+    kept = {name: value for name, value in terms.items() if not name.startswith("kl_")}
+    kept.setdefault("diffusion", sum(value for name, value in terms.items() if name.startswith("kl_")))
+    return kept
+
+
+def subset(split: Split, count: int, seed: int = 0) -> Split:
+    """At most `count` examples of a split, drawn without replacement, in the split's own order."""
+    if len(split) <= count:
+        return split
+    index = np.sort(np.random.default_rng(seed).choice(len(split), count, replace=False))
+    return Split(split.x[index], None if split.labels is None else split.labels[index])

@@ -1,0 +1,127 @@
+"""Run directories: `config.json`, `checkpoints/*.safetensors`, `metrics.jsonl`, `report.html`."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from vlb import config as configuration
+from vlb.data import Dataset
+from vlb.data import load as load_data
+from vlb.errors import UserError
+from vlb.experiment import Experiment
+from vlb.files import write_text
+from vlb.models.diffusion import DiffusionModel
+from vlb.models.protocol import LikelihoodModel
+from vlb.train import checkpoint
+
+FORMAT = 1
+
+
+class Run:
+    """A directory that holds one experiment and what came of it."""
+
+    def __init__(self, path: Path, experiment: Experiment, data: dict[str, Any]) -> None:
+        self.path, self.experiment, self.data_description = path, experiment, data
+
+    @classmethod
+    def create(cls, path: Path, experiment: Experiment, data: Dataset) -> "Run":
+        """Start a run at `path`. Raises `UserError` if something is there already."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} already holds something: choose another --out, or --resume to go on with a run")
+        description = {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "shape": list(data.shape),
+            "levels": data.levels,
+            "classes": data.classes,
+        }
+        try:
+            (path / "checkpoints").mkdir(parents=True)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
+        content = {"format": FORMAT, "data": description, "experiment": configuration.encode(experiment)}
+        write_text(path / "config.json", json.dumps(content, indent=2) + "\n")
+        return cls(path, experiment, description)
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """Open an existing run. Raises `UserError` if `path` is not one."""
+        file = path / "config.json"
+        if not file.is_file():
+            raise UserError(
+                f"{path} is not a run: it has no config.json. A run is made by `vlb train RECIPE --out DIR`"
+            )
+        try:
+            content = json.loads(file.read_text())
+            if content["format"] != FORMAT:
+                raise UserError(f"{file} has format {content['format']}; this version of vlb reads {FORMAT}")
+            description, written = dict(content["data"]), content["experiment"]
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise UserError(f"{file} is damaged ({error!r}): restore it from a copy") from error
+        return cls(path, configuration.decode(Experiment, written, "config.json: experiment"), description)
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint from which training goes on."""
+        return self.path / "checkpoints" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """The averaged weights with the best bound on validation data."""
+        return self.path / "checkpoints" / "best.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per line: training losses and validation bounds by step."""
+        return self.path / "metrics.jsonl"
+
+    def data(self, path: Path | None = None) -> Dataset:
+        """The run's data, verified against its fingerprint. `path` says where one's own data are now."""
+        source = self.experiment.data
+        where = path or (Path(source.path) if source.path else None)
+        data = load_data(source.name, where)
+        if data.fingerprint != self.data_description["fingerprint"]:
+            raise UserError(
+                f"the data {source.name!r}{f' at {where}' if where else ''} are not those that {self.path} was "
+                f"trained on (fingerprint {data.fingerprint}, expected {self.data_description['fingerprint']})"
+            )
+        return data
+
+    def model(self, data: Dataset, device: torch.device | str = "cpu") -> LikelihoodModel:
+        """The trained model: averaged weights, the best on validation data, ready for use.
+
+        One without a likelihood (a ladder network) refuses in every verb that needs one.
+        """
+        model = self.experiment.build(data)
+        chosen = self.best if self.best.is_file() else self.last
+        stored = checkpoint.read(chosen).section("ema")
+        load_weights(model, stored, chosen)
+        return cast(LikelihoodModel, model.to(device).eval().requires_grad_(False))
+
+
+def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], source: Path) -> None:
+    """Copy named weights into a model. Raises `UserError` where they do not fit."""
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name not in weights or weights[name].shape != tensor.shape:
+            found = tuple(weights[name].shape) if name in weights else "nothing"
+            raise UserError(
+                f"{source} does not fit config.json: {name} should be {tuple(tensor.shape)}, found {found}. "
+                "One of the two files was changed"
+            )
+    model.load_state_dict({name: weights[name] for name in expected})
+
+
+def diffusion_model(model: LikelihoodModel, purpose: str) -> DiffusionModel:
+    """The same model where it is a diffusion model. Raises `UserError` saying that `purpose` needs one."""
+    if not isinstance(model, DiffusionModel):
+        raise UserError(f"{purpose} needs a diffusion model, and this run holds a {type(model).__name__}")
+    return model
+
+
+def load(path: str | Path, device: torch.device | str = "cpu") -> LikelihoodModel:
+    """The trained model of the run at `path`. Raises `UserError` if it is not a whole run."""
+    run = Run.open(Path(path))
+    return run.model(run.data(), device)

@@ -1,0 +1,30 @@
+"""Batches and randomness as functions of (seed, step), so that resuming needs no saved generator."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+# Independent streams of one seed.
+ORDER, NOISE, NETWORK = 1, 2, 3
+
+
+def stream_seed(seed: int, stream: int, index: int) -> int:
+    """A 32-bit seed, well mixed: torch's CPU generator ignores all higher bits."""
+    return int(np.random.SeedSequence([seed, stream, index]).generate_state(1)[0])
+
+
+def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The generator of everything a model draws in training step `step`."""
+    return torch.Generator(device).manual_seed(stream_seed(seed, NOISE, step))
+
+
+def batch_indices(seed: int, step: int, batch: int, examples: int) -> np.ndarray:
+    """Indices of the examples of step `step`: successive pieces of a fresh permutation per epoch, (batch,)."""
+    positions = np.arange(step * batch, (step + 1) * batch)
+    return np.array([_order(seed, int(p // examples), examples)[p % examples] for p in positions])
+
+
+@lru_cache(maxsize=2)
+def _order(seed: int, epoch: int, examples: int) -> np.ndarray:
+    return np.random.default_rng([seed, ORDER, epoch]).permutation(examples)

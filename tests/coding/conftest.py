@@ -1,0 +1,52 @@
+"""A small model of digits, trained for a moment, and codecs made of it."""
+
+import numpy as np
+import pytest
+
+from vlb.coding import settings
+from vlb.coding.settings import Settings
+from vlb.config import override
+from vlb.data import Dataset, load
+from vlb.models.diffusion import DiffusionModel
+from vlb.recipes import recipe
+from vlb.runs import Run
+from vlb.train.loop import train
+
+TINY = (
+    "steps=60", "batch=64", "backbone=MLPConfig", "backbone.width=48", "backbone.blocks=1", "validate_every=30",
+    "warmup=5", "learning_rate=0.003", "ema=0.9",
+)  # fmt: skip
+
+# Times of γ from −6 to 5, in 1/255.
+PLACED = {1: (70, 170), 4: (36, 80, 120, 165, 255), 8: (36, 60, 80, 96, 108, 126, 144, 168, 255)}
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load("digits")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Run:
+    experiment = recipe("digits")
+    for assignment in TINY:
+        experiment = override(experiment, assignment)
+    run = Run.create(tmp_path_factory.mktemp("runs") / "tiny", experiment, digits)
+    assert train(experiment, digits, run)
+    return run
+
+
+@pytest.fixture(scope="session")
+def model(tiny_run: Run, digits: Dataset) -> DiffusionModel:
+    trained = tiny_run.model(digits)
+    assert isinstance(trained, DiffusionModel)
+    return settings.prepared(trained)
+
+
+@pytest.fixture(scope="session")
+def test_images(digits: Dataset) -> np.ndarray:
+    return digits.test.x
+
+
+def placed(steps: int, kernel: int = 2, lanes: int = 32) -> Settings:
+    return Settings(kernel, steps, PLACED[steps], lanes=lanes)

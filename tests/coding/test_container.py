@@ -1,0 +1,301 @@
+"""Damage of any kind is an error that names its place, never other data, a crash or a large allocation."""
+
+import tracemalloc
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.coding.archives import header, independent_codec, pictures, write
+from vlb.coding import reading, writing
+from vlb.coding.container import ARRAY, MODEL, PICTURES, VERBATIM, ArchiveReader, ArchiveWriter, Chunk, Header
+from vlb.coding.general import pack, unpack
+from vlb.coding.restoring import restore
+from vlb.coding.settings import MAX_LANES, Settings
+from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.errors import UserError
+
+ONCE = settings(
+    derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An archive of three arrays, one cut into four chunks, and a text."""
+    folder = tmp_path_factory.mktemp("archive")
+    np.save(folder / "x.npy", pictures(0, 40))
+    np.savez(folder / "more.npz", a=pictures(1, 3), b=np.linspace(0, 1, 7))
+    (folder / "note.txt").write_text("a note")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "CHUNK_VALUES", 300)
+        write(folder / "whole.vlb", folder / "x.npy", folder / "more.npz", folder / "note.txt")
+    return (folder / "whole.vlb").read_bytes()
+
+
+def contents_of(path: Path) -> list[reading.Content]:
+    """Everything, or the first error."""
+    found = []
+    for _, content in reading.contents(ArchiveReader(path), independent_codec()):
+        if isinstance(content, UserError):
+            raise content
+        found.append(content)
+    return found
+
+
+def refused(folder: Path, content: bytes) -> str:
+    path = folder / "damaged.vlb"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        contents_of(path)
+    assert "damaged.vlb" in str(caught.value)
+    return str(caught.value)
+
+
+def test_what_is_whole_reads(whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.vlb").write_bytes(whole)
+    found = contents_of(tmp_path / "a.vlb")
+    rows = [part.rows for part in found if isinstance(part, reading.Rows) and part.name == "x.npy"]
+    assert len(rows) == 4 and np.array_equal(np.concatenate(rows), pictures(0, 40))
+
+
+@ONCE
+@given(position=st.floats(0, 1, exclude_max=True))
+def test_truncation_is_refused(whole: bytes, tmp_path: Path, position: float) -> None:
+    refused(tmp_path, whole[: int(position * len(whole))])
+
+
+def test_every_flipped_byte_is_refused(whole: bytes, tmp_path: Path) -> None:
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        refused(tmp_path, bytes(damaged))
+
+
+@ONCE
+@given(st.binary(max_size=300))
+def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
+    refused(tmp_path, content)
+    refused(tmp_path, b"\x8fvlb\x01" + content)
+
+
+@ONCE
+@given(start=st.integers(0, 2000), length=st.integers(1, 50), content=st.binary(max_size=50))
+def test_replaced_stretches_are_refused(whole: bytes, tmp_path: Path, start: int, length: int, content: bytes) -> None:
+    damaged = whole[: start % len(whole)] + content + whole[start % len(whole) + length :]
+    if damaged != whole:
+        refused(tmp_path, damaged)
+
+
+def framed(chunks: list[tuple[int, bytes]], folder: Path) -> Path:
+    """An archive with these chunks and the right checksums: what someone could make who wants to mislead."""
+    path = folder / "made.vlb"
+    with path.open("wb") as stream:
+        archive = ArchiveWriter(stream, header())
+        for kind, body in chunks:
+            archive.add(kind, body)
+        archive.finish()
+    return path
+
+
+def test_chunks_cannot_change_places(whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.vlb").write_bytes(whole)
+    archive = ArchiveReader(tmp_path / "a.vlb")
+    chunks = [chunk for chunk in archive.chunks() if isinstance(chunk, Chunk)]
+    sizes = [chunk.size for chunk in chunks]
+    first = archive._start
+    swapped = whole[:first] + whole[first + sizes[0] : first + sizes[0] + sizes[1]] + whole[first : first + sizes[0]]
+    message = refused(tmp_path, swapped + whole[first + sizes[0] + sizes[1] :])
+    assert "chunk 0" in message
+
+
+def test_a_damaged_chunk_loses_only_itself(whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.vlb").write_bytes(whole)
+    archive = ArchiveReader(tmp_path / "a.vlb")
+    sizes = [chunk.size for chunk in archive.chunks() if isinstance(chunk, Chunk)]
+    for lost in range(len(sizes)):
+        damaged = bytearray(whole)
+        damaged[archive._start + sum(sizes[:lost]) + 1] ^= 0x40  # in the length, the worst place
+        (tmp_path / "b.vlb").write_bytes(damaged)
+        found = list(reading.contents(ArchiveReader(tmp_path / "b.vlb"), independent_codec()))
+        wrong = [index for index, content in found if isinstance(content, UserError)]
+        assert wrong == [lost] and len(found) == len(sizes)
+        assert f"chunk {lost}" in str(found[lost][1])
+
+
+def test_without_an_end_marker_chunks_are_still_found(whole: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.vlb").write_bytes(whole[:-5])
+    found = [content for _, content in reading.contents(ArchiveReader(tmp_path / "a.vlb"), independent_codec())]
+    assert isinstance(found[-1], UserError) and "end marker" in str(found[-1])
+    assert not any(isinstance(content, UserError) for content in found[:-1]) and len(found) == 8
+
+
+def bodies() -> Iterator[tuple[int, bytes]]:
+    """Chunks that claim what is not so."""
+    huge = (1 << 31) - 1
+    row = lambda shape, start, count, layout: (  # noqa: E731
+        Writer().text("x.npy").text("").number(0).text("|u1").numbers(shape).number(start).number(count).number(layout)
+    )
+    bomb = pack(b"\0" * (1 << 20))
+    yield VERBATIM, Writer().text("a").number(1).number(1 << 26).raw(bomb).content()
+    yield VERBATIM, Writer().text("a").number(1).number(huge).raw(bomb).content()
+    yield VERBATIM, Writer().text("a").number(1).number(10).raw(bomb).content()
+    yield PICTURES, Writer().number(huge).content()
+    yield PICTURES, Writer().number(1).text("a.png").number(1).raw(b"\0\0\0\0\0").content()
+    yield PICTURES, Writer().number(1).text("a.png").number(8).content()
+    yield ARRAY, row((1 << 30, 6, 5), 0, 1 << 24, 1).raw(b"\0\0\0\0\1").raw(bomb).content()
+    yield ARRAY, row((1 << 30, 6, 5), 0, 1 << 19, 1).raw(b"\0\0\0\0\0").raw(b"\0\0\1").content()
+    yield ARRAY, row((1 << 30, 1 << 30), 0, 1 << 20, 0).raw(bomb).content()
+    yield ARRAY, row((5, 30), 3, 3, 1).content()
+    yield ARRAY, row((5, 31), 0, 5, 1).content()
+    yield ARRAY, row((5, 30), 0, 5, 2).content()
+    yield ARRAY, Writer().text("x").text("").number(0).text("|O8").content()
+    yield ARRAY, Writer().text("x").text("").number(2).text("<f4").numbers((1,)).number(0).number(1).number(0).content()
+    yield 99, b""
+    for count in (1, 60_000):
+        for junk in (b"\0\0", b"\0\0" + bytes(range(1, 200)), b"\1\20" + b"\1" * 40, b""):
+            yield ARRAY, row((1 << 30, 30), 0, count, 1).raw(b"\0\0\0\0\0").raw(junk).content()
+
+
+@pytest.mark.parametrize("chunk", list(bodies()))
+def test_false_claims_are_refused_without_taking_memory(chunk: tuple[int, bytes], tmp_path: Path) -> None:
+    path = framed([chunk], tmp_path)
+    tracemalloc.start()
+    with pytest.raises(UserError, match="chunk 0"):
+        contents_of(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 29
+
+
+@pytest.mark.parametrize("size", [1 << 14, (1 << 14) + 1, 1 << 40])
+def test_an_oversized_header_is_refused(size: int, tmp_path: Path) -> None:
+    refused(tmp_path, b"\x8fvlb\x01" + Writer().number(size).content() + b"\0" * 20_000)
+
+
+@pytest.mark.parametrize(
+    "settings_", [Settings(0, 1, None, 1, 1), Settings(2, 3, (0, 1, 7, 255), 256, MAX_LANES), Settings(1, 4096, None)]
+)
+def test_headers_come_back(settings_: Settings) -> None:
+    made = header()
+    made = Header(made.digest, True, (3, 32, 32), 65536, settings_, made.numerics)
+    assert Header.read(made.content()) == made
+    for cut in range(len(made.content())):
+        with pytest.raises(Damaged):
+            Header.read(made.content()[:cut])
+
+
+@ONCE
+@given(st.binary(max_size=60))
+def test_random_headers_are_headers_or_damage(tmp_path: Path, content: bytes) -> None:
+    try:
+        made = Header.read(content)
+    except Damaged:
+        return
+    assert made.settings.steps >= 1 and made.levels >= 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/passwd", "../up", "a/../../up", "a//b", "./a", "", ".", "..", "a/", "c:\\x", "a\\..\\b", "c:/x", "a\0b"],
+)
+def test_names_that_would_escape_are_refused(name: str, tmp_path: Path) -> None:
+    path = framed([(VERBATIM, Writer().text(name).number(1).number(1).raw(pack(b"x")).content())], tmp_path)
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    with pytest.raises(UserError, match="output folder"):
+        restore(reading.contents(ArchiveReader(path), independent_codec()), inner / "out", False)
+    assert list(inner.iterdir()) == [] and {p.name for p in tmp_path.iterdir()} == {"inner", "made.vlb"}
+
+
+def test_one_name_twice_is_refused(tmp_path: Path) -> None:
+    chunk = VERBATIM, Writer().text("a").number(1).number(1).raw(pack(b"x")).content()
+    path = framed([chunk, chunk], tmp_path)
+    with pytest.raises(UserError, match=r"chunk 1.*twice"):
+        restore(reading.contents(ArchiveReader(path), independent_codec()), tmp_path / "out", False)
+    assert not (tmp_path / "out").exists()
+
+
+@ONCE
+@given(st.binary(max_size=2000), st.integers(0, 3000))
+def test_unpacking_anything_gives_the_size_or_damage(content: bytes, size: int) -> None:
+    with suppress(Damaged):
+        assert len(unpack(content, size)) == size
+
+
+@ONCE
+@given(st.binary(max_size=3000), st.lists(st.integers(1, 70), max_size=3))
+def test_packing_undoes_itself_and_hardly_grows(content: bytes, strides: list[int]) -> None:
+    packed = pack(content, tuple(strides))
+    assert unpack(packed, len(content)) == content and len(packed) <= len(content) + 1
+
+
+@ONCE
+@given(st.lists(st.integers(0, 2**62)), st.text())
+def test_numbers_and_names_come_back(numbers: list[int], name: str) -> None:
+    try:
+        content = Writer().numbers(tuple(numbers)).text(name).content()
+    except UnicodeEncodeError:
+        return
+    reader = Reader(content)
+    assert reader.numbers(len(numbers), 2**62) == tuple(numbers) and reader.text() == name
+    reader.end()
+
+
+@pytest.mark.slow
+def test_fuzzed_archives(whole: bytes, tmp_path: Path) -> None:
+    """20,000 archives with up to 8 mutations, half of them with checksums made right again."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "a.vlb").write_bytes(whole)
+    archive = ArchiveReader(tmp_path / "a.vlb")
+    original = [(c.kind, c.body) for c in archive.chunks() if isinstance(c, Chunk)]
+    expected = [c.body for c in archive.chunks() if isinstance(c, Chunk)]
+    path = tmp_path / "fuzzed.vlb"
+    for trial in range(20_000):
+        if trial % 2:
+            content = _mutated(whole, rng)
+            path.write_bytes(content)
+            honest = content == whole
+        else:
+            chosen = int(rng.integers(len(original)))
+            kind, body = original[chosen]
+            changed = [*original[:chosen], (kind, _mutated(body, rng)), *original[chosen + 1 :]]
+            path = framed(changed, tmp_path)
+            honest = changed[chosen][1] == expected[chosen]
+        try:
+            contents_of(path)
+        except UserError:
+            assert not honest
+        else:
+            assert honest or not trial % 2  # with right checksums, other data may be what was meant
+
+
+def _mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    mutated = bytearray(content)
+    for _ in range(int(rng.integers(1, 9))):
+        kind, at = int(rng.integers(4)), int(rng.integers(len(mutated) or 1))
+        if kind == 0 and mutated:
+            mutated[at] ^= 1 << int(rng.integers(8))
+        elif kind == 1 and mutated:
+            mutated[at] = (0, 0x7F, 0x80, 0xFF)[int(rng.integers(4))]
+        elif kind == 2:
+            del mutated[at : at + int(rng.integers(1, 20))]
+        else:
+            mutated[at:at] = rng.bytes(int(rng.integers(1, 20)))
+    return bytes(mutated)
+
+
+def test_model_pieces_come_back(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", pictures(0, 2))
+    model = np.random.default_rng(0).bytes(5000)
+    summary = write(tmp_path / "m.vlb", tmp_path / "x.npy", model=model)
+    archive = ArchiveReader(tmp_path / "m.vlb")
+    assert reading.embedded_model(archive) == model
+    assert summary.model_bytes > 5000 and summary.bytes_out == (tmp_path / "m.vlb").stat().st_size
+    assert [c.kind for c in archive.chunks() if isinstance(c, Chunk)] == [MODEL, ARRAY]
+    assert zlib.crc32(model) == zlib.crc32(reading.embedded_model(archive))

@@ -1,0 +1,121 @@
+"""Sequences of any length, from an empty stack."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from tests.coding.conftest import placed
+from vlb.coding import settings, values
+from vlb.coding.sequence import Plan, SequenceCodec
+from vlb.coding.stack import BitStack, Underflow
+from vlb.coding.wire import Damaged, Reader
+from vlb.models.diffusion import DiffusionModel
+
+
+@given(st.integers(0, 400), st.integers(0, 20), st.integers(0, 300), st.integers(1, 64))
+@hypothesis(derandomize=True, deadline=None)
+def test_batches_cover_every_example_once(count: int, direct: int, growth: int, lanes: int) -> None:
+    sizes = list(Plan(direct, growth).batches(count, lanes))
+    assert sum(sizes) == max(0, count - direct) and all(1 <= size <= lanes for size in sizes)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 9, 70])
+def test_any_number_of_examples(model: DiffusionModel, test_images: np.ndarray, count: int) -> None:
+    codec = settings.codec(model, placed(4))
+    content, account = codec.encode(test_images[:count])
+    assert np.array_equal(codec.decode(content, count), test_images[:count])
+    assert account.examples == count and account.direct <= count
+    assert 8 * len(content) <= account.initial + account.net + 32
+
+
+def test_a_few_images_cost_hardly_more_than_many(model: DiffusionModel, test_images: np.ndarray) -> None:
+    """10 images cost about the marginals' rate at most: the direct ones are few, and give their bits back."""
+    codec = settings.codec(model, placed(4))
+    few, _ = codec.encode(test_images[:10])
+    direct, _ = codec.direct(test_images[:10])
+    assert len(few) < len(direct) + 8
+
+
+def test_lanes_hardly_change_the_size(model: DiffusionModel, test_images: np.ndarray) -> None:
+    sizes = [len(settings.codec(model, placed(4, lanes=lanes)).encode(test_images[:100])[0]) for lanes in (5, 32)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
+
+
+class _Greedy:
+    """A batch codec that always needs more than there is."""
+
+    def encode(self, stack: BitStack, x: np.ndarray) -> None:
+        if stack.bits < 10_000:
+            raise Underflow
+
+    def decode(self, stack: BitStack, count: int) -> np.ndarray:
+        raise AssertionError("nothing was coded by it")
+
+
+def test_what_never_starts_is_coded_directly(model: DiffusionModel, test_images: np.ndarray) -> None:
+    real = settings.codec(model, placed(1))
+    codec = SequenceCodec(_Greedy(), real.marginals, real.shape, 8)
+    content, account = codec.encode(test_images[:6])
+    assert account.direct == 6
+    assert np.array_equal(codec.decode(content, 6), test_images[:6])
+
+
+@given(st.binary(max_size=200), st.integers(0, 5))
+@hypothesis(derandomize=True, deadline=None, max_examples=60)
+def test_random_bytes_are_damage_or_examples(coded: tuple[SequenceCodec, bytes], content: bytes, count: int) -> None:
+    codec, _ = coded
+    try:
+        x = values.decode(Reader(content), count, codec, 17)
+    except Damaged:
+        return
+    assert x.shape == (count, 1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def coded(model: DiffusionModel, test_images: np.ndarray) -> tuple[SequenceCodec, bytes]:
+    codec = settings.codec(model, placed(1))
+    return codec, values.encode(test_images[:12], codec, 17, verify=True).content
+
+
+def test_every_flipped_bit_is_noticed(coded: tuple[SequenceCodec, bytes]) -> None:
+    """Without the container's checksums: the values' own, and the stack that must come out empty."""
+    codec, content = coded
+    for position in range(0, 8 * len(content), 41):
+        damaged = bytearray(content)
+        damaged[position // 8] ^= 1 << position % 8
+        with pytest.raises(Damaged):
+            values.decode(Reader(bytes(damaged)), 12, codec, 17)
+
+
+def test_noise_is_stored_by_the_best_that_fits(coded: tuple[SequenceCodec, bytes], test_images: np.ndarray) -> None:
+    codec, _ = coded
+    blank = np.full((40, 1, 8, 8), 5, np.uint8)  # nothing a model of digits expects, all the same for LZMA
+    stored = values.encode(blank, codec, 17, verify=True)
+    assert stored.account is None and stored.reason == "it is smaller"
+    assert np.array_equal(values.decode(Reader(stored.content), 40, codec, 17), blank)
+    assert len(stored.content) < 40
+
+
+class _Wrong(torch.nn.Module):
+    """A denoiser that never says the same twice."""
+
+    def __init__(self, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.inner, self.calls, self.decodes = inner, 0, True
+
+    def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: object = None) -> object:
+        self.calls += 1
+        return self.inner(z * (1 + 0.1 * self.calls), gamma, condition)
+
+
+def test_a_code_that_does_not_decode_is_not_used(model: DiffusionModel, test_images: np.ndarray) -> None:
+    broken = DiffusionModel(model.process, _Wrong(model.denoiser), model.observation, model.shape)
+    codec = settings.codec(broken, placed(1))
+    stored = values.encode(test_images[:30], codec, 17, verify=True)
+    # Directly, without latents: what the model says of each pixel by itself is the same every time.
+    assert stored.account is None or stored.account.direct == 30
+    good = settings.codec(model, placed(1))
+    assert np.array_equal(values.decode(Reader(stored.content), 30, good, 17), test_images[:30])

@@ -1,0 +1,60 @@
+"""The command line that a report gives makes the very same experiment."""
+
+import dataclasses
+import shlex
+from pathlib import Path
+
+import pytest
+
+from vlb.commands.reproduce import changes, train_command
+from vlb.commands.train import adjust
+from vlb.config import override
+from vlb.experiment import Experiment
+from vlb.recipes import RECIPES, recipe
+
+
+def rebuilt(command: str) -> Experiment:
+    words = shlex.split(command)
+    assert words[:2] == ["vlb", "train"]
+    options = list(zip(words[3::2], words[4::2], strict=True))
+    found = dict(options)
+    data, seed = found.get("--data"), found.get("--seed")
+    return adjust(
+        recipe(words[2]),
+        Path(data) if data else None,
+        found.get("--condition"),
+        int(seed) if seed else None,
+        [value for name, value in options if name == "--set"],
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_its_own_command(name: str) -> None:
+    assert changes(recipe(name)) == {}
+    assert train_command(recipe(name), Path("out dir")) == f"vlb train {name} --out 'out dir'"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("training.steps=7", "model.backbone=MLPConfig", "backbone.width=3", "seed=4", "condition=labels"),
+        ("model.backbone=UNetConfig", "backbone.widths=[8, 16]", "backbone.attention=[false, true]"),
+        ("head=RegressionHeadConfig", "head.output=eps", "schedule=CosineConfig", "schedule.gamma_0=-9"),
+        ('data.path="it\'s; 12"', "training.betas=[0.8, 0.9]"),
+        ("data.path=\"12\"",),
+    ],
+)  # fmt: skip
+def test_what_was_changed_is_in_the_command(settings: tuple[str, ...]) -> None:
+    experiment = recipe("digits")
+    for setting in settings:
+        experiment = override(experiment, setting)
+    assert rebuilt(train_command(experiment, Path("run"))) == experiment
+
+
+def test_own_data_are_named(tmp_path: Path) -> None:
+    experiment = adjust(recipe("images"), tmp_path / "my images", None, None, ["training.steps=3"])
+    assert rebuilt(train_command(experiment, Path("run"))) == experiment
+
+
+def test_an_unknown_recipe_has_no_known_changes() -> None:
+    assert changes(dataclasses.replace(recipe("digits"), recipe="lost")) is None

@@ -1,0 +1,68 @@
+"""`vlb sample`: every sampler and grid by name, and combinations that make no sense."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.commands.test_cli import TINY, vlb
+from vlb.commands.sample import GRIDS, SAMPLERS
+from vlb.runs import load
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "labelled"
+    assert vlb("train", "digits", "--out", path, "--condition", "labels", *TINY) == 0
+    return path
+
+
+def drawn(run: Path, out: Path, *arguments: str) -> np.ndarray:
+    assert vlb("sample", run, "-n", "3", "-o", out, *arguments) == 0
+    return np.load(out)["x"]
+
+
+STEPS = dict.fromkeys(SAMPLERS, ("--steps", "3")) | {"ode": ()}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "grid"), [(sampler, grid) for sampler in SAMPLERS for grid in GRIDS if sampler != "ode" or grid == "t"]
+)
+def test_every_sampler_serves_on_every_grid(sampler: str, grid: str, run: Path, tmp_path: Path) -> None:
+    x = drawn(run, tmp_path / "x.npz", "--sampler", sampler, "--grid", grid, *STEPS[sampler])
+    assert x.shape == (3, 1, 8, 8) and x.dtype == np.uint8 and x.max() <= 16
+
+
+def test_the_default_is_the_models_own_sampling(run: Path, tmp_path: Path) -> None:
+    """To the bit, and with the generator of `--seed`."""
+    own = load(run).sample(3, steps=5, generator=torch.Generator().manual_seed(2))
+    assert np.array_equal(drawn(run, tmp_path / "x.npz", "--steps", "5", "--seed", "2"), own.numpy())
+
+
+def test_guidance_of_one_is_the_class_itself_and_clipping_keeps_a_posterior_head(run: Path, tmp_path: Path) -> None:
+    plain = drawn(run, tmp_path / "plain.npz", "--steps", "4", "--class", "3")
+    same = drawn(run, tmp_path / "same.npz", "--steps", "4", "--class", "3", "--guidance", "1", "--clip")
+    assert np.array_equal(plain, same)
+    assert drawn(run, tmp_path / "more.npz", "--steps", "4", "--class", "3", "--guidance", "4").shape == plain.shape
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--sampler", "huen"), "did you mean 'heun'"),
+        (("--sampler", "euler"), "sampler"),
+        (("--grid", "srn"), "did you mean 'snr'"),
+        (("--steps", "0"), "at least 1"),
+        (("--sampler", "ode", "--steps", "10"), "leave out --steps"),
+        (("--sampler", "ode", "--grid", "edm"), "leave out --steps"),
+        (("--guidance", "2"), "--class"),
+    ],
+)
+def test_plans_that_make_no_sense_are_explained(
+    arguments: tuple[str, ...], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vlb("sample", run, "-o", tmp_path / "x.png", *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error.replace("\n", " ") and "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,105 @@
+"""Splits, shapes, fingerprints, and the known sources that need no network."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vlb.data import Dataset, Split, load
+from vlb.data.sources import SOURCES
+from vlb.data.splits import completed, division
+from vlb.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+def test_digits_are_the_stated_permutation_of_the_bundled_data(digits: Dataset) -> None:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    order = np.random.default_rng(0).permutation(1797)
+    parts = (digits.test, digits.validation, digits.train)
+    assert [len(part) for part in parts] == [360, 180, 1257]
+    assert np.array_equal(np.concatenate([part.x for part in parts])[:, 0], bunch.images[order])
+    assert np.array_equal(np.concatenate([part.labels for part in parts]), bunch.target[order])
+    assert (digits.shape, digits.dimensions, digits.levels, digits.classes) == ((1, 8, 8), 64, 17, 10)
+    assert digits.train.x.dtype == np.uint8
+    assert max(int(part.x.max()) for part in parts) == 16
+
+
+def test_fingerprint_is_of_the_content_not_the_name(digits: Dataset) -> None:
+    assert len(digits.fingerprint) == 16
+    assert load("digits").fingerprint == digits.fingerprint
+    assert replace(digits, name="another").fingerprint == digits.fingerprint
+    assert replace(digits, levels=256).fingerprint != digits.fingerprint
+    assert replace(digits, train=digits.test, test=digits.train).fingerprint != digits.fingerprint
+    changed = digits.train.x.copy()
+    changed[5, 0, 3, 3] ^= 1
+    assert replace(digits, train=Split(changed, digits.train.labels)).fingerprint != digits.fingerprint
+    relabelled = Split(digits.train.x, digits.train.labels[::-1])
+    assert replace(digits, train=relabelled).fingerprint != digits.fingerprint
+    strided = Split(np.asfortranarray(digits.train.x), digits.train.labels)
+    assert replace(digits, train=strided).fingerprint == digits.fingerprint
+
+
+def test_split_by_name(digits: Dataset) -> None:
+    assert digits.split("validation") is digits.validation
+    with pytest.raises(UserError, match="did you mean 'test'"):
+        digits.split("tests")
+
+
+def test_unknown_source_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'mnist'"):
+        load("mnst")
+    with pytest.raises(UserError, match=r"fashion-mnist.*images"):
+        load("qqqqqqq")
+    with pytest.raises(UserError, match="needs a path"):
+        load("images")
+    assert set(SOURCES) == {"digits", "mnist", "fashion-mnist", "cifar10"}
+
+
+def test_splits_that_cannot_belong_together_are_refused() -> None:
+    a, b = Split(np.zeros((2, 1, 2, 2), np.uint8)), Split(np.zeros((2, 1, 3, 3), np.uint8))
+    with pytest.raises(ValueError, match="different shapes"):
+        Dataset("x", 256, None, a, a, b)
+    with pytest.raises(ValueError, match="labels"):
+        Split(a.x, np.zeros(3, np.int64))
+
+
+@given(n=st.integers(3, 500), validation=st.booleans(), test=st.booleans())
+@settings(derandomize=True, deadline=None)
+def test_division_is_a_partition(n: int, validation: bool, test: bool) -> None:
+    parts = division(n, validation=validation, test=test, what="x")
+    assert [part is not None for part in parts] == [True, validation, test]
+    indices = np.concatenate([part for part in parts if part is not None])
+    assert sorted(indices) == list(range(n))
+    tenth = max(1, n // 10)
+    assert len(parts[0]) == n - tenth * (validation + test)
+    again = division(n, validation=validation, test=test, what="x")
+    assert all(np.array_equal(p, q) for p, q in zip(parts, again, strict=True) if p is not None)
+
+
+def test_completed_takes_only_what_is_missing() -> None:
+    train = Split(np.arange(20, dtype=np.uint8).reshape(20, 1, 1, 1))
+    test = Split(np.full((4, 1, 1, 1), 77, np.uint8))
+    data = completed("a", 256, train, None, test, "a")
+    assert data.test is test
+    assert (len(data.train), len(data.validation)) == (18, 2)
+    assert sorted(np.concatenate([data.train.x, data.validation.x]).reshape(-1)) == list(range(20))
+
+
+def test_completed_refuses_what_does_not_fit() -> None:
+    train = Split(np.zeros((5, 1, 2, 2), np.uint8), np.zeros(5, np.int64))
+    with pytest.raises(UserError, match="test split is empty"):
+        completed("a", 256, train, None, Split(np.zeros((0, 1, 2, 2), np.uint8), np.zeros(0, np.int64)), "a")
+    with pytest.raises(UserError, match="test split have shape"):
+        completed("a", 256, train, None, Split(np.zeros((2, 1, 3, 2), np.uint8), np.zeros(2, np.int64)), "a")
+    with pytest.raises(UserError, match="only some splits have labels"):
+        completed("a", 256, train, None, Split(np.zeros((2, 1, 2, 2), np.uint8)), "a")
+    with pytest.raises(UserError, match="holds 2 examples; at least 3"):
+        completed("a", 256, Split(np.zeros((2, 1, 2, 2), np.uint8)), None, None, "a")

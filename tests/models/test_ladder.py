@@ -1,0 +1,132 @@
+"""Ladder networks: the denoiser's optimum, the costs, and what they are not."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.oracles import seeded
+from vlb.data import Split, load
+from vlb.errors import UserError
+from vlb.experiment.ladder import LadderConfig, balanced
+from vlb.models.ladder import Denoise, LadderNetwork
+from vlb.recognition import recognise
+
+
+def ladder(noise: float = 0.3, weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> LadderNetwork:
+    torch.manual_seed(0)
+    x = torch.randint(0, 17, (20, 6), generator=seeded(1))
+    return LadderNetwork((6, 5, 3), (6,), 17, noise, weights, x, torch.arange(20) % 3)
+
+
+def test_the_denoiser_can_be_the_posterior_mean() -> None:
+    """z ~ N(u, v), z̃ = z + noise: with μ(u) = u and gate v/(v + σ²), g is E[z | z̃, u], whose error is vσ²/(v + σ²)."""
+    v, sigma, n = 0.6, 0.5, 200_000
+    g = Denoise(1)
+    with torch.no_grad():
+        g.weights.zero_()
+        g.weights[3] = 1.0
+        g.weights[9] = v / (v + sigma**2) - 0.5
+    u = torch.randn(n, 1, generator=seeded(2))
+    z = u + v**0.5 * torch.randn(n, 1, generator=seeded(3))
+    noisy = z + sigma * torch.randn(n, 1, generator=seeded(4))
+    error = (g(noisy, u) - z).square().double()
+    expected = v * sigma**2 / (v + sigma**2)
+    assert abs((error.mean() - expected) / (error.std() / n**0.5)) < 5
+    # It beats the denoiser that hears nothing from above: lateral and top-down information are merged.
+    assert expected < (1 + v) * sigma**2 / (1 + v + sigma**2)
+
+
+def test_training_the_denoiser_finds_it() -> None:
+    v, sigma = 0.6, 0.5
+    g, draws = Denoise(1), seeded(5)
+    optimiser = torch.optim.Adam(g.parameters(), 0.02)
+    for _ in range(300):
+        u = torch.randn(1000, 1, generator=draws)
+        z = u + v**0.5 * torch.randn(1000, 1, generator=draws)
+        loss = (g(z + sigma * torch.randn(1000, 1, generator=draws), u) - z).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert abs(loss.item() - v * sigma**2 / (v + sigma**2)) < 0.02
+
+
+def test_every_level_is_normalised_in_training() -> None:
+    clean = ladder().train().encode(torch.randint(0, 17, (500, 6), generator=seeded(6)))
+    for z in clean.z[1:]:
+        torch.testing.assert_close(z.mean(0), torch.zeros(z.shape[1]), atol=1e-5, rtol=0)
+        torch.testing.assert_close(z.var(0, unbiased=False), torch.ones(z.shape[1]), atol=1e-3, rtol=0)
+
+
+def test_noise_is_all_that_tells_the_two_passes_apart() -> None:
+    model, x = ladder().eval(), torch.randint(0, 17, (50, 6), generator=seeded(7))
+    torch.testing.assert_close(model.encode(x).logits, model.encode(x, 0.0, seeded(8)).logits)
+    noisy = model.encode(x, 0.3, seeded(8))
+    assert not torch.allclose(model.encode(x).z[0], noisy.z[0])
+    again = model.encode(x, 0.3, seeded(8))
+    torch.testing.assert_close(noisy.logits, again.logits)
+
+
+def test_losses_reach_every_parameter() -> None:
+    """After one step: the denoisers start deaf to what is above, and hear it from then on."""
+    model = ladder().train()
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    x = torch.randint(0, 17, (40, 6), generator=seeded(9))
+    for step in range(2):
+        losses = model.losses(x, 10, seeded(step))
+        assert list(losses) == ["cross_entropy", "cost_0", "cost_1", "cost_2"]
+        optimiser.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        optimiser.step()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.parameters())
+    supervised = ladder(weights=(0.0, 0.0, 0.0)).train().losses(torch.zeros(4, 6), 10, seeded(10))
+    assert list(supervised) == ["cross_entropy"]
+
+
+def test_labels_are_balanced_and_reproducible() -> None:
+    labels = np.repeat(np.arange(10), 30)
+    chosen = labels[balanced(labels, 100, 0)]
+    assert np.bincount(chosen).tolist() == [10] * 10
+    assert np.array_equal(balanced(labels, 100, 0), balanced(labels, 100, 0))
+    assert not np.array_equal(balanced(labels, 100, 0), balanced(labels, 100, 1))
+
+
+@pytest.mark.slow
+def test_unlabelled_examples_help() -> None:
+    """Trained on digits with 20 labels, denoising costs leave fewer errors than none (the same steps and labels)."""
+    data, rates = load("digits"), {}
+    x = torch.from_numpy(data.train.x)
+    for costs in ((10.0, 1.0, 0.1, 0.1), (0.0, 0.0, 0.0, 0.0)):
+        torch.manual_seed(0)
+        config = LadderConfig(widths=(100, 50), costs=costs, labelled=20)
+        model = config.build(data, 0)
+        objective = config.objective(model)
+        optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+        model.train()
+        for step in range(400):
+            index = torch.randint(0, len(x), (64,), generator=seeded(step))
+            loss = torch.stack(list(objective(model, x[index], None, seeded(step)).values())).sum()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        rates[costs[0]] = recognise(model.eval(), data.test)
+    assert rates[10.0].error_rate + 2 * rates[10.0].standard_error < rates[0.0].error_rate
+    assert len(rates[10.0].cost_per_level) == 4
+    assert rates[10.0].cost_per_level[0] < rates[0.0].cost_per_level[0]
+
+
+def test_likelihood_is_refused_with_the_reason() -> None:
+    model = ladder()
+    for ask in (lambda: model.terms(torch.zeros(1, 6), None, seeded()), lambda: model.sample(3)):
+        with pytest.raises(UserError, match=r"no likelihood.*error_rate"):
+            ask()
+    assert "no likelihood" in model.without_likelihood
+
+
+def test_bad_configurations_are_refused() -> None:
+    data = load("digits")
+    with pytest.raises(UserError, match="between 10"):
+        LadderConfig(labelled=3).build(data, 0)
+    with pytest.raises(UserError, match="cost weights"):
+        LadderConfig(costs=(1.0,)).build(data, 0)
+    with pytest.raises(UserError, match="labelled examples"):
+        recognise(ladder(), Split(data.test.x))

@@ -1,0 +1,181 @@
+"""The contract of a backbone: (z, γ, condition) -> (batch, *shape, outputs), zero at first, then responsive."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.oracles import seeded
+from vlb.condition import Labels
+from vlb.nn.embedding import Conditioning, fourier
+from vlb.nn.mlp import ResidualMLP
+from vlb.nn.unet import UNet, _Attention
+
+Build = Callable[..., nn.Module]
+
+
+def mlp(shape: tuple[int, ...], outputs: int, classes: int = 0, dropout: float = 0.0) -> nn.Module:
+    return ResidualMLP(shape, outputs, classes, width=16, blocks=2, dropout=dropout)
+
+
+def unet(
+    shape: tuple[int, ...],
+    outputs: int,
+    classes: int = 0,
+    dropout: float = 0.0,
+    widths: tuple[int, ...] = (8, 12),
+    patch: int = 1,
+) -> nn.Module:
+    attention = tuple(i > 0 for i in range(len(widths)))
+    return UNet(shape, outputs, classes, widths, 1, attention, (2,), patch, dropout)
+
+
+def folded(shape: tuple[int, ...], outputs: int, classes: int = 0, dropout: float = 0.0) -> nn.Module:
+    return unet(shape, outputs, classes, dropout, patch=2)
+
+
+CASES = [
+    pytest.param(mlp, (5,), id="mlp-vector"),
+    pytest.param(mlp, (2, 3, 3), id="mlp-image"),
+    pytest.param(unet, (1, 8, 8), id="unet"),
+    pytest.param(unet, (3, 7, 5), id="unet-odd"),
+    pytest.param(unet, (4, 1, 9), id="unet-one-row"),
+    pytest.param(folded, (3, 7, 5), id="unet-patch-odd"),
+    pytest.param(folded, (1, 8, 12), id="unet-patch"),
+]
+EVERY = pytest.mark.parametrize("build, shape", CASES)
+
+
+def perturbed(network: nn.Module, seed: int = 0) -> nn.Module:
+    """As after some training: no parameter is at its start."""
+    generator = seeded(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return network.eval()
+
+
+def inputs(shape: tuple[int, ...], n: int = 3) -> tuple[Tensor, Tensor]:
+    gamma = torch.linspace(-13.3, 5.0, n, dtype=torch.float64).unsqueeze(1)
+    return torch.randn(n, *shape, generator=seeded(1)), gamma
+
+
+@EVERY
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_starts_at_zero_in_the_shape_of_the_contract(build: Build, shape: tuple[int, ...], outputs: int) -> None:
+    out = build(shape, outputs)(*inputs(shape), None)
+    assert torch.equal(out, torch.zeros(3, *shape, outputs))
+
+
+@EVERY
+def test_gradient_reaches_every_parameter(build: Build, shape: tuple[int, ...]) -> None:
+    network = perturbed(build(shape, 3, classes=2))
+    out = network(*inputs(shape), Labels(torch.tensor([0, 1, -1])))
+    (out * torch.randn(out.shape, generator=seeded(2))).sum().backward()
+    silent = [name for name, p in network.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
+    assert not silent
+
+
+@EVERY
+def test_depends_on_every_input(build: Build, shape: tuple[int, ...]) -> None:
+    """On each element of z, on γ and on the label, once it has learned anything."""
+    network, (z, gamma) = perturbed(build(shape, 2, classes=3)), inputs(shape)
+    z.requires_grad_()
+    labels = Labels(torch.tensor([0, 1, 2]))
+    out = network(z, gamma, labels)
+    (gradient,) = torch.autograd.grad((out * torch.randn(out.shape, generator=seeded(3))).sum(), z)
+    assert gradient.abs().min() > 0
+    for other in (network(z, gamma + 0.5, labels), network(z, gamma, Labels(torch.tensor([1, 2, 0])))):
+        assert all((other[i] - out[i]).abs().max() > 1e-4 for i in range(3))
+
+
+@EVERY
+def test_no_label_is_none(build: Build, shape: tuple[int, ...]) -> None:
+    network, (z, gamma) = perturbed(build(shape, 2, classes=3)), inputs(shape)
+    torch.testing.assert_close(network(z, gamma, Labels(torch.full((3,), -1))), network(z, gamma, None))
+
+
+@EVERY
+def test_examples_do_not_mix(build: Build, shape: tuple[int, ...]) -> None:
+    network, (z, gamma) = perturbed(build(shape, 2, classes=3)), inputs(shape)
+    labels = torch.tensor([0, 1, 2])
+    together = network(z, gamma, Labels(labels))
+    for i in range(3):
+        alone = network(z[i : i + 1], gamma[i : i + 1], Labels(labels[i : i + 1]))
+        torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-4, atol=1e-4)
+
+
+@EVERY
+def test_dropout_acts_in_training_only(build: Build, shape: tuple[int, ...]) -> None:
+    network, (z, gamma) = perturbed(build(shape, 2, dropout=0.5)), inputs(shape)
+    assert torch.equal(network(z, gamma, None), network(z, gamma, None))
+    network.train()
+    assert not torch.equal(network(z, gamma, None), network(z, gamma, None))
+
+
+@EVERY
+def test_runs_in_float64(build: Build, shape: tuple[int, ...]) -> None:
+    network, (z, gamma) = perturbed(build(shape, 2)), inputs(shape)
+    single = network(z, gamma, None)
+    torch.testing.assert_close(network.double()(z.double(), gamma, None).float(), single, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 7, 5)])
+@pytest.mark.parametrize("patch", [2, 4])
+def test_patches_unfold_where_they_came_from(shape: tuple[int, ...], patch: int) -> None:
+    """A network that only copies its first convolution's centre out again must return z, pixel by pixel."""
+    channels, folded_channels = shape[0], shape[0] * patch**2
+    network = UNet(shape, 1, 0, (folded_channels,), 1, (False,), (), patch, 0.0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network.first.weight[:, :, 1, 1] = torch.eye(folded_channels)
+
+        class Passing(nn.Module):
+            def forward(self, x: Tensor, *_: Tensor) -> Tensor:
+                return x[:, :folded_channels]
+
+        for stages in (*network.down, *network.up):
+            for i in range(len(stages)):
+                stages[i] = Passing()
+        for i in range(len(network.middle)):
+            network.middle[i] = Passing()
+        network.norm = nn.Identity()
+        # pixel_unshuffle puts channel c, offset (i, j) at c·p² + i·p + j; the output wants (i, j) first.
+        order = torch.arange(folded_channels).view(channels, patch**2).T.flatten()
+        network.last.weight[:, :, 0, 0] = torch.eye(folded_channels)[order]
+    z, gamma = inputs(shape)
+    torch.testing.assert_close(network(z, gamma, None).squeeze(-1), nn.functional.silu(z))
+
+
+@pytest.mark.parametrize("channels", [8, 64, 96, 160, 224])
+def test_attention_has_heads_for_any_width(channels: int) -> None:
+    x = torch.randn(2, channels, 3, 2, generator=seeded(4))
+    attention = _Attention(channels)
+    assert torch.equal(attention(x), x)
+    # Attention without positions commutes with permutations of the pixels.
+    perturbed(attention)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    moved = x.flatten(2)[:, :, order].view_as(x)
+    torch.testing.assert_close(attention(moved).flatten(2), attention(x).flatten(2)[:, :, order], rtol=1e-4, atol=1e-4)
+
+
+def test_fourier_features_tell_neighbouring_levels_apart() -> None:
+    """At 256 levels neighbours differ by 2/256; with octaves 6 and 7 their features differ by more than 1."""
+    z = (2 * torch.arange(256.0) + 1).view(256, 1, 1, 1) / 256 - 1
+    plain, rich = fourier(z, ()), fourier(z, (6, 7))
+    assert plain.shape[1] == 1
+    assert rich.shape[1] == 5
+    assert (plain[1:] - plain[:-1]).flatten(1).norm(dim=1).max() < 0.01
+    assert (rich[1:] - rich[:-1]).flatten(1).norm(dim=1).min() > 1
+
+
+def test_noise_levels_are_told_apart() -> None:
+    """γ a tenth of a nat apart embed apart, all the way from −14 to 14."""
+    gamma = torch.arange(-14, 14, 0.1, dtype=torch.float64).unsqueeze(1)
+    conditioning = Conditioning(16, 0)
+    level = gamma.float() * conditioning.frequencies
+    features = torch.cat((level.sin(), level.cos()), 1)
+    distance = torch.cdist(features, features) + 10 * torch.eye(len(gamma))
+    assert distance.min() > 0.5

@@ -1,0 +1,60 @@
+"""Pictures: the descent that is shown is the one that `vlb sample` makes."""
+
+import numpy as np
+import pytest
+import torch
+
+from vlb.data import Dataset, Split
+from vlb.report.gallery import drawable, gallery
+from vlb.report.markup import sheet
+from vlb.runs import Run
+
+
+def test_the_samples_are_those_of_ancestral_sampling(plain_run: Run, digits: Dataset) -> None:
+    model = plain_run.model(digits)
+    done: list[int] = []
+    shown = gallery(model, digits, 0, columns=4, steps=5, seed=3, report=done.append)
+    expected = model.sample(24, steps=5, generator=torch.Generator().manual_seed(3))
+    assert np.array_equal(shown.samples, expected.numpy())
+    assert done == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_film_runs_from_noise_to_data(plain_run: Run, digits: Dataset) -> None:
+    shown = gallery(plain_run.model(digits), digits, 0, steps=20)
+    log_snr = [frame.log_snr for frame in shown.frames]
+    assert log_snr == sorted(log_snr)
+    assert (log_snr[0], log_snr[-1]) == pytest.approx((-5.0, 6.0))
+    assert all(frame.z.shape == frame.x.shape == shown.ends.shape for frame in shown.frames)
+    # At the data end, x̂ and the sample are one picture to within a level.
+    last = shown.frames[-1].x / 255 * 16
+    assert np.abs(last - shown.ends).mean() < 1
+
+
+def test_rows_are_classes(labelled_run: Run, digits: Dataset) -> None:
+    shown = gallery(labelled_run.model(digits), digits, 10, columns=3, steps=2)
+    assert shown.classes == tuple(range(10))
+    assert shown.samples.shape == shown.data.shape == (30, 1, 8, 8)
+    assert digits.test.labels is not None
+    fours = digits.test.x[digits.test.labels == 4][:3]
+    assert np.array_equal(shown.data[12:15], fours)
+
+
+def test_too_few_examples_leave_blanks(plain_run: Run, digits: Dataset) -> None:
+    few = Dataset("few", 17, None, digits.train, digits.validation, Split(digits.test.x[:3]))
+    shown = gallery(plain_run.model(digits), few, 0, steps=2)
+    assert np.array_equal(shown.data[:3], digits.test.x[:3])
+    assert shown.present.tolist() == [True] * 3 + [False] * 45
+
+
+def test_only_images_are_drawn(plain_run: Run, digits: Dataset) -> None:
+    assert [drawable(shape) for shape in ((1, 8, 8), (3, 4, 5), (2, 8, 8), (64,), ())] == [True, True, *[False] * 3]
+    model = plain_run.model(digits)
+    model.shape = (64,)
+    with pytest.raises(ValueError, match="no pictures"):
+        gallery(model, digits, 0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_sheet_is_one_escaped_picture(channels: int) -> None:
+    element = sheet(np.zeros((4, channels, 2, 2), np.int64), 2, 2, '"><b>')
+    assert element.startswith('<img alt="&quot;&gt;&lt;b&gt;" src="data:image/png;base64,')

@@ -1,0 +1,69 @@
+"""Configurations survive JSON, and overrides fit or say why not."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vlb.config import decode, encode, override
+from vlb.errors import UserError
+from vlb.experiment import Experiment, MLPConfig, UNetConfig
+from vlb.recipes import RECIPES, recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_survive_json(name: str) -> None:
+    experiment = recipe(name)
+    assert decode(Experiment, json.loads(json.dumps(encode(experiment)))) == experiment
+
+
+def test_override_by_path_and_by_unique_name() -> None:
+    assert override(recipe("digits"), "training.steps=7").training.steps == 7
+    assert override(recipe("digits"), "steps=7").training.steps == 7
+    assert override(recipe("digits"), "learning_rate=1").training.learning_rate == 1.0
+
+
+def test_override_replaces_a_nested_choice() -> None:
+    changed = override(recipe("digits"), "model.backbone=UNetConfig")
+    assert changed.model.backbone == UNetConfig()
+    assert override(changed, "widths=[8, 16]").model.backbone.widths == (8, 16)
+    assert override(changed, "backbone=MLPConfig").model.backbone == MLPConfig()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("stepz=3", "did you mean 'steps'"),
+        ("training.step=3", "did you mean 'training.steps'"),
+        ("steps", "field=value"),
+        ("steps=many", "a whole number"),
+        ("steps=1.5", "a whole number"),
+        ("steps=-1", "must be positive"),
+        ("ema=2", r"\[0, 1\)"),
+        ("learning_rate=NaN", "finite"),
+        ("backbone=Transformer", "choose one of: MLPConfig, UNetConfig"),
+        ("precision=float8", "not offered"),
+        ("betas=[0.9]", "two numbers"),
+    ],
+)
+def test_override_says_what_is_wrong(assignment: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        override(recipe("digits"), assignment)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(st.dictionaries(st.sampled_from(["recipe", "data", "model", "training", "seed", "type", "x"]), json_values))
+def test_decoding_anything_gives_an_experiment_or_a_message(value: dict[str, object]) -> None:
+    try:
+        result = decode(Experiment, {"recipe": "digits"} | value)
+    except UserError:
+        return
+    assert isinstance(result, Experiment)

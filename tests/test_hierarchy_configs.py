@@ -1,0 +1,176 @@
+"""Configurations of the predecessors: what they build, their free bits and warm-up, and what they refuse."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tests.oracles import seeded
+from vlb.data import Dataset, Split, load
+from vlb.data.baselines import baselines, log_marginals
+from vlb.errors import UserError
+from vlb.evaluation import evaluate
+from vlb.experiment.hvae import HVAEConfig, ResidualHVAEConfig
+from vlb.experiment.likelihood import BernoulliConfig, DiscretisedLogisticConfig, GaussianConfig
+from vlb.experiment.mixture import MixtureConfig
+from vlb.experiment.vae import ConvCoderConfig, DenseCoderConfig, VAEConfig
+from vlb.models.generative import MarkovGenerator
+from vlb.train.elbo_objective import ElboObjective
+
+SMALL = {
+    "vae": VAEConfig(latents=4, coder=DenseCoderConfig(width=16)),
+    "conv": VAEConfig(latents=4, coder=ConvCoderConfig(widths=(8, 8))),
+    "logistic": VAEConfig(latents=4, coder=DenseCoderConfig(width=16), likelihood=DiscretisedLogisticConfig()),
+    "bottom-up": HVAEConfig(latents=(4, 3), inference="bottom-up", width=16),
+    "precision": HVAEConfig(latents=(4, 3, 2), width=16),
+    "joined": HVAEConfig(latents=(4, 3, 2), merge="joined", width=16),
+    "relative": HVAEConfig(latents=(4, 3, 2), merge="relative", width=16),
+    "residual": ResidualHVAEConfig(halvings=(0, 1, 1, 2), channels=2, width=8),
+}
+ALL = pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+def odd(levels: int = 4) -> Dataset:
+    """Images of 5×7 in two channels."""
+    x = np.random.default_rng(0).integers(0, levels, (30, 2, 5, 7)).astype(np.uint8)
+    return Dataset("odd", levels, None, Split(x[:20]), Split(x[20:25]), Split(x[25:]))
+
+
+@ALL
+def test_a_few_steps_lower_the_bound_and_reach_every_parameter(config, digits: Dataset) -> None:
+    torch.manual_seed(0)
+    model = config.build(digits, 0)
+    objective = config.objective(model)
+    x = torch.from_numpy(digits.train.x[:64])
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    losses, reached = [], set()
+    for step in range(40):
+        loss = torch.stack(list(objective(model, x, None, seeded(step)).values())).sum()
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        reached |= {n for n, p in model.named_parameters() if p.grad is not None and bool(p.grad.abs().sum() > 0)}
+        optimiser.step()
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert reached == {name for name, _ in model.named_parameters()}
+
+
+@ALL
+def test_odd_images_and_samples_of_the_right_kind(config) -> None:
+    model = config.build(odd(), 0).eval()
+    x = model.sample(3, generator=seeded(1))
+    assert x.shape == (3, 2, 5, 7) and not x.is_floating_point() and int(x.min()) >= 0 and int(x.max()) < 4
+    terms = model.terms(torch.from_numpy(odd().test.x), None, seeded(2))
+    assert len(terms) == model.depth + 1 and all(term.shape == (5,) for term in terms.values())
+
+
+def test_untrained_residual_hierarchy_is_the_independent_pixel_model(digits: Dataset) -> None:
+    """Its decoder gives zeros and its q is p: the bound is the baseline, exactly."""
+    model = ResidualHVAEConfig(halvings=(0, 1, 2), width=8).build(digits, 0).eval()
+    bound = evaluate(model, digits.test, passes=2)
+    assert bound.bits_per_dim == pytest.approx(baselines(digits, "test")["independent_pixels"], abs=1e-5)
+    assert bound.terms["kl_1"] == bound.terms["kl_2"] == bound.terms["kl_3"] == 0
+
+
+def test_both_directions_have_one_generative_network(digits: Dataset) -> None:
+    shapes = [
+        {
+            n: tuple(p.shape)
+            for n, p in HVAEConfig(inference=way, width=16).build(digits, 0).generator.named_parameters()
+        }
+        for way in ("bottom-up", "top-down")
+    ]
+    assert shapes[0] == shapes[1]
+    assert isinstance(HVAEConfig(width=16).build(digits, 0).generator, MarkovGenerator)
+
+
+def test_free_bits_and_warm_up_do_what_they_say(digits: Dataset) -> None:
+    config = HVAEConfig(latents=(4, 3), width=16)
+    torch.manual_seed(0)
+    model, x = config.build(digits, 0).eval(), torch.from_numpy(digits.train.x[:32])
+    plain = ElboObjective()(model, x, None, seeded(3))
+    assert sum(plain.values()).item() * 64 == pytest.approx(
+        sum(model.terms(x, None, seeded(3)).values()).mean().item(), rel=1e-5
+    )
+    free = ElboObjective(free_nats=1e3)(model, x, None, seeded(3))
+    assert free["kl_1"].item() * 64 == pytest.approx(1e3)
+    # Below the threshold a level's KL has no gradient of its own.
+    (gradient,) = torch.autograd.grad(free["kl_2"], [next(model.merges.parameters())], allow_unused=True)
+    assert gradient is None or not gradient.abs().any()
+    warming = ElboObjective(warmup=4)
+    evaluated = warming(model, x, None, seeded(3))
+    torch.testing.assert_close(evaluated["kl_1"], plain["kl_1"])
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    shares = [(warming(model, x, None, seeded(3))["kl_1"] / plain["kl_1"]).item() for _ in range(6)]
+    assert shares == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1], rel=1e-4)
+    # The counter is in the checkpoint, so a resumed run goes on where it was.
+    assert int(model.state_dict()["updates"]) == 6
+
+
+def test_mixture_is_exact_and_beats_independent_pixels(digits: Dataset) -> None:
+    model = MixtureConfig(components=10, em_steps=15).build(digits, 0)
+    result = evaluate(model, digits.test, passes=2)
+    assert result.se_monte_carlo == 0 and model.bound.startswith("exact")
+    assert result.bits_per_dim < baselines(digits, "test")["independent_pixels"] - 0.1
+    one = MixtureConfig(components=1, em_steps=2, smoothing=1e-3).build(digits, 0)
+    counts = one.logits.detach().softmax(-1).double().numpy()
+    # A single component is the marginals, up to smoothing.
+    assert np.abs(counts - np.exp(log_marginals(digits))).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        (VAEConfig(latents=0), "latents must be positive"),
+        (HVAEConfig(latents=()), "at least one level"),
+        (HVAEConfig(latents=(4, 0)), "at least one latent"),
+        (VAEConfig(likelihood=BernoulliConfig()), r"two levels.*17.*CategoricalConfig"),
+        (VAEConfig(likelihood=GaussianConfig()), r"density.*17 discrete levels.*CategoricalConfig"),
+        (VAEConfig(coder=ConvCoderConfig(widths=(8, 8, 8, 8))), r"do not fit images of 8×8.*at most 3"),
+        (VAEConfig(coder=ConvCoderConfig(widths=())), "widths"),
+        (ResidualHVAEConfig(halvings=(1, 4)), r"do not fit images of 8×8.*at most 3"),
+        (ResidualHVAEConfig(halvings=(2, 1)), "never fall"),
+        (ResidualHVAEConfig(halvings=()), "at least one level"),
+        (MixtureConfig(components=0), "at least one component"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_a_way_out(config, message: str, digits: Dataset) -> None:
+    with pytest.raises(UserError, match=message):
+        config.build(digits, 0)
+
+
+def test_labels_and_tables_are_refused_where_they_do_not_serve(digits: Dataset) -> None:
+    for config in (VAEConfig(), HVAEConfig(), ResidualHVAEConfig(), MixtureConfig()):
+        with pytest.raises(UserError, match="--condition"):
+            config.build(digits, 10)
+    flat = dataclasses.replace(
+        odd(), **{name: Split(getattr(odd(), name).x.reshape(-1, 70)) for name in ("train", "validation", "test")}
+    )
+    with pytest.raises(UserError, match="need images"):
+        ResidualHVAEConfig().build(flat, 0)
+    vector = VAEConfig(latents=2, coder=DenseCoderConfig(width=8)).build(flat, 0)
+    assert vector.sample(2, generator=seeded()).shape == (2, 70)
+
+
+def test_binary_data_have_a_bernoulli_likelihood() -> None:
+    data = odd(2)
+    config = VAEConfig(latents=2, coder=DenseCoderConfig(width=8), likelihood=BernoulliConfig())
+    model = config.build(data, 0).eval()
+    with torch.no_grad():
+        for parameter in model.generator.decoder.parameters():  # type: ignore[union-attr]
+            parameter.zero_()
+    x = torch.from_numpy(data.test.x)
+    terms = model.terms(x, None, seeded(4))
+    expected = -torch.from_numpy(log_marginals(data))[torch.arange(70), x.flatten(1).long()].sum(1)
+    torch.testing.assert_close(terms["reconstruction"].double(), expected, rtol=1e-4, atol=1e-3)
+    assert math.isfinite(sum(terms.values()).sum().item())

@@ -1,0 +1,117 @@
+"""Placing levels: shortest paths against brute force, measured costs against quadrature and the bound."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.oracles import LIMIT, SCHEDULES, exact_model, line_mixture, noise_error, seeded, z_score
+from vlb.bound import elbo
+from vlb.errors import UserError
+from vlb.kernel import Standard
+from vlb.placement import Costs, average, cheapest, measure_costs, uniform_log_snr, uniform_time
+from vlb.schedule import LogSNRLinear
+
+
+def random_costs(count: int, seed: int) -> Costs:
+    values = torch.rand(count, count + 2, generator=seeded(seed), dtype=torch.float64)
+    return Costs(uniform_time(count - 1), values[:, 0], values[:, 1], values[:, 2:])
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(count=st.integers(2, 7), steps=st.integers(1, 6), seed=st.integers(0, 2**31))
+def test_cheapest_is_brute_force(count: int, steps: int, seed: int) -> None:
+    costs = random_costs(count, seed)
+    if steps >= count:
+        with pytest.raises(UserError, match="candidate times allow"):
+            cheapest(costs, steps)
+        return
+    chosen = cheapest(costs, steps)
+    assert len(chosen) == steps + 1 and bool((chosen.diff() > 0).all())
+    every = (costs.total(torch.tensor(path)) for path in itertools.combinations(range(count), steps + 1))
+    assert costs.total(chosen) == pytest.approx(min(every))
+
+
+def test_costs_of_the_standard_kernel_are_those_of_quadrature() -> None:
+    """½ expm1(γ_t − γ_s) m(λ_t), the prior and decoder at every candidate."""
+    mixture, n = line_mixture(), 20_000
+    model = exact_model(mixture, LogSNRLinear(-3.0, 3.0), exact_ends=False)
+    x, times = mixture.expand(n).sample(seeded()), torch.linspace(0, 1, 5)
+    costs = measure_costs(model, x, times, Standard(), seeded(1))
+    for i, j in itertools.combinations(range(5), 2):
+        gamma_s, gamma_t = -3.0 + 1.5 * i, -3.0 + 1.5 * j
+        expected = 0.5 * math.expm1(gamma_t - gamma_s) * noise_error(mixture, -gamma_t)
+        # E‖ε − ε̂‖⁴ ≤ 3 for this mixture, which bounds the standard error.
+        error = 0.5 * math.expm1(gamma_t - gamma_s) * math.sqrt(3 / n)
+        assert abs(costs.steps[i, j].item() - expected) < LIMIT * error
+    # N(0, 1) against N(αx, σ²), closed form; and Gaussian decoding, whose entropy is known.
+    for j in range(5):
+        gamma = torch.tensor(-3.0 + 1.5 * j, dtype=torch.float64)
+        alpha2, sigma2 = torch.sigmoid(-gamma), torch.sigmoid(gamma)
+        prior = 0.5 * (sigma2 - 1 - sigma2.log() + alpha2 * x**2).mean()
+        assert costs.coarse[j].item() == pytest.approx(prior.item(), rel=1e-9)
+        entropy = 0.5 * (1 + math.log(2 * math.pi) + gamma.item())
+        assert abs(costs.fine[j].item() - entropy) < LIMIT * math.sqrt(0.5 / n)
+
+
+def test_total_of_a_path_is_its_bound_and_the_best_path_is_better_than_an_even_one() -> None:
+    mixture, n = line_mixture(), 4_000
+    model = exact_model(mixture, LogSNRLinear(-7.0, 6.0), exact_ends=False)
+    x, times = mixture.expand(n).sample(seeded()), torch.linspace(0, 1, 25)
+    costs = measure_costs(model, x, times, Standard(), seeded(2))
+    best, even = cheapest(costs, 4), torch.tensor([0, 6, 12, 18, 24])
+    assert costs.total(best) < costs.total(even) - 0.1
+    fresh = mixture.expand(20_000).sample(seeded(3))
+    for chosen in (best, even):
+        grid = model.at(times[chosen])
+        total = elbo(grid, grid.infer(fresh), fresh, seeded(4)).total
+        # The costs have an error of their own, of the same size per example.
+        assert abs(total.mean().item() - costs.total(chosen)) < LIMIT * total.std().item() * math.sqrt(2 / n)
+
+
+def test_a_prior_of_ones_own_holds_the_top() -> None:
+    model = exact_model(line_mixture(), LogSNRLinear(-3.0, 3.0))
+    x = line_mixture().expand(100).sample(seeded())
+    costs = measure_costs(model, x, torch.linspace(0, 1, 9), Standard(), seeded(1))
+    assert bool(costs.coarse[:-1].isinf().all()) and math.isfinite(costs.coarse[-1])
+    assert cheapest(costs, 3)[-1] == 8
+    with pytest.raises(ValueError, match="prior of its own"):
+        grid = model.at(torch.tensor([0.0, 0.5]))
+        elbo(grid, grid.infer(x), x, seeded())
+
+
+def test_average_weighs_batches_by_their_size() -> None:
+    mixture = line_mixture()
+    model = exact_model(mixture, LogSNRLinear(-3.0, 3.0), exact_ends=False)
+    x, times = mixture.expand(30).sample(seeded()), torch.linspace(0, 1, 4)
+    parts = [measure_costs(model, part, times, Standard(), seeded(1)) for part in (x[:10], x[10:])]
+    together = average(parts, [10, 20])
+    expected = model.prior_kl(x, seeded(), times[1:2].double()).mean()
+    assert together.coarse[1].item() == pytest.approx(expected.item(), rel=1e-9)
+    weighted = (parts[0].total(torch.tensor([0, 2])) + 2 * parts[1].total(torch.tensor([0, 2]))) / 3
+    assert together.total(torch.tensor([0, 2])) == pytest.approx(weighted)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_uniform_placements(schedule) -> None:
+    made = schedule(-4.0, 3.0)
+    times = uniform_log_snr(made, 7)
+    torch.testing.assert_close(made.gamma(times).squeeze(1), torch.linspace(-4, 3, 8, dtype=torch.float64))
+    assert times[0] == 0 and times[-1] == 1
+    torch.testing.assert_close(uniform_time(4), torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.float64))
+
+
+def test_free_ends_are_exact_where_the_model_is() -> None:
+    """Stopping early loses nothing with an exact decoder: the continuous bound between any two times."""
+    mixture, n = line_mixture(), 20_000
+    x = mixture.expand(n).sample(seeded())
+    fine, early = (exact_model(mixture, LogSNRLinear(-3.0, 3.0)) for _ in range(2))
+    totals = []
+    for model, grid in ((fine, torch.linspace(0, 1, 257)), (early, torch.linspace(0.25, 1, 193))):
+        hierarchy = model.at(grid)
+        totals.append(elbo(hierarchy, hierarchy.infer(x), x, seeded(5)).total + mixture.log_prob(x))
+    assert abs(z_score(totals[0] - totals[1])) < LIMIT + 1  # the two differ by O(1/T) of the step between them
+    assert totals[1].mean() < 0.02

@@ -1,0 +1,79 @@
+"""Checkpoints come back bit for bit, or say that they are damaged."""
+
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vlb.errors import UserError
+from vlb.train.checkpoint import Checkpoint, read, save
+
+
+@pytest.fixture
+def example() -> Checkpoint:
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "model.a": torch.randn(3, 5, generator=generator),
+        "model.b": torch.randn(2, generator=generator).double(),
+        "ema.a": torch.randn(3, 5, generator=generator).bfloat16(),
+        "optimiser.step": torch.tensor(3.0),
+    }
+    return Checkpoint(tensors, {"step": 3, "best": None})
+
+
+def test_round_trip(tmp_path: Path, example: Checkpoint) -> None:
+    save(tmp_path / "c", example)
+    back = read(tmp_path / "c")
+    assert back.state == example.state
+    assert back.tensors.keys() == example.tensors.keys()
+    for name, tensor in example.tensors.items():
+        assert back.tensors[name].dtype == tensor.dtype
+        assert torch.equal(back.tensors[name], tensor)
+    assert back.section("model").keys() == {"a", "b"}
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_any_flipped_bit_is_noticed(position: float, bit: int, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("flip") / "c"
+    tensors = {"model.a": torch.arange(40.0), "ema.a": torch.arange(7)}
+    save(path, Checkpoint(tensors, {"step": 3}))
+    content = bytearray(path.read_bytes())
+    content[int(position * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        back = read(path)
+    except UserError:
+        return
+    # What a flipped bit may still do: change blanks that pad the header.
+    assert back.state == {"step": 3}
+    assert all(torch.equal(back.tensors[name], tensor) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7, 8, 100, -1])
+def test_truncation_is_noticed(tmp_path: Path, example: Checkpoint, kept: int) -> None:
+    save(tmp_path / "c", example)
+    (tmp_path / "c").write_bytes((tmp_path / "c").read_bytes()[:kept])
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        read(tmp_path / "c")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no checkpoint"):
+        read(tmp_path / "c")
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, example: Checkpoint) -> None:
+    save(tmp_path / "c", example)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
+    try:
+        with pytest.raises(UserError, match="cannot write"):
+            save(tmp_path / "c", Checkpoint({"model.a": torch.zeros(10_000)}, {"step": 4}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert read(tmp_path / "c").state["step"] == 3
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]

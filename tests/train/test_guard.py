@@ -1,0 +1,43 @@
+"""Updates that are not finite are skipped, counted and explained; gradients are clipped."""
+
+import pytest
+import torch
+from torch import nn
+
+from vlb.errors import UserError
+from vlb.train.guard import PATIENCE, Guard
+
+
+def backward(scale: float) -> tuple[nn.Linear, torch.Tensor]:
+    model = nn.Linear(3, 1, bias=False)
+    nn.init.ones_(model.weight)
+    loss = model(torch.full((1, 3), scale)).sum()
+    loss.backward()
+    return model, loss
+
+
+def test_clipping_keeps_the_direction_and_reports_the_norm() -> None:
+    model, loss = backward(2.0)
+    assert Guard(clip=1.0).admit(model, loss, {"a": loss}, 1) == pytest.approx(2 * 3**0.5)
+    assert model.weight.grad is not None
+    assert float(model.weight.grad.norm()) == pytest.approx(1.0, rel=1e-5)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_bad_update_is_refused_and_named(bad: float) -> None:
+    guard = Guard(clip=1.0)
+    model, loss = backward(bad)
+    assert guard.admit(model, loss, {"fine": torch.zeros(()), "diffusion": loss}, 7) is None
+    assert guard.skipped == 1
+    assert "step 7" in guard.reason and "diffusion" in guard.reason and "fine" not in guard.reason
+
+
+def test_a_spike_is_forgotten_and_a_stream_of_them_stops() -> None:
+    guard = Guard(clip=1.0)
+    for step in range(PATIENCE - 1):
+        guard.admit(*backward(float("nan")), {}, step)
+    guard.admit(*backward(1.0), {}, 50)
+    assert guard.in_a_row == 0
+    with pytest.raises(UserError, match="learning_rate"):
+        for step in range(PATIENCE):
+            guard.admit(*backward(float("nan")), {}, step)

@@ -1,0 +1,180 @@
+"""Training continues exactly, however it was interrupted."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlb.condition import Labels
+from vlb.config import override
+from vlb.data import Dataset, load
+from vlb.errors import UserError
+from vlb.experiment import Experiment
+from vlb.recipes import recipe
+from vlb.runs import Run
+from vlb.train import checkpoint
+from vlb.train.batches import step_generator
+from vlb.train.loop import Progress, Trainer, drop_labels, read_metrics, train
+
+SETTINGS = (
+    "steps=12", "batch=16", "backbone=MLPConfig", "backbone.width=24", "backbone.blocks=1", "validate_every=4",
+    "checkpoint_every=3",
+    "log_every=2", "warmup=3",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+def tiny(*more: str) -> Experiment:
+    experiment = recipe("digits")
+    for assignment in (*SETTINGS, *more):
+        experiment = override(experiment, assignment)
+    return experiment
+
+
+def same(a: Path, b: Path) -> bool:
+    first, second = checkpoint.read(a), checkpoint.read(b)
+    return (
+        first.state == second.state
+        and first.tensors.keys() == second.tensors.keys()
+        and all(torch.equal(first.tensors[k], second.tensors[k]) for k in first.tensors)
+    )
+
+
+def without_time(run: Run) -> list[dict[str, object]]:
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(run)]
+
+
+def test_an_exception_and_a_resume_change_nothing(tmp_path: Path, digits: Dataset) -> None:
+    experiment = tiny("condition=labels")
+    whole = Run.create(tmp_path / "whole", experiment, digits)
+    assert train(experiment, digits, whole)
+
+    broken = Run.create(tmp_path / "broken", experiment, digits)
+
+    def fail(progress: Progress) -> None:
+        if progress.step == 8:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        train(experiment, digits, broken, report=fail)
+    assert train(experiment, digits, Run.open(broken.path), resume=True)
+    assert same(whole.last, broken.last)
+    assert same(whole.best, broken.best)
+    assert [line for line in without_time(whole) if "validation" in line] == [
+        line for line in without_time(broken) if "validation" in line
+    ]
+
+
+def test_ctrl_c_saves_where_it_stopped(tmp_path: Path, digits: Dataset) -> None:
+    experiment = tiny()
+    run = Run.create(tmp_path / "run", experiment, digits)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert not train(experiment, digits, run, report=interrupt)
+    assert checkpoint.read(run.last).state["step"] == 5
+    assert train(experiment, digits, run, resume=True)
+    assert checkpoint.read(run.last).state["step"] == 12
+
+
+def start(path: Path, *more: str) -> subprocess.Popen[bytes]:
+    """`vlb train` of a few hundred small steps, on one thread."""
+    settings = [part for s in (*SETTINGS, "steps=300") for part in ("--set", s)] if "--resume" not in more else []
+    command = [sys.executable, "-m", "vlb", "train", "digits", "--out", str(path), *settings, *more]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def kill_and_resume(path: Path, moments: list[float]) -> int:
+    """Start, SIGKILL at each of `moments` seconds after training began, resume to the end; count the kills."""
+    kills = 0
+    for moment in moments:
+        written = (path / "metrics.jsonl").stat().st_mtime_ns if (path / "metrics.jsonl").is_file() else 0
+        process = start(path, *(["--resume"] if (path / "config.json").is_file() else []))
+        while process.poll() is None and (
+            not (path / "metrics.jsonl").is_file() or (path / "metrics.jsonl").stat().st_mtime_ns == written
+        ):
+            time.sleep(0.005)
+        time.sleep(moment)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert start(path, "--resume").wait(timeout=120) == 0
+    return kills
+
+
+@pytest.mark.parametrize(
+    "moments", [[0.1], pytest.param([0.003 * i**2 for i in range(14)], marks=pytest.mark.slow)], ids=["once", "often"]
+)
+def test_killed_and_resumed_ends_with_the_same_bits(moments: list[float], tmp_path: Path) -> None:
+    assert start(tmp_path / "whole").wait(timeout=120) == 0
+    assert kill_and_resume(tmp_path / "killed", moments) >= 1
+    assert same(tmp_path / "whole/checkpoints/last.safetensors", tmp_path / "killed/checkpoints/last.safetensors")
+
+
+def test_training_improves_on_independent_pixels(tmp_path: Path, digits: Dataset) -> None:
+    experiment = tiny("steps=150", "width=128", "validate_every=75", "learning_rate=0.003")
+    run = Run.create(tmp_path / "run", experiment, digits)
+    train(experiment, digits, run)
+    bounds = [line["validation"]["bits_per_dim"] for line in read_metrics(run) if "validation" in line]
+    assert bounds[-1] < 2.40  # the untrained model is the independent-pixel model at 2.43
+
+
+def test_a_non_finite_step_is_skipped_and_noted(digits: Dataset) -> None:
+    experiment = tiny()
+    model = experiment.build(digits)
+
+    def poisoned(model: object, x: object, condition: object, generator: object) -> dict[str, torch.Tensor]:
+        return {"diffusion": torch.tensor(torch.nan, requires_grad=True) * next(trainer.model.parameters()).sum()}
+
+    trainer = Trainer(model, poisoned, experiment.training, 0, torch.device("cpu"))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    progress = trainer.update(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), None)
+    assert progress.skipped == 1 and "diffusion" in progress.note
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_another_seed_is_another_run(digits: Dataset) -> None:
+    a, b = (dataclasses.replace(tiny(), seed=seed).build(digits).state_dict() for seed in (0, 1))
+    assert any(not torch.equal(a[k], b[k]) for k in a)
+
+
+def test_global_randomness_is_left_alone(tmp_path: Path, digits: Dataset) -> None:
+    before = torch.get_rng_state()
+    train(tiny(), digits, Run.create(tmp_path / "run", tiny(), digits))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_labels_are_dropped_at_the_stated_rate() -> None:
+    dropped = sum(int((drop_labels(Labels(torch.arange(100)), 0.1, 0, step).label < 0).sum()) for step in range(100))  # type: ignore[union-attr]
+    assert abs(dropped - 1000) < 5 * 30  # binomial: five standard deviations, false alarms below 1e-6
+
+
+def test_steps_draw_different_noise() -> None:
+    a, b = (torch.rand(4, generator=step_generator(0, step, torch.device("cpu"))) for step in (0, 1))
+    assert not torch.equal(a, b)
+
+
+def test_a_torn_metrics_line_is_dropped(tmp_path: Path, digits: Dataset) -> None:
+    run = Run.create(tmp_path / "run", tiny(), digits)
+    run.metrics.write_text(json.dumps({"step": 1}) + "\n" + '{"step": 2, "bi')
+    assert read_metrics(run) == [{"step": 1}]
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path, digits: Dataset) -> None:
+    run = Run.create(tmp_path / "run", tiny(), digits)
+    train(tiny(), digits, run)
+    other = Run(run.path, tiny("backbone.width=32"), run.data_description)
+    with pytest.raises(UserError, match="does not fit"):
+        other.model(digits)

@@ -1,0 +1,234 @@
+"""Which gradient of the one backward pass goes where, and that whatever learns resumes exactly."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.oracles import LIMIT, SCALINGS, exact_model, line_grid, line_mixture, plane_mixture, seeded, z_score
+from vlb import weighting
+from vlb.config import override
+from vlb.data import Dataset, load
+from vlb.errors import UserError
+from vlb.experiment import Experiment
+from vlb.models.diffusion import DiffusionModel
+from vlb.recipes import recipe
+from vlb.runs import Run
+from vlb.schedule import Learned, LearnedPerDimension, LogSNRLinear
+from vlb.times import AdaptiveTime, UniformTime
+from vlb.train import checkpoint
+from vlb.train.loop import Progress, train
+from vlb.train.objective import DiffusionObjective
+
+BOUND = DiffusionObjective(UniformTime(), weighting.likelihood, 1.0)
+
+
+def biased(model: DiffusionModel) -> torch.nn.Parameter:
+    """Give an exact model one parameter of its own, an error in ε̂, and return it."""
+    parameter = torch.nn.Parameter(torch.tensor(0.2, dtype=torch.float64))
+    exact = model.denoiser.forward
+
+    def forward(z, gamma, condition=None):
+        prediction = exact(z, gamma, condition)
+        return prediction._replace(eps=prediction.eps + parameter)
+
+    model.denoiser.forward = forward
+    return parameter
+
+
+def test_shape_sees_the_gradient_of_the_square_and_all_else_that_of_the_loss() -> None:
+    """One backward pass against two explicit ones: d mean(L²) for the shape, d mean(L) for ends and network."""
+    model = exact_model(plane_mixture(), Learned(-5.0, 4.0), exact_ends=False)
+    theta = biased(model)
+    schedule = model.process.schedule
+    assert isinstance(schedule, Learned)
+    x = plane_mixture().expand(32).sample(seeded())
+    terms = BOUND(model, x, None, seeded(1))
+    sum(terms.values()).backward()
+    found = {name: p.grad.clone() for name, p in schedule.named_parameters()} | {"theta": theta.grad.clone()}
+
+    t, _ = UniformTime().draw(32, seeded(1))
+    generator = seeded(1)
+    UniformTime().draw(32, generator)
+    loss = model.term(x, t, None, generator) / 2
+    shape = [f"shapes.{name}" for name, _ in schedule.shapes.named_parameters()]
+    square = torch.autograd.grad((loss**2).mean(), list(schedule.shapes.parameters()), retain_graph=True)
+    for name, gradient in zip(shape, square, strict=True):
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
+    ends = model.ends(x, None, generator)
+    whole = loss.mean() + (ends.reconstruction.mean() + ends.prior.mean()) / 2
+    others = torch.autograd.grad(whole, [schedule.start, schedule.log_width, theta])
+    for name, gradient in zip(("start", "log_width", "theta"), others, strict=True):
+        torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_ends_see_the_gradient_of_the_bound() -> None:
+    """With exact denoiser and decoder, E[−VLB] = H(x) + KL(q(z_1) ‖ p(z_1)): flat in γ₀, and known in γ₁."""
+    mixture, gradients = line_mixture(), []
+    for seed in range(300):
+        model = exact_model(mixture, Learned(-3.0, -0.5), exact_ends=False)
+        model.denoiser.decodes = True
+        schedule = model.process.schedule
+        assert isinstance(schedule, Learned)
+        x = mixture.expand(64).sample(seeded(seed))
+        sum(BOUND(model, x, None, seeded(1_000 + seed)).values()).backward()
+        # With γ₁ = γ₀ + e^w: d/dw = (γ₁ − γ₀) ∂/∂γ₁, and d/dγ₀ moves both ends.
+        by_gamma_1 = schedule.log_width.grad / schedule.log_width.exp().detach()
+        gradients.append(torch.cat((schedule.start.grad - by_gamma_1, by_gamma_1)))
+
+    def divergence(gamma: float) -> float:
+        noisy = mixture.diffused(*(level.item() for level in SCALINGS["vp"](torch.tensor(gamma).double())))
+        z, weight = line_grid(noisy)
+        normal = -0.5 * z.squeeze(1) ** 2 - 0.5 * math.log(2 * math.pi)
+        return (weight * noisy.log_prob(z).exp() * (noisy.log_prob(z) - normal)).sum().item()
+
+    slope = (divergence(-0.499) - divergence(-0.501)) / 0.002
+    both = torch.stack(gradients)
+    assert abs(z_score(both[:, 0])) < LIMIT
+    assert abs(z_score(both[:, 1], slope)) < LIMIT
+    assert slope < -0.01
+
+
+def test_training_the_shape_takes_variance_out_of_the_loss_and_leaves_its_mean() -> None:
+    model = exact_model(plane_mixture(), Learned(-7.0, 5.0).with_fixed_ends(), exact_ends=False)
+    schedule = model.process.schedule
+    x = plane_mixture().expand(20_000).sample(seeded(5))
+    t = torch.rand(20_000, generator=seeded(6), dtype=torch.float64)
+    optimiser = torch.optim.Adam(schedule.shapes.parameters(), lr=0.05)
+    with torch.no_grad():
+        before = model.term(x, t, None, seeded(7))
+    for step in range(200):
+        optimiser.zero_grad()
+        sum(BOUND(model, x[:256], None, seeded(100 + step)).values()).backward()
+        optimiser.step()
+    with torch.no_grad():
+        after = model.term(x, t, None, seeded(7))
+    assert after.var() < 0.9 * before.var()
+    standard_error = math.sqrt((before.var() + after.var()).item() / 20_000)
+    assert abs((after.mean() - before.mean()).item()) < LIMIT * standard_error
+
+
+def test_a_schedule_per_dimension_sees_the_gradient_of_the_bound() -> None:
+    model = exact_model(plane_mixture(), LearnedPerDimension(-5.0, 4.0, 2), exact_ends=False)
+    # The oracle's mixture knows one γ for all dimensions: a stand-in that any γ suits.
+    model.denoiser = Halving()
+    schedule = model.process.schedule
+    x = plane_mixture().expand(16).sample(seeded())
+    BOUND(model, x, None, seeded(1))["diffusion"].backward()
+    found = [p.grad.clone() for p in schedule.parameters()]
+    generator = seeded(1)
+    t, _ = UniformTime().draw(16, generator)
+    expected = torch.autograd.grad(model.term(x, t, None, generator).mean() / 2, list(schedule.parameters()))
+    torch.testing.assert_close(found, list(expected))
+
+
+class Halving(torch.nn.Module):
+    """ε̂ = z/2."""
+
+    decodes = False
+
+    def forward(self, z, gamma, condition=None):
+        from vlb.denoiser import Prediction
+
+        return Prediction(z, z / 2, None)
+
+
+@pytest.mark.parametrize("weight", [weighting.likelihood, weighting.Sigmoid(2.0)], ids=["bound", "sigmoid"])
+def test_the_weighted_objective_is_the_same_under_any_sampler(weight) -> None:
+    """Differences between uniform and adaptive times are within Monte Carlo error; the sampler has adapted."""
+    schedule = LogSNRLinear(-6.0, 5.0)
+    measure = AdaptiveTime(schedule, bins=30)
+    model = exact_model(plane_mixture(), schedule, exact_ends=False)
+    x = plane_mixture().expand(256).sample(seeded())
+    losses = {"uniform": [], "adaptive": []}
+    for step in range(300):
+        for name, chosen in (("uniform", UniformTime()), ("adaptive", measure)):
+            objective = DiffusionObjective(chosen, weight, 0.01)
+            losses[name].append(objective(model, x, None, seeded(step + 1_000 * len(name)))["diffusion"].detach())
+    first, second = (torch.stack(values) for values in losses.values())
+    assert abs(z_score(first - second)) < LIMIT
+    assert measure.masses().max() > 2 * measure.masses().min()
+
+
+def test_uncertainty_adds_its_penalty_and_learns() -> None:
+    schedule = LogSNRLinear(-6.0, 5.0)
+    learned = weighting.Uncertainty(-6.0, 5.0)
+    model = exact_model(plane_mixture(), schedule, exact_ends=False)
+    x = plane_mixture().expand(64).sample(seeded())
+    objective = DiffusionObjective(UniformTime(), learned, 0.1)
+    terms = objective(model, x, None, seeded(1))
+    bound = DiffusionObjective(UniformTime(), weighting.likelihood, 0.1)(model, x, None, seeded(1))
+    torch.testing.assert_close(terms["diffusion"], bound["diffusion"])  # u = 0 at the start
+    assert terms["uncertainty"] == 0
+    sum(terms.values()).backward()
+    # d/du of ∫[e^{−u}h + u]dλ at u = 0 is ∫(1 − h)dλ: the first coefficient is u's mean.
+    assert learned.coefficients.grad[0].item() == pytest.approx(11.0 - bound["diffusion"].item())
+
+
+SETTINGS = (
+    "steps=8", "batch=16", "model.backbone=MLPConfig", "backbone.width=16", "backbone.blocks=1", "validate_every=4",
+    "checkpoint_every=2", "log_every=2", "warmup=3",
+)  # fmt: skip
+LEARNERS = {
+    "learned": ("model.schedule=LearnedConfig", "schedule.gamma_0=-6"),
+    "per-dimension": ("model.schedule=LearnedPerDimensionConfig", "schedule.gamma_0=-6"),
+    "adaptive": ("model.times=AdaptiveTimesConfig", "model.weighting=SigmoidWeightingConfig"),
+    "warped-uncertain": ("model.times=WarpedTimesConfig", "model.weighting=UncertaintyWeightingConfig"),
+    "of-cosine": ("model.times=ScheduleTimesConfig", "model.weighting=EDMWeightingConfig"),
+}
+
+
+def configured(*assignments: str) -> Experiment:
+    experiment = recipe("digits")
+    for assignment in assignments:
+        experiment = override(experiment, assignment)
+    return experiment
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_what_learns_is_resumed_to_the_same_bits(name: str, tmp_path: Path, digits: Dataset) -> None:
+    experiment = configured(*SETTINGS, *LEARNERS[name])
+    whole = Run.create(tmp_path / "whole", experiment, digits)
+    assert train(experiment, digits, whole)
+    broken = Run.create(tmp_path / "broken", experiment, digits)
+
+    def fail(progress: Progress) -> None:
+        if progress.step == 5:
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        train(experiment, digits, broken, report=fail)
+    reopened = Run.open(broken.path)
+    assert reopened.experiment == experiment
+    assert train(experiment, digits, reopened, resume=True)
+    first, second = checkpoint.read(whole.last), checkpoint.read(broken.last)
+    assert first.tensors.keys() == second.tensors.keys()
+    assert all(torch.equal(first.tensors[k], second.tensors[k]) for k in first.tensors)
+    start = experiment.build(digits).state_dict()
+    learned = [key for key in start if key.startswith(("process.schedule", "measure", "weighting"))]
+    assert bool(learned) == (name != "of-cosine")
+    assert any(not torch.equal(start[k], first.tensors[f"model.{k}"]) for k in learned) or not learned
+    model = reopened.model(digits)
+    t = torch.linspace(0, 1, 33, dtype=torch.float64)
+    assert bool((model.process.schedule.gamma(t).diff(dim=0) > 0).all())
+
+
+@pytest.mark.parametrize(
+    "assignments, message",
+    [
+        (("model.schedule=LearnedConfig", "model.times=AdaptiveTimesConfig"), "learns p"),
+        (("model.schedule=LearnedConfig", "model.weighting=SigmoidWeightingConfig"), "trained on the bound"),
+        (("model.schedule=PerColumnConfig",), "64"),
+        (("model.schedule=LinearBetaConfig", "model.schedule.gamma_0=7"), "γ₀ = 7"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(assignments, message: str, digits: Dataset) -> None:
+    with pytest.raises(UserError, match=message):
+        configured(*SETTINGS, *assignments).build(digits)
