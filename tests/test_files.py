@@ -1,22 +1,12 @@
 """Files are whole or not there."""
 
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.disk import no_file_beyond
 from vlb.errors import UserError
 from vlb.files import write_bytes, written_whole
-
-
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may grow beyond 4 kB, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
@@ -29,11 +19,10 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_bytes(path, b"old")
-    with pytest.raises(UserError, match="nothing was changed"):
+    with no_file_beyond(4096), pytest.raises(UserError, match="nothing was changed"):
         write_bytes(path, bytes(10_000))
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

@@ -1,6 +1,5 @@
 """Checkpoints come back bit for bit, or say that they are damaged."""
 
-import resource
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.disk import no_file_beyond
 from vlb.errors import UserError
 from vlb.train.checkpoint import Checkpoint, read, save
 
@@ -68,12 +68,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, example: Checkpoint) -> None:
     save(tmp_path / "c", example)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
-    try:
-        with pytest.raises(UserError, match="cannot write"):
-            save(tmp_path / "c", Checkpoint({"model.a": torch.zeros(10_000)}, {"step": 4}))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with no_file_beyond(2048), pytest.raises(UserError, match="cannot write"):
+        save(tmp_path / "c", Checkpoint({"model.a": torch.zeros(10_000)}, {"step": 4}))
     assert read(tmp_path / "c").state["step"] == 3
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
