@@ -23,9 +23,10 @@ from vlb.commands.process import keep_freed_memory
 from vlb.config import override
 from vlb.data import Split, load
 from vlb.evaluation import Evaluation, evaluate, examples
+from vlb.grids import uniform_log_snr
 from vlb.kernel import ExactMixture, MomentMatched, ReverseKernel, Standard
 from vlb.models.diffusion import DiffusionModel
-from vlb.placement import Costs, average, cheapest, measure_costs, uniform_log_snr
+from vlb.placement import Costs, average, cheapest, measure_costs
 from vlb.recipes import recipe
 from vlb.runs import Run
 from vlb.train.loop import train

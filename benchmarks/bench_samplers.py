@@ -26,13 +26,13 @@ from torch import Tensor
 from vlb.denoiser import Denoises, Prediction
 from vlb.diffusion import GaussianDiffusion, variance_preserving
 from vlb.distributions import standard_normal
+from vlb.grids import uniform_log_snr
 from vlb.models.diffusion import DiffusionModel
 from vlb.models.mixture import MixtureDenoiser, exact_prior, gaussian_mixture
 from vlb.observation import Continuous
 from vlb.sampling.adaptive import solve
 from vlb.sampling.ddim import DDIM
 from vlb.sampling.dpm_solver import DPMSolver
-from vlb.sampling.grids import uniform_log_snr
 from vlb.sampling.heun import Heun
 from vlb.sampling.ode import ProbabilityFlow, flow_field
 from vlb.sampling.stepping import FixedStep

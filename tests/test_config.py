@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from vlb.config import decode, encode, override
 from vlb.errors import UserError
 from vlb.experiment import Experiment, MLPConfig, UNetConfig
+from vlb.experiment.schedule import EDMConfig
 from vlb.recipes import RECIPES, recipe
 
 
@@ -29,6 +30,15 @@ def test_override_replaces_a_nested_choice() -> None:
     assert changed.model.backbone == UNetConfig()
     assert override(changed, "widths=[8, 16]").model.backbone.widths == (8, 16)
     assert override(changed, "backbone=MLPConfig").model.backbone == MLPConfig()
+
+
+def test_a_schedule_chosen_by_name_keeps_its_ends() -> None:
+    """The ends of the digits recipe are not the default; a shape of another kind has nothing of the old one's."""
+    schedule = override(recipe("digits"), "schedule=EDMConfig").model.schedule
+    assert schedule == EDMConfig(gamma_0=-6.0, gamma_1=5.0)
+    moved = override(override(recipe("digits"), "schedule=EDMConfig"), "schedule.mean=1")
+    assert override(moved, "schedule=LogSNRLinearConfig") == recipe("digits")
+    assert override(recipe("digits"), 'schedule={"type": "EDMConfig"}').model.schedule == EDMConfig()
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.oracles import LIMIT, SCHEDULES, exact_model, line_mixture, noise_error, seeded, z_score
+from tests.oracles import LIMIT, exact_model, line_mixture, noise_error, seeded, z_score
 from vlb.bound import elbo
 from vlb.errors import UserError
 from vlb.kernel import Standard
-from vlb.placement import Costs, average, cheapest, measure_costs, uniform_log_snr, uniform_time
+from vlb.placement import Costs, average, cheapest, measure_costs
 from vlb.schedule import LogSNRLinear
 
 
 def random_costs(count: int, seed: int) -> Costs:
     values = torch.rand(count, count + 2, generator=seeded(seed), dtype=torch.float64)
-    return Costs(uniform_time(count - 1), values[:, 0], values[:, 1], values[:, 2:])
+    return Costs(torch.linspace(0, 1, count, dtype=torch.float64), values[:, 0], values[:, 1], values[:, 2:])
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)
@@ -93,15 +93,6 @@ def test_average_weighs_batches_by_their_size() -> None:
     assert together.coarse[1].item() == pytest.approx(expected.item(), rel=1e-9)
     weighted = (parts[0].total(torch.tensor([0, 2])) + 2 * parts[1].total(torch.tensor([0, 2]))) / 3
     assert together.total(torch.tensor([0, 2])) == pytest.approx(weighted)
-
-
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_uniform_placements(schedule) -> None:
-    made = schedule(-4.0, 3.0)
-    times = uniform_log_snr(made, 7)
-    torch.testing.assert_close(made.gamma(times).squeeze(1), torch.linspace(-4, 3, 8, dtype=torch.float64))
-    assert times[0] == 0 and times[-1] == 1
-    torch.testing.assert_close(uniform_time(4), torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.float64))
 
 
 def test_free_ends_are_exact_where_the_model_is() -> None:

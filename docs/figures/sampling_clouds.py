@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vlb.diffusion import GaussianDiffusion, variance_preserving
+from vlb.grids import uniform_log_snr
 from vlb.models.diffusion import DiffusionModel
 from vlb.models.mixture import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
 from vlb.observation import Continuous
@@ -18,7 +19,6 @@ from vlb.sampling.ancestral import Ancestral
 from vlb.sampling.ddim import DDIM
 from vlb.sampling.dpm_solver import DPMSolver
 from vlb.sampling.generate import generate
-from vlb.sampling.grids import uniform_log_snr
 from vlb.sampling.heun import Heun
 from vlb.sampling.stepping import Sampler
 from vlb.schedule import LogSNRLinear

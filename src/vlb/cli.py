@@ -139,7 +139,8 @@ def sample(
     sampler
         ancestral, ddim, heun, heun-sde, dpm2m, dpm2m-sde, or ode, which finds its own steps.
     grid
-        Where the steps are: equal in t, in log SNR (snr), or as in EDM (edm).
+        Where the steps are: equal in t, in log SNR (snr), as in EDM (edm), or in equal shares of the density that
+        adaptive times learned (learned).
     guidance
         Strength of --class: 1 is the model as trained, above 1 more of the class; samples then have no bound.
     clip

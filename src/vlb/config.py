@@ -37,8 +37,8 @@ def override(config: T, assignment: str) -> T:
     """A copy of `config` with one field replaced, from "path.to.field=value" or a unique "field=value".
 
     Values are read as JSON where they parse, else as text. A nested configuration is chosen by its class
-    name. Raises `UserError` for an unknown or ambiguous name (with a suggestion) and for a value that
-    does not fit.
+    name; it keeps what both inherit, as schedules do their ends. Raises `UserError` for an unknown or ambiguous
+    name (with a suggestion) and for a value that does not fit.
     """
     name, equals, text = assignment.partition("=")
     if not equals:
@@ -72,7 +72,16 @@ def _replace(config: Any, path: list[str], value: Any, where: str) -> Any:
         new = _replace(getattr(config, head), rest, value, where)
     else:
         new = _read(get_type_hints(type(config))[head], value, where)
+        if isinstance(value, str):
+            new = _keep_inherited(new, getattr(config, head))
     return dataclasses.replace(config, **{head: new})
+
+
+def _keep_inherited(new: Any, old: Any) -> Any:
+    """`new`, chosen by name alone, with the values that `old` has for the fields of a base class of both."""
+    bases = [base for base in type(new).__mro__[1:] if dataclasses.is_dataclass(base) and isinstance(old, base)]
+    kept = {field.name: getattr(old, field.name) for base in bases for field in dataclasses.fields(base)}
+    return dataclasses.replace(new, **kept) if kept else new
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:

@@ -21,20 +21,6 @@ from vlb.errors import UserError
 from vlb.hierarchy import Step
 from vlb.kernel import ReverseKernel
 from vlb.models.diffusion import DiffusionModel
-from vlb.schedule import Schedule
-
-
-def uniform_time(steps: int) -> Tensor:
-    """T + 1 times from 0 to 1, equally far apart: (T + 1,) float64."""
-    return torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-
-
-def uniform_log_snr(schedule: Schedule, steps: int) -> Tensor:
-    """T + 1 times from 0 to 1, equally far apart in λ: (T + 1,) float64."""
-    gamma = torch.linspace(schedule.gamma_0, schedule.gamma_1, steps + 1, dtype=torch.float64)
-    times = schedule.inverse(gamma)
-    times[0], times[-1] = 0.0, 1.0
-    return times
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,20 @@ import pytest
 import torch
 
 from tests.commands.test_cli import TINY, vlb
-from vlb.commands.sample import GRIDS, SAMPLERS
+from vlb.commands.sample import GRIDS, SAMPLERS, learned_density
+from vlb.data import load as load_data
+from vlb.errors import UserError
+from vlb.models.diffusion import DiffusionModel
+from vlb.recipes import recipe
 from vlb.runs import load
+
+ADAPTIVE = ("--set", "model.times=AdaptiveTimesConfig")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "labelled"
-    assert vlb("train", "digits", "--out", path, "--condition", "labels", *TINY) == 0
+    assert vlb("train", "digits", "--out", path, "--condition", "labels", *TINY, *ADAPTIVE) == 0
     return path
 
 
@@ -32,6 +38,22 @@ STEPS = dict.fromkeys(SAMPLERS, ("--steps", "3")) | {"ode": ()}
 def test_every_sampler_serves_on_every_grid(sampler: str, grid: str, run: Path, tmp_path: Path) -> None:
     x = drawn(run, tmp_path / "x.npz", "--sampler", sampler, "--grid", grid, *STEPS[sampler])
     assert x.shape == (3, 1, 8, 8) and x.dtype == np.uint8 and x.max() <= 16
+
+
+def test_the_learned_grid_halves_the_learned_density(run: Path) -> None:
+    """Equal shares of p(λ) between its times, by the density's own integral; a run without one says so."""
+    model = load(run)
+    assert isinstance(model, DiffusionModel)
+    grid, density = GRIDS["learned"](model, 5), learned_density(model)
+    gamma = model.process.schedule.gamma(grid).squeeze(-1)
+    shares = [
+        torch.trapezoid(density(-torch.linspace(a, b, 2001, dtype=torch.float64)), dx=(b - a) / 2000).item()
+        for a, b in zip(gamma[:-1].tolist(), gamma[1:].tolist(), strict=True)
+    ]
+    assert shares == pytest.approx([0.2] * 5, abs=2e-3)
+    assert (grid - GRIDS["snr"](model, 5)).abs().max() > 1e-3
+    with pytest.raises(UserError, match="AdaptiveTimesConfig"):
+        learned_density(recipe("digits").build(load_data("digits")))
 
 
 def test_the_default_is_the_models_own_sampling(run: Path, tmp_path: Path) -> None:

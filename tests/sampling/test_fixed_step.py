@@ -9,11 +9,11 @@ import torch
 from tests.oracles import LIMIT, SCALINGS, SCHEDULES, exact_model, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS, Bent, ChosenNoise, gaussian_model, observed_order, variance
 from vlb.errors import UserError
+from vlb.grids import edm, uniform_log_snr, uniform_time
 from vlb.models.diffusion import DiffusionModel
 from vlb.sampling.ancestral import Ancestral
 from vlb.sampling.ddim import DDIM
 from vlb.sampling.dpm_solver import DPMSolver
-from vlb.sampling.grids import edm, uniform_log_snr, uniform_time
 from vlb.sampling.heun import Heun
 from vlb.sampling.ode import ProbabilityFlow
 from vlb.sampling.stepping import FixedStep, Reverse, State, walk

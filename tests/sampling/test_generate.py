@@ -8,6 +8,7 @@ from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS
 from vlb.denoiser import Denoiser, PosteriorHead
 from vlb.diffusion import GaussianDiffusion, variance_preserving
+from vlb.grids import uniform_log_snr, uniform_time
 from vlb.kernel import ExactMixture
 from vlb.models.diffusion import DiffusionModel
 from vlb.observation import Levels
@@ -15,7 +16,6 @@ from vlb.sampling.ancestral import Ancestral
 from vlb.sampling.ddim import DDIM
 from vlb.sampling.dpm_solver import DPMSolver
 from vlb.sampling.generate import decode, encode, generate
-from vlb.sampling.grids import uniform_log_snr, uniform_time
 from vlb.sampling.heun import Heun
 from vlb.sampling.ode import ProbabilityFlow
 from vlb.sampling.transforms import clip_to_levels, transformed

@@ -14,9 +14,10 @@ import torch
 from vlb.coding.settings import KERNELS, TIME_UNIT, Settings
 from vlb.errors import UserError, suggestion
 from vlb.files import write_text
+from vlb.grids import uniform_log_snr
 from vlb.kernel import Standard
 from vlb.models.diffusion import DiffusionModel
-from vlb.placement import cheapest, measure_costs, uniform_log_snr
+from vlb.placement import cheapest, measure_costs
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from vlb.errors import UserError
 from vlb.kernel import ExactMixture, MomentMatched, ReverseKernel, Standard
 from vlb.models.diffusion import DiffusionModel, GridDiffusion
 from vlb.observation import Levels
-from vlb.placement import uniform_time
 
 KERNELS: tuple[ReverseKernel, ...] = (Standard(), MomentMatched(), ExactMixture())
 KERNEL_NAMES = ("standard", "moments", "mixture")
@@ -44,7 +43,7 @@ class Settings:
     def grid(self) -> torch.Tensor:
         """The levels' times, (T + 1,) float64."""
         if self.times is None:
-            return uniform_time(self.steps)
+            return torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
         return torch.tensor(self.times, dtype=torch.float64) / TIME_UNIT
 
     def write(self, writer: Writer) -> None:

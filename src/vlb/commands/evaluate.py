@@ -15,10 +15,11 @@ from vlb.data import Split
 from vlb.errors import UserError, suggestion
 from vlb.evaluation import Bounded, Evaluation, evaluate, examples
 from vlb.files import write_text
+from vlb.grids import uniform_log_snr, uniform_time
 from vlb.kernel import ExactMixture, MomentMatched, ReverseKernel, Standard
 from vlb.models.diffusion import WALK, DiffusionModel, GridDiffusion
 from vlb.models.ladder import LadderNetwork
-from vlb.placement import average, cheapest, measure_costs, uniform_log_snr, uniform_time
+from vlb.placement import average, cheapest, measure_costs
 from vlb.report.summary import Discretisation, subset, summarise
 from vlb.runs import Run, diffusion_model
 from vlb.train.ladder_objective import LadderObjective
@@ -108,7 +109,7 @@ def discretise(
 ) -> GridDiffusion:
     """The model on T steps of a kernel, its levels placed; `dp` looks at up to 1000 validation examples."""
     if placement == "t":
-        grid = uniform_time(steps)
+        grid = uniform_time(model.process.schedule, steps)
     elif placement == "snr":
         grid = uniform_log_snr(model.process.schedule, steps)
     else:

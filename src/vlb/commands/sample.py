@@ -12,6 +12,7 @@ from vlb.commands.process import choose_device, console, keep_freed_memory, refu
 from vlb.condition import Labels
 from vlb.errors import UserError, suggestion
 from vlb.files import write_bytes
+from vlb.grids import Density, edm, quantiles, uniform_log_snr, uniform_time
 from vlb.models.diffusion import DiffusionModel
 from vlb.report.pictures import grid, png
 from vlb.runs import Run, diffusion_model
@@ -19,12 +20,11 @@ from vlb.sampling.ancestral import Ancestral
 from vlb.sampling.ddim import DDIM
 from vlb.sampling.dpm_solver import DPMSolver
 from vlb.sampling.generate import generate
-from vlb.sampling.grids import edm, uniform_log_snr, uniform_time
 from vlb.sampling.heun import Heun
 from vlb.sampling.ode import ProbabilityFlow
 from vlb.sampling.stepping import Sampler
 from vlb.sampling.transforms import Guided, clip_to_levels, transformed
-from vlb.schedule import Schedule
+from vlb.times import BinnedTime
 
 SAMPLERS: dict[str, Sampler] = {
     "ancestral": Ancestral(),
@@ -35,7 +35,12 @@ SAMPLERS: dict[str, Sampler] = {
     "dpm2m-sde": DPMSolver(eta=1.0),
     "ode": ProbabilityFlow(),
 }
-GRIDS: dict[str, Callable[[Schedule, int], Tensor]] = {"t": uniform_time, "snr": uniform_log_snr, "edm": edm}
+GRIDS: dict[str, Callable[[DiffusionModel, int], Tensor]] = {
+    "t": lambda model, steps: uniform_time(model.process.schedule, steps),
+    "snr": lambda model, steps: uniform_log_snr(model.process.schedule, steps),
+    "edm": lambda model, steps: edm(model.process.schedule, steps),
+    "learned": lambda model, steps: quantiles(model.process.schedule, steps, learned_density(model)),
+}
 
 
 @dataclass(frozen=True)
@@ -61,16 +66,26 @@ class Plan:
         if self.guidance is not None and label is None:
             raise UserError("--guidance strengthens a class: name it with --class")
 
-    def times(self, schedule: Schedule) -> Tensor:
+    def times(self, model: DiffusionModel) -> Tensor:
         """The step grid."""
         steps = 1 if self.sampler == "ode" else self.steps or 100
-        return GRIDS[self.grid](schedule, steps)
+        return GRIDS[self.grid](model, steps)
 
     def prepare(self, model: DiffusionModel) -> DiffusionModel:
         """The model with its denoiser guided and clipped as planned."""
         if self.guidance is not None:
             model = transformed(model, Guided(model.denoiser, self.guidance))
         return transformed(model, clip_to_levels(model)) if self.clip else model
+
+
+def learned_density(model: DiffusionModel) -> Density:
+    """The p(λ) that the model's times learned. Raises `UserError` where they did not."""
+    if not isinstance(model.measure, BinnedTime):
+        raise UserError(
+            "--grid learned places steps by the p(λ) that adaptive times learn, and this run was trained without: "
+            "train with --set model.times=AdaptiveTimesConfig (a learned schedule has its density in t: --grid t)"
+        )
+    return model.measure.density
 
 
 def run_sampling(
@@ -97,7 +112,7 @@ def run_sampling(
     generator, how = torch.Generator().manual_seed(seed), ""
     if isinstance(model, DiffusionModel) or plan != Plan():
         prepared = plan.prepare(diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip"))
-        times = plan.times(prepared.process.schedule)
+        times = plan.times(prepared)
         x = generate(prepared, SAMPLERS[plan.sampler], n, times, generator, condition)
         how = f" by {plan.sampler}" + ("" if plan.sampler == "ode" else f" in {len(times) - 1} steps")
     else:

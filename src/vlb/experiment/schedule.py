@@ -9,6 +9,7 @@ from vlb.schedule import Schedule
 __all__ = [
     "CosineConfig",
     "EDMConfig",
+    "EndsConfig",
     "InterpolatedCosineConfig",
     "LearnedConfig",
     "LearnedPerDimensionConfig",
@@ -22,22 +23,25 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogSNRLinearConfig:
-    """γ linear in t."""
+class EndsConfig:
+    """Where a schedule begins and ends, whatever its shape."""
 
     gamma_0: float = -13.3
     gamma_1: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSNRLinearConfig(EndsConfig):
+    """γ linear in t."""
 
     def build(self, dimensions: int) -> Schedule:
         return schedule.LogSNRLinear(self.gamma_0, self.gamma_1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearBetaConfig:
+class LinearBetaConfig(EndsConfig):
     """β linear in u, restricted to [γ₀, γ₁]."""
 
-    gamma_0: float = -13.3
-    gamma_1: float = 5.0
     beta_min: float = 0.1
     beta_max: float = 20.0
 
@@ -46,11 +50,9 @@ class LinearBetaConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CosineConfig:
+class CosineConfig(EndsConfig):
     """α = cos(πu/2), shifted in γ, restricted to [γ₀, γ₁]."""
 
-    gamma_0: float = -13.3
-    gamma_1: float = 5.0
     shift: float = 0.0
 
     def build(self, dimensions: int) -> Schedule:
@@ -58,11 +60,9 @@ class CosineConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InterpolatedCosineConfig:
+class InterpolatedCosineConfig(EndsConfig):
     """A cosine whose shift goes from `shift_0` near the data to `shift_1` near the noise."""
 
-    gamma_0: float = -13.3
-    gamma_1: float = 5.0
     shift_0: float = 0.0
     shift_1: float = 0.0
 
@@ -71,22 +71,17 @@ class InterpolatedCosineConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimalTransportConfig:
+class OptimalTransportConfig(EndsConfig):
     """α = 1 − u, σ = u, restricted to [γ₀, γ₁]."""
-
-    gamma_0: float = -13.3
-    gamma_1: float = 5.0
 
     def build(self, dimensions: int) -> Schedule:
         return schedule.OptimalTransport(self.gamma_0, self.gamma_1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SigmoidConfig:
+class SigmoidConfig(EndsConfig):
     """σ² linear in a sigmoid of u, restricted to [γ₀, γ₁]."""
 
-    gamma_0: float = -13.3
-    gamma_1: float = 5.0
     start: float = -3.0
     end: float = 3.0
     temperature: float = 1.0
@@ -96,11 +91,9 @@ class SigmoidConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EDMConfig:
+class EDMConfig(EndsConfig):
     """λ normal, truncated to [−γ₁, −γ₀]."""
 
-    gamma_0: float = -13.3
-    gamma_1: float = 5.0
     mean: float = 2.4
     std: float = 2.4
 
@@ -109,11 +102,9 @@ class EDMConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnedConfig:
+class LearnedConfig(EndsConfig):
     """One learned γ: its shape from the variance of the loss, its ends, if `learn_ends`, from the bound."""
 
-    gamma_0: float = -13.3
-    gamma_1: float = 5.0
     units: int = 32
     learn_ends: bool = True
 
@@ -122,11 +113,9 @@ class LearnedConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnedPerDimensionConfig:
+class LearnedPerDimensionConfig(EndsConfig):
     """A learned γ for each dimension, from the bound."""
 
-    gamma_0: float = -13.3
-    gamma_1: float = 5.0
     units: int = 8
     learn_ends: bool = True
 

@@ -121,7 +121,7 @@ def training(content: Content) -> str:
     refused = "No update was skipped."
     if history.skipped:
         plural = "update was" if history.skipped == 1 else "updates were"
-        refused = f"{history.skipped:,} {plural} skipped because loss or gradient was not finite (ticks on the axis)."
+        refused = f"{history.skipped:,} {plural} skipped, not finite or a spike of the gradient (ticks on the axis)."
     validated = ""
     if history.validation:
         validated = " Validation: the bound of the averaged weights, always on the same examples and draws."

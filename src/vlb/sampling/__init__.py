@@ -1,4 +1,4 @@
-"""Samplers beyond the ancestral one, step grids, and transforms of the denoiser.
+"""Samplers beyond the ancestral one, and transforms of the denoiser.
 
 A sampler is a frozen dataclass called as `sampler(model, z_1, grid, generator, condition) -> z_0`;
 `vlb.sampling.generate.generate` draws z_1 before it and x after it.

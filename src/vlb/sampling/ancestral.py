@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from vlb.grids import check_grid
 from vlb.hierarchy import Rung, descend, last_state
 from vlb.kernel import ReverseKernel, Standard
 from vlb.models.diffusion import DiffusionModel
-from vlb.sampling.grids import check_grid
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vlb.distributions import Distribution
+from vlb.grids import check_grid
 from vlb.models.diffusion import DiffusionModel
-from vlb.sampling.grids import check_grid
 from vlb.sampling.stepping import Sampler
 
 

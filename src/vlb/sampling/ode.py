@@ -15,9 +15,9 @@ from torch import Tensor
 
 from vlb.diffusion import along
 from vlb.errors import UserError
+from vlb.grids import check_grid
 from vlb.models.diffusion import DiffusionModel
 from vlb.sampling.adaptive import Field, solve
-from vlb.sampling.grids import check_grid
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from vlb.denoiser import Prediction
 from vlb.diffusion import along
 from vlb.distributions import standard_normal
 from vlb.errors import UserError
+from vlb.grids import check_grid
 from vlb.models.diffusion import DiffusionModel
-from vlb.sampling.grids import check_grid
 
 
 class Sampler(Protocol):

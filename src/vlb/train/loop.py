@@ -30,6 +30,9 @@ from vlb.train.checkpoint import Checkpoint
 from vlb.train.guard import Guard
 from vlb.train.objective import Objective
 
+# Where networks compute; noise levels, times, heads and losses stay in float32 and float64 whatever it is.
+AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 @dataclass
 class Progress:
@@ -57,6 +60,7 @@ class Trainer:
     optimiser: torch.optim.AdamW = field(init=False)
     average: Average = field(init=False)
     guard: Guard = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
         self.model.to(self.device).train()
@@ -66,7 +70,8 @@ class Trainer:
         groups = [{"params": decayed, "weight_decay": s.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=s.learning_rate, betas=(s.betas[0], s.betas[1]), fused=True)
         self.average = Average(self.model, s.ema)
-        self.guard = Guard(s.clip)
+        self.guard = Guard(s.clip, s.spike)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=s.precision == "float16")
 
     def learning_rate(self) -> float:
         """Linear warm-up, then a cosine from `learning_rate` to `final_learning_rate`."""
@@ -84,7 +89,8 @@ class Trainer:
             terms = self.objective(self.model, x, condition, generator)
         loss = torch.stack(list(terms.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
         norm = self.guard.admit(self.model, loss, terms, self.step + 1)
         note = ""
         if norm is None:
@@ -92,15 +98,15 @@ class Trainer:
         else:
             self.optimiser.step()
             self.average.update(self.model)
+        self.scaler.update()
         self.step += 1
         bits = float(loss.detach()) / math.log(2)
         return Progress(self.step, self.settings.steps, bits, norm or math.nan, self.guard.skipped, note)
 
     def autocast(self) -> Any:
         """The autocast context of the configured precision."""
-        if self.settings.precision == "bfloat16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
+        dtype = AUTOCAST[self.settings.precision]
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def checkpoint(self) -> Checkpoint:
         """Everything needed to go on exactly."""
@@ -114,8 +120,8 @@ class Trainer:
             "step": self.step,
             "best": None if math.isinf(self.best) else self.best,
             "ema_updates": self.average.updates,
-            "skipped": self.guard.skipped,
-            "skipped_in_a_row": self.guard.in_a_row,
+            "guard": self.guard.state,
+            "scaler": self.scaler.state_dict(),
         }
         return Checkpoint(tensors, state)
 
@@ -131,7 +137,9 @@ class Trainer:
                 self.optimiser.state[parameter] = entry
         self.step = stored.state["step"]
         self.best = math.inf if stored.state["best"] is None else stored.state["best"]
-        self.guard.skipped, self.guard.in_a_row = stored.state["skipped"], stored.state["skipped_in_a_row"]
+        self.guard.restore(stored.state["guard"])
+        if stored.state["scaler"]:
+            self.scaler.load_state_dict(stored.state["scaler"])
 
 
 def train(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.oracles import SCHEDULES
 from vlb.errors import UserError
-from vlb.sampling.grids import check_grid, edm, quantiles, uniform_log_snr, uniform_time
+from vlb.grids import check_grid, edm, quantiles, uniform_log_snr, uniform_time
 from vlb.schedule import LogSNRLinear
 
 schedules = pytest.mark.parametrize("schedule", [kind(-9.0, 4.0) for kind in SCHEDULES.values()], ids=SCHEDULES)
