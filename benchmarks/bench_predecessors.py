@@ -13,7 +13,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from vlb.config import override
@@ -21,7 +20,7 @@ from vlb.data import Dataset, load
 from vlb.evaluation import evaluate
 from vlb.experiment import Experiment
 from vlb.holes import holes, standard_prior, top_posterior
-from vlb.importance import evaluate_importance, from_p, from_q
+from vlb.importance import FromPrior, ImportanceWeighted
 from vlb.inference import amortisation_gap, refine
 from vlb.models.hvae import TopDownVAE
 from vlb.models.ladder import LadderNetwork
@@ -45,11 +44,12 @@ def trained(experiment: Experiment, data: Dataset) -> tuple[torch.nn.Module, flo
 def describe_vae(model: TopDownVAE, data: Dataset) -> None:
     """Importance weighting, the naive estimate, the amortisation gap and the holes of a VAE."""
     for draws in (1, 10, 50, 500):
-        weighted = evaluate_importance(from_q(model), data.test, draws)
-        naive = evaluate_importance(from_p(model), data.test, draws)
+        effective: list[torch.Tensor] = []
+        weighted = evaluate(ImportanceWeighted(model, draws, effective.append), data.test, passes=2)
+        naive = evaluate(ImportanceWeighted(FromPrior(model), draws), data.test, passes=2)
         print(
             f"  K = {draws}: from q {weighted.bits_per_dim:.4f} bits/dim (effective draws "
-            f"{np.median(weighted.effective):.1f}), from the prior {naive.bits_per_dim:.4f}",
+            f"{torch.cat(effective).median().item():.1f}), from the prior {naive.bits_per_dim:.4f}",
             flush=True,
         )
     x = torch.from_numpy(data.test.x[:100])

@@ -13,7 +13,8 @@ from tests.vae_models import ppca_vae, small_categorical_vae, two_level_top_down
 from vlb.bound import elbo
 from vlb.data import Split
 from vlb.errors import UserError
-from vlb.importance import evaluate_importance, from_p, from_q, importance_bound
+from vlb.evaluation import evaluate
+from vlb.importance import FromPrior, ImportanceWeighted, importance_bound
 from vlb.inference import amortisation_gap, refine
 from vlb.models.generative import normal
 
@@ -56,7 +57,7 @@ def test_refining_both_levels_beats_a_stretched_top() -> None:
 @pytest.mark.parametrize("draws", [1, 7])
 def test_importance_bound_is_the_mean_weight_in_log_space(draws: int) -> None:
     model, x = ppca_vae(stretch=1.5), examples(PPCA(), 5)
-    bound, effective = importance_bound(from_q(model), x, draws, seeded(7))
+    bound, effective = importance_bound(lambda x, g: model.log_weight(x, None, g), x, draws, seeded(7))
     generator = seeded(7)
     with torch.no_grad():
         weights = torch.stack([model.log_weight(x, None, generator) for _ in range(draws)])
@@ -75,21 +76,22 @@ def test_prior_and_posterior_draws_estimate_the_same_p() -> None:
     model = small_categorical_vae()
     x = torch.randint(0, 3, (1000, 4), generator=seeded(8)).numpy().astype(np.uint8)
     split = Split(x)
-    naive = [evaluate_importance(from_p(model), split, k, batch=512).values for k in (1, 8, 64)]
-    weighted = [evaluate_importance(from_q(model), split, k, batch=512).values for k in (1, 8, 64)]
+    naive = [evaluate(ImportanceWeighted(FromPrior(model), k), split, batch=512).totals for k in (1, 8, 64)]
+    weighted = [evaluate(ImportanceWeighted(model, k), split, batch=512).totals for k in (1, 8, 64)]
     for path in (naive, weighted):
         assert z_score(torch.from_numpy(path[0] - path[2])) > LIMIT
         for few, more in pairwise(path):
             assert z_score(torch.from_numpy(few - more)) > -LIMIT
-    many = evaluate_importance(from_q(model), split, 500)
-    reference = evaluate_importance(from_p(model), split, 500)
-    assert abs(many.nats - reference.nats) < 0.03
-    assert many.bits_per_dim == pytest.approx(many.nats / 4 / np.log(2))
-    assert (many.effective <= 500).all() and (many.effective >= 1).all()
+    effective: list[torch.Tensor] = []
+    many = evaluate(ImportanceWeighted(model, 500, effective.append), split, passes=2)
+    reference = evaluate(ImportanceWeighted(FromPrior(model), 500), split, passes=2)
+    assert abs(many.totals.mean() - reference.totals.mean()) < 0.03
+    assert all((draws <= 500).all() and (draws >= 1).all() for draws in effective)
+    assert many.bound == "importance-weighted variational bound on -log p(x), K = 500"
 
 
 def test_bad_requests_are_refused() -> None:
     with pytest.raises(UserError, match="at least one draw"):
-        importance_bound(from_q(ppca_vae()), torch.zeros(1, 4), 0, seeded())
-    with pytest.raises(UserError, match="no examples"):
-        evaluate_importance(from_q(ppca_vae()), Split(np.zeros((0, 4), np.uint8)), 1)
+        importance_bound(lambda x, _: x, torch.zeros(1), 0, seeded())
+    with pytest.raises(UserError, match="at least one draw"):
+        ImportanceWeighted(ppca_vae(), 0)

@@ -2,18 +2,20 @@
 
 Both are −log of an average of K unbiased estimates of p(x), so in expectation neither is below −log p(x),
 and both fall to it as K grows (Burda et al. 2016). How fast is the difference: latents drawn from the prior rarely
-explain x. Weights stay logarithms throughout, and memory does not grow with K.
+explain x. For a diffusion model a draw is a whole trajectory z_{0:T} of `model.at(grid, kernel)`, so its bound is
+stated at a T. Weights are log-ratios at the drawn latents, log p(x, z) − log q(z | x), never KLs: a KL is their mean,
+and the mean of logarithms is what importance weighting improves on. They stay logarithms throughout, in float64, and
+memory does not grow with K.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.data import Split
 from vlb.errors import UserError
 from vlb.hierarchy import descend, from_prior, last_state
 from vlb.models.hvae import VariationalHierarchy
@@ -21,51 +23,74 @@ from vlb.models.hvae import VariationalHierarchy
 LogWeight = Callable[[Tensor, torch.Generator], Tensor]
 
 
-def from_q(model: VariationalHierarchy) -> LogWeight:
-    """log p(x, z)/q(z | x) at z ~ q(z | x)."""
-    return lambda x, generator: model.log_weight(x, None, generator)
+class Weighted(Protocol):
+    """What can be importance-weighted: hierarchies of every kind, diffusion models as `model.at(grid, kernel)`."""
 
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
-def from_p(model: VariationalHierarchy) -> LogWeight:
-    """log p(x | z) at z ~ p(z): the naive Monte Carlo estimate (Eq. 2.1)."""
+    @property
+    def bound(self) -> str: ...
 
-    def log_weight(x: Tensor, generator: torch.Generator) -> Tensor:
-        state = last_state(descend(model, model.start(len(x)), from_prior(generator)))
-        return model.likelihood(state).log_prob(x)
-
-    return log_weight
+    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+        """The logarithm of one unbiased estimate of p(x), (batch,) nats."""
 
 
 @dataclass(frozen=True)
-class ImportanceEvaluation:
-    """values: (examples,) −log of the mean of `draws` weights, nats; effective: (examples,) effective draws, 1 … K."""
+class FromPrior:
+    """log p(x | z) at z ~ p(z): the naive Monte Carlo estimate (Eq. 2.1)."""
 
-    values: np.ndarray
-    effective: np.ndarray
+    model: VariationalHierarchy
+    bound = "Monte Carlo estimate of -log p(x) from latents of the prior"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return self.model.shape
+
+    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+        """(batch,) nats."""
+        state = last_state(descend(self.model, self.model.start(len(x), condition), from_prior(generator)))
+        return self.model.likelihood(state).log_prob(x)
+
+
+@dataclass(frozen=True)
+class ImportanceWeighted:
+    """−log (1/K) Σ_k w_k from K = `draws` ≥ 1 weights of a model, to be evaluated like any other bound.
+
+    `weighed` is told the effective number of draws (batch,), between 1 and K, of each call.
+    """
+
+    model: Weighted
     draws: int
-    dimensions: int
+    weighed: Callable[[Tensor], None] = lambda _effective: None
+
+    def __post_init__(self) -> None:
+        _check(self.draws)
 
     @property
-    def nats(self) -> float:
-        """The mean over examples, nats."""
-        return float(self.values.mean())
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return self.model.shape
 
     @property
-    def bits_per_dim(self) -> float:
-        """The mean over examples, bits/dim."""
-        return self.nats / (self.dimensions * math.log(2))
+    def bound(self) -> str:
+        """What `terms` is, in words."""
+        return f"importance-weighted {self.model.bound}, K = {self.draws}"
 
-    @property
-    def standard_error(self) -> float:
-        """Of `nats`, over examples and draws."""
-        return float(self.values.std(ddof=1)) / math.sqrt(len(self.values))
+    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+        """`importance_weighted`, the bound by K draws, (batch,) nats."""
+        value, effective = importance_bound(
+            lambda x, generator: self.model.log_weight(x, condition, generator), x, self.draws, generator
+        )
+        self.weighed(effective)
+        return {"importance_weighted": value}
 
 
 @torch.no_grad()
 def importance_bound(log_weight: LogWeight, x: Tensor, draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """−log (1/K) Σ_k w_k and the effective number of draws (Σw)²/Σw², (batch,) each, for K = `draws` ≥ 1."""
-    if draws < 1:
-        raise UserError(f"an importance-weighted bound needs at least one draw, not {draws}")
+    _check(draws)
     total = log_weight(x, generator).double()
     squares = 2 * total
     for _ in range(draws - 1):
@@ -74,25 +99,6 @@ def importance_bound(log_weight: LogWeight, x: Tensor, draws: int, generator: to
     return math.log(draws) - total, (2 * total - squares).exp()
 
 
-def evaluate_importance(
-    log_weight: LogWeight,
-    split: Split,
-    draws: int,
-    *,
-    seed: int = 0,
-    batch: int = 500,
-    device: torch.device | str = "cpu",
-    report: Callable[[int], None] = lambda _done: None,
-) -> ImportanceEvaluation:
-    """The bound of every example of `split` from K = `draws` latents each, batch by batch."""
-    if len(split) == 0:
-        raise UserError("there are no examples to evaluate")
-    values, effective = np.zeros(len(split)), np.zeros(len(split))
-    generator = torch.Generator().manual_seed(seed)
-    for start in range(0, len(split), batch):
-        stop = min(start + batch, len(split))
-        x = torch.from_numpy(np.ascontiguousarray(split.x[start:stop])).to(device)
-        bound, size = importance_bound(log_weight, x, draws, generator)
-        values[start:stop], effective[start:stop] = bound.cpu().numpy(), size.cpu().numpy()
-        report(stop)
-    return ImportanceEvaluation(values, effective, draws, math.prod(split.x.shape[1:]))
+def _check(draws: int) -> None:
+    if draws < 1:
+        raise UserError(f"an importance-weighted bound needs at least one draw, not {draws}")

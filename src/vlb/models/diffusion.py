@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vlb.bound import Ends, Measure, elbo, estimate, kl_or_log_ratio
+from vlb.bound import Ends, Measure, descent_log_weight, elbo, estimate, kl_or_log_ratio
 from vlb.denoiser import Denoises, Prediction, Transported
 from vlb.diffusion import GaussianDiffusion, Scaling, along
 from vlb.distributions import Distribution, Normal, Rescaled, standard_normal, sum_event
@@ -315,6 +315,10 @@ class GridDiffusion:
         walked = elbo(self, self.infer(x, condition), x, generator)
         kls = {f"kl_{i}": walked.kl[:, steps + 1 - i] for i in range(1, steps + 1)}
         return {"reconstruction": walked.reconstruction, "prior": walked.kl[:, 0], **kls}
+
+    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+        """log p(x, z_{0:T}) − log q(z_{0:T} | x) of one trajectory from q, (batch,) nats: log-ratios, not KLs."""
+        return descent_log_weight(self, self.infer(x, condition), x, generator)
 
     def step_kl(self, x: Tensor, s: Tensor, t: Tensor, condition: object, generator: torch.Generator) -> Tensor:
         """The same for any step, of this grid or not: s < t (batch,) -> (batch,) nats."""

@@ -1,0 +1,110 @@
+"""Importance weighting over trajectories of a diffusion model, against a mixture whose log p(x) is known."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
+from vlb.bound import elbo
+from vlb.denoiser import Denoiser, PosteriorHead
+from vlb.diffusion import GaussianDiffusion, variance_preserving
+from vlb.importance import ImportanceWeighted
+from vlb.kernel import ExactMixture
+from vlb.models.diffusion import DiffusionModel, GridDiffusion
+from vlb.models.mixture import GaussianMixture, exact_reverse, gaussian_mixture
+from vlb.observation import Levels
+from vlb.schedule import LogSNRLinear
+
+MARGINALS = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+
+
+class ExactGrid(GridDiffusion):
+    """A grid whose p(z_s | z_t) is the true reverse kernel."""
+
+    def reverse(self, z_t: Tensor, s: Tensor, t: Tensor, condition: object) -> GaussianMixture:
+        return exact_reverse(plane_mixture(), self.model.process, z_t, s, t)
+
+
+class Silent(nn.Module):
+    """A backbone that says nothing: with a posterior head, the model of independent elements."""
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+        return z.new_zeros(*z.shape, 3)
+
+
+def independent_model(gamma_0: float = -3.0) -> DiffusionModel:
+    """Two independent elements of three levels with MARGINALS, in float64; its ends lose nothing that can be seen."""
+    denoiser = Denoiser(Silent(), PosteriorHead(Levels(3), MARGINALS.log()), variance_preserving).double()
+    return DiffusionModel(GaussianDiffusion(LogSNRLinear(gamma_0, 16.0)), denoiser, Levels(3), (2,))
+
+
+def log_mass(x: Tensor) -> Tensor:
+    """log p(x) of independent elements with MARGINALS, (batch,) nats."""
+    return MARGINALS.double().log().gather(1, x.T).sum(0)
+
+
+def drawn(model: GridDiffusion, x: Tensor, draws: int, seed: int) -> Tensor:
+    return ImportanceWeighted(model, draws).terms(x, None, seeded(seed))["importance_weighted"]
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_trajectory_weighs_p_with_the_true_reverse_kernel(steps: int) -> None:
+    """log p(x, z) − log q(z | x) = log p(x) at every draw, so that K changes nothing and all draws count alike."""
+    mixture = plane_mixture()
+    model = exact_model(mixture, LogSNRLinear(-4.0, 3.0))
+    grid = ExactGrid(model, torch.linspace(0, 1, steps + 1, dtype=torch.float64))
+    x = mixture.expand(20).sample(seeded(1))
+    effective: list[Tensor] = []
+    value = ImportanceWeighted(grid, 3, effective.append).terms(x, None, seeded(2))["importance_weighted"]
+    torch.testing.assert_close(value, -mixture.log_prob(x), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(effective[0], torch.full((20,), 3.0).double(), rtol=1e-6, atol=1e-6)
+
+
+def test_a_trajectory_weighs_p_of_discrete_data() -> None:
+    """The same for masses: independent elements, their exact mixture kernel and their decoder."""
+    grid = independent_model().at(4, ExactMixture())
+    x = torch.cartesian_prod(torch.arange(3), torch.arange(3))
+    torch.testing.assert_close(drawn(grid, x, 2, 3), -log_mass(x), rtol=0, atol=2e-3)
+
+
+def test_one_draw_is_the_elbo_in_expectation() -> None:
+    """K = 1 averages to the sum of KLs, though no KL is used."""
+    mixture, n = plane_mixture(), 40_000
+    x = mixture.expand(n).sample(seeded(4))
+    grid = exact_model(mixture, LogSNRLinear(-4.0, 3.0)).at(6)
+    bound = elbo(grid, grid.infer(x), x, seeded(5)).total
+    assert abs(z_score(drawn(grid, x, 1, 6) - bound)) < LIMIT
+
+
+def test_more_draws_tighten_and_stay_above() -> None:
+    """E[−bound] falls with K by more than chance, and on the data's average stays above the entropy, E[−log q(x)]."""
+    mixture, n = plane_mixture(), 4_000
+    x = mixture.expand(n).sample(seeded(7))
+    grid = exact_model(mixture, LogSNRLinear(-4.0, 3.0)).at(6)
+    bounds = [drawn(grid, x, draws, seed) + mixture.log_prob(x) for seed, draws in enumerate((1, 4, 16, 64))]
+    for few, more in pairwise(bounds):
+        assert z_score(few - more) > LIMIT
+    assert all(z_score(gap) > -LIMIT for gap in bounds)
+    assert bounds[-1].mean() < 0.25 * bounds[0].mean()
+
+
+def test_weights_are_unbiased_for_a_density() -> None:
+    """E_q[w] = p_θ(x), the discrete-time model's own density at any T, which integrates to one over x."""
+    proposal, n = gaussian_mixture(torch.ones(1), torch.zeros(1, 2), 1.5 * torch.eye(2).unsqueeze(0)), 100_000
+    x = proposal.expand(n).sample(seeded(8))
+    model = exact_model(plane_mixture(), LogSNRLinear(-1.0, 1.0))
+    for steps in (2, 8):
+        with torch.no_grad():
+            ratio = model.at(steps).log_weight(x, None, seeded(9)) - proposal.log_prob(x)
+        assert abs(z_score(ratio.exp(), 1.0)) < LIMIT
+
+
+def test_the_bound_says_what_it_is() -> None:
+    weighted = ImportanceWeighted(independent_model().at(4, ExactMixture()), 8)
+    assert weighted.bound == (
+        "importance-weighted discrete-time variational bound on -log p(x), T = 4, mixture kernel, K = 8"
+    )
+    assert weighted.shape == (2,) and math.isfinite(drawn(weighted.model, torch.zeros(1, 2).long(), 1, 0).item())
