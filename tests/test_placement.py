@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, exact_model, line_mixture, noise_error, seeded, z_score
 from vlb.bound import elbo
+from vlb.condition import Labels
 from vlb.errors import UserError
 from vlb.kernel import Standard
+from vlb.models.mixture import gaussian_mixture
 from vlb.placement import Costs, average, cheapest, measure_costs
 from vlb.schedule import LogSNRLinear
 
@@ -106,3 +108,17 @@ def test_free_ends_are_exact_where_the_model_is() -> None:
         totals.append(elbo(hierarchy, hierarchy.infer(x), x, seeded(5)).total + mixture.log_prob(x))
     assert abs(z_score(totals[0] - totals[1])) < LIMIT + 1  # the two differ by O(1/T) of the step between them
     assert totals[1].mean() < 0.02
+
+
+def test_costs_of_a_conditional_model_are_conditional() -> None:
+    """Placed by costs given y: those of the model that knows one component of the mixture, not of all."""
+    n, schedule, times = 4_000, LogSNRLinear(-3.0, 3.0), torch.linspace(0, 1, 4)
+    one = gaussian_mixture(torch.ones(1), torch.tensor([[-0.7]]), torch.tensor([[[0.04]]]))  # the first of the two
+    x, labels = one.expand(n).sample(seeded()), Labels(torch.zeros(n, dtype=torch.long))
+    model = exact_model(line_mixture(), schedule, exact_ends=False)
+    told = measure_costs(model, x, times, Standard(), seeded(1), labels)
+    untold = measure_costs(model, x, times, Standard(), seeded(1))
+    alone = measure_costs(exact_model(one, schedule, exact_ends=False), x, times, Standard(), seeded(1))
+    torch.testing.assert_close(told.steps, alone.steps)
+    upper = torch.triu(torch.ones(4, 4, dtype=torch.bool), 1)
+    assert bool((told.steps[upper] < untold.steps[upper]).all())

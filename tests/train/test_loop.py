@@ -55,8 +55,20 @@ def without_time(run: Run) -> list[dict[str, object]]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(run)]
 
 
-def test_an_exception_and_a_resume_change_nothing(tmp_path: Path, digits: Dataset) -> None:
-    experiment = tiny("condition=labels")
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("condition=labels",),
+        ("model.schedule=LearnedConfig",),
+        ("model.schedule=LearnedPerDimensionConfig",),
+        ("model.times=AdaptiveTimesConfig",),
+        ("model.times=LeastVarianceTimesConfig", "model.weighting=UncertaintyWeightingConfig"),
+    ],
+    ids=lambda more: more[0],
+)
+def test_an_exception_and_a_resume_change_nothing(more: tuple[str, ...], tmp_path: Path, digits: Dataset) -> None:
+    """Nor do they where schedules, times or weightings learn along."""
+    experiment = tiny(*more)
     whole = Run.create(tmp_path / "whole", experiment, digits)
     assert train(experiment, digits, whole)
 
