@@ -1,13 +1,14 @@
 """Splits, shapes, fingerprints, and the known sources that need no network."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlb.data import Dataset, Split, load
+from vlb.data import Dataset, Split, load, sources
 from vlb.data.sources import SOURCES
 from vlb.data.splits import completed, division
 from vlb.errors import UserError
@@ -60,7 +61,7 @@ def test_unknown_source_is_answered_with_the_nearest() -> None:
         load("qqqqqqq")
     with pytest.raises(UserError, match="needs a path"):
         load("images")
-    assert set(SOURCES) == {"digits", "mnist", "fashion-mnist", "cifar10"}
+    assert set(SOURCES) == {"digits", "mnist", "binarised-mnist", "fashion-mnist", "cifar10"}
 
 
 def test_splits_that_cannot_belong_together_are_refused() -> None:
@@ -103,3 +104,21 @@ def test_completed_refuses_what_does_not_fit() -> None:
         completed("a", 256, train, None, Split(np.zeros((2, 1, 2, 2), np.uint8)), "a")
     with pytest.raises(UserError, match="holds 2 examples; at least 3"):
         completed("a", 256, Split(np.zeros((2, 1, 2, 2), np.uint8)), None, None, "a")
+
+
+def test_binarisation_is_a_fixed_draw_with_the_grey_value_as_probability(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 is never 1, 255 always, v in v/255 of its pixels (z-score: false alarm below 1e-6); the draw never changes."""
+    values = np.array([0, 1, 100, 200, 255], np.uint8)
+
+    def grey(cache: Path | None = None) -> Dataset:
+        x = np.broadcast_to(values[:, None], (5000, 1, 5, 4))
+        return Dataset("mnist", 256, 10, *(Split(x, np.zeros(5000, np.int64)) for _ in range(3)))
+
+    monkeypatch.setattr(sources, "mnist", grey)
+    data = sources.binarised_mnist()
+    assert (data.levels, data.name, data.shape) == (2, "binarised-mnist", (1, 5, 4))
+    assert data.fingerprint == sources.binarised_mnist().fingerprint
+    assert not np.array_equal(data.train.x, data.test.x)
+    for row, value in enumerate(values):
+        p, found = value / 255, data.train.x[:, 0, row]
+        assert abs(found.mean() - p) <= 5 * (p * (1 - p) / found.size) ** 0.5

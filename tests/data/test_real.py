@@ -14,12 +14,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "train"),
-    [("mnist", (1, 28, 28), 55000), ("fashion-mnist", (1, 28, 28), 55000), ("cifar10", (3, 32, 32), 45000)],
+    ("name", "levels", "shape", "train"),
+    [
+        ("mnist", 256, (1, 28, 28), 55000),
+        ("binarised-mnist", 2, (1, 28, 28), 55000),
+        ("fashion-mnist", 256, (1, 28, 28), 55000),
+        ("cifar10", 256, (3, 32, 32), 45000),
+    ],
 )
-def test_splits(name: str, shape: tuple[int, ...], train: int) -> None:
+def test_splits(name: str, levels: int, shape: tuple[int, ...], train: int) -> None:
     data = load(name)
-    assert (data.shape, data.levels, data.classes) == (shape, 256, 10)
+    assert (data.shape, data.levels, data.classes) == (shape, levels, 10)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [train, 5000, 10000]
     assert data.train.x.dtype == np.uint8
 

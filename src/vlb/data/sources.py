@@ -4,6 +4,7 @@
 |---|---|---|
 | digits | 1797 of (1, 8, 8), 17 levels, 10 classes | see `digits` |
 | mnist, fashion-mnist | 70000 of (1, 28, 28), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 55000 |
+| binarised-mnist | mnist with 2 levels | those of mnist, see `binarised_mnist` |
 | cifar10 | 60000 of (3, 32, 32), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 45000 |
 """  # noqa: E501
 
@@ -112,6 +113,21 @@ def mnist(cache: Path | None = None) -> Dataset:
     return _idx_dataset(MNIST, cache)
 
 
+def binarised_mnist(cache: Path | None = None) -> Dataset:
+    """MNIST binarised once and for all: (1, 28, 28), 2 levels; splits, `cache` and errors as for `mnist`.
+
+    Pixel v is 1 with probability v/255: where v > u, and u is drawn from 0 … 254 by numpy's `default_rng(0)` (PCG64)
+    for all pixels of the train split, then of the validation and of the test split, in their order.
+    """
+    grey = mnist(cache)
+    rng = np.random.default_rng(0)
+    train, validation, test = (
+        Split((split.x > rng.integers(0, 255, split.x.shape, np.uint8)).astype(np.uint8), split.labels)
+        for split in (grey.train, grey.validation, grey.test)
+    )
+    return Dataset("binarised-mnist", 2, grey.classes, train, validation, test)
+
+
 def fashion_mnist(cache: Path | None = None) -> Dataset:
     """Fashion-MNIST: (1, 28, 28), 256 levels; splits, `cache` and errors as for `mnist`.
 
@@ -149,7 +165,13 @@ def load(name: str, path: Path | None = None) -> Dataset:
 
 
 SOURCES: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType(
-    {"digits": digits, "mnist": mnist, "fashion-mnist": fashion_mnist, "cifar10": cifar10}
+    {
+        "digits": digits,
+        "mnist": mnist,
+        "binarised-mnist": binarised_mnist,
+        "fashion-mnist": fashion_mnist,
+        "cifar10": cifar10,
+    }
 )
 
 

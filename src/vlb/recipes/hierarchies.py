@@ -1,10 +1,11 @@
 """The predecessors of diffusion: mixtures, VAEs, hierarchies and ladder networks, at two sizes."""
 
 from vlb.experiment import DataConfig, Experiment, TrainingConfig
-from vlb.experiment.hvae import HVAEConfig, ResidualHVAEConfig
+from vlb.experiment.hvae import HVAEConfig
 from vlb.experiment.ladder import LadderConfig
+from vlb.experiment.likelihood import BernoulliConfig
 from vlb.experiment.mixture import MixtureConfig
-from vlb.experiment.vae import ConvCoderConfig, DenseCoderConfig, VAEConfig
+from vlb.experiment.vae import DenseCoderConfig, VAEConfig
 
 
 def digits_mixture() -> Experiment:
@@ -58,22 +59,26 @@ def digits_ladder() -> Experiment:
 
 
 def mnist_vae() -> Experiment:
-    """MNIST, 256 levels: a convolutional VAE; an hour on a CPU, minutes on a GPU."""
+    """Statically binarised MNIST: a VAE with 50 latents (published: 86.8 nats); twenty minutes on a CPU."""
     return Experiment(
         recipe="mnist-vae",
-        data=DataConfig(name="mnist"),
-        model=VAEConfig(latents=32, coder=ConvCoderConfig(widths=(32, 64)), warmup=1000),
-        training=_large(20_000),
+        data=DataConfig(name="binarised-mnist"),
+        model=VAEConfig(
+            latents=50, coder=DenseCoderConfig(width=512, dropout=0.2), likelihood=BernoulliConfig(), warmup=1000
+        ),
+        training=_large(40_000),
     )
 
 
 def mnist_hvae() -> Experiment:
-    """MNIST, 256 levels: a residual top-down hierarchy of six levels; a night on a CPU, or a GPU."""
+    """Statically binarised MNIST: a ladder VAE of five levels (published: 81.7 nats); hours on a CPU, or a GPU."""
     return Experiment(
         recipe="mnist-hvae",
-        data=DataConfig(name="mnist"),
-        model=ResidualHVAEConfig(halvings=(1, 1, 2, 2, 3, 3), channels=8, width=64, warmup=2000),
-        training=_large(40_000),
+        data=DataConfig(name="binarised-mnist"),
+        model=HVAEConfig(
+            latents=(64, 32, 16, 8, 4), width=512, dropout=0.2, likelihood=BernoulliConfig(), warmup=10_000
+        ),
+        training=_large(100_000),
     )
 
 
