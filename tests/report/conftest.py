@@ -1,4 +1,4 @@
-"""A tiny trained run, and one conditioned on labels."""
+"""Tiny trained runs: of a diffusion model, one conditioned on labels, and of its predecessors."""
 
 from pathlib import Path
 
@@ -12,16 +12,15 @@ from vlb.recipes import recipe
 from vlb.runs import Run
 from vlb.train.loop import train
 
-SETTINGS = (
-    "training.steps=6",
-    "validate_every=2",
-    "log_every=2",
-    "validation_examples=50",
-    "training.batch=32",
-    "backbone=MLPConfig",
-    "backbone.width=16",
-    "backbone.blocks=1",
-)
+SHORT = ("training.steps=6", "validate_every=2", "log_every=2", "validation_examples=50", "training.batch=32")
+SMALL = ("backbone=MLPConfig", "backbone.width=16", "backbone.blocks=1")
+PREDECESSORS = {
+    "digits-mixture": ("components=3", "em_steps=2"),
+    "digits-vae": ("coder.width=16",),
+    "digits-hvae-bottom-up": ("model.width=16",),
+    "digits-hvae-top-down": ("model.width=16",),
+    "digits-ladder": (),
+}
 
 
 @pytest.fixture(scope="session")
@@ -29,9 +28,9 @@ def digits() -> Dataset:
     return load("digits")
 
 
-def tiny(path: Path, data: Dataset, *more: str) -> Run:
-    experiment: Experiment = recipe("digits")
-    for setting in (*SETTINGS, *more):
+def tiny(path: Path, data: Dataset, name: str, *settings: str) -> Run:
+    experiment: Experiment = recipe(name)
+    for setting in (*SHORT, *settings):
         experiment = override(experiment, setting)
     run = Run.create(path, experiment, data)
     assert train(experiment, data, run, device=torch.device("cpu"))
@@ -40,9 +39,15 @@ def tiny(path: Path, data: Dataset, *more: str) -> Run:
 
 @pytest.fixture(scope="session")
 def plain_run(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Run:
-    return tiny(tmp_path_factory.mktemp("plain") / "run", digits)
+    return tiny(tmp_path_factory.mktemp("plain") / "run", digits, "digits", *SMALL)
 
 
 @pytest.fixture(scope="session")
 def labelled_run(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Run:
-    return tiny(tmp_path_factory.mktemp("labelled") / "run", digits, "condition=labels")
+    return tiny(tmp_path_factory.mktemp("labelled") / "run", digits, "digits", *SMALL, "condition=labels")
+
+
+@pytest.fixture(scope="session")
+def predecessors(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> dict[str, Run]:
+    folder = tmp_path_factory.mktemp("predecessors")
+    return {name: tiny(folder / name, digits, name, *settings) for name, settings in PREDECESSORS.items()}

@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from tests.report.conftest import PREDECESSORS
 from tests.report.reading import read
 from vlb.commands.evaluate import measure
-from vlb.commands.report import PASSES, gather, run_report
+from vlb.commands.report import PASSES, Content, gather, page_of, run_report
 from vlb.data import Dataset
 from vlb.errors import UserError
 from vlb.experiment import DataConfig
-from vlb.report.content import Content
-from vlb.report.page import page, verdict
+from vlb.report.content import About
+from vlb.report.diffusion import DiffusionContent
+from vlb.report.hierarchy import DESCENTS, HierarchyContent, decided
+from vlb.report.ladder import LadderContent
+from vlb.report.mixture import MixtureContent
+from vlb.report.page import verdict
 from vlb.report.summary import subset, summarise
 from vlb.runs import Run
 
@@ -24,22 +29,44 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="session")
-def plain(plain_run: Run, digits: Dataset) -> Content:
-    return gather(plain_run, digits, CPU)
+def plain(plain_run: Run, digits: Dataset) -> DiffusionContent:
+    content = gather(plain_run, digits, CPU)
+    assert isinstance(content, DiffusionContent)
+    return content
 
 
 @pytest.fixture(scope="session")
-def labelled(labelled_run: Run, digits: Dataset) -> Content:
-    return gather(labelled_run, digits, CPU)
+def labelled(labelled_run: Run, digits: Dataset) -> DiffusionContent:
+    content = gather(labelled_run, digits, CPU)
+    assert isinstance(content, DiffusionContent)
+    return content
 
 
-@pytest.fixture(params=["plain", "labelled"])
+@pytest.fixture(scope="session")
+def others(predecessors: dict[str, Run], digits: Dataset) -> dict[str, Content]:
+    return {name: gather(run, digits, CPU) for name, run in predecessors.items()}
+
+
+@pytest.fixture(params=["plain", "labelled", *PREDECESSORS])
 def content(request: pytest.FixtureRequest) -> Content:
+    if request.param in PREDECESSORS:
+        return request.getfixturevalue("others")[request.param]
     return request.getfixturevalue(request.param)
 
 
+def about_of(content: Content) -> About:
+    return content.about if isinstance(content, LadderContent) else content.measured.about
+
+
+def with_about(content: Content, about: About, **summary: object) -> Content:
+    if isinstance(content, LadderContent):
+        return dataclasses.replace(content, about=about)
+    changed = dataclasses.replace(content.measured, about=about, summary={**content.measured.summary, **summary})
+    return dataclasses.replace(content, measured=changed)
+
+
 def test_the_page_needs_nothing_but_itself(content: Content) -> None:
-    html = page(content)
+    html = page_of(content)
     reader = read(html)
     assert "://" not in html
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in reader.elements}
@@ -50,7 +77,7 @@ def test_the_page_needs_nothing_but_itself(content: Content) -> None:
 
 
 def test_ids_are_unique_and_every_reference_has_its_target(content: Content) -> None:
-    html = page(content)
+    html = page_of(content)
     ids = [attributes["id"] for _, attributes in read(html).elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     references = re.findall(r'href="#([^"]+)"', html) + re.findall(r"url\(#([^)]+)\)", html)
@@ -58,59 +85,136 @@ def test_ids_are_unique_and_every_reference_has_its_target(content: Content) -> 
 
 
 def test_no_stand_in_colour_is_left(content: Content) -> None:
-    assert not re.search(r"#0000[01]\d\b", page(content))
+    assert not re.search(r"#0000[01]\d\b", page_of(content))
 
 
-def test_the_numbers_are_those_of_the_evaluation(plain: Content, plain_run: Run, digits: Dataset) -> None:
+def test_the_numbers_are_those_of_the_evaluation(plain: DiffusionContent, plain_run: Run, digits: Dataset) -> None:
     evaluation = measure(plain_run.model(digits), digits.test, False, PASSES, 0, CPU)
     summary = summarise(evaluation, digits, "test")
-    assert plain.summary == summary
-    text = read(page(plain)).text
+    assert plain.measured.summary == summary
+    text = read(page_of(plain)).text
     assert f"{summary['bits_per_dim']:.4f} ± {summary['standard_error']:.4f}" in text
     for value in (*summary["terms"].values(), *summary["baselines"].values()):
         assert f"{value:.4f}" in text
-    for words in ("360 test examples", "17 levels", "64 dimensions", "4 passes", "bits/dim"):
+    for words in (
+        "360 test examples",
+        "17 levels",
+        "64 dimensions",
+        "4 passes",
+        "bits/dim",
+        f"{summary['nats_per_example']:.2f} nats",
+    ):
         assert words in text
+    assert f"{summary['nats_per_example']:.2f} nats" in text
 
 
-def test_a_conditional_model_is_classified_by_and_shown_by_class(labelled: Content) -> None:
-    accuracy, gallery = labelled.accuracy, labelled.gallery
+def test_a_conditional_model_is_classified_by_and_shown_by_class(labelled: DiffusionContent) -> None:
+    accuracy, gallery = labelled.accuracy, labelled.measured.gallery
     assert accuracy is not None and accuracy.examples == 300 and 0 <= accuracy.right <= 300
     assert gallery is not None and gallery.classes == tuple(range(10))
-    text = read(page(labelled)).text
+    text = read(page_of(labelled)).text
     assert f"{accuracy.right} of 300" in text
     assert "A row per class" in text and "p(x | y)" in text
 
 
-def test_the_plain_model_has_no_classification(plain: Content) -> None:
+def test_the_plain_model_has_no_classification(plain: DiffusionContent) -> None:
     assert plain.accuracy is None
-    assert "Bayes" not in read(page(plain)).text
+    assert "Bayes" not in read(page_of(plain)).text
 
 
-def test_the_area_under_the_noise_levels_is_the_diffusion_term(plain: Content) -> None:
+def test_the_area_under_the_noise_levels_is_the_diffusion_term(plain: DiffusionContent) -> None:
     profile = plain.profile
     area = profile.bits.sum() * (profile.log_snr[1] - profile.log_snr[0])
-    assert area == pytest.approx(plain.summary["terms"]["diffusion"], rel=0.1)
+    assert area == pytest.approx(plain.measured.summary["terms"]["diffusion"], rel=0.1)
 
 
-def test_hostile_text_is_only_text(plain: Content) -> None:
+def test_hostile_text_is_only_text(content: Content) -> None:
     evil = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;"
-    experiment = dataclasses.replace(plain.experiment, recipe=evil, data=DataConfig(name=evil, path=evil))
-    summary = {**plain.summary, "data": {"name": evil, "fingerprint": evil}, "split": "test"}
-    hostile = dataclasses.replace(
-        plain, name=evil, summary=summary, experiment=experiment, changed=None, versions={evil: evil}, commands=(evil,)
-    )
-    benign, reader = read(page(plain)), read(page(hostile))
+    about = about_of(content)
+    experiment = dataclasses.replace(about.experiment, recipe=evil, data=DataConfig(name=evil, path=evil))
+    worse = dataclasses.replace(
+        about, name=evil, data={"name": evil, "fingerprint": evil}, experiment=experiment, changed=None,
+        versions={evil: evil}, commands=(evil,),
+    )  # fmt: skip
+    benign = read(page_of(content))
+    reader = read(page_of(with_about(content, worse, data={"name": evil, "fingerprint": evil}, split="test")))
     assert reader.text.count(evil) >= 8
     assert not reader.all("script")
     assert len(reader.all("img")) == len(benign.all("img"))
 
 
-def test_shapes_that_are_no_images_are_told_not_drawn(plain: Content) -> None:
+def test_shapes_that_are_no_images_are_told_not_drawn(plain: DiffusionContent, others: dict[str, Content]) -> None:
     for shape in ((64,), (2, 8, 4)):
-        reader = read(page(dataclasses.replace(plain, shape=shape, gallery=None)))
-        assert "Pictures are left out" in reader.text
-        assert not reader.all("img")
+        bare = dataclasses.replace(
+            plain.measured, about=dataclasses.replace(plain.measured.about, shape=shape), gallery=None
+        )
+        vae, mixture = others["digits-vae"], others["digits-mixture"]
+        pages = (
+            dataclasses.replace(plain, measured=bare, film=None),
+            dataclasses.replace(vae, measured=bare, decided=None),
+            dataclasses.replace(mixture, measured=bare, means=None),
+            with_about(others["digits-ladder"], bare.about),
+        )
+        for content in pages:
+            reader = read(page_of(content))
+            assert "Pictures are left out" in reader.text
+            assert not reader.all("img")
+
+
+def test_every_kind_of_model_has_its_own_words(others: dict[str, Content]) -> None:
+    text = {name: read(page_of(content)).text for name, content in others.items()}
+    assert "mixture of 3 product-categoricals" in text["digits-mixture"] and "not a bound" in text["digits-mixture"]
+    assert "a variational autoencoder of" in text["digits-vae"]
+    assert "3 levels inferred bottom-up" in text["digits-hvae-bottom-up"]
+    assert "3 levels inferred top-down" in text["digits-hvae-top-down"]
+    assert "no likelihood" in text["digits-ladder"] and "bits/dim" not in text["digits-ladder"]
+    for page in text.values():
+        assert "log SNR" not in page and "noisiest" not in page
+
+
+def test_a_hierarchys_levels_add_up(others: dict[str, Content]) -> None:
+    """The KLs shown per level are those of the bound: another 200 examples and draws, the same within 10 %."""
+    for name in ("digits-vae", "digits-hvae-top-down"):
+        content = others[name]
+        assert isinstance(content, HierarchyContent)
+        terms = content.measured.summary["terms"]
+        assert len(content.uses) == len(terms) - 1 == len(content.measured.summary["kl_per_level"])
+        nats = 64 * np.log(2) * sum(value for term, value in terms.items() if term.startswith("kl_"))
+        assert sum(use.kl for use in content.uses) == pytest.approx(nats, rel=0.1, abs=0.05)
+        html = page_of(content)
+        assert all(f"{value:.4f}" in html for value in terms.values())
+        assert "KL of level 1" in html
+
+
+def test_what_latents_decide_starts_with_the_reconstruction(predecessors: dict[str, Run], digits: Dataset) -> None:
+    """Row i is E[x | z_i, …] under q above and p below: for both directions, and the last row is not the first."""
+    for name in ("digits-hvae-bottom-up", "digits-hvae-top-down"):
+        model = predecessors[name].model(digits)
+        found = decided(model, digits.test.x[:3], 17)
+        assert found.means.shape == (3, 3, 1, 8, 8) and np.array_equal(found.data, digits.test.x[:3])
+        # A level more that p draws: the means over descents differ by what that level decides, and by noise.
+        assert not np.array_equal(found.means[0], found.means[2])
+        marginal = digits.train.x.mean(0) * 255 / 16
+        assert np.abs(found.means.mean((0, 1)) - marginal).max() < 255 * 5 / DESCENTS**0.5
+
+
+def test_a_mixtures_components_are_shown_by_weight(others: dict[str, Content]) -> None:
+    content = others["digits-mixture"]
+    assert isinstance(content, MixtureContent) and content.means is not None
+    assert content.weights.sum() == pytest.approx(1) and (np.diff(content.weights) <= 0).all()
+    assert content.means.shape == (3, 1, 8, 8)
+
+
+def test_a_ladder_reports_errors_and_costs_and_shows_its_labels(others: dict[str, Content]) -> None:
+    content = others["digits-ladder"]
+    assert isinstance(content, LadderContent)
+    text = read(page_of(content)).text
+    assert f"{content.recognition.error_rate:.2%} ± {content.recognition.standard_error:.2%}" in text
+    assert all(f"{cost:.3f}" in page_of(content) for cost in content.recognition.cost_per_level)
+    assert len(content.labelled) == 100 and "100 labels" in text
+    history = content.about.history
+    assert [step for step, _ in history.train] == [2, 4, 6] == [step for step, _ in history.validation]
+    assert all(0 <= value <= 1 for _, value in history.validation)
 
 
 def test_missing_metrics_are_told(plain_run: Run, tmp_path: Path) -> None:
@@ -130,8 +234,8 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_only_the_fields_that_differ_from_the_recipe_are_marked(plain: Content) -> None:
-    html = page(plain)
+def test_only_the_fields_that_differ_from_the_recipe_are_marked(plain: DiffusionContent) -> None:
+    html = page_of(plain)
     marked = re.findall(r'<tr class="changed"><th scope="row">([^<]*)', html)
     assert set(marked) == {
         "steps", "validate_every", "log_every", "validation_examples", "batch", "backbone", "backbone.width",

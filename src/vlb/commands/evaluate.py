@@ -20,14 +20,13 @@ from vlb.kernel import ExactMixture, MomentMatched, ReverseKernel, Standard
 from vlb.models.diffusion import WALK, DiffusionModel, GridDiffusion
 from vlb.models.ladder import LadderNetwork
 from vlb.placement import average, cheapest, measure_costs
+from vlb.recognition import recognise
 from vlb.report.summary import Discretisation, subset, summarise
 from vlb.runs import Run, diffusion_model
-from vlb.train.ladder_objective import LadderObjective
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
 PLACEMENTS = {"t": "even in t", "snr": "even in log SNR", "dp": "by least cost on validation data"}
 CANDIDATES, PLACING_EXAMPLES, PLACING_BATCH = 40, 1000, 100
-LADDER_EXAMPLES = 1000
 
 
 def run_evaluation(
@@ -74,14 +73,19 @@ def run_evaluation(
 
 def judge_ladder(model: LadderNetwork, split: Split, device: torch.device, out: Path | None) -> None:
     """Print and write what a ladder network is good for: its errors, and what denoising each level costs."""
-    result = {"error_rate": LadderObjective().judge(model, split, len(split), True, device)["error_rate"]}
-    x, _ = examples(split, np.arange(min(LADDER_EXAMPLES, len(split))), False, device)
-    with torch.no_grad():
-        costs, _ = model.costs(x, torch.Generator().manual_seed(0))
-    summary = result | {"cost_per_level": costs.tolist(), "examples": len(split), "likelihood": None}
+    found = recognise(model, split, device=device)
+    summary = {
+        "error_rate": found.error_rate,
+        "standard_error": found.standard_error,
+        "cost_per_level": list(found.cost_per_level),
+        "examples": found.examples,
+        "labels_used": len(model.get_buffer("labels")),
+        "likelihood": None,
+    }
     Console().print(
-        f"error rate {result['error_rate']:.4f} on {len(split)} examples; denoising cost per level, input first: "
-        + ", ".join(f"{cost:.3f}" for cost in costs.tolist())
+        f"error rate {found.error_rate:.4f} ± {found.standard_error:.4f} on {found.examples} examples, after training "
+        f"with {summary['labels_used']} labels; denoising cost per level, input first: "
+        + ", ".join(f"{cost:.3f}" for cost in found.cost_per_level)
     )
     if out is not None:
         write_text(out, json.dumps(summary, indent=2) + "\n")

@@ -4,57 +4,141 @@ import platform
 import shlex
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from vlb.commands.evaluate import measure
 from vlb.commands.process import choose_device, console, keep_freed_memory, progress_bar
 from vlb.commands.reproduce import changes, train_command
-from vlb.data import Dataset
+from vlb.data import Dataset, Split
+from vlb.diagnostics import level_use
 from vlb.evaluation import noise_profile
 from vlb.files import write_text
 from vlb.models.diffusion import DiffusionModel
-from vlb.report.content import Content, accuracy
-from vlb.report.gallery import Gallery, drawable, gallery
-from vlb.report.history import history
-from vlb.report.page import page
+from vlb.models.fitted_mixture import CategoricalMixture
+from vlb.models.hvae import VariationalHierarchy
+from vlb.models.ladder import LadderNetwork
+from vlb.recognition import recognise
+from vlb.report.content import About, Measured
+from vlb.report.diffusion import DiffusionContent, accuracy, diffusion_page
+from vlb.report.film import filmed
+from vlb.report.gallery import ancestral, drawable
+from vlb.report.hierarchy import SHOWN, HierarchyContent, decided, hierarchy_page, named
+from vlb.report.history import History, history
+from vlb.report.ladder import LadderContent, ladder_page
+from vlb.report.mixture import MixtureContent, components, mixture_page
 from vlb.report.summary import subset, summarise
-from vlb.runs import Run, diffusion_model
+from vlb.runs import Run
 
 EXAMPLES, PASSES, STEPS = 2000, 4, 100
+USED = 200  # examples by which the use of levels is measured: every pair of them is compared
+
+
+Content = DiffusionContent | HierarchyContent | MixtureContent | LadderContent
 
 
 def run_report(path: Path, data_path: Path | None, device: str | None) -> None:
     """Write `path`/report.html, in place of an older one. Raises `UserError` if `path` is not a trained run."""
     keep_freed_memory()
     run = Run.open(path)
-    data = run.data(data_path)
-    chosen = choose_device(device)
-    content = gather(run, data, chosen)
-    write_text(path / "report.html", page(content))
-    console.print(f"{content.summary['bits_per_dim']:.4f} bits/dim; report: {path / 'report.html'}", markup=False)
+    content = gather(run, run.data(data_path), choose_device(device))
+    write_text(path / "report.html", page_of(content))
+    console.print(f"{number(content)}; report: {path / 'report.html'}", markup=False)
 
 
 def gather(run: Run, data: Dataset, device: torch.device) -> Content:
-    """Measure and draw everything that the page shows, on at most `EXAMPLES` test examples."""
-    model = diffusion_model(run.model(data, device), "`vlb report`")
-    classes = run.experiment.classes(data)
+    """Measure and draw everything that a page about the run's model shows, on at most `EXAMPLES` test examples."""
+    model = run.model(data, device)
+    if isinstance(model, LadderNetwork):
+        return _ladder(run, model, data, device)
     examples = subset(data.test, EXAMPLES)
-    evaluation = measure(model, examples, bool(classes), PASSES, 0, device)
-    summary = summarise(evaluation, data, "test", examples)
+    summary = summarise(
+        measure(model, examples, bool(run.experiment.classes(data)), PASSES, 0, device), data, "test", examples
+    )
+    about = _about(run, model, data, history(run))
+    if isinstance(model, DiffusionModel):
+        return _diffusion(run, model, data, examples, about, summary, device)
+    measured = Measured(about, summary, ancestral(model, data))
+    if isinstance(model, VariationalHierarchy):
+        return _hierarchy(model, data, examples, measured, device)
+    if isinstance(model, CategoricalMixture):
+        return MixtureContent(measured, *components(model))
+    raise TypeError(f"there is no page about a {type(model).__name__}")
+
+
+def page_of(content: Content) -> str:
+    """The page that fits the content."""
+    match content:
+        case DiffusionContent():
+            return diffusion_page(content)
+        case HierarchyContent():
+            return hierarchy_page(content)
+        case MixtureContent():
+            return mixture_page(content)
+        case LadderContent():
+            return ladder_page(content)
+
+
+def number(content: Content) -> str:
+    """The page's main number with its unit."""
+    if isinstance(content, LadderContent):
+        return f"{content.recognition.error_rate:.2%} errors"
+    return f"{content.measured.summary['bits_per_dim']:.4f} bits/dim"
+
+
+def _diffusion(
+    run: Run,
+    model: DiffusionModel,
+    data: Dataset,
+    examples: Split,
+    about: About,
+    summary: dict[str, Any],
+    device: torch.device,
+) -> DiffusionContent:
+    classes = run.experiment.classes(data)
     console.print("measuring noise levels" + (" and classification" if classes else ""))
     profile = noise_profile(model, examples, conditional=bool(classes), bins=32, limit=EXAMPLES, device=device)
-    changed = changes(run.experiment)
-    return Content(
+    gallery, film = None, None
+    if drawable(model.shape):
+        with progress_bar() as bar:
+            task = bar.add_task("sampling", total=STEPS + 1, detail="")
+            gallery, film = filmed(
+                model, data, classes, steps=STEPS, report=lambda done: bar.update(task, completed=done)
+            )
+    right = accuracy(model, data.test, classes, device=device) if classes else None
+    return DiffusionContent(Measured(about, summary, gallery), profile, film, right)
+
+
+def _hierarchy(
+    model: VariationalHierarchy, data: Dataset, examples: Split, measured: Measured, device: torch.device
+) -> HierarchyContent:
+    console.print("measuring what levels are used for")
+    few = subset(examples, USED)
+    x = torch.from_numpy(np.ascontiguousarray(few.x)).to(device)
+    uses = tuple(level_use(model, x, torch.Generator().manual_seed(0)))
+    pictures = decided(model, data.test.x[:SHOWN], data.levels) if drawable(model.shape) else None
+    return HierarchyContent(measured, named(model), uses, len(few), pictures)
+
+
+def _ladder(run: Run, model: LadderNetwork, data: Dataset, device: torch.device) -> LadderContent:
+    labelled = Split(model.get_buffer("labelled_x").cpu().numpy(), model.get_buffer("labels").cpu().numpy())
+    about = _about(run, model, data, history(run, "loss", "error_rate"))
+    return LadderContent(about, recognise(model, data.test, device=device), labelled, data.levels, model.cost_weights)
+
+
+def _about(run: Run, model: object, data: Dataset, course: History) -> About:
+    assert isinstance(model, nn.Module)
+    changed, path = changes(run.experiment), shlex.quote(str(run.path))
+    passes = "" if isinstance(model, LadderNetwork) else f" --passes {PASSES}"
+    return About(
         name=run.path.resolve().name,
-        summary=summary,
-        shape=model.shape,
+        shape=data.shape,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        history=history(run),
-        profile=profile,
-        gallery=_gallery(model, data, classes),
-        accuracy=accuracy(model, data.test, classes, device=device) if classes else None,
+        data={"name": data.name, "fingerprint": data.fingerprint},
+        history=course,
         experiment=run.experiment,
         changed=None if changed is None else frozenset(changed),
         versions={
@@ -65,16 +149,7 @@ def gather(run: Run, data: Dataset, device: torch.device) -> Content:
         },
         commands=(
             train_command(run.experiment, run.path),
-            f"vlb evaluate {shlex.quote(str(run.path))} --passes {PASSES}",
-            f"vlb report {shlex.quote(str(run.path))}",
+            f"vlb evaluate {path}{passes}",
+            f"vlb report {path}",
         ),
     )
-
-
-def _gallery(model: DiffusionModel, data: Dataset, classes: int) -> Gallery | None:
-    """Samples and data with a progress bar, None for examples that cannot be drawn."""
-    if not drawable(model.shape):
-        return None
-    with progress_bar() as bar:
-        task = bar.add_task("sampling", total=STEPS + 1, detail="")
-        return gallery(model, data, classes, steps=STEPS, report=lambda done: bar.update(task, completed=done))

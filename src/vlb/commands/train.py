@@ -97,7 +97,7 @@ def _train(run: Run, data: Dataset, resume: bool, device: torch.device) -> bool:
             nonlocal first_step
             first_step = progress.step - 1 if first_step is None else first_step
             speed = (progress.step - first_step) / max(1e-9, time.monotonic() - started)
-            detail = f"{progress.bits_per_dim:.3f} bits/dim, {speed:.2f} steps/s"
+            detail = f"{progress.loss:.3f} {progress.unit}, {speed:.2f} steps/s"
             bar.update(task, completed=progress.step, detail=detail)
             if progress.note:
                 bar.console.print(progress.note)

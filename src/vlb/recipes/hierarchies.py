@@ -54,7 +54,7 @@ def digits_ladder() -> Experiment:
         recipe="digits-ladder",
         data=DataConfig(name="digits"),
         model=LadderConfig(),
-        training=_training(2000, learning_rate=3e-3, weight_decay=0.0),
+        training=_training(2000, learning_rate=3e-3, weight_decay=0.0, clip=300.0),
     )
 
 
@@ -88,12 +88,16 @@ def mnist_ladder() -> Experiment:
         recipe="mnist-ladder",
         data=DataConfig(name="mnist"),
         model=LadderConfig(widths=(1000, 500, 250, 250, 250), costs=(1000.0, 10.0, 0.1, 0.1, 0.1, 0.1, 0.1), noise=0.3),
-        training=_large(90_000, batch=100, learning_rate=2e-3, weight_decay=0.0),
+        training=_large(90_000, batch=100, learning_rate=2e-3, weight_decay=0.0, clip=3000.0),
     )
 
 
 def _training(
-    steps: int, learning_rate: float = 2e-3, validate_every: int = 250, weight_decay: float = 0.01
+    steps: int,
+    learning_rate: float = 2e-3,
+    validate_every: int = 250,
+    weight_decay: float = 0.01,
+    clip: float = 5.0,
 ) -> TrainingConfig:
     return TrainingConfig(
         steps=steps,
@@ -102,13 +106,15 @@ def _training(
         weight_decay=weight_decay,
         warmup=50,
         ema=0.99,
-        clip=5.0,
+        clip=clip,
         validate_every=validate_every,
         checkpoint_every=500,
     )
 
 
-def _large(steps: int, batch: int = 128, learning_rate: float = 1e-3, weight_decay: float = 0.01) -> TrainingConfig:
+def _large(
+    steps: int, batch: int = 128, learning_rate: float = 1e-3, weight_decay: float = 0.01, clip: float = 5.0
+) -> TrainingConfig:
     return TrainingConfig(
         steps=steps,
         batch=batch,
@@ -116,7 +122,7 @@ def _large(steps: int, batch: int = 128, learning_rate: float = 1e-3, weight_dec
         weight_decay=weight_decay,
         warmup=500,
         ema=0.999,
-        clip=5.0,
+        clip=clip,
         validate_every=1000,
         checkpoint_every=1000,
     )

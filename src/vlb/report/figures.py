@@ -5,7 +5,7 @@ Matplotlib draws with stand-in colours, which become `var(--…)` in the text of
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +30,19 @@ VARIABLES = {
     PLAIN: "var(--plain)",
 }
 WIDTH = 8.6
+COLOURS = {"reconstruction": SECOND, "prior": THIRD}
 
 
 def terms_and_baselines(summary: Mapping[str, Any]) -> str:
     """The bound as a stack of its terms over a bar per baseline, bits/dim."""
-    figure, axes = _canvas(2.3)
-    left = 0.0
-    colours = {"diffusion": FIRST, "reconstruction": SECOND, "prior": THIRD}
-    for name, colour in colours.items():
-        value = summary["terms"][name]
-        axes.barh(0, value, left=left, color=colour, height=0.62, label=f"{name} {value:.3f}")
+    terms = summary["terms"]
+    figure, axes = _canvas(2.3 + 0.2 * ((len(terms) - 1) // 3))
+    left, shade = 0.0, 1.0
+    # The data's own term first, then what the latents cost, next to the data first: fainter the higher.
+    for name, value in sorted(terms.items(), key=lambda item: item[0] not in COLOURS):
+        style = {"color": COLOURS[name]} if name in COLOURS else {"color": FIRST, "alpha": shade}
+        shade = shade if name in COLOURS else max(0.25, 0.72 * shade)
+        axes.barh(0, value, left=left, height=0.62, label=f"{term(name)} {value:.3f}", **style)
         left += value
     labels = [f"{summary['bits_per_dim']:.3f} ± {summary['standard_error']:.3f}"]
     names, ends = ["this model"], [left]
@@ -62,6 +65,11 @@ def terms_and_baselines(summary: Mapping[str, Any]) -> str:
     axes.spines["left"].set_visible(False)
     _legend_above(axes, handlelength=1, handleheight=1)
     return _svg(figure, "terms", "The bound, stacked from its terms, beside the baselines, in bits per dimension")
+
+
+def term(name: str) -> str:
+    """The name of a bound's term as a person says it: `kl_1` is the KL of level 1."""
+    return f"KL of level {name.removeprefix('kl_')}" if name.startswith("kl_") else name.replace("_", " ")
 
 
 def losses(history: History, reference: float) -> str:
@@ -115,6 +123,74 @@ def noise_levels(profile: NoiseProfile) -> str:
     return _svg(figure, "levels", "Loss per noise level, in bits per dimension and nat of log SNR")
 
 
+def levels(kl: Sequence[float], information: Sequence[tuple[float, float]]) -> str:
+    """The KL of each level as a bar, bounds on its information about x as a line beside it, in nats per example."""
+    figure, axes = _canvas(2.6)
+    numbers = np.arange(1, len(kl) + 1)
+    axes.bar(numbers - 0.16, kl, width=0.3, color=FIRST, label="KL")
+    middle = [(low + high) / 2 for low, high in information]
+    half = [(high - low) / 2 for low, high in information]
+    axes.errorbar(
+        numbers + 0.16, middle, yerr=half, fmt="o", markersize=5, color=SECOND, linewidth=2, capsize=4, label="I(x; z)"
+    )
+    for number, value in zip(numbers, kl, strict=True):
+        axes.annotate(
+            f"{value:.2f}", (number - 0.16, max(value, 0)), xytext=(0, 3), textcoords="offset points", ha="center",
+            color=INK,
+        )  # fmt: skip
+    axes.set_xticks(numbers, [f"level {number}" for number in numbers], color=INK)
+    axes.set_xlim(0.4, max(3, len(kl)) + 0.6)
+    axes.margins(y=0.15)
+    axes.set_ylabel("nats per example")
+    axes.grid(axis="y", color=RULE, linewidth=0.8)
+    _legend_above(axes, handlelength=1.4, handleheight=1)
+    return _svg(figure, "uses", "KL and information about x of every level of latents, in nats per example")
+
+
+def costs(values: Sequence[float], weights: Sequence[float]) -> str:
+    """A ladder's denoising cost per unit and level, the input first, with the weight that training gave it."""
+    figure, axes = _canvas(0.9 + 0.36 * len(values))
+    names = ["input", *(f"level {i}" for i in range(1, len(values) - 1)), "classes"]
+    axes.barh(range(len(values)), values, color=FIRST, height=0.62)
+    for row, (value, weight) in enumerate(zip(values, weights, strict=True)):
+        axes.annotate(
+            f"{value:.3f}  (weight {weight:g})", (value, row), xytext=(5, 0), textcoords="offset points", va="center",
+            color=INK,
+        )  # fmt: skip
+    axes.set_yticks(range(len(values)), names, color=INK)
+    axes.set_xlim(0, 1.3 * max(values))
+    axes.set_xlabel("mean squared error per unit")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color=RULE, linewidth=0.8)
+    axes.spines["left"].set_visible(False)
+    return _svg(figure, "costs", "Denoising cost of every level")
+
+
+def recognition_course(history: History) -> str:
+    """A ladder's training loss and its validation error rate over the steps, side by side."""
+    figure, left = _canvas(2.8, panels=2)
+    right = figure.axes[1]
+    train, validation = _columns(history.train), _columns(history.validation)
+    left.plot(train[:, 0], train[:, 1], color=PLAIN, linewidth=1.3, marker=_dot(train))
+    left.set(ylabel="cross-entropy + costs", yscale="log")
+    right.plot(validation[:, 0], 100 * validation[:, 1], color=FIRST, linewidth=1.8, marker="o", markersize=3.5)
+    right.set(ylabel="errors, %")
+    right.set_ylim(0, 1.15 * max([100 * value for _, value in history.validation], default=0) or 1)
+    values = dict(history.validation)
+    if history.best and history.chosen in values:
+        right.plot(
+            [history.chosen], [100 * values[history.chosen]], "o", markersize=9, markerfacecolor="none",
+            markeredgecolor=SECOND, markeredgewidth=2,
+        )  # fmt: skip
+    for axes in (left, right):
+        axes.set_xlim(0, max(history.steps, 1) * 1.02)
+        axes.set_xlabel("step")
+        axes.grid(color=RULE, linewidth=0.8)
+    for step in history.refused:
+        left.axvline(step, ymax=0.04, color=SECOND, linewidth=1)
+    return _svg(figure, "course", "Training loss and validation error rate over the steps of training")
+
+
 def bin_width(profile: NoiseProfile) -> float:
     """The width of a profile's bins in nats of λ."""
     return float(profile.log_snr[1] - profile.log_snr[0]) if len(profile.log_snr) > 1 else 1.0
@@ -139,23 +215,24 @@ def _range(history: History, reference: float) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _canvas(height: float) -> "tuple[Figure, Axes]":
-    """A transparent figure of `height` inches with one bare pair of axes."""
+def _canvas(height: float, panels: int = 1) -> "tuple[Figure, Axes]":
+    """A transparent figure of `height` inches with bare axes, `panels` side by side; the first of them."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.patch.set_visible(False)
-    axes = figure.add_subplot()
-    axes.patch.set_visible(False)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(MUTED)
-    axes.tick_params(color=MUTED, labelcolor=MUTED)
-    axes.xaxis.label.set_color(MUTED)
-    axes.yaxis.label.set_color(MUTED)
-    return figure, axes
+    for number in range(panels):
+        axes = figure.add_subplot(1, panels, number + 1)
+        axes.patch.set_visible(False)
+        axes.set_axisbelow(True)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            axes.spines[side].set_color(MUTED)
+        axes.tick_params(which="both", color=MUTED, labelcolor=MUTED)
+        axes.xaxis.label.set_color(MUTED)
+        axes.yaxis.label.set_color(MUTED)
+    return figure, figure.axes[0]
 
 
 def _legend_above(axes: "Axes", handlelength: float, handleheight: float) -> None:

@@ -13,12 +13,11 @@ Points = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True)
 class History:
-    """Bounds by step, and which weights were kept.
+    """Losses by step, and which weights were kept.
 
-    train, validation: (step, bits/dim) in the order of steps; steps: the last step that was logged, 0 if
-    none; skipped: how many updates were refused; refused: the steps at which; chosen: the step of the
-    weights in use, None where the run does not say; best: whether they are the best on validation data
-    (else the last).
+    train, validation: (step, value) in the order of steps; steps: the last step that was logged, 0 if none; skipped:
+    how many updates were refused; refused: the steps at which; chosen: the step of the weights in use, None where
+    the run does not say; best: whether they are the best on validation data (else the last).
     """
 
     train: Points
@@ -30,20 +29,18 @@ class History:
     best: bool
 
 
-def history(run: Run) -> History:
-    """The history of `run`, empty where its metrics are missing."""
+def history(run: Run, train: str = "bits_per_dim", validation: str = "bits_per_dim") -> History:
+    """The history of `run`, empty where its metrics are missing; `train` and `validation` are keys of the metrics."""
     lines = sorted(read_metrics(run), key=lambda line: line["step"])
-    train = tuple((line["step"], line["bits_per_dim"]) for line in lines if _finite(line.get("bits_per_dim")))
-    bounds = [(line["step"], line["validation"]) for line in lines if isinstance(line.get("validation"), dict)]
-    validation = tuple((step, b["bits_per_dim"]) for step, b in bounds if _finite(b.get("bits_per_dim")))
-    skipped = max((line["skipped"] for line in lines if isinstance(line.get("skipped"), int)), default=0)
+    losses = tuple((line["step"], line[train]) for line in lines if _finite(line.get(train)))
+    judged = [(line["step"], line["validation"]) for line in lines if isinstance(line.get("validation"), dict)]
     best = run.best.is_file()
     state = checkpoint.read(run.best if best else run.last).state
     return History(
-        train,
-        validation,
+        losses,
+        tuple((step, merit[validation]) for step, merit in judged if _finite(merit.get(validation))),
         max((line["step"] for line in lines), default=0),
-        skipped,
+        max((line["skipped"] for line in lines if isinstance(line.get("skipped"), int)), default=0),
         tuple(line["step"] for line in lines if "note" in line),
         state["step"] if isinstance(state.get("step"), int) else None,
         best,

@@ -1,8 +1,12 @@
-"""One HTML page about a run, which needs nothing but itself: styles, charts and pictures are inside."""
+"""What all pages share: the frame, which needs nothing but itself, and the sections that do not ask for the model.
+
+A module per kind of model – `diffusion`, `hierarchy`, `mixture`, `ladder` – puts its page together from these and
+its own.
+"""
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -10,17 +14,17 @@ import numpy as np
 
 from vlb import config
 from vlb.report import figures
-from vlb.report.content import Content
+from vlb.report.content import About, Measured
 from vlb.report.gallery import Gallery
-from vlb.report.markup import chart, sheet, table, text, thumbnail
+from vlb.report.history import History
+from vlb.report.markup import chart, sheet, table, text
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def page(content: Content) -> str:
-    """The whole page. Likelihoods are in bits/dim, noise levels in nats of log SNR."""
-    sections = (headline, bound, training, noise, pictures, film, classification, configuration, reproduction)
-    body = "\n".join(filter(None, (section(content) for section in sections)))
+def page(title: str, sections: Iterable[str]) -> str:
+    """The whole page, of sections that are HTML; empty ones are left out."""
+    body = "\n".join(filter(None, sections))
     style = files("vlb.report").joinpath("style.css").read_text("utf-8")
     return f"""<!doctype html>
 <html lang="en">
@@ -28,7 +32,7 @@ def page(content: Content) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{text(POLICY)}">
-<title>{text(content.name)}: {content.summary["bits_per_dim"]:.3f} bits/dim</title>
+<title>{text(title)}</title>
 <style>{style}</style>
 </head>
 <body>
@@ -40,25 +44,36 @@ def page(content: Content) -> str:
 """
 
 
-def headline(content: Content) -> str:
-    """The number, what it is, and whether the model has learned anything."""
-    s = content.summary
+def title(measured: Measured) -> str:
+    """The name of a page about a likelihood."""
+    return f"{measured.about.name}: {measured.summary['bits_per_dim']:.3f} bits/dim"
+
+
+def headline(measured: Measured, model: str, what: str, draws: str) -> str:
+    """The number, what it is, and whether the model has learned anything; `draws` says what is random in it."""
+    s, about = measured.summary, measured.about
     examples = f"{s['examples']:,} {s['split']} examples"
     if s["examples"] < s["split_examples"]:
         examples = f"{s['examples']:,} of {s['split_examples']:,} {s['split']} examples drawn at random"
-    what = "−log₂ p(x | y) of examples x given their class y" if s["conditional"] else "−log₂ p(x)"
     kind, sentence = verdict(s)
     return f"""<header>
-<h1><b>{text(content.name)}</b> · a variational diffusion model of {text(s["data"]["name"])}</h1>
+<h1><b>{text(about.name)}</b> · {text(model)} of {text(s["data"]["name"])}</h1>
 <p class="headline"><span>{s["bits_per_dim"]:.3f}</span> <span class="error">± {s["standard_error"]:.3f}</span>
 <span class="unit">bits/dim</span></p>
 <p class="verdict {kind}">{sentence}</p>
-<p>An upper bound on {what}: the continuous-time variational bound with all three terms, per dimension, ±
-one standard error. Lower is better. Measured on {text(examples)} of {text(s["data"]["name"])}
-({text(_dimensions(content.shape))}; discrete data, {s["levels"]} levels) in {s["passes"]} passes. The error has
-two parts: {s["se_data"]:.3f} from the choice of examples, {s["se_monte_carlo"]:.3f} from the draws of noise.
-The model has {content.parameters:,} parameters.</p>
+<p>{text(what)}, per dimension, ± one standard error; that is {s["nats_per_example"]:.2f} nats per example. Lower is
+better. Measured on {text(examples)} of {text(s["data"]["name"])}
+({text(dimensions(about.shape))}; discrete data, {s["levels"]} levels). {text(draws)}
+The model has {about.parameters:,} parameters.</p>
 </header>"""
+
+
+def two_errors(summary: Mapping[str, Any], what: str) -> str:
+    """How the standard error comes about where `what` is drawn in every pass."""
+    return (
+        f"The error has two parts: {summary['se_data']:.3f} from the choice of examples, "
+        f"{summary['se_monte_carlo']:.3f} from the draws of {what} in {summary['passes']} passes."
+    )
 
 
 def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
@@ -86,82 +101,89 @@ def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
-def bound(content: Content) -> str:
-    """The terms beside the baselines, as a chart and as a table."""
-    s = content.summary
+def bound(measured: Measured, heading: str, meaning: str) -> str:
+    """The terms beside the baselines, as a chart and as a table; `meaning` says what the terms are."""
+    s = measured.summary
     which = "the test split" if s["examples"] == s["split_examples"] else "the same test examples"
     given = " They do not know the class, which the model is given." if s["conditional"] else ""
     caption = (
-        "Diffusion: the cost of denoising at all noise levels. Reconstruction: of the data given the least noisy "
-        "latent. Prior: of the noisiest latent. Uniform, independent pixels (histograms fitted on the training "
-        f"split) and lzma (preset 9e) are codes for {which}.{given}"
+        f"{meaning} Uniform, independent pixels (histograms fitted on the training split) and lzma (preset 9e) are "
+        f"codes for {which}.{given}"
     )
-    rows = [("bound", f"{s['bits_per_dim']:.4f} ± {s['standard_error']:.4f}", "strong")]
-    rows += [(name, f"{s['terms'][name]:.4f}", "inner") for name in ("diffusion", "reconstruction", "prior")]
+    rows = [("in all", f"{s['bits_per_dim']:.4f} ± {s['standard_error']:.4f}", "strong")]
+    rows += [(figures.term(name), f"{value:.4f}", "inner") for name, value in s["terms"].items()]
     by_size = sorted(s["baselines"].items(), key=lambda item: item[1])
     rows += [(name.replace("_", " "), f"{value:.4f}", "") for name, value in by_size]
     return (
-        f"<section><h2>The bound and its terms</h2>{chart(figures.terms_and_baselines(s), text(caption))}"
+        f"<section><h2>{text(heading)}</h2>{chart(figures.terms_and_baselines(s), text(caption))}"
         f"{table(rows, 'The same in numbers', ('code', 'bits/dim'))}</section>"
     )
 
 
-def training(content: Content) -> str:
-    """The course of training."""
-    history = content.history
-    start = "<section><h2>Training</h2>"
-    if history.chosen is None:
-        kept = "The run does not say at which step its weights were kept."
-    elif history.best:
-        kept = f"The model is the average of weights at step {history.chosen}, the best on validation data."
-    else:
-        kept = f"No validation was made: the model is the average of weights at step {history.chosen}, the last."
-    if not history.train and not history.validation:
-        return f"{start}<p>{kept}</p><p>metrics.jsonl is missing or empty, so there is no curve to show.</p></section>"
-    refused = "No update was skipped."
-    if history.skipped:
-        plural = "update was" if history.skipped == 1 else "updates were"
-        refused = f"{history.skipped:,} {plural} skipped, not finite or a spike of the gradient (ticks on the axis)."
+def training(measured: Measured, loss: str) -> str:
+    """The course of training by the bound; `loss` says what was drawn in it."""
+    history = measured.about.history
     validated = ""
     if history.validation:
         validated = " Validation: the bound of the averaged weights, always on the same examples and draws."
-    caption = (
-        f"{kept} {refused} Training: the mean loss since the last point, with dropout and one draw of noise per "
-        f"example.{validated}"
-    )
-    svg = figures.losses(history, content.summary["baselines"]["independent_pixels"])
+    caption = f"{kept(history)} {refused(history)} Training: the mean loss since the last point, {loss}.{validated}"
+    svg = figures.losses(history, measured.summary["baselines"]["independent_pixels"]) if recorded(history) else None
+    return course(history, svg, caption)
+
+
+def course(history: History, svg: str | None, caption: str) -> str:
+    """The section about training, of a chart where there is one."""
+    start = "<section><h2>Training</h2>"
+    if svg is None:
+        missing = "metrics.jsonl is missing or empty, so there is no curve to show."
+        return f"{start}<p>{kept(history)}</p><p>{missing}</p></section>"
     return f"{start}{chart(svg, text(caption))}</section>"
 
 
-def noise(content: Content) -> str:
-    """Where on the noise axis the diffusion term is paid."""
-    profile, term = content.profile, content.summary["terms"]["diffusion"]
-    area = float(profile.bits.sum()) * figures.bin_width(profile)
-    caption = (
-        f"The area is the diffusion term: {area:.3f} bits/dim by this curve, {term:.3f} by the evaluation, which "
-        "draws its own noise."
-    )
-    figure = chart(figures.noise_levels(profile), text(caption))
-    return f"<section><h2>Which noise levels cost the bits</h2>{figure}</section>"
+def recorded(history: History) -> bool:
+    """Whether there is a curve to show."""
+    return bool(history.train or history.validation)
 
 
-def pictures(content: Content) -> str:
+def kept(history: History) -> str:
+    """Which weights the model has."""
+    if history.chosen is None:
+        return "The run does not say at which step its weights were kept."
+    if history.best:
+        return f"The model is the average of weights at step {history.chosen}, the best on validation data."
+    return f"No validation was made: the model is the average of weights at step {history.chosen}, the last."
+
+
+def refused(history: History) -> str:
+    """How many updates were skipped."""
+    if not history.skipped:
+        return "No update was skipped."
+    plural = "update was" if history.skipped == 1 else "updates were"
+    return f"{history.skipped:,} {plural} skipped, not finite or a spike of the gradient (ticks on the axis)."
+
+
+def pictures(measured: Measured) -> str:
     """Samples beside data."""
-    gallery = content.gallery
+    gallery = measured.gallery
     if gallery is None:
-        shape = " × ".join(map(str, content.shape))
-        return (
-            "<section><h2>Samples</h2><p>Pictures are left out: examples of shape "
-            f"{text(shape)} are not images of one or three channels.</p></section>"
-        )
+        return no_pictures("Samples", measured.about.shape)
     both = "".join(
         f"<figure><figcaption>{title}</figcaption>{_sheet(gallery, x, present, title)}</figure>"
         for title, x, present in (("Samples", gallery.samples, None), ("Data", gallery.data, gallery.present))
     )
-    how = f"Samples by {gallery.steps} steps of ancestral sampling, not selected; data from the test split."
+    how = f"Samples by {text(gallery.how)}, not selected; data from the test split."
     rows = " A row per class." if gallery.classes else ""
     return (
         f'<section><h2>Samples beside data</h2><div class="pair">{both}</div><p class="note">{how}{rows}</p></section>'
+    )
+
+
+def no_pictures(heading: str, shape: tuple[int, ...]) -> str:
+    """A section that says why nothing is drawn."""
+    sizes = text(" × ".join(map(str, shape)))
+    return (
+        f"<section><h2>{text(heading)}</h2><p>Pictures are left out: examples of shape {sizes} are not images of one "
+        "or three channels.</p></section>"
     )
 
 
@@ -169,74 +191,32 @@ def _sheet(gallery: Gallery, x: np.ndarray, present: np.ndarray | None, title: s
     count = len(x) if present is None else int(present.sum())
     description = f"{title}: {count} images in rows of {gallery.columns}"
     picture = sheet(x, gallery.levels, gallery.columns, description, present)
-    if not gallery.classes:
-        return picture
-    labels = "".join(f"<li>{label}</li>" for label in gallery.classes)
+    return rows_of_classes(picture, gallery.classes) if gallery.classes else picture
+
+
+def rows_of_classes(picture: str, classes: Iterable[int]) -> str:
+    """A sheet with the class of each row beside it."""
+    labels = "".join(f"<li>{label}</li>" for label in classes)
     return f'<div class="rows"><ol aria-label="classes">{labels}</ol>{picture}</div>'
 
 
-def film(content: Content) -> str:
-    """How some of the samples came about."""
-    gallery = content.gallery
-    if gallery is None:
-        return ""
-    head = "".join(f'<th scope="col">{frame.log_snr:+.1f}</th>'.replace("-", "−") for frame in gallery.frames)
-    rows = "".join(_strip(gallery, i) for i in range(len(gallery.ends)))
-    return f"""<section><h2>From noise to data</h2>
-<figure><div class="wide"><table class="film">
-<thead><tr><th scope="row">log SNR</th>{head}<th scope="col">x</th></tr></thead><tbody>{rows}</tbody></table></div>
-<figcaption>The first samples of some rows above on their way down: the latent z at each log SNR in nats (scaled to
-unit variance of the process), below it x̂(z), the mean of x that the model expects there, and the sample x at the
-end.</figcaption></figure></section>"""
-
-
-def _strip(gallery: Gallery, i: int) -> str:
-    def cells(name: str, images: list[Any]) -> str:
-        return "".join(
-            f"<td>{thumbnail(image, 256, f'{name} of sample {i + 1} at log SNR {frame.log_snr:.1f}')}</td>"
-            for frame, image in zip(gallery.frames, images, strict=True)
-        )
-
-    end = thumbnail(gallery.ends[i], gallery.levels, f"sample {i + 1}")
-    return (
-        f'<tr class="state"><th scope="row">z</th>{cells("z", [frame.z[i] for frame in gallery.frames])}'
-        f'<td class="end" rowspan="2">{end}</td></tr>'
-        f'<tr><th scope="row">x̂</th>{cells("x̂", [frame.x[i] for frame in gallery.frames])}</tr>'
-    )
-
-
-def classification(content: Content) -> str:
-    """The accuracy of p(y | x), for conditional models."""
-    a = content.accuracy
-    if a is None:
-        return ""
-    return (
-        "<section><h2>Classification by Bayes’ rule</h2>"
-        f"<p><b>{a.share:.1%} ± {a.standard_error:.1%}</b> of {a.examples:,} test examples get their right class "
-        f"({a.right:,} of {a.examples:,}; chance is {1 / a.classes:.1%}).</p>"
-        "<p class='note'>The class with the largest bound on log p(x | y) is taken, as if all classes were equally "
-        f"frequent; each bound is the mean of {a.draws} draws, which all classes of an example share.</p></section>"
-    )
-
-
-def configuration(content: Content) -> str:
+def configuration(about: About) -> str:
     """All settings, those that differ from the recipe marked; data and versions."""
     groups: dict[str, list[tuple[str, str, str]]] = {"Run": [], "Data": [], "Model": [], "Training": []}
-    for path, value in settings(content):
+    for path, value in settings(about):
         group, _, rest = path.partition(".")
         title = group.capitalize() if rest else "Run"
-        kind = "changed" if _changed(path, content.changed or frozenset()) else ""
+        kind = "changed" if _changed(path, about.changed or frozenset()) else ""
         groups.setdefault(title, []).append((rest or path, value, kind))
-    data = content.summary["data"]
-    groups["Data"] += [("fingerprint", str(data["fingerprint"]), ""), ("shape", _dimensions(content.shape), "")]
-    groups["Versions, at the time of the report"] = [(name, version, "") for name, version in content.versions.items()]
+    groups["Data"] += [("fingerprint", about.data["fingerprint"], ""), ("shape", dimensions(about.shape), "")]
+    groups["Versions, at the time of the report"] = [(name, version, "") for name, version in about.versions.items()]
     tables = "".join(table(rows, title) for title, rows in groups.items() if rows)
-    if content.changed is None:
-        note = f"This version of vlb has no recipe {content.experiment.recipe!r} to compare with."
-    elif content.changed:
-        note = f"Bold, coloured values differ from the recipe {content.experiment.recipe!r}."
+    if about.changed is None:
+        note = f"This version of vlb has no recipe {about.experiment.recipe!r} to compare with."
+    elif about.changed:
+        note = f"Bold, coloured values differ from the recipe {about.experiment.recipe!r}."
     else:
-        note = f"All values are those of the recipe {content.experiment.recipe!r}."
+        note = f"All values are those of the recipe {about.experiment.recipe!r}."
     return (
         f'<section><h2>Configuration</h2><p class="note">{text(note)}</p><div class="columns">{tables}</div></section>'
     )
@@ -247,9 +227,11 @@ def _changed(path: str, changed: frozenset[str]) -> bool:
     return any(path == other or path.startswith(other + ".") for other in changed)
 
 
-def settings(content: Content) -> Iterator[tuple[str, str]]:
+def settings(about: About) -> Iterator[tuple[str, str]]:
     """(path, value) of every configuration field; a nested configuration's value is its class name."""
-    yield from _leaves(config.encode(content.experiment), "")
+    encoded = config.encode(about.experiment)
+    yield "model", _kind(encoded["model"])
+    yield from _leaves(encoded, "")
 
 
 def _leaves(value: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
@@ -260,8 +242,13 @@ def _leaves(value: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield prefix + name, item if isinstance(item, str) else _plain(item)
             continue
         if prefix:
-            yield prefix + name, item["type"].removesuffix("Config")
+            yield prefix + name, _kind(item)
         yield from _leaves(item, f"{prefix}{name}.")
+
+
+def _kind(value: dict[str, Any]) -> str:
+    name: str = value["type"]
+    return name.removesuffix("Config")
 
 
 def _plain(value: Any) -> str:
@@ -270,13 +257,13 @@ def _plain(value: Any) -> str:
     return json.dumps(value).strip("[]") or "none"
 
 
-def reproduction(content: Content) -> str:
+def reproduction(about: About) -> str:
     """Command lines that make it again."""
-    lines = "\n".join(text(command) for command in content.commands)
+    lines = "\n".join(text(command) for command in about.commands)
     return f"<section><h2>Make it again</h2><pre>{lines}</pre></section>"
 
 
-def _dimensions(shape: tuple[int, ...]) -> str:
+def dimensions(shape: tuple[int, ...]) -> str:
     """A shape as a person says it."""
     if len(shape) == 3:
         channels, height, width = shape

@@ -1,6 +1,5 @@
 """Training of a ladder network: cross-entropy on the labels it may use, denoising costs on everything."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,18 +10,19 @@ from vlb.data import Split
 from vlb.errors import UserError
 from vlb.evaluation import examples
 from vlb.models.ladder import LadderNetwork
+from vlb.train.objective import Unit
 
 
 @dataclass(frozen=True)
 class LadderObjective:
-    """`labelled`: how many of the labelled examples are in a step. The loop's units are per dimension, so these are."""
+    """`labelled`: how many of the labelled examples are in a step."""
 
+    unit = Unit("cross-entropy + costs", "loss", 1.0)
     labelled: int = 100
 
     def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
         assert isinstance(model, LadderNetwork)
-        losses = model.losses(x, self.labelled, generator)
-        return {name: loss / math.prod(model.shape) for name, loss in losses.items()}
+        return model.losses(x, self.labelled, generator)
 
     @torch.no_grad()
     def judge(

@@ -36,11 +36,12 @@ AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float1
 
 @dataclass
 class Progress:
-    """What a step reports: its number (1 …), the loss in bits/dim, the gradient norm, what was skipped."""
+    """What a step reports: its number (1 …), the loss and its unit, the gradient norm, what was skipped."""
 
     step: int
     steps: int
-    bits_per_dim: float
+    loss: float
+    unit: str
     gradient_norm: float
     skipped: int
     note: str = ""
@@ -100,8 +101,9 @@ class Trainer:
             self.average.update(self.model)
         self.scaler.update()
         self.step += 1
-        bits = float(loss.detach()) / math.log(2)
-        return Progress(self.step, self.settings.steps, bits, norm or math.nan, self.guard.skipped, note)
+        unit = self.objective.unit
+        read = float(loss.detach()) * unit.factor
+        return Progress(self.step, self.settings.steps, read, unit.name, norm or math.nan, self.guard.skipped, note)
 
     def autocast(self) -> Any:
         """The autocast context of the configured precision."""
@@ -170,12 +172,12 @@ def train(
             x, condition = examples(data.train, index, classes > 0, device)
             condition = drop_labels(condition, experiment.unconditional_share, trainer.seed, trainer.step)
             progress = trainer.update(x, condition)
-            window.append(progress.bits_per_dim)
+            window.append(progress.loss)
             if trainer.step % settings.log_every == 0 or trainer.step == settings.steps or progress.note:
                 elapsed = time.monotonic() - started
                 line = {
                     "step": trainer.step,
-                    "bits_per_dim": sum(window) / len(window),
+                    trainer.objective.unit.key: sum(window) / len(window),
                     "gradient_norm": progress.gradient_norm,
                     "learning_rate": trainer.optimiser.param_groups[0]["lr"],
                     "skipped": progress.skipped,

@@ -1,8 +1,8 @@
-"""What is minimised: per-term means in nats per dimension, whose sum is the loss."""
+"""What is minimised: named terms, whose sum is the loss, and the unit in which people read it."""
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,25 @@ from vlb.train.validation import validation_bound
 from vlb.weighting import Uncertainty, Weighting
 
 
+class Unit(NamedTuple):
+    """How a loss is read: `factor` takes it there, `name` is for people, `key` for `metrics.jsonl`."""
+
+    name: str
+    key: str
+    factor: float
+
+
+BITS_PER_DIM = Unit("bits/dim", "bits_per_dim", 1 / math.log(2))
+
+
 class Objective(Protocol):
     """What a model is trained by, and what its checkpoints are chosen by."""
 
+    @property
+    def unit(self) -> Unit: ...
+
     def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
-        """The training loss: named terms (scalars, nats per dimension) whose sum is minimised."""
+        """The training loss: named terms (scalars) whose sum is minimised."""
 
     def judge(
         self, model: nn.Module, split: Split, limit: int, conditional: bool, device: torch.device
@@ -29,7 +43,9 @@ class Objective(Protocol):
 
 
 class BoundJudged:
-    """Judged by the bound on held-out data, in bits/dim."""
+    """Trained by terms in nats per dimension, judged by the bound on held-out data in bits/dim."""
+
+    unit = BITS_PER_DIM
 
     def judge(
         self, model: nn.Module, split: Split, limit: int, conditional: bool, device: torch.device
