@@ -10,7 +10,6 @@ from tests.vae_models import ppca_vae
 from vlb.distributions import Normal
 from vlb.errors import UserError
 from vlb.holes import (
-    VampPrior,
     aggregate_prior,
     holes,
     kl_by_quadrature,
@@ -20,6 +19,7 @@ from vlb.holes import (
     top_posterior,
 )
 from vlb.models.generative import normal
+from vlb.models.prior import VampPrior
 from vlb.schedule import LogSNRLinear
 
 

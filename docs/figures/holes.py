@@ -17,12 +17,13 @@ from matplotlib.axes import Axes
 from torch import Tensor, nn
 
 from vlb.diagnostics import active_units, aggregate
-from vlb.holes import Holes, VampPrior, holes, split_by_coverage, standard_prior, top_posterior
+from vlb.holes import Holes, holes, split_by_coverage, standard_prior, top_posterior
 from vlb.likelihoods import GaussianLikelihood
 from vlb.models.generative import MarkovGenerator
 from vlb.models.hvae import TopDownVAE
 from vlb.models.merge import Direct
 from vlb.models.mixture import gaussian_mixture
+from vlb.models.prior import VampPrior
 from vlb.nn.coder import Dense, Single
 
 STEPS, EXAMPLES = 1500, 1000

@@ -120,6 +120,7 @@ def sample(
     grid: str = "t",
     guidance: float | None = None,
     clip: Annotated[bool, Parameter(negative="")] = False,
+    temperature: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
     seed: int = 0,
     class_: Annotated[int | None, Parameter(name="--class")] = None,
     out: Annotated[Path, Parameter(name=["-o", "--out"])],
@@ -145,6 +146,9 @@ def sample(
         Strength of --class: 1 is the model as trained, above 1 more of the class; samples then have no bound.
     clip
         Keep every denoised estimate within the range of the data.
+    temperature
+        Of a hierarchical VAE: factors on the standard deviation of p, one for all levels or one per level, the level
+        next to the data first, e.g. --temperature 1 0.8 0.6.
     seed
         The same seed gives the same samples.
     class_
@@ -159,7 +163,7 @@ def sample(
     from vlb.commands.sample import Plan, run_sampling
 
     plan = Plan(sampler=sampler, grid=grid, steps=steps, guidance=guidance, clip=clip)
-    run_sampling(run, n, plan, seed, class_, out, data, device)
+    run_sampling(run, n, plan, temperature, seed, class_, out, data, device)
 
 
 @app.command

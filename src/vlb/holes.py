@@ -1,7 +1,7 @@
 """The hole problem: where the prior has mass and the aggregate posterior has none (Section 2.5, Fig. 2.4).
 
 A sample is decoded from z ~ p(z), but the decoder was trained on z ~ q(z) = (1/N) Σ_i q(z | x_i)
-(Eq. 2.35). `holes` measures the difference; `aggregate_prior` and `VampPrior` are remedies that make it
+(Eq. 2.35). `holes` measures the difference; `aggregate_prior` and `models.prior.VampPrior` are remedies that make it
 (nearly) nothing. In a diffusion model it is nothing by construction (Eq. 3.1): its q(z_1 | x) hardly depends on x.
 """
 
@@ -9,12 +9,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlb.diagnostics import aggregate, gaussian
-from vlb.distributions import Distribution, MixtureOfNormals, Normal
+from vlb.distributions import MixtureOfNormals, Normal
 from vlb.errors import UserError
-from vlb.models.generative import Prior, normal, standard_prior
+from vlb.models.generative import Prior, standard_prior
 from vlb.models.hvae import TopDownVAE
 
 
@@ -112,22 +112,6 @@ def aggregate_prior(model: TopDownVAE, x: Tensor) -> Prior:
     )
 
 
-class VampPrior(nn.Module):
-    """p(z) = (1/J) Σ_j q(z | u_j), with q the encoder's own and u_j learned (Tomczak & Welling 2018).
-
-    encode: from an encoder's input to the 2C numbers of q(z | u), shared with the model; inputs: u_j, (J, *shape).
-    """
-
-    def __init__(self, encode: nn.Module, inputs: Tensor) -> None:
-        super().__init__()
-        self.encode = encode
-        self.inputs = nn.Parameter(inputs.clone())
-
-    def forward(self, like: Tensor) -> Distribution:
-        q = normal(self.encode(self.inputs))
-        return MixtureOfNormals(torch.zeros(len(self.inputs)).to(q.mean), q.mean, q.log_variance, len(like))
-
-
 def top_posterior(model: TopDownVAE, x: Tensor) -> Normal:
     """q(z_top | x) of examples x, for `holes` and its kin."""
     with torch.no_grad():
@@ -136,7 +120,6 @@ def top_posterior(model: TopDownVAE, x: Tensor) -> Normal:
 
 __all__ = [
     "Holes",
-    "VampPrior",
     "aggregate_prior",
     "holes",
     "kl_by_quadrature",

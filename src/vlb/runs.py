@@ -13,6 +13,7 @@ from vlb.errors import UserError
 from vlb.experiment import Experiment
 from vlb.files import write_text
 from vlb.models.diffusion import DiffusionModel
+from vlb.models.ladder import LadderNetwork
 from vlb.models.protocol import LikelihoodModel
 from vlb.train import checkpoint
 
@@ -116,6 +117,8 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], sourc
 
 def diffusion_model(model: LikelihoodModel, purpose: str) -> DiffusionModel:
     """The same model where it is a diffusion model. Raises `UserError` saying that `purpose` needs one."""
+    if isinstance(model, LadderNetwork):
+        raise UserError(model.without_likelihood)
     if not isinstance(model, DiffusionModel):
         raise UserError(f"{purpose} needs a diffusion model, and this run holds a {type(model).__name__}")
     return model

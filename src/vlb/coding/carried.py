@@ -16,7 +16,9 @@ from vlb.coding.container import Numerics
 from vlb.data import Dataset, Split
 from vlb.errors import UserError
 from vlb.experiment import Experiment
+from vlb.experiment.ladder import LadderConfig
 from vlb.models.diffusion import DiffusionModel
+from vlb.models.ladder import LadderNetwork
 from vlb.runs import Run, load_weights
 from vlb.train import checkpoint
 
@@ -68,6 +70,8 @@ def _built(
         classes = description["classes"]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{source} does not say what its model is of ({error!r})") from error
+    if isinstance(experiment.model, LadderConfig):
+        raise UserError(LadderNetwork.without_likelihood)
     # Data decide only the initial weights, which are replaced: one empty example has the shapes.
     split = Split(np.zeros((1, *shape), np.uint8 if levels <= 256 else np.uint16))
     model = experiment.build(Dataset(str(description.get("name")), levels, classes, split, split, split))

@@ -14,6 +14,7 @@ from vlb.errors import UserError, suggestion
 from vlb.files import write_bytes
 from vlb.grids import Density, edm, quantiles, uniform_log_snr, uniform_time
 from vlb.models.diffusion import DiffusionModel
+from vlb.models.hvae import VariationalHierarchy
 from vlb.report.pictures import grid, png
 from vlb.runs import Run, diffusion_model
 from vlb.sampling.ancestral import Ancestral
@@ -89,7 +90,15 @@ def learned_density(model: DiffusionModel) -> Density:
 
 
 def run_sampling(
-    path: Path, n: int, plan: Plan, seed: int, label: int | None, out: Path, data: Path | None, device: str | None
+    path: Path,
+    n: int,
+    plan: Plan,
+    temperatures: list[float] | None,
+    seed: int,
+    label: int | None,
+    out: Path,
+    data: Path | None,
+    device: str | None,
 ) -> None:
     """Draw samples and write them as a picture or an array."""
     keep_freed_memory()
@@ -110,11 +119,18 @@ def run_sampling(
     model = run.model(run.data(data), chosen)
     condition = None if label is None else Labels(torch.full((n,), label, device=chosen))
     generator, how = torch.Generator().manual_seed(seed), ""
+    if temperatures and not isinstance(model, VariationalHierarchy):
+        raise UserError(
+            f"--temperature cools the levels of a hierarchical VAE, and this run holds a {type(model).__name__}: "
+            "leave it out"
+        )
     if isinstance(model, DiffusionModel) or plan != Plan():
         prepared = plan.prepare(diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip"))
         times = plan.times(prepared)
         x = generate(prepared, SAMPLERS[plan.sampler], n, times, generator, condition)
         how = f" by {plan.sampler}" + ("" if plan.sampler == "ode" else f" in {len(times) - 1} steps")
+    elif isinstance(model, VariationalHierarchy):
+        x = model.sample(n, generator=generator, condition=condition, temperatures=temperatures)
     else:
         x = model.sample(n, generator=generator, condition=condition)
     samples = x.cpu().numpy().astype(np.uint8 if levels <= 256 else np.uint16)

@@ -9,6 +9,7 @@ from vlb.data import Dataset
 from vlb.errors import UserError
 from vlb.experiment.checks import positive, without_labels
 from vlb.experiment.likelihood import CategoricalConfig, LikelihoodConfig
+from vlb.experiment.prior import PriorConfig, StandardPriorConfig
 from vlb.likelihoods import Likelihood
 from vlb.models.generative import MarkovGenerator
 from vlb.models.hvae import TopDownVAE
@@ -60,6 +61,7 @@ class VAEConfig:
     latents: int = 16
     coder: CoderConfig = field(default_factory=DenseCoderConfig)
     likelihood: LikelihoodConfig = field(default_factory=CategoricalConfig)
+    prior: PriorConfig = field(default_factory=StandardPriorConfig)
     warmup: int = 0
     free_nats: float = 0.0
 
@@ -69,7 +71,8 @@ class VAEConfig:
         positive("latents", self.latents)
         likelihood = self.likelihood.build(data)
         encoder, decoder = self.coder.build(data, self.latents, outputs_of(likelihood))
-        generator = MarkovGenerator([(self.latents,)], [], decoder, likelihood)
+        prior = self.prior.build(encoder, likelihood, data)
+        generator = MarkovGenerator([(self.latents,)], [], decoder, likelihood, prior)
         return TopDownVAE(generator, Single(encoder), [Direct(nn.Identity())], data.shape)
 
     def objective(self, model: nn.Module) -> Objective:
