@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from vlb.condition import Labels
 from vlb.config import override
@@ -22,6 +23,7 @@ from vlb.runs import Run
 from vlb.train import checkpoint
 from vlb.train.batches import step_generator
 from vlb.train.loop import Progress, Trainer, drop_labels, read_metrics, train
+from vlb.train.objective import BoundJudged
 
 SETTINGS = (
     "steps=12", "batch=16", "backbone=MLPConfig", "backbone.width=24", "backbone.blocks=1", "validate_every=4",
@@ -147,10 +149,13 @@ def test_a_non_finite_step_is_skipped_and_noted(digits: Dataset) -> None:
     experiment = tiny()
     model = experiment.build(digits)
 
-    def poisoned(model: object, x: object, condition: object, generator: object) -> dict[str, torch.Tensor]:
-        return {"diffusion": torch.tensor(torch.nan, requires_grad=True) * next(trainer.model.parameters()).sum()}
+    class Poisoned(BoundJudged):
+        def __call__(
+            self, model: nn.Module, x: torch.Tensor, condition: object, generator: torch.Generator
+        ) -> dict[str, torch.Tensor]:
+            return {"diffusion": torch.tensor(torch.nan, requires_grad=True) * next(model.parameters()).sum()}
 
-    trainer = Trainer(model, poisoned, experiment.training, 0, torch.device("cpu"))
+    trainer = Trainer(model, Poisoned(), experiment.training, 0, torch.device("cpu"))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     progress = trainer.update(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), None)
     assert progress.skipped == 1 and "diffusion" in progress.note
