@@ -12,15 +12,14 @@ a bound on a mass. The four here differ in q and in the decoder:
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from vlb.distributions import LOG_2PI, standard_normal, sum_event
+from vlb.distributions import LOG_2PI, sum_event
 from vlb.errors import UserError
 from vlb.models.diffusion import DiffusionModel
 from vlb.observation import Levels
@@ -74,7 +73,7 @@ class UniformBins:
         self, model: DiffusionModel, x: Tensor, t: Tensor, condition: object, generator: torch.Generator
     ) -> Dequantised:
         bins = Bins.of(model, x, t)
-        share = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=generator.device).to(x.device)
+        share = uniform(x, generator)
         return bins.draw(x, share, torch.zeros_like(share))
 
 
@@ -89,28 +88,20 @@ class TruncatedNormalBins:
         self, model: DiffusionModel, x: Tensor, t: Tensor, condition: object, generator: torch.Generator
     ) -> Dequantised:
         bins = Bins.of(model, x, t)
-        _, sigma = model.process.alpha_sigma(t, x)
-        # In units of σ the bin is [−τ, τ], and a share of the mass between is a share of erf.
-        tau = 0.5 * bins.width / sigma
-        mass = torch.erf(tau / math.sqrt(2))
-        draw = 2 * torch.rand(x.shape, generator=generator, dtype=torch.float64, device=generator.device) - 1
-        eps = (math.sqrt(2) * torch.erfinv(draw.to(x.device) * mass)).clamp(min=-tau, max=tau)
-        log_density = -0.5 * (eps**2 + LOG_2PI) + (2 * tau).log() - mass.log()
-        return bins.draw(x, 0.5 + 0.5 * eps / tau, log_density)
+        return bins.draw_normal(x, torch.zeros((), dtype=torch.float64), bins.noise, generator)
 
 
 class VariationalBins(nn.Module):
-    """A learned logit-normal in the bin of x: u = sigmoid(m + s ε), with m and log s the sum of a part per element
-    and a part per level (after Ho et al. 2019, without a flow).
+    """A truncated normal in the bin of x whose location and scale are learned, each a part per element and a part
+    per level (after Ho et al. 2019, without their flow).
+
+    It starts as `TruncatedNormalBins` and comes close to `UniformBins` where its scale is large.
     """
 
     def __init__(self, levels: int, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.shape = tuple(shape)
         self.by_element = nn.Parameter(torch.zeros(2, *shape, dtype=torch.float64))
-        # The logit of a uniform variable has standard deviation π/√3 = 1.81: the start is close to uniform.
-        start = torch.tensor([0.0, math.log(1.7)], dtype=torch.float64)
-        self.by_level = nn.Parameter(start.unsqueeze(1).expand(2, levels).clone())
+        self.by_level = nn.Parameter(torch.zeros(2, levels, dtype=torch.float64))
 
     def __str__(self) -> str:
         return "variational dequantisation"
@@ -119,26 +110,27 @@ class VariationalBins(nn.Module):
         self, model: DiffusionModel, x: Tensor, t: Tensor, condition: object, generator: torch.Generator
     ) -> Dequantised:
         bins = Bins.of(model, x, t)
-        mean, log_std = self.by_element.unsqueeze(1) + self.by_level[:, x.long()]
-        eps = standard_normal(mean.shape, generator, mean)
-        logit = mean + log_std.exp() * eps
-        log_density = -0.5 * (eps**2 + LOG_2PI) - log_std - F.logsigmoid(logit) - F.logsigmoid(-logit)
-        return bins.draw(x, logit.sigmoid(), log_density)
+        mean, log_scale = self.by_element.unsqueeze(1) + self.by_level[:, x.long()]
+        # The centre stays in the bin, and the scale where neither the mass nor its inverse loses its digits.
+        scale = (bins.noise * log_scale.exp()).clamp(0.05, 50.0)
+        return bins.draw_normal(x, torch.tanh(mean), scale, generator)
 
     def fit(
         self,
         model: DiffusionModel,
-        batches: Iterable[tuple[Tensor, object]],
+        batches: Sequence[tuple[Tensor, object]],
         t: Tensor,
         generator: torch.Generator,
-        learning_rate: float = 0.02,
+        learning_rate: float = 0.05,
     ) -> None:
-        """Maximise the bound on batches (x, condition) of training data by Adam, one step and one evaluation each.
+        """Maximise the bound on batches (x, condition) of training data by Adam, one step and one evaluation each,
+        with a rate that falls to zero.
 
         ∇ log p(z_t) is taken to be the denoiser's score −ε̂/σ, which saves differentiating the solver and is
         exact where the denoiser is. What is fitted may be a little off the best; the bound holds for any q.
         """
         optimiser = torch.optim.Adam(self.parameters(), lr=learning_rate)
+        falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, max(1, len(batches)))
         with torch.enable_grad():
             for x, condition in batches:
                 drawn = self(model, x, t, condition, generator)
@@ -148,26 +140,43 @@ class VariationalBins(nn.Module):
                 optimiser.zero_grad()
                 (drawn.log_q - sum_event(score * drawn.z)).mean().backward()
                 optimiser.step()
+                falling.step()
         self.requires_grad_(False)
 
 
 class Bins(NamedTuple):
-    """The bins of K levels at a time: α (1, …) and how wide they are, 2α/K, float64."""
+    """The bins of K levels at a time: α, their width 2α/K, and σ in half-widths; float64, (1, …)."""
 
-    levels: int
     alpha: Tensor
     width: Tensor
+    noise: Tensor
 
     @classmethod
     def of(cls, model: DiffusionModel, x: Tensor, t: Tensor) -> "Bins":
         """Raises `UserError` where the model's data have no levels."""
         if not isinstance(model.observation, Levels):
             raise UserError("only data with levels have bins to spread them in: use Diffused")
-        alpha, _ = model.process.alpha_sigma(t, x)
-        return cls(model.observation.count, alpha, 2 * alpha / model.observation.count)
+        alpha, sigma = model.process.alpha_sigma(t, x)
+        width = 2 * alpha / model.observation.count
+        return cls(alpha, width, 2 * sigma / width)
 
     def draw(self, x: Tensor, share: Tensor, log_density: Tensor) -> Dequantised:
         """z at the `share` in (0, 1) of the bin of x, from the log-density of the share per element."""
         z = self.width * (x.double() + share) - self.alpha
         log_q = sum_event(log_density - self.width.log())
         return Dequantised(z, log_q, torch.zeros_like(log_q))
+
+    def draw_normal(self, x: Tensor, mean: Tensor, std: Tensor, generator: torch.Generator) -> Dequantised:
+        """z ~ N restricted to the bin of x, by inversion; mean, std: in half-widths from its centre."""
+        low, high = (-1 - mean) / std, (1 - mean) / std
+        below, above = torch.special.ndtr(low), torch.special.ndtr(high)
+        eps = torch.special.ndtri(below + uniform(x, generator) * (above - below))
+        # Inversion may round to beyond an edge.
+        eps = torch.minimum(torch.maximum(eps, low), high)
+        log_density = -0.5 * (eps**2 + LOG_2PI) - std.log() - (above - below).log() + math.log(2)
+        return self.draw(x, 0.5 + 0.5 * (mean + std * eps), log_density)
+
+
+def uniform(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform on [0, 1), float64, of the shape and on the device of x."""
+    return torch.rand(x.shape, generator=generator, dtype=torch.float64, device=generator.device).to(x.device)
