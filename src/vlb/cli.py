@@ -69,11 +69,17 @@ def evaluate(
     run: Path,
     *,
     split: str = "test",
-    passes: int = 8,
+    passes: int | None = None,
     seed: int = 0,
     steps: int | None = None,
     kernel: str | None = None,
     placement: str | None = None,
+    likelihood: str = "bound",
+    examples: int | None = None,
+    draws: int | None = None,
+    dequantisation: str | None = None,
+    divergence: str | None = None,
+    tolerance: float | None = None,
     data: Path | None = None,
     json: Path | None = None,
     device: str | None = None,
@@ -87,7 +93,8 @@ def evaluate(
     split
         test, validation or train.
     passes
-        Independent draws of noise level and noise per example, at least 2.
+        Independent draws of noise level and noise per example, at least 2; by default 8, or 4 with another
+        --likelihood.
     seed
         Seed of the draws.
     steps
@@ -98,6 +105,21 @@ def evaluate(
     placement
         Where the levels lie, with --steps: t (even in t), snr (even in log SNR) or dp (the best, both ends
         free, by costs measured on validation data).
+    likelihood
+        bound, importance (the importance-weighted bound from --draws of the latents, for a diffusion model whole
+        trajectories of --steps) or ode (a bound on the likelihood of the probability-flow ODE, which is another
+        model with the same network; --steps then are those of a fixed-step solver, and --placement t or snr).
+    examples
+        Evaluate so many random examples of the split; by default all, or 100 with another --likelihood.
+    draws
+        How many draws are weighted, with --likelihood importance; 16 by default.
+    dequantisation
+        How discrete data meet the density, with --likelihood ode: diffused (the process's own noise and the model's
+        decoder, the default), uniform, truncated-normal or variational (fitted to training data).
+    divergence
+        exact or hutchinson (in expectation), with --likelihood ode; by default exact for up to 32 dimensions.
+    tolerance
+        Of the adaptive solver, with --likelihood ode; 1e-5 by default.
     data
         Where your own data are now, if they have moved.
     json
@@ -106,8 +128,10 @@ def evaluate(
         cpu or cuda.
     """
     from vlb.commands.evaluate import run_evaluation
+    from vlb.commands.likelihoods import Request
 
-    run_evaluation(run, split, passes, seed, steps, kernel, placement, data, json, device)
+    request = Request(likelihood, examples, draws, dequantisation, divergence, tolerance)
+    run_evaluation(run, split, passes, seed, steps, kernel, placement, request, data, json, device)
 
 
 @app.command

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from vlb.commands.likelihoods import Request, importance, ode
 from vlb.commands.process import choose_device, keep_freed_memory, progress_bar, refuse_existing
 from vlb.data import Split
 from vlb.errors import UserError, suggestion
@@ -26,24 +27,28 @@ from vlb.runs import Run, diffusion_model
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
 PLACEMENTS = {"t": "even in t", "snr": "even in log SNR", "dp": "by least cost on validation data"}
+PASSES, DEAR_PASSES = 8, 4
 CANDIDATES, PLACING_EXAMPLES, PLACING_BATCH = 40, 1000, 100
 
 
 def run_evaluation(
     path: Path,
     split: str,
-    passes: int,
+    passes: int | None,
     seed: int,
     steps: int | None,
     kernel: str | None,
     placement: str | None,
+    request: Request,
     data_path: Path | None,
     out: Path | None,
     device: str | None,
 ) -> None:
     """Evaluate a run on a split, print a table, write JSON where asked."""
     keep_freed_memory()
-    check_discretisation(steps, kernel, placement)
+    request.check(steps, kernel, placement)
+    if not request.integrates:
+        check_discretisation(steps, kernel, placement)
     if out is not None:
         refuse_existing(out)
     run = Run.open(path)
@@ -55,17 +60,27 @@ def run_evaluation(
         judge_ladder(model, chosen_split, chosen, out)
         return
     conditional = run.experiment.condition == "labels"
-    if steps is None:
-        summary = summarise(measure(model, chosen_split, conditional, passes, seed, chosen), data, split)
-    else:
+    target: Bounded = model
+    levels = None
+    if steps is not None and not request.integrates:
         name, where = kernel or "standard", placement or "t"
         diffusion = diffusion_model(model, "a bound in --steps of discrete time")
-        hierarchy = discretise(diffusion, data.validation, steps, name, where, conditional)
-        evaluation = measure(hierarchy, chosen_split, conditional, passes, seed, chosen)
+        target = hierarchy = discretise(diffusion, data.validation, steps, name, where, conditional)
         gamma = diffusion.process.schedule.gamma(hierarchy.grid).mean(-1)
         levels = Discretisation(steps, name, where, hierarchy.grid.tolist(), gamma.tolist())
-        summary = summarise(evaluation, data, split, discretisation=levels)
-        summary["bound"] += f", levels {PLACEMENTS[where]}"
+    likelihood = None
+    if request.likelihood == "importance":
+        likelihood = importance(request, target)
+    elif request.integrates:
+        likelihood = ode(request, model, data, conditional, steps, placement)
+    if passes is None:
+        passes = DEAR_PASSES if request.dear else PASSES
+    part = request.part(chosen_split)
+    evaluation = measure(likelihood.bound if likelihood else target, part, conditional, passes, seed, chosen)
+    summary = summarise(evaluation, data, split, part, levels)
+    if levels is not None:
+        summary["bound"] += f", levels {PLACEMENTS[levels.placement]}"
+    summary["likelihood"] = likelihood.describe() if likelihood else {"kind": "bound"}
     Console().print(table(summary))
     if out is not None:
         write_text(out, json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n")
@@ -148,8 +163,10 @@ def measure(
 
 def table(summary: dict[str, Any]) -> Table:
     """The bound, its terms and the baselines, in bits/dim."""
+    few, all_ = summary["examples"], summary["split_examples"]
+    shown = f"{few} of {all_}" if few < all_ else str(all_)
     view = Table(
-        title=f"{summary['data']['name']}, {summary['split']}: {summary['examples']} examples × "
+        title=f"{summary['data']['name']}, {summary['split']}: {shown} examples × "
         f"{summary['dimensions']} dimensions, {summary['kind']}",
         caption=f"{summary['bound']}; ± standard error (data {summary['se_data']:.4f}, "
         f"Monte Carlo {summary['se_monte_carlo']:.4f}, {summary['passes']} passes)",
