@@ -181,36 +181,33 @@ class ScheduleTimesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdaptiveTimesConfig:
-    """p(λ) in proportion to the mean weighted loss (Eq. 4.130)."""
+class LearningTimesConfig:
+    """What the times that follow the observed losses have in common."""
 
     bins: int = 100
     decay: float = 0.99
     uniform_share: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveTimesConfig(LearningTimesConfig):
+    """p(λ) in proportion to the mean weighted loss (Eq. 4.130)."""
 
     def build(self, schedule: Schedule) -> Measure:
         return times.AdaptiveTime(schedule, self.bins, self.decay, self.uniform_share)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeastVarianceTimesConfig:
+class LeastVarianceTimesConfig(LearningTimesConfig):
     """p(λ) in proportion to the root mean square of the weighted loss."""
-
-    bins: int = 100
-    decay: float = 0.99
-    uniform_share: float = 0.05
 
     def build(self, schedule: Schedule) -> Measure:
         return times.LeastVarianceTime(schedule, self.bins, self.decay, self.uniform_share)
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarpedTimesConfig:
+class WarpedTimesConfig(LearningTimesConfig):
     """Time warping: p(λ) in proportion to the slope of the error of x̂."""
-
-    bins: int = 100
-    decay: float = 0.99
-    uniform_share: float = 0.05
 
     def build(self, schedule: Schedule) -> Measure:
         return times.WarpedTime(schedule, self.bins, self.decay, self.uniform_share)
