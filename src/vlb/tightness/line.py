@@ -11,11 +11,11 @@ from vlb.tightness.split import Split, assemble
 
 @torch.no_grad()
 def split_line(
-    hierarchy: Climbable, data: GaussianMixture, *, low: float = -6.0, high: float = 6.0, points: int = 1601
+    hierarchy: Climbable, data: GaussianMixture, *, low: float = -6.0, high: float = 6.0, points: int = 801
 ) -> Split:
     """The split of a hierarchy of numbers on data of a mixture on the line, by `points` nodes from low to high.
 
-    Exact to rounding where the nodes reach beyond all mass and lie closer than half the narrowest conditional's
+    Exact to rounding where the nodes reach beyond all mass and lie no further apart than the narrowest conditional's
     standard deviation. Raises `ValueError` where they do not: some law of the two then has not the mass one.
     """
     nodes = torch.linspace(low, high, points, dtype=torch.float64).unsqueeze(1)
