@@ -134,7 +134,8 @@ def ends(figure: matplotlib.figure.Figure) -> None:
         axes.semilogy(at, shown[:, 1], "o-", color=MISFIT, label="misfit it adds")
         axes.semilogy(at, shown[:, 2], "s--", color=LOOSENESS, label="looseness it adds")
         axes.set(xlabel=name, title=("prior N(0, 1)" if name == "λ_min" else "decoder N(z₀/α₀, σ₀²/α₀²)"))
-        print(f"{name}: " + ", ".join(f"{v:g} → {m:.2e} ({p:.2e} misfit)" for v, (m, p, _) in zip(at, found)))
+        rows_in_words = (f"{v:g} → {m:.2e} ({p:.2e} misfit)" for v, (m, p, _) in zip(at, found, strict=True))
+        print(f"{name}: " + ", ".join(rows_in_words))
     panels[0].set_ylabel("nats per example")
     panels[0].legend(fontsize=8)
 
@@ -170,7 +171,7 @@ class LineVAE(nn.Module):
         return (q.kl(self.top(x)) - self.down(0, q.sample(generator)).log_prob(x)).mean()
 
 
-def train(module: nn.Module, count: int, loss: Callable[[Tensor, torch.Generator], Tensor], free: list) -> None:
+def train(count: int, loss: Callable[[Tensor, torch.Generator], Tensor], free: list) -> None:
     """Minimise a loss of `count` batches of the bumps over the parameters `free`."""
     optimiser = torch.optim.Adam(free, lr=3e-3)
     generator = torch.Generator().manual_seed(0)
@@ -189,9 +190,11 @@ def learned(figure: matplotlib.figure.Figure) -> None:
     for name, which in kinds.items():
         torch.manual_seed(0)
         vae = LineVAE()
-        free = [p for key, part in (("q", vae.inference), ("p", vae.generation)) if key in which for p in part.parameters()]
+        free = [
+            p for key, part in (("q", vae.inference), ("p", vae.generation)) if key in which for p in part.parameters()
+        ]
         if free:
-            train(vae, 2000, vae.loss, free)
+            train(2000, vae.loss, free)
         bars[name] = split_line(vae, BUMPS, low=-9, high=9, points=2001)
         print(f"{name}: {describe(parts(bars[name]))}", flush=True)
     torch.manual_seed(0)
@@ -200,10 +203,11 @@ def learned(figure: matplotlib.figure.Figure) -> None:
     model = DiffusionModel(process, network, Continuous(), (1,))
     measure = LowDiscrepancyTime()
     bars["diffusion, untrained"] = split_line(model.at(64), BUMPS)
-    train(
-        model, 2000,
-        lambda x, generator: estimate(model, x.float(), None, measure, generator).total.mean(), list(model.parameters()),
-    )  # fmt: skip
+
+    def loss(x: Tensor, generator: torch.Generator) -> Tensor:
+        return estimate(model, x.float(), None, measure, generator).total.mean()
+
+    train(2000, loss, list(model.parameters()))
     for count in (1, 4, 16, 64, 256):
         bars[f"diffusion, p alone, T = {count}"] = split_line(model.at(count), BUMPS, low=-5, high=5, points=801)
         print(f"T = {count}: {describe(parts(bars[f'diffusion, p alone, T = {count}']))}", flush=True)
@@ -224,7 +228,12 @@ def describe(found: np.ndarray) -> str:
     return f"excess {found[0]:.4f} = misfit {found[1]:.4f} + looseness {found[2]:.4f} nats"
 
 
-FIGURES = {"errors": (errors, (9, 3.2)), "steps": (steps, (5.4, 3.6)), "ends": (ends, (7.5, 3.2)), "learned": (learned, (7, 3.8))}
+FIGURES = {
+    "errors": (errors, (9, 3.2)),
+    "steps": (steps, (5.4, 3.6)),
+    "ends": (ends, (7.5, 3.2)),
+    "learned": (learned, (7, 3.8)),
+}
 
 
 def main() -> None:

@@ -135,6 +135,53 @@ def evaluate(
 
 
 @app.command
+def tightness(
+    run: Path,
+    *,
+    split: str = "test",
+    examples: int = 100,
+    steps: int = 32,
+    kernel: str = "standard",
+    draws: int = 16,
+    ode: Annotated[bool, Parameter(negative=())] = False,
+    seed: int = 0,
+    data: Path | None = None,
+    json: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Say how far the bound of a trained model is from its log p(x), at least, and what cannot be known of that.
+
+    Parameters
+    ----------
+    run
+        A run directory made by `vlb train`.
+    split
+        test, validation or train.
+    examples
+        How many random examples of the split.
+    steps
+        T of the discrete-time model whose trajectories are weighed, even in log SNR; VAEs have their own levels.
+    kernel
+        What one of these steps is: standard, moment or mixture, as in `vlb evaluate`.
+    draws
+        How many draws of all latents are weighed per example.
+    ode
+        State the likelihood of the probability-flow ODE, too: another model with the same network. It is dear.
+    seed
+        Seed of the draws.
+    data
+        Where your own data are now, if they have moved.
+    json
+        Also write everything to this file.
+    device
+        cpu or cuda.
+    """
+    from vlb.commands.tightness import Request, run_tightness
+
+    run_tightness(run, split, Request(steps, kernel, draws, examples, ode), seed, data, json, device)
+
+
+@app.command
 def sample(
     run: Path,
     *,

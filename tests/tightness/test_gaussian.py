@@ -144,9 +144,7 @@ def test_exact_denoiser_of_another_law_is_all_misfit() -> None:
     data, other = gaussian(), gaussian(7)
     model = wrong(other, 0 * TURN, LogSNRLinear(-6.0, 5.0))
     excess, misfit, looseness = limit(model, data, 200)
-    own, its = (
-        torch.distributions.MultivariateNormal(law.mean()[0], law.covariance()[0]) for law in (data, other)
-    )
+    own, its = (torch.distributions.MultivariateNormal(law.mean()[0], law.covariance()[0]) for law in (data, other))
     assert misfit == pytest.approx(float(torch.distributions.kl_divergence(own, its)), rel=1e-3)
     assert abs(looseness) < 2e-3 * excess
 

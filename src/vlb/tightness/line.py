@@ -25,7 +25,8 @@ def split_line(
         ups.append(_pairs(hierarchy.up(level, nodes), nodes))
         log_q.append((log_q[-1].unsqueeze(1) + ups[-1]).logsumexp(0) + log_step)
     log_p = [hierarchy.top(nodes).log_prob(nodes).double()]
-    steps, loosenesses = [_kl(log_q[-1], log_p[0], log_step)], []
+    steps = [_kl(log_q[-1], log_p[0], log_step)]
+    loosenesses: list[float] = []
     for level in reversed(range(hierarchy.depth)):
         above = log_p[0]
         down = _pairs(hierarchy.down(level, nodes), nodes).mT  # log p(below | z), below × z
@@ -39,9 +40,11 @@ def split_line(
         loosenesses.insert(0, float((mass * given_below).sum() * (2 * log_step).exp()))
         log_p.insert(0, below)
     for law in (*log_q, *log_p):
-        mass = float((law.logsumexp(0) + log_step).exp())
-        if abs(mass - 1) > 1e-5:
-            raise ValueError(f"{points} nodes on [{low}, {high}] give a law the mass {mass:.6f}: take more, or further")
+        total = float((law.logsumexp(0) + log_step).exp())
+        if abs(total - 1) > 1e-5:
+            raise ValueError(
+                f"{points} nodes on [{low}, {high}] give a law the mass {total:.6f}: take more, or further"
+            )
     entropy = -float((log_q[0].exp() * log_q[0]).sum() * log_step.exp())
     marginals = [_kl(q, p, log_step) for q, p in zip(log_q, log_p, strict=True)]
     return assemble(entropy, steps, loosenesses, marginals)

@@ -1,6 +1,5 @@
 """Denoisers that are wrong in a known way."""
 
-import torch
 from torch import Tensor, nn
 
 from vlb.denoiser import Denoises, Prediction
