@@ -10,7 +10,15 @@ from tests.gaussian_hierarchies import PPCA, TwoLevels
 from tests.models.test_hvae import examples
 from tests.oracles import LIMIT, seeded, z_score
 from tests.vae_models import ppca_vae, two_level_bottom_up, two_level_top_down
-from vlb.diagnostics import active_units, aggregate, label_probe, level_use, mutual_information, pairwise_log_prob
+from vlb.diagnostics import (
+    active_units,
+    aggregate,
+    aggregate_kl,
+    label_probe,
+    level_use,
+    mutual_information,
+    pairwise_log_prob,
+)
 from vlb.distributions import Normal
 from vlb.errors import UserError
 from vlb.models.generative import normal
@@ -60,6 +68,22 @@ def test_per_level_kls_sum_to_the_bounds() -> None:
         uses = level_use(model, x, seeded(6), draws=2)
         expected = model.bounds(x, None, seeded(7)).kl.sum(1)
         assert abs(z_score(expected, sum(use.kl for use in uses))) < LIMIT
+
+
+def test_aggregate_posteriors_of_exact_models_are_the_models_own_laws() -> None:
+    """q(z_i) = p(z_i) where q is exact, at every level and for both directions, up to what 2000 examples leave."""
+    x = examples(TwoLevels(), 2000)
+    for model in (two_level_top_down(), two_level_bottom_up()):
+        assert all(abs(kl) < 0.05 for kl in aggregate_kl(model, x, seeded(20), draws=2))
+
+
+def test_a_shift_of_the_posterior_is_one_of_the_aggregate() -> None:
+    """PPCA with its means moved by 0.5 in two dimensions: KL(N(½, 1) ‖ N(0, 1)) twice; and Hoffman & Johnson 2016."""
+    x, model = examples(PPCA(), 3000), ppca_vae(shift=0.5)
+    (mismatch,) = aggregate_kl(model, x, seeded(21), draws=2)
+    assert abs(mismatch - 0.25) < 0.06
+    use = level_use(model, x, seeded(22), draws=2)[0]
+    assert abs(use.kl - use.information.low - mismatch) < 0.06
 
 
 def test_a_collapsed_level_shows_in_every_measure() -> None:

@@ -12,13 +12,16 @@ from vlb.data import Dataset, Split, load
 from vlb.data.baselines import baselines, log_marginals
 from vlb.errors import UserError
 from vlb.evaluation import evaluate
+from vlb.experiment import TrainingConfig
 from vlb.experiment.hvae import HVAEConfig, ResidualHVAEConfig
 from vlb.experiment.likelihood import BernoulliConfig, DiscretisedLogisticConfig, GaussianConfig
 from vlb.experiment.mixture import MixtureConfig
 from vlb.experiment.prior import AggregatePriorConfig, VampPriorConfig
 from vlb.experiment.vae import ConvCoderConfig, DenseCoderConfig, VAEConfig
 from vlb.models.generative import MarkovGenerator
+from vlb.train.batches import batch_indices
 from vlb.train.elbo_objective import ElboObjective
+from vlb.train.loop import Trainer
 
 SMALL = {
     "vae": VAEConfig(latents=4, coder=DenseCoderConfig(width=16)),
@@ -92,6 +95,31 @@ def test_both_directions_have_one_generative_network(digits: Dataset) -> None:
     ]
     assert shapes[0] == shapes[1]
     assert isinstance(HVAEConfig(width=16).build(digits, 0).generator, MarkovGenerator)
+
+
+@pytest.mark.parametrize(
+    ("config", "steps"),
+    [
+        (VAEConfig(latents=8, coder=ConvCoderConfig(widths=(16, 16), dropout=0.0)), 200),
+        (VAEConfig(latents=8, coder=DenseCoderConfig(width=64), prior=VampPriorConfig(inputs=30)), 120),
+        (VAEConfig(latents=8, coder=DenseCoderConfig(width=64), prior=AggregatePriorConfig(examples=100)), 120),
+        (ResidualHVAEConfig(halvings=(0, 1, 2), channels=2, width=16, dropout=0.0, warmup=150), 200),
+    ],
+    ids=["conv", "vamp", "aggregate", "residual"],
+)
+def test_trained_for_seconds_it_beats_independent_pixels(config, steps: int, digits: Dataset) -> None:
+    """On held-out data, by the training loop, with latents in use."""
+    torch.manual_seed(0)
+    model = config.build(digits, 0)
+    settings = TrainingConfig(steps=steps, batch=64, learning_rate=4e-3, warmup=10, ema=0.9, clip=5.0)
+    trainer = Trainer(model, config.objective(model), settings, 0, torch.device("cpu"))
+    x = torch.from_numpy(digits.train.x)
+    for step in range(steps):
+        trainer.update(x[batch_indices(0, step, 64, len(x))], None)
+    model.load_state_dict(trainer.average.tensors)
+    found = evaluate(model.eval(), digits.validation, passes=2)
+    assert found.bits_per_dim < baselines(digits, "validation")["independent_pixels"] - 0.05
+    assert found.kl_per_level is not None and sum(found.kl_per_level) > 0.02
 
 
 def test_free_bits_and_warm_up_do_what_they_say(digits: Dataset) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vlb.distributions import LOG_2PI, MixtureOfNormals, Normal
 from vlb.errors import UserError
+from vlb.hierarchy import descend, from_prior
 from vlb.models.hvae import VariationalHierarchy
 
 ACTIVE = 0.01
@@ -99,6 +100,31 @@ def level_use(model: VariationalHierarchy, x: Tensor, generator: torch.Generator
         active = means.mean(0).var(0) - means.var(0).mean(0) / draws > ACTIVE
         uses.append(LevelUse(float(kl[level]), information, int(active.sum()), active.numel()))
     return uses
+
+
+@torch.no_grad()
+def aggregate_kl(model: VariationalHierarchy, x: Tensor, generator: torch.Generator, *, draws: int = 8) -> list[float]:
+    """KL(q(z_i) ‖ p(z_i)) of every level, level 0 first, nats: the aggregate posterior of x and the model's own law.
+
+    Both are averages over latents drawn above or below (Eq. 2.35), `draws` per example; at a level that has none, the
+    sum is exact. An estimate, with an error of the order of the spread of log-ratios over √n.
+    """
+    if draws < 2:
+        raise UserError(f"aggregate posteriors are measured with at least 2 draws, not {draws}")
+    n, top = len(x), model.depth - 1
+    first, *others = [model.inferred(x, generator) for _ in range(draws)]
+    prior = [step.p for step in descend(model, model.start(draws * n), from_prior(generator))][::-1]
+    result = []
+    for level in range(model.depth):
+        z = first[level].z
+        pairs = torch.cat([pairwise_log_prob(gaussian(run[level].q), z) for run in others], 1)
+        log_q = pairs.logsumexp(1) - math.log(pairs.shape[1])
+        if level == top:
+            log_p = model.rung(top, model.start(n)).p.log_prob(z).double()
+        else:
+            log_p = pairwise_log_prob(gaussian(prior[level]), z).logsumexp(1) - math.log(draws * n)
+        result.append(float((log_q - log_p).mean()))
+    return result
 
 
 def aggregate(q: Normal, n: int = 1) -> MixtureOfNormals:

@@ -146,6 +146,13 @@ def test_generative_feedback_decides_what_an_inference_of_one_pass_can_know() ->
     q = model.rung(0, model.advance(1, state, z_1)).q
     assert isinstance(q, Normal)
     torch.testing.assert_close(q.kl(exact), torch.zeros(20_000).double(), atol=1e-9, rtol=0)
+    # Bottom-up, q(z_0 | x) q(z_1 | z_0) says the same of z_0 given z_1, by Bayes' rule: precisions add.
+    up = two_level_bottom_up()
+    low, high = up.up(0, x), up.up(1, torch.stack((torch.zeros(3), torch.ones(3))).double())
+    assert isinstance(low, Normal) and isinstance(high, Normal)
+    gain, spread = high.mean[1] - high.mean[0], high.log_variance.exp()[0]
+    implied = precision_weighted(low, Normal((z_1 - high.mean[0]) / gain, (spread / gain**2).log()))
+    torch.testing.assert_close(implied.kl(exact), torch.zeros(20_000).double(), atol=1e-9, rtol=0)
     deaf = oracle.up(0, x)
     ratio = torch.exp(deaf.log_variance - exact.log_variance)[0]
     information = 0.5 * ratio.log().sum().item()
