@@ -65,24 +65,28 @@ class CategoricalLikelihood(nn.Module):
 
 
 class DiscretisedLogisticLikelihood(nn.Module):
-    """Mean and log-scale of a logistic over the bins of K levels; for any K."""
+    """Mean and log-scale of a logistic over the bins of K levels, added to `means` and `log_scales` (D,) if given."""
 
     outputs = 2
 
-    def __init__(self, levels: int) -> None:
+    def __init__(self, levels: int, means: Tensor | None = None, log_scales: Tensor | None = None) -> None:
         super().__init__()
         if levels < 2:
             raise UserError(f"discretised likelihoods need at least two levels, not {levels}")
         self.levels = levels
+        self.register_buffer("means", (torch.zeros(1) if means is None else means).float())
+        self.register_buffer("log_scales", (-torch.ones(1) if log_scales is None else log_scales).float())
 
     def embed(self, x: Tensor) -> Tensor:
         return Levels(self.levels).embed(x)
 
     def decode(self, parameters: Tensor) -> DiscretisedLogistic:
-        mean, log_scale = parameters.unbind(-1)
+        shape = parameters.shape[:-1]
+        mean, log_scale = parameters.flatten(1, -2).unbind(-1)
         # A scale far below a bin's width gains nothing and overflows: a hundredth of it is the floor.
         floor = -torch.log(torch.tensor(50.0 * self.levels)).item()
-        return DiscretisedLogistic(mean, (log_scale - 1).clamp(min=floor, max=5.0), self.levels)
+        log_scale = (log_scale + self.get_buffer("log_scales")).clamp(min=floor, max=5.0)
+        return DiscretisedLogistic((mean + self.get_buffer("means")).view(shape), log_scale.view(shape), self.levels)
 
 
 class GaussianLikelihood(nn.Module):
