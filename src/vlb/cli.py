@@ -70,6 +70,8 @@ def evaluate(
     *,
     split: str = "test",
     passes: int | None = None,
+    precision: float | None = None,
+    budget: int | None = None,
     seed: int = 0,
     steps: int | None = None,
     kernel: str | None = None,
@@ -82,6 +84,7 @@ def evaluate(
     tolerance: float | None = None,
     data: Path | None = None,
     json: Path | None = None,
+    values: Path | None = None,
     device: str | None = None,
 ) -> None:
     """State the bound on −log p(x) of held-out data in bits/dim, with its terms, errors and baselines.
@@ -95,6 +98,10 @@ def evaluate(
     passes
         Independent draws of noise level and noise per example, at least 2; by default 8, or 4 with another
         --likelihood.
+    precision
+        Go on until the Monte Carlo error is at most so many bits/dim.
+    budget
+        Give up on --precision after so many passes, by default 8 times the least; what was computed is kept.
     seed
         Seed of the draws.
     steps
@@ -124,14 +131,20 @@ def evaluate(
         Where your own data are now, if they have moved.
     json
         Also write everything to this file.
+    values
+        Keep the values per example in this .npz file, by default in RUN/evaluations; the same command goes on with
+        what an interrupted one has left there.
     device
         cpu or cuda.
     """
     from vlb.commands.evaluate import run_evaluation
     from vlb.commands.likelihoods import Request
+    from vlb.commands.measure import DEAR_PASSES, PASSES, Effort
 
     request = Request(likelihood, examples, draws, dequantisation, divergence, tolerance)
-    run_evaluation(run, split, passes, seed, steps, kernel, placement, request, data, json, device)
+    least = (DEAR_PASSES if request.dear else PASSES) if passes is None else passes
+    effort = Effort(least, precision, budget, seed)
+    run_evaluation(run, split, effort, steps, kernel, placement, request, data, json, values, device)
 
 
 @app.command

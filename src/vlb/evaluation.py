@@ -2,12 +2,13 @@
 
 The whole split is seen once per pass, the last partial batch included. Each pass draws its own
 times (evenly spread over a batch) and noise, so the passes are independent randomisations: their
-spread is the Monte Carlo error, and the spread over examples the data error.
+spread is the Monte Carlo error, and the spread over examples the data error. Each batch of a pass
+has its own seed, so that a `Tally` continued later gives the same numbers to the bit.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +27,8 @@ class Evaluation:
     """Bounds on −log p(x), in nats per example; `bits` converts to bits per dimension.
 
     names: of the bound's terms; values: (examples, terms) float64, their means over passes; pass_means:
-    (passes,) mean total per pass; monte_carlo_variance: (examples,) of the mean total.
+    (passes,) mean total per pass; monte_carlo_variance: (examples,) of the mean total. `vlb.evaluation_file` keeps
+    it, and what it is of.
     """
 
     names: tuple[str, ...]
@@ -97,6 +99,61 @@ class Bounded(Protocol):
     def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]: ...
 
 
+@dataclass
+class Tally:
+    """An evaluation in progress, exact to continue: running means per example, and where the next batch begins.
+
+    names: of the bound's terms; means: (examples, terms) float64 nats, over the passes that each example has seen;
+    deviations: (examples,), the sum of squared deviations of its totals; pass_means: mean totals of whole passes;
+    start: the first example that the current pass has not seen; running: the sum of its totals so far.
+    """
+
+    names: tuple[str, ...]
+    means: np.ndarray
+    deviations: np.ndarray
+    pass_means: list[float] = field(default_factory=list)
+    start: int = 0
+    running: float = 0.0
+
+    @property
+    def passes(self) -> int:
+        """How many passes are whole."""
+        return len(self.pass_means)
+
+    @property
+    def seen(self) -> int:
+        """Examples seen, over all passes."""
+        return self.passes * len(self.means) + self.start
+
+    def add(self, values: np.ndarray) -> None:
+        """Take in one draw of the terms of the next examples, (batch, terms)."""
+        stop = self.start + len(values)
+        means, totals = self.means[self.start : stop], values.sum(1)
+        before = totals - means.sum(1)
+        means += (values - means) / (self.passes + 1)
+        # Never negative but by rounding.
+        self.deviations[self.start : stop] += np.maximum(before * (totals - means.sum(1)), 0)
+        self.running += float(totals.sum())
+        self.start = stop
+        if stop == len(self.means):
+            self.pass_means.append(self.running / stop)
+            self.start, self.running = 0, 0.0
+
+    def evaluation(self, dimensions: int, bound: str, conditional: bool) -> Evaluation:
+        """What the whole passes say, at least 2 of them and no other begun; dimensions: of an example."""
+        if self.start or self.passes < 2:
+            raise ValueError(f"{self.passes} whole passes and {self.start} examples of another are no evaluation")
+        variance = self.deviations / (self.passes * (self.passes - 1))
+        # A copy: the tally may go on.
+        return Evaluation(
+            self.names, self.means.copy(), np.array(self.pass_means), variance, dimensions, bound, conditional
+        )
+
+
+def unwatched(_tally: Tally) -> None:
+    """Nothing happens between batches."""
+
+
 @torch.no_grad()
 def evaluate(
     model: Bounded,
@@ -104,43 +161,61 @@ def evaluate(
     *,
     conditional: bool = False,
     passes: int = 8,
+    precision: float | None = None,
+    budget: int = 0,
     seed: int = 0,
     batch: int = 250,
     device: torch.device | str = "cpu",
-    report: Callable[[int], None] = lambda _done: None,
+    tally: Tally | None = None,
+    watch: Callable[[Tally], None] = unwatched,
 ) -> Evaluation:
     """The model's bound on every example of `split`, from `passes` ≥ 2 draws each.
 
-    `conditional` gives log p(x | y) with the split's labels. Raises `UserError` for data the model cannot
-    be asked about.
+    conditional: log p(x | y) with the split's labels. precision, budget: go on after `passes` until `se_monte_carlo`
+    is at most `precision` bits/dim or `budget` passes are spent; stopping by the error does not bias the mean of
+    nearly normal pass means, which is independent of their spread. tally: what an interrupted evaluation of the same
+    model, examples, seed and batch has left; it is continued, in place. watch: called with the tally after each
+    batch, to save it or show it. Raises `UserError` for data the model cannot be asked about, and for a bound that
+    is not a number.
     """
     count = check(model, split)
     if passes < 2:
         raise UserError(f"an error needs at least 2 passes, not {passes}")
+    if precision is not None and not 0 < precision < math.inf:
+        raise UserError(f"a precision is a positive number of bits per dimension, not {precision:g}")
     if conditional and split.labels is None:
         raise UserError("this model is conditioned on labels, and these data have none")
-    sums: dict[str, np.ndarray] = {}
-    squares = np.zeros(count)
-    pass_means = np.zeros(passes)
-    for repetition in range(passes):
-        generator = torch.Generator().manual_seed(_seed(seed, repetition))
-        for start in range(0, count, batch):
-            index = np.arange(start, min(start + batch, count))
-            x, condition = examples(split, index, conditional, device)
-            terms = model.terms(x, condition, generator)
-            total = np.zeros(len(index))
-            for name, term in terms.items():
-                value = term.double().cpu().numpy()
-                sums.setdefault(name, np.zeros(count))[index] += value
-                total += value
-            squares[index] += total**2
-            pass_means[repetition] += total.sum() / count
-            report(repetition * count + int(index[-1]) + 1)
-    mean = np.stack(list(sums.values()), 1) / passes
-    variance = (squares / passes - mean.sum(1) ** 2) / (passes - 1)
-    return Evaluation(
-        tuple(sums), mean, pass_means, np.maximum(variance, 0), math.prod(model.shape), model.bound, conditional
-    )
+    if tally is not None and len(tally.means) != count:
+        raise ValueError(f"a tally of {len(tally.means)} examples cannot go on with {count}")
+    while tally is None or tally.start or not _satisfied(tally, model, passes, precision, budget):
+        repetition, start = (0, 0) if tally is None else (tally.passes, tally.start)
+        index = np.arange(start, min(start + batch, count))
+        x, condition = examples(split, index, conditional, device)
+        generator = torch.Generator().manual_seed(_seed(seed, repetition, start))
+        terms = model.terms(x, condition, generator)
+        values = torch.stack([term.double() for term in terms.values()], 1).cpu().numpy()
+        _refuse_nan(values, start)
+        tally = tally or Tally(tuple(terms), np.zeros((count, len(terms))), np.zeros(count))
+        tally.add(values)
+        watch(tally)
+    return tally.evaluation(math.prod(model.shape), model.bound, conditional)
+
+
+def _satisfied(tally: Tally, model: Bounded, passes: int, precision: float | None, budget: int) -> bool:
+    if tally.passes < passes:
+        return False
+    if precision is None or tally.passes >= budget:
+        return True
+    return tally.evaluation(math.prod(model.shape), model.bound, False).se_monte_carlo <= precision
+
+
+def _refuse_nan(values: np.ndarray, start: int) -> None:
+    bad = ~np.isfinite(values).all(1)
+    if bad.any():
+        raise UserError(
+            f"the bound on example {start + int(bad.argmax())} is {values[bad][0].sum()}, no finite number: "
+            "the model's weights are broken, or it gives this example no probability"
+        )
 
 
 def examples(
@@ -154,10 +229,10 @@ def examples(
 
 
 def check(model: Bounded, split: Split) -> int:
-    """The number of examples. Raises `UserError` unless they have the model's shape."""
+    """The number of examples. Raises `UserError` unless there are some, of the model's shape."""
     if len(split) == 0:
         raise UserError("there are no examples to evaluate")
-    if tuple(split.x.shape[1:]) != model.shape:
+    if tuple(split.x.shape[1:]) != tuple(model.shape):
         raise UserError(f"the model is of examples of shape {model.shape}, the data have {tuple(split.x.shape[1:])}")
     return len(split)
 
@@ -236,5 +311,5 @@ def classify(
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
 
-def _seed(seed: int, index: int) -> int:
-    return int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+def _seed(*entropy: int) -> int:
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])

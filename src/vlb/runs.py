@@ -1,5 +1,6 @@
 """Run directories: `config.json`, `checkpoints/*.safetensors`, `metrics.jsonl`, `report.html`."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, cast
@@ -74,6 +75,20 @@ class Run:
         return self.path / "checkpoints" / "best.safetensors"
 
     @property
+    def chosen(self) -> Path:
+        """The checkpoint that `model` reads: the best, or the last where no bound was measured."""
+        return self.best if self.best.is_file() else self.last
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of a SHA-256 over the model's configuration and the weights that `model` reads."""
+        digest = hashlib.sha256(json.dumps(configuration.encode(self.experiment.model), sort_keys=True).encode())
+        for name, tensor in sorted(checkpoint.read(self.chosen).section("ema").items()):
+            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:16]
+
+    @property
     def metrics(self) -> Path:
         """One JSON object per line: training losses and validation bounds by step."""
         return self.path / "metrics.jsonl"
@@ -96,9 +111,8 @@ class Run:
         One without a likelihood (a ladder network) refuses in every verb that needs one.
         """
         model = self.experiment.build(data)
-        chosen = self.best if self.best.is_file() else self.last
-        stored = checkpoint.read(chosen).section("ema")
-        load_weights(model, stored, chosen)
+        stored = checkpoint.read(self.chosen).section("ema")
+        load_weights(model, stored, self.chosen)
         return cast(LikelihoodModel, model.to(device).eval().requires_grad_(False))
 
 

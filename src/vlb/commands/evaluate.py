@@ -1,5 +1,6 @@
 """`vlb evaluate`."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -11,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from vlb.commands.likelihoods import Request, importance, ode
-from vlb.commands.process import choose_device, keep_freed_memory, progress_bar, refuse_existing
+from vlb.commands.measure import BATCH, Effort, Keeper, default_place, measure, refuse_missed
+from vlb.commands.process import choose_device, keep_freed_memory, refuse_existing
 from vlb.data import Split
 from vlb.errors import UserError, suggestion
-from vlb.evaluation import Bounded, Evaluation, evaluate, examples
+from vlb.evaluation import Bounded, check, examples
+from vlb.evaluation_file import Subject
 from vlb.files import write_text
 from vlb.grids import uniform_log_snr, uniform_time
 from vlb.kernel import ExactMixture, MomentMatched, ReverseKernel, Standard
@@ -27,25 +30,25 @@ from vlb.runs import Run, diffusion_model
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
 PLACEMENTS = {"t": "even in t", "snr": "even in log SNR", "dp": "by least cost on validation data"}
-PASSES, DEAR_PASSES = 8, 4
 CANDIDATES, PLACING_EXAMPLES, PLACING_BATCH = 40, 1000, 100
 
 
 def run_evaluation(
     path: Path,
     split: str,
-    passes: int | None,
-    seed: int,
+    effort: Effort,
     steps: int | None,
     kernel: str | None,
     placement: str | None,
     request: Request,
     data_path: Path | None,
     out: Path | None,
+    values: Path | None,
     device: str | None,
 ) -> None:
-    """Evaluate a run on a split, print a table, write JSON where asked."""
+    """Evaluate a run on a split, print a table, keep the values per example, write JSON where asked."""
     keep_freed_memory()
+    effort.check()
     request.check(steps, kernel, placement)
     if not request.integrates:
         check_discretisation(steps, kernel, placement)
@@ -73,15 +76,35 @@ def run_evaluation(
         likelihood = importance(request, target)
     elif request.integrates:
         likelihood = ode(request, model, data, conditional, steps, placement)
-    if passes is None:
-        passes = DEAR_PASSES if request.dear else PASSES
-    part = request.part(chosen_split)
-    evaluation = measure(likelihood.bound if likelihood else target, part, conditional, passes, seed, chosen)
+    index = request.part(chosen_split)
+    part = chosen_split if len(index) == len(chosen_split) else chosen_split.take(index)
+    bound = likelihood.bound if likelihood else target
+    check(bound, part)
+    subject = Subject(
+        data=data.name,
+        fingerprint=data.fingerprint,
+        split=split,
+        levels=data.levels,
+        shape=data.shape,
+        bound=bound.bound,
+        conditional=conditional,
+        model=run.fingerprint,
+        options={
+            "seed": effort.seed,
+            "batch": BATCH,
+            "likelihood": dataclasses.asdict(request) | {"examples": None},
+            "discretisation": None if levels is None else dataclasses.asdict(levels),
+        },
+    )
+    keeper = Keeper(values or default_place(path, subject), subject, index)
+    evaluation = measure(bound, part, conditional, effort, chosen, keeper)
     summary = summarise(evaluation, data, split, part, levels)
+    summary["values"] = None if keeper.path is None else str(keeper.path)
     if levels is not None:
         summary["bound"] += f", levels {PLACEMENTS[levels.placement]}"
     summary["likelihood"] = likelihood.describe() if likelihood else {"kind": "bound"}
     Console().print(table(summary))
+    refuse_missed(effort, evaluation, keeper)
     if out is not None:
         write_text(out, json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n")
 
@@ -142,23 +165,6 @@ def discretise(
             sizes.append(float(len(index)))
         grid = candidates[cheapest(average(costs, sizes), steps)]
     return model.at(grid, KERNELS[kernel])
-
-
-def measure(
-    model: Bounded, split: Split, conditional: bool, passes: int, seed: int, device: torch.device
-) -> Evaluation:
-    """`vlb.evaluation.evaluate` with a progress bar."""
-    with progress_bar() as bar:
-        task = bar.add_task(f"evaluating {len(split)} examples", total=passes * len(split), detail="")
-        return evaluate(
-            model,
-            split,
-            conditional=conditional,
-            passes=passes,
-            seed=seed,
-            device=device,
-            report=lambda done: bar.update(task, completed=done),
-        )
 
 
 def table(summary: dict[str, Any]) -> Table:

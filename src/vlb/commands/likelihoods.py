@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ from vlb.importance import ImportanceWeighted
 from vlb.models.diffusion import DiffusionModel, GridDiffusion
 from vlb.models.hvae import VariationalHierarchy
 from vlb.models.protocol import LikelihoodModel
-from vlb.report.summary import subset
+from vlb.report.summary import subset_index
 from vlb.runs import diffusion_model
 from vlb.schedule import Schedule
 from vlb.train.batches import batch_indices
@@ -43,7 +44,7 @@ class Chosen(NamedTuple):
     """A likelihood to evaluate, and what to say about it afterwards, as JSON values."""
 
     bound: Bounded
-    describe: Callable[[], dict[str, Any]]
+    describe: Callable[[], dict[str, Any]]  # what only computing shows is None where all was read from a file
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,9 @@ class Request:
         if placement is not None and (steps is None or placement not in GRIDS):
             raise UserError("with --likelihood ode, --placement is t or snr and says where fixed --steps are")
 
-    def part(self, split: Split) -> Split:
-        """The examples to evaluate: all of a split, or a random subset of the same ones each time."""
-        count = self.examples or (EXAMPLES if self.dear else len(split))
-        return subset(split, count)
+    def part(self, split: Split) -> np.ndarray:
+        """Which examples to evaluate: all of a split, or a random subset of the same ones each time."""
+        return subset_index(len(split), self.examples or (EXAMPLES if self.dear else len(split)))
 
 
 def importance(request: Request, target: Bounded) -> Chosen:
@@ -118,7 +118,7 @@ def importance(request: Request, target: Bounded) -> Chosen:
         described |= {"steps": target.depth - 1, "evaluations": draws * (target.depth - 1 + decodes)}
     return Chosen(
         ImportanceWeighted(target, draws, effective.append),
-        lambda: described | {"effective_draws": float(torch.cat(effective).mean())},
+        lambda: described | {"effective_draws": float(torch.cat(effective).mean()) if effective else None},
     )
 
 
@@ -148,7 +148,7 @@ def ode(
     }
     return Chosen(
         FlowBound(flow, chosen, evaluations.append),
-        lambda: described | {"evaluations": sum(evaluations) / len(evaluations)},
+        lambda: described | {"evaluations": sum(evaluations) / len(evaluations) if evaluations else None},
     )
 
 

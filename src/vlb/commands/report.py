@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vlb.commands.evaluate import measure
+from vlb.commands.measure import Effort, measure
 from vlb.commands.process import choose_device, console, keep_freed_memory, progress_bar
 from vlb.commands.reproduce import changes, train_command
 from vlb.data import Dataset, Split
@@ -56,7 +56,7 @@ def gather(run: Run, data: Dataset, device: torch.device) -> Content:
         return _ladder(run, model, data, device)
     examples = subset(data.test, EXAMPLES)
     summary = summarise(
-        measure(model, examples, bool(run.experiment.classes(data)), PASSES, 0, device), data, "test", examples
+        measure(model, examples, bool(run.experiment.classes(data)), Effort(PASSES), device), data, "test", examples
     )
     about = _about(run, model, data, history(run))
     if isinstance(model, DiffusionModel):

@@ -37,6 +37,10 @@ class Split:
         """The number of examples."""
         return len(self.x)
 
+    def take(self, index: np.ndarray) -> "Split":
+        """A copy of the examples at `index`, in that order, with their labels."""
+        return Split(self.x[index], None if self.labels is None else self.labels[index])
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:

@@ -71,5 +71,11 @@ def subset(split: Split, count: int, seed: int = 0) -> Split:
     """At most `count` examples of a split, drawn without replacement, in the split's own order."""
     if len(split) <= count:
         return split
-    index = np.sort(np.random.default_rng(seed).choice(len(split), count, replace=False))
-    return Split(split.x[index], None if split.labels is None else split.labels[index])
+    return split.take(subset_index(len(split), count, seed))
+
+
+def subset_index(total: int, count: int, seed: int = 0) -> np.ndarray:
+    """Which of `total` examples `subset` takes, increasing int64."""
+    if total <= count:
+        return np.arange(total)
+    return np.sort(np.random.default_rng(seed).choice(total, count, replace=False))

@@ -1,0 +1,145 @@
+"""Measuring a bound from the command line: for how long, with a progress bar, kept as it goes on."""
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vlb.commands.process import console, progress_bar
+from vlb.data import Split
+from vlb.errors import UserError
+from vlb.evaluation import Bounded, Evaluation, Tally, evaluate
+from vlb.evaluation_file import Progress, Subject, resume, save
+
+PASSES, DEAR_PASSES = 8, 4
+BUDGET = 8  # by default, a precision may cost so many times the passes made anyway
+BATCH = 250
+SAVE_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to evaluate: `passes`, then until `precision` bits/dim or `budget` passes are spent."""
+
+    passes: int = PASSES
+    precision: float | None = None
+    budget: int | None = None
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises `UserError` for options that do not fit together."""
+        if self.passes < 2:
+            raise UserError(f"--passes: an error needs at least 2 passes, not {self.passes}")
+        if self.precision is not None and not 0 < self.precision < math.inf:
+            raise UserError(f"--precision is a positive number of bits per dimension, not {self.precision:g}")
+        if self.budget is not None and self.precision is None:
+            raise UserError("--budget belongs to --precision: it says after how many passes to give up")
+        if self.budget is not None and self.budget < self.passes:
+            raise UserError(f"--budget must be at least the {self.passes} of --passes, not {self.budget}")
+
+    @property
+    def most(self) -> int:
+        """The passes made at most, where there is a precision to reach."""
+        return self.budget or BUDGET * self.passes
+
+
+def default_place(run: Path, subject: Subject) -> Path | None:
+    """Where values go unless said otherwise: evaluations/ in the run; nowhere where that cannot be written."""
+    folder = run / "evaluations"
+    if not os.access(folder if folder.exists() else run, os.W_OK):
+        console.print(f"{run} cannot be written to: no values are kept; --values FILE keeps them elsewhere")
+        return None
+    folder.mkdir(exist_ok=True)
+    return folder / f"{subject.split}-{subject.digest}.npz"
+
+
+class Keeper:
+    """Saves an evaluation as it goes on, and finds what an interrupted one has left."""
+
+    def __init__(self, path: Path | None, subject: Subject, index: np.ndarray) -> None:
+        """Raises `UserError` where `path` holds another evaluation, or cannot be."""
+        self.path, self.subject, self.index = path, subject, index
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UserError(f"there is no folder {path.absolute().parent}: make it first")
+        self.found = None if path is None else resume(path, subject, index)
+        self._saved = time.monotonic()
+
+    @property
+    def tally(self) -> Tally | None:
+        """Where to go on."""
+        return None if self.found is None else self.found.tally
+
+    def watch(self, tally: Tally) -> None:
+        """Save now and then, and at the end of every pass if that is not often."""
+        if time.monotonic() - self._saved > SAVE_SECONDS:
+            self.save(tally)
+
+    def save(self, tally: Tally) -> None:
+        """Save now."""
+        if self.path is not None:
+            save(self.path, Progress(tally, self.subject, self.index, {}))
+        self._saved = time.monotonic()
+
+
+def refuse_missed(effort: Effort, evaluation: Evaluation, keeper: Keeper) -> None:
+    """Raises `UserError` where the precision asked for was not reached, saying what was."""
+    reached = evaluation.se_monte_carlo
+    if effort.precision is None or reached <= effort.precision:
+        return
+    passes = len(evaluation.pass_means)
+    needed = math.ceil(passes * (reached / effort.precision) ** 2)
+    raise UserError(
+        f"a precision of {effort.precision:g} bits/dim was not reached: after {passes} passes, the budget, the Monte "
+        f"Carlo error is {reached:.2g} bits/dim. It needs about {needed} passes: try --budget {math.ceil(1.2 * needed)}"
+        + (f"; what was computed is kept in {keeper.path} and is gone on with" if keeper.path else "")
+    )
+
+
+def measure(
+    model: Bounded,
+    split: Split,
+    conditional: bool,
+    effort: Effort,
+    device: torch.device,
+    keeper: Keeper | None = None,
+) -> Evaluation:
+    """`vlb.evaluation.evaluate` with a progress bar, kept as it goes on."""
+    least, most = effort.passes, effort.most
+    started = keeper.tally if keeper else None
+    last = started
+    with progress_bar() as bar:
+        task = bar.add_task(f"evaluating {len(split)} examples", total=least * len(split), detail="")
+
+        def watch(tally: Tally) -> None:
+            nonlocal last
+            last = tally
+            if keeper:
+                keeper.watch(tally)
+            if not tally.start and effort.precision is not None and tally.passes >= 2:
+                reached = tally.evaluation(math.prod(model.shape), model.bound, conditional).se_monte_carlo
+                needed = math.ceil(tally.passes * (reached / effort.precision) ** 2)
+                total = min(max(least, needed), most) * len(split)
+                bar.update(task, total=total, detail=f"Monte Carlo error {reached:.2g}")
+            bar.update(task, completed=tally.seen)
+
+        try:
+            return evaluate(
+                model,
+                split,
+                conditional=conditional,
+                passes=least,
+                precision=effort.precision,
+                budget=most,
+                seed=effort.seed,
+                batch=BATCH,
+                device=device,
+                tally=started,
+                watch=watch,
+            )
+        finally:
+            if keeper and last is not None:
+                keeper.save(last)

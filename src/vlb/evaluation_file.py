@@ -1,0 +1,178 @@
+"""An evaluation as a file: values per example, what they are of, and where it goes on if it was interrupted.
+
+A plain `.npz` of numeric arrays and one JSON text, written whole after each save; nothing in it is ever executed.
+
+    values (examples, terms) nats · index (examples,) places in the split · pass_means (passes,) ·
+    deviations (examples,) · start, running: a pass that is not whole · about: JSON, see `Subject`
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlb.errors import UserError
+from vlb.evaluation import Evaluation, Tally
+from vlb.files import written_whole
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an evaluation is of: with equal subjects and examples, two runs of it give the same numbers.
+
+    data, fingerprint: the data set; split: its part, or "given" for a person's own examples, whose fingerprint it then
+    is; levels: K of discrete data, whose likelihood is a mass, or None for a density; shape: of an example;
+    bound: in words; model: fingerprint of the weights; options: everything else that the numbers depend on.
+    """
+
+    data: str
+    fingerprint: str
+    split: str
+    levels: int | None
+    shape: tuple[int, ...]
+    bound: str
+    conditional: bool
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits that tell subjects apart in file names."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A finished evaluation from a file, what it is of, and which examples of the split: (examples,)."""
+
+    evaluation: Evaluation
+    subject: Subject
+    index: np.ndarray
+
+
+@dataclass
+class Progress:
+    """A tally as a file holds it; notes: JSON values that the one who saved it needs again."""
+
+    tally: Tally
+    subject: Subject
+    index: np.ndarray
+    notes: dict[str, Any]
+
+
+def save(path: Path, progress: Progress) -> None:
+    """Write the state of an evaluation, whole or not at all. Raises `UserError` if the disk refuses."""
+    tally = progress.tally
+    about = {
+        "format": FORMAT,
+        "names": tally.names,
+        "subject": dataclasses.asdict(progress.subject),
+        "notes": progress.notes,
+    }
+    with written_whole(path) as temporary, temporary.open("wb") as stream:
+        np.savez(
+            stream,
+            values=tally.means,
+            index=progress.index,
+            pass_means=np.array(tally.pass_means, dtype=np.float64),
+            deviations=tally.deviations,
+            start=np.array(tally.start),
+            running=np.array(tally.running),
+            about=np.array(json.dumps(about)),
+        )
+
+
+def load(path: Path) -> Kept:
+    """A finished evaluation. Raises `UserError` for a file that is none, is damaged, or is not finished."""
+    progress = read(path)
+    tally, subject = progress.tally, progress.subject
+    if tally.start or tally.passes < 2:
+        raise UserError(
+            f"{path} holds an evaluation that is not finished ({tally.passes} whole passes and {tally.start} examples "
+            "of another): repeat the command that began it"
+        )
+    evaluation = tally.evaluation(math.prod(subject.shape), subject.bound, subject.conditional)
+    return Kept(evaluation, subject, progress.index)
+
+
+def resume(path: Path, subject: Subject, index: np.ndarray) -> Progress | None:
+    """What a file holds of this evaluation; None where there is none. Raises `UserError` if it is of another."""
+    if not path.exists():
+        return None
+    progress = read(path)
+    found, wanted = dataclasses.asdict(progress.subject), json.loads(json.dumps(dataclasses.asdict(subject)))
+    found = json.loads(json.dumps(found))
+    different = [name for name in wanted if found[name] != wanted[name]]
+    if not np.array_equal(progress.index, index):
+        different.append("examples")
+    if different:
+        shown = "; ".join(f"{n}: {found[n]} there, {wanted[n]} here" for n in different if n in wanted)
+        raise UserError(
+            f"{path} is an evaluation of something else ({shown or 'other examples'}): choose another file for --values"
+        )
+    return progress
+
+
+def read(path: Path) -> Progress:
+    """A file's content, finished or not. Raises `UserError` for what is not such a file, or is damaged."""
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            about = json.loads(str(archive["about"][()]))
+            if about["format"] != FORMAT:
+                raise UserError(f"{path} has format {about['format']}; this version of vlb reads {FORMAT}")
+            progress = Progress(
+                Tally(
+                    tuple(str(name) for name in about["names"]),
+                    _numbers(archive["values"], 2),
+                    _numbers(archive["deviations"], 1),
+                    _numbers(archive["pass_means"], 1).tolist(),
+                    int(archive["start"]),
+                    float(archive["running"]),
+                ),
+                _subject(about["subject"]),
+                archive["index"],
+                dict(about["notes"]),
+            )
+            _check(progress)
+    except (UserError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}: `vlb evaluate RUN --values {path}` makes one") from error
+    except Exception as error:  # numpy, zip and zlib let many kinds escape from a damaged file
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} is no whole file of an evaluation ({reason}): make it again") from error
+    return progress
+
+
+def _subject(content: dict[str, Any]) -> Subject:
+    subject = Subject(**{**content, "shape": tuple(int(side) for side in content["shape"])})
+    texts = (subject.data, subject.fingerprint, subject.split, subject.bound, subject.model)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(subject.options, dict):
+        raise ValueError("its description is not one")
+    if not isinstance(subject.levels, int | None) or math.prod(subject.shape) < 1:
+        raise ValueError("its description is not one")
+    return subject
+
+
+def _numbers(array: np.ndarray, dimensions: int) -> np.ndarray:
+    if array.dtype != np.float64 or array.ndim != dimensions or not np.isfinite(array).all():
+        raise ValueError("its numbers are not finite float64")
+    return array
+
+
+def _check(progress: Progress) -> None:
+    tally, index = progress.tally, progress.index
+    count, terms = tally.means.shape
+    if count == 0 or terms != len(tally.names) or tally.deviations.shape != (count,):
+        raise ValueError("its arrays do not fit each other")
+    if index.dtype != np.int64 or index.shape != (count,) or not 0 <= tally.start < count:
+        raise ValueError("its arrays do not fit each other")
+    if (tally.deviations < 0).any() or not math.isfinite(tally.running):
+        raise ValueError("its numbers are not those of an evaluation")

@@ -1,0 +1,111 @@
+"""`vlb evaluate`: precision, values per example, resumption, and data the model cannot be asked about."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.commands.test_cli import TINY, vlb
+from vlb.evaluation_file import load
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "plain"
+    assert vlb("train", "digits", "--out", path, *TINY) == 0
+    return path
+
+
+def test_values_per_example_are_kept_and_add_up(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "e.json"
+    assert vlb("evaluate", run, "--passes", "3", "--json", out) == 0
+    result = json.loads(out.read_text())
+    kept = load(Path(result["values"]))
+    assert Path(result["values"]).parent == run / "evaluations"
+    assert kept.evaluation.bits_per_dim == result["bits_per_dim"]
+    assert kept.evaluation.se_monte_carlo == result["se_monte_carlo"]
+    assert (kept.subject.data, kept.subject.split, kept.subject.levels) == ("digits", "test", 17)
+    assert kept.subject.fingerprint == result["data"]["fingerprint"]
+    assert len(kept.index) == 360 and kept.evaluation.values.shape == (360, len(kept.evaluation.names))
+
+
+def test_a_second_look_costs_nothing_and_more_passes_go_on(run: Path, tmp_path: Path) -> None:
+    values = tmp_path / "v.npz"
+    assert vlb("evaluate", run, "--passes", "2", "--values", values) == 0
+    first = load(values)
+    assert vlb("evaluate", run, "--passes", "4", "--values", values) == 0
+    more = load(values)
+    assert np.array_equal(more.evaluation.pass_means[:2], first.evaluation.pass_means)
+    assert vlb("evaluate", run, "--passes", "4", "--values", tmp_path / "w.npz") == 0
+    assert np.array_equal(load(tmp_path / "w.npz").evaluation.values, more.evaluation.values)
+
+
+def test_a_precision_out_of_reach_says_what_was_reached(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values, out = tmp_path / "v.npz", tmp_path / "e.json"
+    options = ("--precision", "1e-6", "--passes", "2", "--budget", "3", "--values", values, "--json", out)
+    assert vlb("evaluate", run, *options) == 2
+    error = capsys.readouterr().err.replace("\n", " ")
+    assert "after 3 passes" in error and "try --budget" in error and str(values) in error
+    assert not out.exists()
+    assert len(load(values).evaluation.pass_means) == 3
+    assert vlb("evaluate", run, "--precision", "0.2", "--passes", "2", "--values", values, "--json", out) == 0
+    assert json.loads(out.read_text())["se_monte_carlo"] <= 0.2
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_to_the_same_numbers(run: Path, tmp_path: Path) -> None:
+    values = tmp_path / "v.npz"
+    arguments = ["evaluate", str(run), "--passes", "200", "--values", str(values)]
+    code = f"import vlb.commands.measure as m; m.SAVE_SECONDS = 0; from vlb.cli import main; main({arguments!r})"
+    kills = 0
+    for attempt in range(20):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        before = values.stat().st_mtime_ns if values.exists() else 0
+        while process.poll() is None and time.monotonic() < deadline:
+            if values.exists() and values.stat().st_mtime_ns > before and kills < 3:
+                time.sleep(0.05 * (attempt + 1))
+                os.kill(process.pid, signal.SIGKILL)
+                kills += process.wait() == -signal.SIGKILL
+            time.sleep(0.01)
+        if process.returncode == 0:
+            break
+    assert kills == 3 and process.returncode == 0
+    assert vlb("evaluate", run, "--passes", "200", "--values", tmp_path / "w.npz") == 0
+    killed, whole = load(values), load(tmp_path / "w.npz")
+    assert np.array_equal(killed.evaluation.values, whole.evaluation.values)
+    assert np.array_equal(killed.evaluation.pass_means, whole.evaluation.pass_means)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--precision", "0"), "positive number"),
+        (("--precision", "nan"), "positive number"),
+        (("--budget", "9"), "belongs to --precision"),
+        (("--budget", "3", "--precision", "1"), "at least the 8"),
+        (("--values", "/nowhere/v.npz"), "no folder"),
+        (("--values", "OTHER"), "something else"),
+        (("--values", "JUNK"), "no whole file"),
+    ],
+)
+def test_bad_requests_are_explained(
+    options: tuple[str, ...], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, junk = tmp_path / "other.npz", tmp_path / "junk.npz"
+    assert vlb("evaluate", run, "--passes", "2", "--seed", "7", "--values", other) == 0
+    junk.write_bytes(b"junk")
+    before = other.read_bytes()
+    places = {"OTHER": str(other), "JUNK": str(junk)}
+    assert vlb("evaluate", run, *(places.get(option, option) for option in options)) == 2
+    error = capsys.readouterr().err
+    assert message in error.replace("\n", " ") and "Traceback" not in error
+    assert other.read_bytes() == before and junk.read_bytes() == b"junk"

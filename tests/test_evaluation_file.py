@@ -1,0 +1,181 @@
+"""Evaluations that are interrupted, kept, read back and continued: the same numbers to the bit."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from vlb.data import Split
+from vlb.errors import UserError
+from vlb.evaluation import Tally, evaluate
+from vlb.evaluation_file import Progress, Subject, load, read, resume, save
+
+SUBJECT = Subject("toy", "f" * 16, "test", 7, (2,), "a bound", False, "m" * 16, {"seed": 0})
+COUNT = 11
+
+
+@dataclasses.dataclass
+class Noisy:
+    """A bound with known mean and noise: two terms, one of them random."""
+
+    shape: tuple[int, ...] = (2,)
+    bound: str = "a bound"
+    offset: float = 0.0
+
+    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+        known = x.double().sum(1)
+        return {"known": known, "random": self.offset + torch.randn(len(x), generator=generator).double()}
+
+
+def toy() -> Split:
+    return Split(np.arange(2 * COUNT, dtype=np.uint8).reshape(COUNT, 2) % 7)
+
+
+class Stopped(Exception):
+    """What SIGKILL is to the process, this is to the loop."""
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(batch=st.integers(1, 12), after=st.integers(1, 30), every=st.integers(1, 5))
+def test_an_interrupted_evaluation_goes_on_exactly(
+    batch: int, after: int, every: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Stopped after any batch and continued from the last save, the result is the same to the bit."""
+    path = tmp_path_factory.mktemp("kept") / "values.npz"
+    index, calls = np.arange(COUNT), 0
+    whole = evaluate(Noisy(), toy(), passes=3, batch=batch)
+
+    def watch(tally: Tally) -> None:
+        nonlocal calls
+        calls += 1
+        if calls % every == 0:
+            save(path, Progress(tally, SUBJECT, index, {}))
+        if calls == after:
+            raise Stopped
+
+    with contextlib.suppress(Stopped):
+        evaluate(Noisy(), toy(), passes=3, batch=batch, watch=watch)
+    found = resume(path, SUBJECT, index)
+    again = evaluate(Noisy(), toy(), passes=3, batch=batch, tally=found.tally if found else None)
+    assert np.array_equal(again.values, whole.values)
+    assert np.array_equal(again.pass_means, whole.pass_means)
+    assert np.array_equal(again.monte_carlo_variance, whole.monte_carlo_variance)
+
+
+def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
+    path, kept = tmp_path / "values.npz", []
+    whole = evaluate(Noisy(), toy(), passes=3, watch=kept.append)
+    save(path, Progress(kept[-1], SUBJECT, np.arange(COUNT) * 2, {"a": 1}))
+    found = load(path)
+    assert found.subject == SUBJECT
+    assert np.array_equal(found.index, np.arange(COUNT) * 2)
+    assert np.array_equal(found.evaluation.values, whole.values)
+    assert found.evaluation.bits_per_dim == whole.bits_per_dim
+    assert found.evaluation.se_monte_carlo == whole.se_monte_carlo
+    assert found.evaluation.se_data == whole.se_data
+    assert read(path).notes == {"a": 1}
+
+
+def test_running_means_are_the_means_of_the_draws() -> None:
+    draws = torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
+    tally = Tally(("a", "b"), np.zeros((4, 2)), np.zeros(4))
+    for one in draws:
+        tally.add(one[:3])
+        tally.add(one[3:])
+    result = tally.evaluation(2, "", False)
+    totals = draws.sum(2)
+    np.testing.assert_allclose(result.values, draws.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(result.monte_carlo_variance, totals.var(0, ddof=1) / 5, rtol=1e-12)
+    np.testing.assert_allclose(result.pass_means, totals.mean(1), rtol=1e-12)
+
+
+def test_a_precision_is_reached_in_as_few_passes_as_it_takes() -> None:
+    reached = evaluate(Noisy(), toy(), passes=2, precision=0.05, budget=10_000)
+    assert reached.se_monte_carlo <= 0.05
+    before = evaluate(Noisy(), toy(), passes=len(reached.pass_means) - 1)
+    assert before.se_monte_carlo > 0.05 or len(reached.pass_means) == 2
+    spent = evaluate(Noisy(), toy(), passes=2, precision=1e-6, budget=5)
+    assert len(spent.pass_means) == 5 and spent.se_monte_carlo > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "n" * 16}, "model"),
+        ({"fingerprint": "0" * 16}, "fingerprint"),
+        ({"options": {"seed": 1}}, "options"),
+        ({"bound": "another"}, "another here"),
+    ],
+)
+def test_another_evaluation_is_not_gone_on_with(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "values.npz"
+    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), [1.0]), SUBJECT, np.arange(3), {}))
+    with pytest.raises(UserError, match=message):
+        resume(path, dataclasses.replace(SUBJECT, **change), np.arange(3))
+    with pytest.raises(UserError, match="other examples"):
+        resume(path, SUBJECT, np.arange(3) + 1)
+    with pytest.raises(UserError, match="not finished"):
+        load(path)
+
+
+def rewritten(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[bytes, Path], None]:
+    def apply(_content: bytes, path: Path) -> None:
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        change(arrays)
+        np.savez(path, **arrays)
+
+    return apply
+
+
+def about(arrays: dict[str, np.ndarray], **fields: object) -> None:
+    content = json.loads(str(arrays["about"]))
+    arrays["about"] = np.array(json.dumps(content | fields))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content, path: path.write_bytes(content[: len(content) // 2]),
+        lambda content, path: path.write_bytes(b"no archive"),
+        rewritten(lambda a: a.pop("values")),
+        rewritten(lambda a: a.update(values=a["values"][:-1])),
+        rewritten(lambda a: a.update(values=a["values"] * np.nan)),
+        rewritten(lambda a: a.update(values=a["values"].astype(np.float32))),
+        rewritten(lambda a: a.update(index=a["index"].astype(np.float64))),
+        rewritten(lambda a: a.update(deviations=a["deviations"] - 9)),
+        rewritten(lambda a: a.update(start=np.array(99))),
+        rewritten(lambda a: a.update(about=np.array("{"))),
+        rewritten(lambda a: a.update(values=np.array([None, {}], dtype=object))),
+        rewritten(lambda a: about(a, format=99)),
+        rewritten(lambda a: about(a, subject={"data": 3})),
+        rewritten(lambda a: about(a, subject=dataclasses.asdict(SUBJECT) | {"shape": [0]})),
+        rewritten(lambda a: about(a, subject=dataclasses.asdict(SUBJECT) | {"levels": "many"})),
+    ],
+)
+def test_a_damaged_file_is_refused(damage: Callable[[bytes, Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "values.npz"
+    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), [1.0, 1.0]), SUBJECT, np.arange(3), {}))
+    load(path)
+    damage(path.read_bytes(), path)
+    with pytest.raises(UserError, match=r"values\.npz"):
+        load(path)
+
+
+def test_bounds_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(UserError, match="example 0 is nan"):
+        evaluate(Noisy(offset=float("nan")), toy(), passes=2)
+    with pytest.raises(UserError, match="positive"):
+        evaluate(Noisy(), toy(), passes=2, precision=float("nan"))
+    with pytest.raises(UserError, match="no examples"):
+        evaluate(Noisy(), Split(np.zeros((0, 2), np.uint8)))
+    with pytest.raises(UserError, match="shape"):
+        evaluate(Noisy(), Split(np.zeros((3, 5), np.uint8)))
