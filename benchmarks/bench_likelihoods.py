@@ -53,7 +53,7 @@ def bounds(model: DiffusionModel, data: Dataset) -> Iterator[tuple[str, Bounded,
         yield f"bound, T = {STEPS}, {kernel}", model.at(grid, kernel), 8
     for draws in DRAWS:
         weighted = ImportanceWeighted(model.at(grid, ExactMixture()), draws)
-        yield f"importance-weighted, T = {STEPS}, mixture, K = {draws}", weighted, max(2, 8 // draws)
+        yield f"importance-weighted, T = {STEPS}, mixture, K = {draws}", weighted, max(4, 8 // draws)
     learned = VariationalBins(data.levels, data.shape)
     x, generator = torch.from_numpy(data.train.x), torch.Generator().manual_seed(0)
     batches = [(x[batch_indices(0, step, 64, len(x))], None) for step in range(300)]

@@ -48,8 +48,9 @@ class Run:
         return cls(path, experiment, description)
 
     @classmethod
-    def open(cls, path: Path) -> "Run":
+    def open(cls, path: str | Path) -> "Run":
         """Open an existing run. Raises `UserError` if `path` is not one."""
+        path = Path(path)
         file = path / "config.json"
         if not file.is_file():
             raise UserError(

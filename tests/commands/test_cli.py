@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from vlb.cli import app, main
+from vlb.runs import Run
 
 TINY = [
     part
@@ -178,6 +179,10 @@ def test_bad_input_is_explained(
     error = capsys.readouterr().err
     assert message in error.replace("\n", " ") and "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_may_be_named_by_a_string(unlabelled: Path) -> None:
+    assert Run.open(str(unlabelled)).path == unlabelled
 
 
 @pytest.mark.parametrize("damage", ["truncate", "edit"])
