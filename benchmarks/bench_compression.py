@@ -27,14 +27,13 @@ import torch
 from PIL import Image
 
 from vlb.bound import elbo
-from vlb.coding import settings as coding
+from vlb.coding import diffusion as coding
 from vlb.coding.carried import bare_model, carried, numerics
-from vlb.coding.codes import Uncodable
+from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader, Header
 from vlb.coding.effort import Effort, remembered
 from vlb.coding.reading import Rows, contents
 from vlb.coding.sequence import SequenceCodec
-from vlb.coding.settings import Settings
 from vlb.coding.sources import NPY, Array
 from vlb.coding.writing import Options, write_archive
 from vlb.commands.process import keep_freed_memory
@@ -61,7 +60,9 @@ class Clock:
         model.predict = timed  # type: ignore[method-assign]
 
 
-def discrete_bound(model: DiffusionModel, chosen: Settings, x: np.ndarray, draws: int) -> tuple[float, float]:
+def discrete_bound(
+    model: DiffusionModel, chosen: coding.DiffusionSettings, x: np.ndarray, draws: int
+) -> tuple[float, float]:
     """Bits per dimension, and the standard error over draws of the latents."""
     hierarchy = coding.discretised(model, chosen)
     totals = []
@@ -167,10 +168,10 @@ def main() -> None:
     if not options.counts or max(options.counts) < len(x):
         options.counts = [*options.counts, len(x)]
 
-    def ready(steps: int, lanes: int = 64) -> tuple[Settings, SequenceCodec, Header]:
+    def ready(steps: int, lanes: int = 64) -> tuple[coding.DiffusionSettings, SequenceCodec, Header]:
         chosen = remembered(run.path, digest, plain, validation, Effort(steps, lanes))
-        header = Header(digest, False, plain.shape, coding.levels(plain), chosen, numerics("cpu"))
-        return chosen, coding.codec(plain, chosen), header
+        header = Header(digest, False, plain.shape, data.levels, chosen, numerics("cpu"))
+        return chosen, chosen.codec(plain), header
 
     print(
         "T    kernel    bound  ±      net     file    +model  direct  "

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from vlb.coding.container import Header, Numerics
+from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.sequence import SequenceCodec
-from vlb.coding.settings import Settings
 from vlb.coding.sources import items
 from vlb.coding.stack import BitStack, Underflow
 from vlb.coding.writing import Options, Summary, write_archive
@@ -31,7 +31,7 @@ def independent_codec() -> SequenceCodec:
 
 def header(embedded: bool = False) -> Header:
     return Header(
-        b"12345678", embedded, SHAPE, LEVELS, Settings(2, 2, (0, 90, 255)), Numerics("f64", "cpu", 1, (2, 13))
+        b"12345678", embedded, SHAPE, LEVELS, DiffusionSettings(2, 2, (0, 90, 255)), Numerics("f64", "cpu", 1, (2, 13))
     )
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from vlb.coding import settings
-from vlb.coding.settings import Settings
+from vlb.coding import models
+from vlb.coding.diffusion import DiffusionSettings
 from vlb.config import override
 from vlb.data import Dataset, load
 from vlb.models.diffusion import DiffusionModel
@@ -40,7 +40,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Run:
 def model(tiny_run: Run, digits: Dataset) -> DiffusionModel:
     trained = tiny_run.model(digits)
     assert isinstance(trained, DiffusionModel)
-    return settings.prepared(trained)
+    return models.prepared(trained)
 
 
 @pytest.fixture(scope="session")
@@ -48,5 +48,5 @@ def test_images(digits: Dataset) -> np.ndarray:
     return digits.test.x
 
 
-def placed(steps: int, kernel: int = 2, lanes: int = 32) -> Settings:
-    return Settings(kernel, steps, PLACED[steps], lanes=lanes)
+def placed(steps: int, kernel: int = 2, lanes: int = 32) -> DiffusionSettings:
+    return DiffusionSettings(kernel, steps, PLACED[steps], lanes=lanes)

@@ -8,14 +8,20 @@ import torch
 
 from tests.coding.conftest import placed
 from vlb.bound import elbo
-from vlb.coding import settings
-from vlb.coding.bitsback import Climbing
+from vlb.coding import diffusion
+from vlb.coding.bitsback import Climbing, Grid
 from vlb.coding.codes import data_code, drawn, scored
-from vlb.coding.settings import Settings
+from vlb.coding.diffusion import DiffusionSettings
+from vlb.coding.sequence import SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
 from vlb.models.diffusion import DiffusionModel
 
-EVENLY = Settings(1, 5, None)
+
+def in_swap_order(model: DiffusionModel, chosen: DiffusionSettings) -> SequenceCodec:
+    return chosen.codec(model)
+
+
+EVENLY = DiffusionSettings(1, 5, None)
 
 
 def bits(seed: int, words: int = 40_000) -> BitStack:
@@ -23,9 +29,9 @@ def bits(seed: int, words: int = 40_000) -> BitStack:
 
 
 @pytest.mark.parametrize("chosen", [placed(1), placed(4), placed(4, kernel=1), placed(4, kernel=0), EVENLY])
-@pytest.mark.parametrize("order", [settings.codec, settings.top_down])
+@pytest.mark.parametrize("order", [in_swap_order, diffusion.top_down])
 def test_decoding_undoes_encoding(
-    model: DiffusionModel, test_images: np.ndarray, chosen: Settings, order: object
+    model: DiffusionModel, test_images: np.ndarray, chosen: DiffusionSettings, order: object
 ) -> None:
     assert callable(order)
     codec, stack, x = order(model, chosen).batch, bits(0), test_images[:30]
@@ -40,7 +46,7 @@ def test_the_net_rate_is_the_bound(model: DiffusionModel, test_images: np.ndarra
     """Both estimate −VLB from draws of z; 6 standard errors of their difference, false alarm 2e-9, and 1 % for
     the grid and snapping."""
     chosen = placed(8, kernel)
-    hierarchy = settings.discretised(model, chosen)
+    hierarchy = diffusion.discretised(model, chosen)
     images = test_images[:150]
     x = torch.tensor(images)
     with torch.no_grad():
@@ -49,7 +55,7 @@ def test_the_net_rate_is_the_bound(model: DiffusionModel, test_images: np.ndarra
         )
     bound = totals.mean().item() / math.log(2)
     error = (totals[0] - totals[1]).std().item() / math.sqrt(2) * math.sqrt(1.5 / len(x)) / math.log(2)
-    codec, stack = settings.codec(model, chosen).batch, bits(1)
+    codec, stack = chosen.codec(model).batch, bits(1)
     before = stack.bits
     codec.encode(stack, images)
     rate = (stack.bits - before) / len(x)
@@ -58,15 +64,15 @@ def test_the_net_rate_is_the_bound(model: DiffusionModel, test_images: np.ndarra
 
 def test_climbing_needs_fewer_initial_bits_than_descending(model: DiffusionModel, test_images: np.ndarray) -> None:
     x, chosen = test_images[:20], placed(8)
-    up, _ = settings.codec(model, chosen).probe(x)
-    down, _ = settings.top_down(model, chosen).probe(x)
+    up, _ = chosen.codec(model).probe(x)
+    down, _ = diffusion.top_down(model, chosen).probe(x)
     assert up < 0.5 * down
     assert up < 6 * x.size
 
 
 def test_an_empty_stack_is_noticed(model: DiffusionModel, test_images: np.ndarray) -> None:
     with pytest.raises(Underflow):
-        settings.codec(model, placed(4)).batch.encode(BitStack(), test_images[:2])
+        placed(4).codec(model).batch.encode(BitStack(), test_images[:2])
 
 
 class _Noisy(torch.nn.Module):
@@ -86,9 +92,9 @@ class _Noisy(torch.nn.Module):
 def test_differences_between_machines_do_not_matter(model: DiffusionModel, test_images: np.ndarray) -> None:
     """Float64 results differ in their last digits; the snapped parameters do not."""
     x, chosen, stack = test_images[:40], placed(4), bits(2)
-    settings.codec(model, chosen).batch.encode(stack, x)
+    chosen.codec(model).batch.encode(stack, x)
     other = DiffusionModel(model.process, _Noisy(model.denoiser, 1e-14), model.observation, model.shape)
-    assert np.array_equal(settings.codec(other, chosen).batch.decode(stack, len(x)), x)
+    assert np.array_equal(chosen.codec(other).batch.decode(stack, len(x)), x)
 
 
 class Linear:
@@ -113,7 +119,7 @@ class Linear:
 
 
 def test_any_climbable_hierarchy_codes() -> None:
-    codec = Climbing(Linear(), [0.25], (6,), torch.device("cpu"))  # type: ignore[arg-type]
+    codec = Climbing(Linear(), [Grid(0.25, (6,))], (6,), torch.device("cpu"))  # type: ignore[arg-type]
     x = np.random.default_rng(0).integers(0, 5, (50, 6))
     stack = bits(3)
     before = stack.content()
@@ -124,11 +130,11 @@ def test_any_climbable_hierarchy_codes() -> None:
 
 def test_levels_come_coarse_first(model: DiffusionModel, test_images: np.ndarray) -> None:
     chosen = placed(8)
-    codec, stack, x = settings.codec(model, chosen).batch, bits(4), test_images[:20]
+    codec, stack, x = chosen.codec(model).batch, bits(4), test_images[:20]
     assert isinstance(codec, Climbing)
     codec.encode(stack, x)
     seen: list[tuple[int, float]] = []
-    grid = settings.discretised(model, chosen)
+    grid = diffusion.discretised(model, chosen)
 
     def watch(level: int, z: torch.Tensor) -> None:
         guess = model.predict(z, grid.time(level)).x
@@ -140,6 +146,6 @@ def test_levels_come_coarse_first(model: DiffusionModel, test_images: np.ndarray
 
 
 def test_codes_are_made_for_what_hierarchies_are_made_of(model: DiffusionModel, test_images: np.ndarray) -> None:
-    hierarchy = settings.discretised(model, placed(4))
+    hierarchy = diffusion.discretised(model, placed(4))
     z = torch.zeros(2, 1, 8, 8, dtype=torch.float64)
     assert scored(hierarchy.down(2, z), 0.1) and data_code(hierarchy.down(0, z)) and drawn(hierarchy.up(1, z), 0.1)

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlb.coding.codes import Code, FreeMixtureCode, MixtureCode, Uncodable, data_code, drawn, scored
+from vlb.coding.cells import Code, Uncodable
+from vlb.coding.codes import FreeMixtureCode, MixtureCode, data_code, drawn, scored
 from vlb.coding.stack import BitStack
 from vlb.distributions import Bernoulli, Categorical, DiscretisedMixture, Normal, NormalMixture
 

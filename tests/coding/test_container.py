@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from tests.coding.archives import header, independent_codec, pictures, write
 from vlb.coding import reading, writing
 from vlb.coding.container import ARRAY, MODEL, PICTURES, VERBATIM, ArchiveReader, ArchiveWriter, Chunk, Header
+from vlb.coding.diffusion import MAX_LANES, DiffusionSettings
 from vlb.coding.general import pack, unpack
+from vlb.coding.hierarchies import HierarchySettings
+from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.restoring import restore
-from vlb.coding.settings import MAX_LANES, Settings
+from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.errors import UserError
 
@@ -179,7 +182,14 @@ def test_an_oversized_header_is_refused(size: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings_", [Settings(0, 1, None, 1, 1), Settings(2, 3, (0, 1, 7, 255), 256, MAX_LANES), Settings(1, 4096, None)]
+    "settings_",
+    [
+        DiffusionSettings(0, 1, None, 1, 1),
+        DiffusionSettings(2, 3, (0, 1, 7, 255), 256, MAX_LANES),
+        DiffusionSettings(1, 4096, None),
+        HierarchySettings((0, 24, 3), 5),
+        MixtureSettings(MAX_LANES),
+    ],
 )
 def test_headers_come_back(settings_: Settings) -> None:
     made = header()
@@ -197,7 +207,7 @@ def test_random_headers_are_headers_or_damage(tmp_path: Path, content: bytes) ->
         made = Header.read(content)
     except Damaged:
         return
-    assert made.settings.steps >= 1 and made.levels >= 2
+    assert made.settings.lanes >= 1 and made.levels >= 2
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from tests.coding.conftest import placed
-from vlb.coding import settings, values
+from vlb.coding import values
 from vlb.coding.sequence import Plan, SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
 from vlb.coding.wire import Damaged, Reader
@@ -24,7 +24,7 @@ def test_batches_cover_every_example_once(count: int, direct: int, growth: int, 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 9, 70])
 def test_any_number_of_examples(model: DiffusionModel, test_images: np.ndarray, count: int) -> None:
-    codec = settings.codec(model, placed(4))
+    codec = placed(4).codec(model)
     content, account = codec.encode(test_images[:count])
     assert np.array_equal(codec.decode(content, count), test_images[:count])
     assert account.examples == count and account.direct <= count
@@ -33,14 +33,14 @@ def test_any_number_of_examples(model: DiffusionModel, test_images: np.ndarray, 
 
 def test_a_few_images_cost_hardly_more_than_many(model: DiffusionModel, test_images: np.ndarray) -> None:
     """10 images cost about the marginals' rate at most: the direct ones are few, and give their bits back."""
-    codec = settings.codec(model, placed(4))
+    codec = placed(4).codec(model)
     few, _ = codec.encode(test_images[:10])
     direct, _ = codec.direct(test_images[:10])
     assert len(few) < len(direct) + 8
 
 
 def test_lanes_hardly_change_the_size(model: DiffusionModel, test_images: np.ndarray) -> None:
-    sizes = [len(settings.codec(model, placed(4, lanes=lanes)).encode(test_images[:100])[0]) for lanes in (5, 32)]
+    sizes = [len(placed(4, lanes=lanes).codec(model).encode(test_images[:100])[0]) for lanes in (5, 32)]
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
 
 
@@ -56,7 +56,7 @@ class _Greedy:
 
 
 def test_what_never_starts_is_coded_directly(model: DiffusionModel, test_images: np.ndarray) -> None:
-    real = settings.codec(model, placed(1))
+    real = placed(1).codec(model)
     codec = SequenceCodec(_Greedy(), real.marginals, real.shape, 8)
     content, account = codec.encode(test_images[:6])
     assert account.direct == 6
@@ -76,7 +76,7 @@ def test_random_bytes_are_damage_or_examples(coded: tuple[SequenceCodec, bytes],
 
 @pytest.fixture(scope="module")
 def coded(model: DiffusionModel, test_images: np.ndarray) -> tuple[SequenceCodec, bytes]:
-    codec = settings.codec(model, placed(1))
+    codec = placed(1).codec(model)
     return codec, values.encode(test_images[:12], codec, 17, verify=True).content
 
 
@@ -113,9 +113,9 @@ class _Wrong(torch.nn.Module):
 
 def test_a_code_that_does_not_decode_is_not_used(model: DiffusionModel, test_images: np.ndarray) -> None:
     broken = DiffusionModel(model.process, _Wrong(model.denoiser), model.observation, model.shape)
-    codec = settings.codec(broken, placed(1))
+    codec = placed(1).codec(broken)
     stored = values.encode(test_images[:30], codec, 17, verify=True)
     # Directly, without latents: what the model says of each pixel by itself is the same every time.
     assert stored.account is None or stored.account.direct == 30
-    good = settings.codec(model, placed(1))
+    good = placed(1).codec(model)
     assert np.array_equal(values.decode(Reader(stored.content), 30, good, 17), test_images[:30])

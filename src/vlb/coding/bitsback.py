@@ -10,13 +10,16 @@ log-ratio of the bound (Hinton & van Camp 1993; Townsend et al. 2019). Two order
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.coding.codes import Code, data_code, drawn, scored
+from vlb.coding.cells import Code
+from vlb.coding.codes import data_code, drawn, scored
+from vlb.coding.products import ProductMixture
 from vlb.coding.stack import BitStack, Underflow
 from vlb.distributions import Distribution
 from vlb.hierarchy import Climbable, Hierarchy, Rung, climb, descend
@@ -37,54 +40,62 @@ class BatchCodec(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Grid:
+    """Where the latents of a level may lie: whole multiples of `spacing`, each example's in `shape`."""
+
+    spacing: float
+    shape: tuple[int, ...]
+
+    def latents(self, indices: np.ndarray, count: int, device: torch.device) -> Tensor:
+        """Whole numbers (count · D,) as latents (count, *shape) float64."""
+        return torch.from_numpy(indices * self.spacing).to(device).view(count, *self.shape)
+
+
 class Climbing:
     """The order for hierarchies whose inference is Markov from the data up."""
 
     def __init__(
-        self, hierarchy: Climbable, spacings: Sequence[float], shape: tuple[int, ...], device: torch.device
+        self, hierarchy: Climbable, grids: Sequence[Grid], shape: tuple[int, ...], device: torch.device
     ) -> None:
-        """spacings: δ of each level, level 0 first; shape: of x and of every latent."""
-        if len(spacings) != hierarchy.depth:
-            raise ValueError(f"{len(spacings)} spacings for {hierarchy.depth} levels")
-        self.hierarchy, self.spacings, self.shape, self.device = hierarchy, list(spacings), shape, device
+        """grids: of each level, level 0 first; shape: of x."""
+        check_grids(grids, hierarchy.depth)
+        self.hierarchy, self.grids, self.shape, self.device = hierarchy, list(grids), shape, device
 
     @torch.no_grad()
     def encode(self, stack: BitStack, x: np.ndarray) -> None:
         indices = [x.reshape(-1).astype(np.int64)]  # of what lies below, as whole numbers
 
         def choose(level: int, q: Distribution) -> Tensor:
-            indices.append(_draw(stack, q, self.spacings[level], level))
-            return self._latents(indices[-1], level, len(x))
+            indices.append(_draw(stack, q, self.grids[level].spacing, level))
+            return self.grids[level].latents(indices[-1], len(x), self.device)
 
         z = self._data(x, len(x))
         for step in climb(self.hierarchy, z, choose):
             self._code(step.p, step.level - 1).push(stack, indices[-2])
             z = step.z
-        scored(self.hierarchy.top(z), self.spacings[-1]).push(stack, indices[-1])
+        scored(self.hierarchy.top(z), self.grids[-1].spacing).push(stack, indices[-1])
 
     @torch.no_grad()
     def decode(self, stack: BitStack, count: int, watch: Callable[[int, Tensor], None] | None = None) -> np.ndarray:
         """`watch(level, z)` sees each level's latents as they come, coarse ones first."""
         top = self.hierarchy.depth - 1
-        like = torch.zeros(count, *self.shape, dtype=torch.float64, device=self.device)
-        above = scored(self.hierarchy.top(like), self.spacings[top]).pop(stack)
+        like = torch.zeros(count, *self.grids[top].shape, dtype=torch.float64, device=self.device)
+        above = scored(self.hierarchy.top(like), self.grids[top].spacing).pop(stack)
         for level in reversed(range(top + 1)):
-            z = self._latents(above, level, count)
+            z = self.grids[level].latents(above, count, self.device)
             if watch is not None:
                 watch(level, z)
             below = self._code(self.hierarchy.down(level, z), level - 1).pop(stack)
             stack.check()  # as the encoder did at this place
-            known = self._latents(below, level - 1, count) if level else self._data(below, count)
-            _undraw(stack, self.hierarchy.up(level, known), above, self.spacings[level], level)
+            known = self.grids[level - 1].latents(below, count, self.device) if level else self._data(below, count)
+            _undraw(stack, self.hierarchy.up(level, known), above, self.grids[level].spacing, level)
             above = below
         return above.reshape(count, *self.shape)
 
     def _code(self, p: Distribution, level: int) -> Code:
         """The code of latents of `level`, or of data at −1."""
-        return data_code(p) if level < 0 else scored(p, self.spacings[level])
-
-    def _latents(self, indices: np.ndarray, level: int, count: int) -> Tensor:
-        return torch.from_numpy(indices * self.spacings[level]).to(self.device).view(count, *self.shape)
+        return data_code(p) if level < 0 else scored(p, self.grids[level].spacing)
 
     def _data(self, values: np.ndarray, count: int) -> Tensor:
         return torch.tensor(values, device=self.device).view(count, *self.shape)
@@ -101,12 +112,13 @@ class Descending:
         hierarchy: Hierarchy[State],
         infer: Callable[[Tensor], State],
         start: Callable[[int], State],
-        spacings: Sequence[float],
+        grids: Sequence[Grid],
         shape: tuple[int, ...],
         device: torch.device,
     ) -> None:
+        check_grids(grids, hierarchy.depth)
         self.hierarchy, self.infer, self.start = hierarchy, infer, start
-        self.spacings, self.shape, self.device = list(spacings), shape, device
+        self.grids, self.shape, self.device = list(grids), shape, device
 
     @torch.no_grad()
     def encode(self, stack: BitStack, x: np.ndarray) -> None:
@@ -114,37 +126,55 @@ class Descending:
 
         def choose(level: int, rung: Rung) -> Tensor:
             assert rung.q is not None
-            indices[level] = _draw(stack, rung.q, self.spacings[level], level)
-            return self._latents(indices[level], level, len(x))
+            indices[level] = _draw(stack, rung.q, self.grids[level].spacing, level)
+            return self.grids[level].latents(indices[level], len(x), self.device)
 
         state = self.infer(torch.tensor(x, device=self.device))
         steps = list(descend(self.hierarchy, state, choose))
         data_code(self.hierarchy.likelihood(steps[-1].state)).push(stack, x.reshape(-1).astype(np.int64))
         for step in reversed(steps):
-            scored(step.p, self.spacings[step.level]).push(stack, indices[step.level])
+            scored(step.p, self.grids[step.level].spacing).push(stack, indices[step.level])
 
     @torch.no_grad()
     def decode(self, stack: BitStack, count: int) -> np.ndarray:
         indices: dict[int, np.ndarray] = {}
 
         def choose(level: int, rung: Rung) -> Tensor:
-            indices[level] = scored(rung.p, self.spacings[level]).pop(stack)
+            indices[level] = scored(rung.p, self.grids[level].spacing).pop(stack)
             stack.check()
-            return self._latents(indices[level], level, count)
+            return self.grids[level].latents(indices[level], count, self.device)
 
         state = self.start(count)
         for step in descend(self.hierarchy, state, choose):
             state = step.state
         x = data_code(self.hierarchy.likelihood(state)).pop(stack).reshape(count, *self.shape)
         known = self.infer(torch.tensor(x, device=self.device))
-        steps = descend(self.hierarchy, known, lambda level, _: self._latents(indices[level], level, count))
+        steps = descend(
+            self.hierarchy, known, lambda level, _: self.grids[level].latents(indices[level], count, self.device)
+        )
         for step in reversed(list(steps)):
             assert step.q is not None
-            _undraw(stack, step.q, indices[step.level], self.spacings[step.level], step.level)
+            _undraw(stack, step.q, indices[step.level], self.grids[step.level].spacing, step.level)
         return x
 
-    def _latents(self, indices: np.ndarray, level: int, count: int) -> Tensor:
-        return torch.from_numpy(indices * self.spacings[level]).to(self.device).view(count, *self.shape)
+
+class Exact:
+    """The order of models whose p(x) is a mixture of products: no latents, no bits to begin with."""
+
+    def __init__(self, mixture: ProductMixture, shape: tuple[int, ...]) -> None:
+        self.mixture, self.shape = mixture, shape
+
+    def encode(self, stack: BitStack, x: np.ndarray) -> None:
+        self.mixture.push(stack, x.reshape(len(x), -1).astype(np.int64))
+
+    def decode(self, stack: BitStack, count: int) -> np.ndarray:
+        return self.mixture.pop(stack, count).reshape(count, *self.shape)
+
+
+def check_grids(grids: Sequence[Grid], depth: int) -> None:
+    """Raises `ValueError` unless there is a grid per level."""
+    if len(grids) != depth:
+        raise ValueError(f"{len(grids)} grids for {depth} levels")
 
 
 def _draw(stack: BitStack, q: Distribution, spacing: float, key: int) -> np.ndarray:

@@ -11,13 +11,12 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from vlb import config as configuration
-from vlb.coding import settings
 from vlb.coding.container import Numerics
+from vlb.coding.models import CodedModel, checked, digest, prepared
 from vlb.data import Dataset, Split
 from vlb.errors import UserError
 from vlb.experiment import Experiment
 from vlb.experiment.ladder import LadderConfig
-from vlb.models.diffusion import DiffusionModel
 from vlb.models.ladder import LadderNetwork
 from vlb.runs import Run, load_weights
 from vlb.train import checkpoint
@@ -25,7 +24,7 @@ from vlb.train import checkpoint
 DIGEST = 8
 
 
-def bare_model(run: Run, device: torch.device | str = "cpu") -> tuple[DiffusionModel, bytes]:
+def bare_model(run: Run, device: torch.device | str = "cpu") -> tuple[CodedModel, bytes]:
     """A run's trained model without its data, and its digest."""
     chosen = run.best if run.best.is_file() else run.last
     return _built(run.experiment, run.data_description, checkpoint.read(chosen).section("ema"), chosen, device)
@@ -39,7 +38,7 @@ def carried(run: Run) -> bytes:
     return json.dumps(said).encode() + b"\n" + save_tensors(checkpoint.read(chosen).section("ema"))
 
 
-def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu") -> tuple[DiffusionModel, bytes]:
+def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu") -> tuple[CodedModel, bytes]:
     """The inverse of `carried`. Raises `UserError` for bytes that are no model."""
     line, _, weights = content.partition(b"\n")
     try:
@@ -64,7 +63,7 @@ def _built(
     weights: dict[str, torch.Tensor],
     source: Path,
     device: torch.device | str,
-) -> tuple[DiffusionModel, bytes]:
+) -> tuple[CodedModel, bytes]:
     try:
         shape, levels = tuple(int(n) for n in description["shape"]), int(description["levels"])
         classes = description["classes"]
@@ -72,11 +71,11 @@ def _built(
         raise UserError(f"{source} does not say what its model is of ({error!r})") from error
     if isinstance(experiment.model, LadderConfig):
         raise UserError(LadderNetwork.without_likelihood)
-    # Data decide only the initial weights, which are replaced: one empty example has the shapes.
-    split = Split(np.zeros((1, *shape), np.uint8 if levels <= 256 else np.uint16))
+    # Data decide only the initial weights, which are replaced: empty examples have the shapes. Where some of them
+    # become the inputs of a prior, there must be as many.
+    count = max([1, *(len(tensor) for name, tensor in weights.items() if name.endswith("top.inputs"))])
+    split = Split(np.zeros((count, *shape), np.uint8 if levels <= 256 else np.uint16))
     model = experiment.build(Dataset(str(description.get("name")), levels, classes, split, split, split))
-    if not isinstance(model, DiffusionModel):
-        raise UserError(f"{source}: compression is there for diffusion models so far, not for {type(model).__name__}")
     load_weights(model, weights, source)
     said = {
         "model": configuration.encode(experiment.model),
@@ -85,5 +84,4 @@ def _built(
         "levels": levels,
         "classes": classes,
     }
-    fingerprint = settings.digest(model, said)[:DIGEST]
-    return settings.prepared(model.to(device)), fingerprint
+    return prepared(checked(model.to(device))), digest(model, said)[:DIGEST]

@@ -10,57 +10,31 @@ deviations and probabilities to 1/32, which costs about 1e-4 bits a symbol.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import constriction
 import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.coding.stack import WORD, BitStack
-from vlb.coding.tables import normal_cdf, snap, snapped_probabilities, snapped_weights
-from vlb.distributions import Bernoulli, Categorical, DiscretisedMixture, Distribution, Normal, NormalMixture
+from vlb.coding.cells import CELLS_AT_ONCE, WINDOW, Code, TableCode, Uncodable, pop_far, push_far
+from vlb.coding.products import LOG_UNIT, GaussianProductMixture, ProductMixture, whole
+from vlb.coding.stack import BitStack
+from vlb.coding.tables import logistic_cdf, normal_cdf, snap, snapped_probabilities, snapped_weights
+from vlb.distributions import (
+    Bernoulli,
+    Categorical,
+    DiscretisedLogistic,
+    DiscretisedMixture,
+    Distribution,
+    MixtureOfNormals,
+    Normal,
+    NormalMixture,
+)
 
-WINDOW = 1 << 12
 FRACTIONS = 64  # parts of a spacing
 DRAWN_REACH, SCORED_REACH, MIXTURE_REACH = 10, 16, 8  # standard deviations
-CELLS_AT_ONCE = 1 << 22
 MASS_UNIT = float(1 << 24)
-_TABLE = constriction.stream.model.Categorical(perfect=False)
-_WORDS = constriction.stream.model.Uniform(1 << WORD)
-
-
-class Uncodable(Exception):
-    """A value or a distribution that no code here covers."""
-
-
-class Code(Protocol):
-    """A distribution over whole numbers for each of n symbols."""
-
-    def push(self, stack: BitStack, values: np.ndarray) -> None:
-        """Push (n,) int64 values. Raises `Uncodable` for one outside the code."""
-
-    def pop(self, stack: BitStack) -> np.ndarray:
-        """Pop (n,) int64 values."""
-
-
-@dataclass(frozen=True)
-class TableCode:
-    """Symbols 0 … K−1 with a row of weights each: (n, K) float64, K ≤ WINDOW."""
-
-    weights: np.ndarray
-
-    def push(self, stack: BitStack, values: np.ndarray) -> None:
-        if values.size and (values.min() < 0 or values.max() >= self.weights.shape[1]):
-            raise Uncodable("a value outside the table")
-        step = max(1, CELLS_AT_ONCE // self.weights.shape[1])
-        for start in reversed(range(0, len(values), step)):
-            stack.push(values[start : start + step], _TABLE, self.weights[start : start + step])
-
-    def pop(self, stack: BitStack) -> np.ndarray:
-        step = max(1, CELLS_AT_ONCE // self.weights.shape[1])
-        parts = [self.weights[start : start + step] for start in range(0, len(self.weights), step)]
-        return np.concatenate([stack.pop(len(part), _TABLE, part) for part in parts])
+LEAST_MASS = 2.0**-26  # of a level, so that none is impossible
 
 
 @dataclass(frozen=True)
@@ -79,7 +53,7 @@ class GaussianCode:
     def push(self, stack: BitStack, values: np.ndarray) -> None:
         offsets = values - self.centre
         if self.escapes:
-            offsets = _push_far(stack, offsets, -self.reach, self.reach)
+            offsets = push_far(stack, offsets, -self.reach, self.reach)
         elif offsets.size and np.abs(offsets).max() > self.reach:
             raise Uncodable("a latent outside the window of q")
         stack.push(offsets, self._family(), self.fraction, self.std)
@@ -87,7 +61,7 @@ class GaussianCode:
     def pop(self, stack: BitStack) -> np.ndarray:
         offsets = stack.pop(len(self.centre), self._family(), self.fraction, self.std)
         if self.escapes:
-            offsets = _pop_far(stack, offsets, -self.reach, self.reach)
+            offsets = pop_far(stack, offsets, -self.reach, self.reach)
         return offsets + self.centre
 
     @property
@@ -114,13 +88,13 @@ class MixtureCode:
 
     def push(self, stack: BitStack, values: np.ndarray) -> None:
         for rows, table, origin in reversed(list(self._parts())):
-            cells = _push_far(stack, values[rows] - origin, 0, table.shape[1] - 1)
+            cells = push_far(stack, values[rows] - origin, 0, table.shape[1] - 1)
             TableCode(table).push(stack, cells)
 
     def pop(self, stack: BitStack) -> np.ndarray:
         values = np.zeros(len(self.location), np.int64)
         for rows, table, origin in self._parts():
-            values[rows] = _pop_far(stack, TableCode(table).pop(stack), 0, table.shape[1] - 1) + origin
+            values[rows] = pop_far(stack, TableCode(table).pop(stack), 0, table.shape[1] - 1) + origin
         return values
 
     def _parts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -170,12 +144,12 @@ class FreeMixtureCode:
 
     def push(self, stack: BitStack, values: np.ndarray) -> None:
         for rows, table, origin in reversed(self._parts()):
-            TableCode(table).push(stack, _push_far(stack, values[rows] - origin, 0, table.shape[1] - 1))
+            TableCode(table).push(stack, push_far(stack, values[rows] - origin, 0, table.shape[1] - 1))
 
     def pop(self, stack: BitStack) -> np.ndarray:
         values = np.zeros(len(self.weights), np.int64)
         for rows, table, origin in self._parts():
-            values[rows] = _pop_far(stack, TableCode(table).pop(stack), 0, table.shape[1] - 1) + origin
+            values[rows] = pop_far(stack, TableCode(table).pop(stack), 0, table.shape[1] - 1) + origin
         return values
 
     def _parts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -217,6 +191,8 @@ def scored(p: Distribution, spacing: float) -> Code:
         return _gaussian(p, spacing, SCORED_REACH, escapes=True)
     if isinstance(p, NormalMixture):
         return _mixture(p, spacing)
+    if isinstance(p, MixtureOfNormals):
+        return _mixture_of_products(p, spacing)
     raise Uncodable(f"no code for latents of a {type(p).__name__}")
 
 
@@ -229,6 +205,8 @@ def data_code(p: Distribution) -> TableCode:
         return TableCode(snapped_probabilities(np.concatenate((np.zeros_like(logits), logits), 1)))
     if isinstance(p, DiscretisedMixture):
         return _discretised(p)
+    if isinstance(p, DiscretisedLogistic):
+        return _logistic(p)
     raise Uncodable(f"no code for data of a {type(p).__name__}")
 
 
@@ -258,8 +236,7 @@ def _mixture(p: NormalMixture, spacing: float) -> Code:
 
 
 def _discretised(p: DiscretisedMixture) -> TableCode:
-    if p.levels > WINDOW:
-        raise Uncodable(f"{p.levels} levels, where a table lists at most {WINDOW}")
+    _listed(p.levels)
     count = p.log_weights.shape[-1]
     weights = snapped_weights(_finite(p.log_weights).reshape(-1, count))
     # In units of a level's bin, whose width is 2/levels.
@@ -273,6 +250,40 @@ def _discretised(p: DiscretisedMixture) -> TableCode:
     )
 
 
+def _logistic(p: DiscretisedLogistic) -> TableCode:
+    _listed(p.levels)
+    # In units of a level's bin, as above.
+    centre = snap((_finite(p.mean).reshape(-1, 1) + 1) * (p.levels / 2), FRACTIONS) / FRACTIONS
+    scale = _snapped_std(2 * _finite(p.log_scale), 2 / p.levels).reshape(-1, 1)
+    edges = np.arange(p.levels + 1, dtype=np.float64)
+    edges[0], edges[-1] = -np.inf, np.inf
+    scaled = (edges - centre) / scale
+    # Right of the mean, tails are differences of the mirror image's small numbers, not of numbers near one.
+    low, high = scaled[:, :-1], scaled[:, 1:]
+    mirror = low + high > 0
+    low, high = np.where(mirror, -high, low), np.where(mirror, -low, high)
+    return TableCode(logistic_cdf(high) - logistic_cdf(low) + LEAST_MASS)
+
+
+def _mixture_of_products(p: MixtureOfNormals, spacing: float) -> GaussianProductMixture:
+    components = len(p.means)
+    centres = snap(_finite(p.means).reshape(components, -1) / spacing, FRACTIONS) / FRACTIONS
+    stds = _snapped_std(_finite(p.log_variances), spacing).reshape(components, -1)
+    origin = np.floor((centres - MIXTURE_REACH * stds).min(0)).astype(np.int64)
+    span = np.ceil((centres + MIXTURE_REACH * stds).max(0)).astype(np.int64) - origin
+    cells = min(WINDOW, int(span.max()) + 1)
+    offsets = np.arange(cells) + origin[:, None]  # (D, cells)
+    logs = whole(-0.5 * ((offsets - centres[..., None]) / stds[..., None]) ** 2)
+    logs -= snap(np.log(stds), LOG_UNIT)[..., None]
+    weights = whole(_finite(p.log_weights.log_softmax(0)))
+    return GaussianProductMixture(ProductMixture(weights, list(logs.transpose(1, 0, 2))), origin, p.n)
+
+
+def _listed(levels: int) -> None:
+    if levels > WINDOW:
+        raise Uncodable(f"{levels} levels, where a table lists at most {WINDOW}")
+
+
 def _snapped_std(log_variance: np.ndarray, spacing: float) -> np.ndarray:
     """Standard deviations in spacings, their logarithms rounded to 1/64."""
     steps = snap(np.clip(0.5 * log_variance - np.log(spacing), -6, 12), 64)
@@ -284,28 +295,6 @@ def _split(place: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
     """Places in 1/parts of a spacing as the nearest whole number and the parts left, −parts/2 … parts/2 − 1."""
     centre = (place + parts // 2) // parts
     return centre, (place - centre * parts).astype(np.float64)
-
-
-def _push_far(stack: BitStack, offsets: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Push how far beyond the window's ends offsets lie, and return them clipped to it."""
-    clipped = np.clip(offsets, low, high)
-    far = np.abs(offsets - clipped)[(clipped == low) | (clipped == high)]
-    if far.size and far.max() >> (2 * WORD):
-        raise Uncodable("a latent too far from where p expects it")
-    stack.push(far & ((1 << WORD) - 1), _WORDS)
-    stack.push(far >> WORD, _WORDS)
-    return clipped
-
-
-def _pop_far(stack: BitStack, clipped: np.ndarray, low: int, high: int) -> np.ndarray:
-    """The inverse of `_push_far`."""
-    ends = (clipped == low) | (clipped == high)
-    count = int(ends.sum())
-    far = stack.pop(count, _WORDS) << WORD
-    far |= stack.pop(count, _WORDS)
-    offsets = clipped.copy()
-    offsets[ends] += np.where(clipped[ends] == low, -far, far)
-    return offsets
 
 
 def _finite(values: Tensor) -> np.ndarray:

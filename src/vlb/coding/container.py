@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from vlb.coding import settings as coding
 from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.errors import UserError
@@ -48,7 +49,7 @@ class Header:
     def content(self) -> bytes:
         """The header as bytes."""
         writer = Writer().raw(self.digest).number(int(self.embedded)).numbers(self.shape).number(self.levels)
-        self.settings.write(writer)
+        coding.write(self.settings, writer)
         numerics = self.numerics
         writer.number(DTYPES.index(numerics.dtype)).number(DEVICES.index(numerics.device)).number(numerics.threads)
         return writer.number(numerics.torch[0]).number(numerics.torch[1]).content()
@@ -59,7 +60,7 @@ class Header:
         reader = Reader(content)
         digest, embedded = reader.raw(8), bool(reader.number(1))
         shape, levels = reader.numbers(MAX_AXES, 1 << 16), reader.number(1 << 16)
-        settings = Settings.read(reader)
+        settings = coding.read(reader)
         dtype, device = DTYPES[reader.number(len(DTYPES) - 1)], DEVICES[reader.number(len(DEVICES) - 1)]
         numerics = Numerics(dtype, device, reader.number(1 << 16), (reader.number(1 << 16), reader.number(1 << 16)))
         reader.end()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlb.coding.bitsback import BatchCodec
-from vlb.coding.codes import CELLS_AT_ONCE, TableCode
+from vlb.coding.cells import CELLS_AT_ONCE, TableCode
 from vlb.coding.stack import BitStack, Underflow
 from vlb.coding.wire import Damaged, Reader, Writer
 
@@ -118,8 +118,8 @@ class SequenceCodec:
             need, net = self.probe(x[:1])
         except Underflow:
             return Plan(len(x), 0)
-        if not np.isfinite(need):
-            return Plan(len(x), 0)
+        if not np.isfinite(need):  # nothing was popped: there are no latents
+            return Plan(0, GROWTH_UNIT * 4)
         stack = BitStack()
         self._direct(1).push(stack, x[:1].reshape(-1).astype(np.int64))
         direct = int(np.ceil(1.05 * (need + 64) / max(stack.bits, 1)))

@@ -17,6 +17,7 @@ _CDF_STEP = 1 / 256
 _CDF_REACH = 10
 _EXP_CELL = float.fromhex("0x1.fffe0000ffffbp-1")  # exp(−_CDF_STEP²)
 _EXP_HALF_CELL = float.fromhex("0x1.ffff00003ffffp-1")  # exp(−_CDF_STEP²/2)
+_EXP_SMALL = float.fromhex("0x1.fe00ffaabffbcp-1")  # exp(−1/256)
 WEIGHT_UNIT = 1 << 20
 
 
@@ -44,6 +45,23 @@ def normal_cdf(x: np.ndarray) -> np.ndarray:
     cell = np.minimum(place.astype(np.int64), len(_normal_cdf()) - 2)
     low = _normal_cdf()[cell]
     return low + (place - cell) * (_normal_cdf()[cell + 1] - low)
+
+
+@cache
+def _logistic() -> np.ndarray:
+    """1/(1 + eˣ) at x = 0, 1/256, … 32, by products and quotients alone."""
+    falls = np.cumprod(np.concatenate(([1.0], np.full(32 * 256, _EXP_SMALL))))
+    return falls / (1 + falls)
+
+
+def logistic_cdf(x: np.ndarray) -> np.ndarray:
+    """1/(1 + e⁻ˣ) to about 1e-6, monotone, the same bits everywhere; 0 left of −32."""
+    table = _logistic()
+    place = np.minimum(np.abs(x) * 256, len(table) - 1)
+    cell = np.minimum(place.astype(np.int64), len(table) - 2)
+    tail = table[cell] + (place - cell) * (table[cell + 1] - table[cell])
+    tail = np.where(np.abs(x) > 32, 0.0, tail)
+    return np.where(x > 0, 1 - tail, tail)
 
 
 def snap(values: np.ndarray, steps: int) -> np.ndarray:

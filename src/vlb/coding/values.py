@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlb.coding.codes import Uncodable
+from vlb.coding.cells import Uncodable
 from vlb.coding.general import pack, unpack
 from vlb.coding.sequence import Account, SequenceCodec
 from vlb.coding.stack import Underflow

@@ -6,14 +6,17 @@ from pathlib import Path
 import torch
 from rich.table import Table
 
-from vlb.coding import settings as coding
 from vlb.coding.carried import bare_model, carried, numerics
 from vlb.coding.container import Header
-from vlb.coding.effort import Effort, effort, remembered
+from vlb.coding.diffusion import MAX_LANES
+from vlb.coding.effort import Effort, chosen_settings, effort
+from vlb.coding.models import levels
+from vlb.coding.settings import Settings
 from vlb.coding.sources import items
 from vlb.coding.writing import Options, Summary, write_archive
 from vlb.commands.process import choose_device, console, keep_freed_memory, progress_bar, refuse_existing
 from vlb.errors import UserError
+from vlb.models.diffusion import DiffusionModel
 from vlb.runs import Run
 
 NOTES_SHOWN = 10
@@ -43,12 +46,14 @@ def run_compression(
     chosen = choose_device(device)
     model, digest = bare_model(run, chosen)
     budget = _budget(effort_name, steps, lanes)
+    if steps is not None and not isinstance(model, DiffusionModel):
+        raise UserError(f"--steps is for diffusion models: a {type(model).__name__} has the levels that it has")
     with console.status("placing levels"):
-        settings = remembered(run.path, digest, model, _validation(run, data), budget)
-    shape, levels = model.shape, coding.levels(model)
-    codec = coding.codec(model, settings)
-    header = Header(digest, embed, shape, levels, settings, numerics(chosen))
-    found = items(inputs, shape, levels)
+        settings = chosen_settings(run.path, digest, model, _validation(run, data), budget)
+    shape, count = model.shape, levels(model)
+    codec = settings.codec(model)
+    header = Header(digest, embed, shape, count, settings, numerics(chosen))
+    found = items(inputs, shape, count)
     with progress_bar() as bar:
         task = bar.add_task("compressing", total=None, detail="")
         options = Options(verify, lambda count: bar.advance(task, count))
@@ -60,7 +65,7 @@ def run_compression(
     console.print(table(out, summary, settings, math.prod(shape)))
 
 
-def table(out: Path, summary: Summary, settings: coding.Settings, dimensions: int) -> Table:
+def table(out: Path, summary: Summary, settings: Settings, dimensions: int) -> Table:
     """Rates in bits per value, and where they come from."""
     view = Table(title=f"{out}: {summary.bytes_in:,} bytes in {summary.bytes_out:,}")
     view.add_column("")
@@ -72,9 +77,9 @@ def table(out: Path, summary: Summary, settings: coding.Settings, dimensions: in
         view.add_row("net rate of bits back, bits/dim", f"{summary.net(dimensions):.4f}")
         view.add_row("examples coded directly, for initial bits", f"{sum(a.direct for a in summary.accounts)}")
         view.add_row("initial bits", f"{sum(a.initial for a in summary.accounts):,.0f}")
-    view.add_row(
-        "levels T, kernel, lanes", f"{settings.steps}, {coding.KERNEL_NAMES[settings.kernel]}, {settings.lanes}"
-    )
+    for name, value in settings.describe().items():
+        view.add_row(name, value)
+    view.add_row("lanes", f"{settings.lanes}")
     view.add_row("MB/s, verification included", f"{summary.bytes_in / 1e6 / max(summary.seconds, 1e-9):.4f}")
     return view
 
@@ -82,8 +87,8 @@ def table(out: Path, summary: Summary, settings: coding.Settings, dimensions: in
 def _budget(name: str, steps: int | None, lanes: int | None) -> Effort:
     base = effort(name)
     budget = Effort(base.steps if steps is None else steps, base.lanes if lanes is None else lanes)
-    if not 1 <= budget.steps <= 200 or not 1 <= budget.lanes <= coding.MAX_LANES:
-        raise UserError(f"--steps is from 1 to 200 and --lanes from 1 to {coding.MAX_LANES}, not {steps} and {lanes}")
+    if not 1 <= budget.steps <= 200 or not 1 <= budget.lanes <= MAX_LANES:
+        raise UserError(f"--steps is from 1 to 200 and --lanes from 1 to {MAX_LANES}, not {steps} and {lanes}")
     return budget
 
 

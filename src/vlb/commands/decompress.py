@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from vlb.coding import settings as coding
 from vlb.coding.carried import bare_model, from_carried
-from vlb.coding.codes import Uncodable
+from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader
+from vlb.coding.models import levels
 from vlb.coding.reading import contents, embedded_model
 from vlb.coding.restoring import restore
 from vlb.coding.sequence import SequenceCodec
@@ -48,9 +48,9 @@ def matching_codec(archive: ArchiveReader, model_run: Path | None, device: torch
             f"{archive.path} was made with the model {header.digest.hex()}, and this is {digest.hex()}: "
             "give the run it was made with, --model RUN, with the same weights"
         )
-    if model.shape != header.shape or coding.levels(model) != header.levels:
+    if model.shape != header.shape or levels(model) != header.levels:
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
-        return coding.codec(model, header.settings)
+        return header.settings.codec(model)
     except Uncodable as error:
         raise UserError(f"{archive.path}: this model cannot code ({error})") from error

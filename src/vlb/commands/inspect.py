@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.table import Table
 
 from vlb.coding.container import KIND_NAMES, MODEL, ArchiveReader
-from vlb.coding.settings import KERNEL_NAMES, TIME_UNIT
 from vlb.errors import UserError
 
 ROWS_SHOWN = 40
@@ -18,14 +17,10 @@ def run_inspection(path: Path) -> None:
     archive = ArchiveReader(path)
     header, settings, numerics = archive.header, archive.header.settings, archive.header.numerics
     view = Table(title=f"{path}: {archive.size:,} bytes", show_header=False)
-    times = "equal steps" if settings.times is None else ", ".join(f"{t / TIME_UNIT:.3f}" for t in settings.times)
     for name, value in (
         ("model", header.digest.hex() + (" (carried)" if header.embedded else "")),
         ("examples", f"{header.shape}, {header.levels} levels"),
-        ("levels T", f"{settings.steps}"),
-        ("times", times),
-        ("kernel", KERNEL_NAMES[settings.kernel]),
-        ("spacing of latents", f"{settings.spacing}/64 of the smallest deviation"),
+        *settings.describe().items(),
         ("lanes", f"{settings.lanes}"),
         (
             "computed in",

@@ -56,6 +56,11 @@ class CategoricalMixture(nn.Module):
             raise UserError("this mixture is not conditioned on labels: leave out --condition labels and --class")
         return {"negative_log_likelihood": -self.log_prob(x)}
 
+    def marginals(self) -> Categorical:
+        """The law of each element by itself, Σ_j w_j p_jd; logits (1, D, K)."""
+        joint = self.log_weights.log_softmax(0).view(-1, 1, 1) + self.logits.log_softmax(-1)
+        return Categorical(joint.logsumexp(0, keepdim=True))
+
     def penalty(self) -> Tensor:
         """−log of the smoothing prior on the components, nats: what EM and gradients minimise beside −log p."""
         return -self.smoothing * (self.get_buffer("log_marginals").exp() * self.logits.log_softmax(-1)).sum()

@@ -67,6 +67,10 @@ class VariationalHierarchy(nn.Module, ABC):
     def rung(self, level: int, state: FeatureState) -> Rung:
         """p(z_level | above), and q(z_level | above, x) where it is known."""
 
+    def embed(self, x: Tensor) -> Tensor:
+        """x as numbers, in the precision of the networks."""
+        return self.generator.likelihood.embed(x).to(next(self.parameters()).dtype)
+
     def advance(self, level: int, state: FeatureState, z: Tensor) -> FeatureState:
         return state._replace(features=self.generator.advance(level, state.features, z))
 
@@ -132,7 +136,7 @@ class TopDownVAE(VariationalHierarchy):
     def infer(self, x: Tensor, condition: object = None) -> FeatureState:
         """A descent that knows x (batch, *shape)."""
         _unconditional(condition)
-        evidence = self.encoder(self.generator.likelihood.embed(x))
+        evidence = self.encoder(self.embed(x))
         return FeatureState(self.generator.start(len(x)), tuple(evidence))
 
     def rung(self, level: int, state: FeatureState) -> Rung:
@@ -172,7 +176,7 @@ class BottomUpVAE(VariationalHierarchy):
 
     def up(self, level: int, below: Tensor) -> Distribution:
         """q(z_0 | x), or q(z_level | z_{level−1})."""
-        return normal(self.encoders[level](self.generator.likelihood.embed(below) if level == 0 else below))
+        return normal(self.encoders[level](self.embed(below) if level == 0 else below))
 
     def down(self, level: int, z: Tensor) -> Distribution:
         """p(x | z_0), or p(z_{level−1} | z_level)."""

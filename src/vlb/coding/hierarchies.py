@@ -1,0 +1,83 @@
+"""A VAE of any depth as a code: spacings of its latents, lanes – and the codec made of them.
+
+Bottom-up inference is Markov and climbs (Bit-Swap order), top-down inference descends. A grid is as fine as
+the narrow posteriors of its level, measured: latents wider than that cost bits to begin with and no others.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from vlb.coding.bitsback import BatchCodec, Climbing, Descending, Grid
+from vlb.coding.cells import Uncodable
+from vlb.coding.diffusion import MAX_LANES
+from vlb.coding.models import marginals
+from vlb.coding.sequence import SequenceCodec
+from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.distributions import Normal
+from vlb.hierarchy import descend, from_prior
+from vlb.models.hvae import BottomUpVAE, TopDownVAE, VariationalHierarchy
+
+FINEST, MAX_LEVELS = 24, 256
+UNIT = 0.5  # δ, at most, in units of a narrow posterior's deviation
+NARROW = 0.05  # the quantile of deviations that counts as narrow
+
+
+@dataclass(frozen=True)
+class HierarchySettings:
+    """halvings: δ = 2^−h of each level, level 0 first; lanes: examples coded at once."""
+
+    halvings: tuple[int, ...]
+    lanes: int = 32
+
+    def write(self, writer: Writer) -> None:
+        """As part of a header."""
+        writer.numbers(self.halvings).number(self.lanes)
+
+    @classmethod
+    def read(cls, reader: Reader) -> "HierarchySettings":
+        """The inverse of `write`. Raises `Damaged` for settings that make no sense."""
+        halvings, lanes = reader.numbers(MAX_LEVELS, FINEST), reader.number(MAX_LANES)
+        if not halvings or lanes < 1:
+            raise Damaged("a setting is 0")
+        return cls(halvings, lanes)
+
+    def codec(self, model: nn.Module) -> SequenceCodec:
+        """The codec of a prepared model. Raises `Uncodable` where there can be none."""
+        if not isinstance(model, VariationalHierarchy) or model.depth != len(self.halvings):
+            raise Uncodable(f"{len(self.halvings)} spacings for a {type(model).__name__}")
+        shapes = latent_shapes(model)
+        grids = [Grid(2.0**-halvings, shape) for halvings, shape in zip(self.halvings, shapes, strict=True)]
+        device = next(model.parameters()).device
+        order: BatchCodec
+        if isinstance(model, BottomUpVAE):
+            order = Climbing(model, grids, model.shape, device)
+        else:
+            assert isinstance(model, TopDownVAE)
+            order = Descending(model, model.infer, model.start, grids, model.shape, device)
+        return SequenceCodec(order, marginals(model), model.shape, self.lanes)
+
+    def describe(self) -> dict[str, str]:
+        """For people."""
+        return {"spacing of latents": ", ".join(f"2^-{halvings}" for halvings in self.halvings)}
+
+
+@torch.no_grad()
+def latent_shapes(model: VariationalHierarchy) -> list[tuple[int, ...]]:
+    """The shape of each level's latents, level 0 first."""
+    steps = list(descend(model, model.start(1), from_prior(torch.Generator().manual_seed(0))))
+    return [tuple(step.z.shape[1:]) for step in reversed(steps)]
+
+
+@torch.no_grad()
+def measured(model: VariationalHierarchy, x: torch.Tensor, lanes: int, unit: float = UNIT) -> HierarchySettings:
+    """Spacings for the posteriors of examples x (n, *shape). Raises `Uncodable` for a q that is not Gaussian."""
+    halvings = []
+    for level in model.inferred(x, torch.Generator().manual_seed(0)):
+        if not isinstance(level.q, Normal):
+            raise Uncodable(f"latents are drawn from Gaussians, not from a {type(level.q).__name__}")
+        narrow = torch.quantile((0.5 * level.q.log_variance.double()).flatten()[: 1 << 20], NARROW).item()
+        halvings.append(min(max(math.ceil(-math.log2(unit) - narrow / math.log(2)), 0), FINEST))
+    return HierarchySettings(tuple(halvings), lanes)

@@ -1,0 +1,48 @@
+"""A fitted mixture as a code: its sum over z can be done, so it needs no bits back."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from vlb.coding.bitsback import Exact
+from vlb.coding.cells import Uncodable
+from vlb.coding.diffusion import MAX_LANES
+from vlb.coding.models import marginals
+from vlb.coding.products import ProductMixture, whole
+from vlb.coding.sequence import SequenceCodec
+from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.models.fitted_mixture import CategoricalMixture
+
+
+@dataclass(frozen=True)
+class MixtureSettings:
+    """lanes: examples coded at once."""
+
+    lanes: int = 64
+
+    def write(self, writer: Writer) -> None:
+        """As part of a header."""
+        writer.number(self.lanes)
+
+    @classmethod
+    def read(cls, reader: Reader) -> "MixtureSettings":
+        """The inverse of `write`. Raises `Damaged` for settings that make no sense."""
+        lanes = reader.number(MAX_LANES)
+        if lanes < 1:
+            raise Damaged("a setting is 0")
+        return cls(lanes)
+
+    @torch.no_grad()
+    def codec(self, model: nn.Module) -> SequenceCodec:
+        """The codec of a prepared model. Raises `Uncodable` where there can be none."""
+        if not isinstance(model, CategoricalMixture):
+            raise Uncodable(f"no components in a {type(model).__name__}")
+        weights = whole(model.log_weights.log_softmax(0).cpu().numpy())
+        cells = whole(model.logits.log_softmax(-1).cpu().numpy())
+        mixture = ProductMixture(weights, list(cells.transpose(1, 0, 2)))
+        return SequenceCodec(Exact(mixture, model.shape), marginals(model), model.shape, self.lanes)
+
+    def describe(self) -> dict[str, str]:
+        """For people."""
+        return {"order": "exact, without latents"}
