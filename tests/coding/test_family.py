@@ -29,6 +29,7 @@ from vlb.models.mixture import gaussian_mixture
 from vlb.recipes import recipe
 
 SMALL = ("model.width=24", "model.dropout=0")
+CATEGORIES = "model.likelihood=CategoricalConfig"
 VAE = ("model.coder.width=24", "model.coder.dropout=0")
 KINDS = {
     "mixture": ("digits-mixture", ("model.components=7", "model.em_steps=3"), Exact),
@@ -38,9 +39,9 @@ KINDS = {
         (*VAE, "model.likelihood=DiscretisedLogisticConfig", "model.prior=VampPriorConfig", "model.prior.inputs=9"),
         Descending,
     ),
-    "bottom-up": ("digits-hvae-bottom-up", SMALL, Climbing),
-    "top-down": ("digits-hvae-top-down", SMALL, Descending),
-    "top-down, relative": ("digits-hvae-top-down", (*SMALL, "model.merge=relative"), Descending),
+    "bottom-up": ("digits-hvae-bottom-up", (*SMALL, CATEGORIES), Climbing),
+    "top-down": ("digits-hvae-top-down", (*SMALL, CATEGORIES), Descending),
+    "top-down, relative": ("digits-hvae-top-down", (*SMALL, CATEGORIES, "model.merge=relative"), Descending),
     "residual": ("digits-vae", ("model=ResidualHVAEConfig", "model.halvings=[1,2]", *SMALL), Descending),
 }
 
@@ -64,7 +65,10 @@ def wild(model: nn.Module) -> nn.Module:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if not name.endswith("inputs") and not isinstance(model, models.CategoricalMixture):
-                parameter.add_(0.15 * torch.randn(parameter.shape, generator=generator))
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+        for name, buffer in model.named_buffers():
+            if name.endswith("log_scales"):  # of a constant pixel it is so narrow that a code's least mass is far more
+                buffer.clamp_(min=-1)
     return models.prepared(model)
 
 
