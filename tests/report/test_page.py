@@ -11,7 +11,7 @@ import torch
 
 from tests.report.conftest import PREDECESSORS
 from tests.report.reading import read
-from vlb.commands.evaluate import measure
+from vlb.commands.measure import Effort, measure
 from vlb.commands.report import PASSES, Content, gather, page_of, run_report
 from vlb.data import Dataset
 from vlb.errors import UserError
@@ -89,7 +89,7 @@ def test_no_stand_in_colour_is_left(content: Content) -> None:
 
 
 def test_the_numbers_are_those_of_the_evaluation(plain: DiffusionContent, plain_run: Run, digits: Dataset) -> None:
-    evaluation = measure(plain_run.model(digits), digits.test, False, PASSES, 0, CPU)
+    evaluation = measure(plain_run.model(digits), digits.test, False, Effort(PASSES), CPU)
     summary = summarise(evaluation, digits, "test")
     assert plain.measured.summary == summary
     text = read(page_of(plain)).text
@@ -267,7 +267,7 @@ def test_a_subset_is_in_order_without_repetition(digits: Dataset) -> None:
 
 def test_baselines_are_of_the_evaluated_examples(plain_run: Run, digits: Dataset) -> None:
     part = subset(digits.test, 50)
-    evaluation = measure(plain_run.model(digits), part, False, 2, 0, CPU)
+    evaluation = measure(plain_run.model(digits), part, False, Effort(2), CPU)
     summary = summarise(evaluation, digits, "test", part)
     whole = summarise(evaluation, digits, "test")
     assert (summary["examples"], summary["split_examples"]) == (50, 360)

@@ -9,7 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vlb.commands.evaluate import KERNELS, discretise, measure
+from vlb.commands.evaluate import KERNELS, discretise
+from vlb.commands.measure import Effort, measure
 from vlb.commands.process import choose_device, keep_freed_memory, progress_bar, refuse_existing
 from vlb.errors import UserError, suggestion
 from vlb.evaluation import Bounded, Evaluation
@@ -84,7 +85,7 @@ def run_tightness(
         raise UserError(f"--ode is of diffusion models, and {path} holds a {type(model).__name__}: leave it out")
 
     def measured(bounded: Bounded, passes: int = PASSES) -> Evaluation:
-        return measure(bounded, part, conditional, passes, seed, chosen)
+        return measure(bounded, part, conditional, Effort(passes, seed=seed), chosen)
 
     continuous, flow = None, None
     hierarchy: GridDiffusion | VariationalHierarchy
