@@ -148,6 +148,48 @@ def evaluate(
 
 
 @app.command
+def compare(
+    models: Annotated[list[str], Parameter(negative=())],
+    *,
+    split: str | None = None,
+    examples: int | None = None,
+    passes: int = 8,
+    seed: int = 0,
+    data: Path | None = None,
+    json: Path | None = None,
+    out: Annotated[Path | None, Parameter(name=["-o", "--out"])] = None,
+    device: str | None = None,
+) -> None:
+    """Say which of several models finds the same examples likelier: paired differences from the first of them.
+
+    Parameters
+    ----------
+    models
+        Run directories, .npz files of `vlb evaluate --values`, or the baselines independent-pixels and uniform.
+    split
+        test, validation or train; by default test, or what the saved values are of.
+    examples
+        Compare on so many random examples of the split; by default all.
+    passes
+        Independent draws per example for each run.
+    seed
+        Seed of the draws.
+    data
+        Where your own data are now, if they have moved.
+    json
+        Also write everything to this file.
+    out
+        Write a self-contained page, .html, with the examples on which they disagree most.
+    device
+        cpu or cuda.
+    """
+    from vlb.commands.compare import run_comparison
+    from vlb.commands.measure import Effort
+
+    run_comparison(models, split, examples, Effort(passes=passes, seed=seed), data, json, out, device)
+
+
+@app.command
 def tightness(
     run: Path,
     *,

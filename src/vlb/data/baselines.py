@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from vlb.data.dataset import Dataset, chunks
+from vlb.data.dataset import Dataset, Split, chunks
+from vlb.errors import UserError, suggestion
 
 
 def baselines(data: Dataset, split: str) -> dict[str, float]:
@@ -31,6 +32,26 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
         "independent_pixels": nats / math.log(2),
         "lzma": 8 * _packed_length(x, data.levels) / x.size,
     }
+
+
+PER_EXAMPLE = ("independent-pixels", "uniform")
+
+
+def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
+    """−log p(x) of every example of `split`, (n,) float64 nats, under one of the `PER_EXAMPLE` baselines.
+
+    `independent-pixels` is fitted on the train split of `data`. Raises `UserError` for another name, and for
+    examples of another shape than the data's.
+    """
+    if tuple(split.x.shape[1:]) != data.shape:
+        raise UserError(f"the baseline is of examples of shape {data.shape}, these have {tuple(split.x.shape[1:])}")
+    if name == "uniform":
+        return np.full(len(split), data.dimensions * math.log(data.levels))
+    if name != "independent-pixels":
+        raise UserError(f"there is no baseline {name!r}; {suggestion(name, PER_EXAMPLE)}")
+    log_p, each = log_marginals(data), np.arange(data.dimensions)
+    parts = [-log_p[each, part.reshape(len(part), -1)].sum(1) for part in chunks(split.x)]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def log_marginals(data: Dataset) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vlb.comparison import LevelDifferences
 from vlb.evaluation import NoiseProfile
 from vlb.report.history import History
 
@@ -189,6 +190,32 @@ def recognition_course(history: History) -> str:
     for step in history.refused:
         left.axvline(step, ymax=0.04, color=SECOND, linewidth=1)
     return _svg(figure, "course", "Training loss and validation error rate over the steps of training")
+
+
+def differences(values: np.ndarray, name: str, first: str, second: str) -> str:
+    """Histogram of differences per example, nats: zero and the mean are marked."""
+    figure, axes = _canvas(2.4)
+    reach = float(np.abs(np.quantile(values, [0.005, 0.995])).max()) or 1.0
+    bins = np.linspace(-reach, reach, 42).tolist()
+    axes.hist(np.clip(values, -reach, reach), bins, color=PLAIN)
+    axes.axvline(0, color=MUTED, linewidth=1)
+    axes.axvline(float(values.mean()), color=SECOND, linewidth=1.8, label="mean")
+    axes.set_xlabel("nats per example that the second pays more")
+    axes.set_ylabel("examples")
+    _legend_above(axes, handlelength=2, handleheight=0.7)
+    return _svg(figure, name, f"Differences of {second} from {first}, a histogram over examples")
+
+
+def level_differences(found: LevelDifferences, name: str) -> str:
+    """Differences by bin of log SNR with their errors, noise on the left."""
+    figure, axes = _canvas(2.6)
+    centres, width = 0.5 * (found.edges[:-1] + found.edges[1:]), float(found.edges[1] - found.edges[0])
+    axes.bar(centres, found.means, 0.9 * width, color=FIRST, yerr=found.errors, ecolor=INK, capsize=2)
+    axes.axhline(0, color=MUTED, linewidth=1)
+    axes.set_xlabel("log SNR – noise on the left, data on the right")
+    axes.set_ylabel("nats per example")
+    axes.grid(axis="y", color=RULE, linewidth=0.8)
+    return _svg(figure, name, "The difference of two bounds by noise level")
 
 
 def bin_width(profile: NoiseProfile) -> float:
