@@ -208,9 +208,9 @@ def learned(figure: matplotlib.figure.Figure) -> None:
         return estimate(model, x.float(), None, measure, generator).total.mean()
 
     train(2000, loss, list(model.parameters()))
-    for count in (1, 4, 16, 64, 256):
+    for count in (1, 4, 16, 64, 128):
         bars[f"diffusion, p alone, T = {count}"] = split_line(
-            model.at(count), BUMPS, low=-4.8, high=4.8, points=1101 if count > 64 else 601
+            model.at(count), BUMPS, low=-7, high=7, points=1401 if count > 64 else 901
         )
         print(f"T = {count}: {describe(parts(bars[f'diffusion, p alone, T = {count}']))}", flush=True)
     generator = torch.Generator().manual_seed(1)

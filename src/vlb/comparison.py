@@ -102,7 +102,8 @@ def _paired(first: Contender, second: Contender) -> Difference:
 
     The spread over examples contains the Monte Carlo variance of each, which is far larger than its share in the mean
     where times are spread evenly over a batch. It is taken out where the draws of the two are independent of each
-    other, which other seeds are; with equal seeds it is left in, and the error is then too large rather than too small.
+    other, as with other seeds. With equal seeds, what noise they share has cancelled in the differences; the rest is
+    left in, and makes the error too large rather than too small.
     """
     a, b = first.evaluation, second.evaluation
     values = b.totals - a.totals

@@ -18,6 +18,7 @@ from vlb.errors import UserError, suggestion
 from vlb.evaluation import Evaluation
 from vlb.evaluation_file import Kept, Subject
 from vlb.evaluation_file import load as load_values
+from vlb.experiment.diffusion import DiffusionConfig
 from vlb.experiment.ladder import LadderConfig
 from vlb.models.diffusion import DiffusionModel
 from vlb.models.ladder import LadderNetwork
@@ -88,9 +89,8 @@ def gather(
             continue
         assert data is not None and part is not None
         if name in runs:
-            given.append(
-                _run(short[name], runs[name], data, where, part, reseeded(effort, number, kept), data_path, device)
-            )
+            own_effort = reseeded(effort, number, runs[name], kept)
+            given.append(_run(short[name], runs[name], data, where, part, own_effort, device))
         else:
             given.append(_baseline(name, data, where, part))
     indices = [kept[name].index if name in kept else index for name in names]
@@ -100,9 +100,15 @@ def gather(
     return Field(contenders, tuple(g.model for g in given), data, part)
 
 
-def reseeded(effort: Effort, number: int, kept: dict[str, Kept]) -> Effort:
-    """The effort with a seed that no other contender has: draws that are independent make the errors known."""
-    taken = {found.subject.options.get("seed") for found in kept.values()}
+def reseeded(effort: Effort, number: int, run: Run, kept: dict[str, Kept]) -> Effort:
+    """The effort with the seed of a contender.
+
+    Diffusion models share one, so that at equal noise levels they are given the same noise, which then cancels in the
+    differences. Others have one that nobody else has: draws that are known to be independent make the errors known.
+    """
+    if isinstance(run.experiment.model, DiffusionConfig):
+        return effort
+    taken = {effort.seed, *(found.subject.options.get("seed") for found in kept.values())}
     free = (seed for seed in itertools.count(effort.seed) if seed not in taken)
     return dataclasses.replace(effort, seed=next(itertools.islice(free, number, None)))
 
@@ -121,15 +127,19 @@ def _run(
     split: str,
     part: Split,
     effort: Effort,
-    data_path: Path | None,
     device: torch.device,
 ) -> Given:
-    own = data if run.data_description["fingerprint"] == data.fingerprint else run.data(data_path)
-    model = run.model(own, device)
+    own = run.data_description
+    if own["fingerprint"] != data.fingerprint:
+        raise UserError(
+            f"{name} cannot be compared with the others: it is of other data ({own['name']} {own['fingerprint']}, not "
+            f"{data.name} {data.fingerprint})"
+        )
+    model = run.model(data, device)
     conditional = run.experiment.condition == "labels"
     options = {"seed": effort.seed, "batch": BATCH}
     subject = Subject(
-        own.name, own.fingerprint, split, own.levels, own.shape, model.bound, conditional, run.fingerprint, options
+        data.name, data.fingerprint, split, data.levels, data.shape, model.bound, conditional, run.fingerprint, options
     )
     return Given(name, subject, lambda: measure(model, part, conditional, effort, device), model)
 
