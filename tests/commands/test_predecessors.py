@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.commands.test_cli import vlb
+from vlb.train.checkpoint import read
 
 TINY = [
     part for s in ("steps=4", "batch=16", "validate_every=2", "training.log_every=2", "validation_examples=50")
@@ -56,6 +57,23 @@ def test_every_likelihood_goes_through_the_same_verbs(name: str, runs: dict[str,
 def test_evaluation_says_nats_too(runs: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert vlb("evaluate", runs["digits-vae"], "--passes", "2") == 0
     assert "nats per example" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("prior", ["VampPriorConfig", "AggregatePriorConfig"])
+def test_priors_made_of_posteriors_are_trained_kept_and_resumed(prior: str, tmp_path: Path) -> None:
+    """The encoder, which they share, is in the checkpoint once; there is nothing Gaussian to cool."""
+    settings = [*TINY, "--set", "coder.width=16", "--set", f"prior={prior}"]
+    assert vlb("train", "digits-vae", "--out", tmp_path / "run", *settings) == 0
+    assert vlb("train", "digits-vae", "--out", tmp_path / "run", "--resume") == 0
+    weights = read(tmp_path / "run/checkpoints/last.safetensors").section("model")
+    inputs = weights["generator.top.inputs"]
+    assert inputs.shape[1:] == (1, 8, 8) and not any("top._encode" in name for name in weights)
+    assert len([name for name in weights if name.endswith("network.first.weight")]) == 1
+    assert vlb("evaluate", tmp_path / "run", "--passes", "2") == 0
+    assert vlb("report", tmp_path / "run") == 0
+    out = tmp_path / "x.npz"
+    assert vlb("sample", tmp_path / "run", "-n", "2", "--temperature", "0.5", "-o", out) == 2
+    assert vlb("sample", tmp_path / "run", "-n", "2", "-o", out) == 0
 
 
 def test_a_ladder_is_judged_by_errors_and_costs(runs: dict[str, Path], tmp_path: Path) -> None:

@@ -182,7 +182,8 @@ def table(summary: dict[str, Any]) -> Table:
     view.add_row("bound", f"[bold]{summary['bits_per_dim']:.4f} ± {summary['standard_error']:.4f}[/bold]")
     for name, value in summary["terms"].items():
         view.add_row(f"  {name}", f"{value:.4f}")
-    view.add_row("nats per example", f"{summary['nats_per_example']:.2f}")
+    nats = summary["dimensions"] * math.log(2)
+    view.add_row("  in nats per example", f"{summary['nats_per_example']:.2f} ± {nats * summary['standard_error']:.2f}")
     view.add_section()
     for name, value in summary["baselines"].items():
         view.add_row(name.replace("_", " "), f"{value:.4f}")

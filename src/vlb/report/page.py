@@ -56,12 +56,14 @@ def headline(measured: Measured, model: str, what: str, draws: str) -> str:
     if s["examples"] < s["split_examples"]:
         examples = f"{s['examples']:,} of {s['split_examples']:,} {s['split']} examples drawn at random"
     kind, sentence = verdict(s)
+    nats = s["dimensions"] * math.log(2)
     return f"""<header>
 <h1><b>{text(about.name)}</b> · {text(model)} of {text(s["data"]["name"])}</h1>
 <p class="headline"><span>{s["bits_per_dim"]:.3f}</span> <span class="error">± {s["standard_error"]:.3f}</span>
 <span class="unit">bits/dim</span></p>
 <p class="verdict {kind}">{sentence}</p>
-<p>{text(what)}, per dimension, ± one standard error; that is {s["nats_per_example"]:.2f} nats per example. Lower is
+<p>{text(what)}, per dimension, ± one standard error; that is {s["nats_per_example"]:.2f} ±
+{nats * s["standard_error"]:.2f} nats per example. Lower is
 better. Measured on {text(examples)} of {text(s["data"]["name"])}
 ({text(dimensions(about.shape))}; discrete data, {s["levels"]} levels). {text(draws)}
 The model has {about.parameters:,} parameters.</p>
