@@ -1,30 +1,31 @@
-"""Lossless compression: whole files against the bound and against other codecs.
+"""Lossless compression: whole files against the bound and against other codecs, a part at a time.
 
-    python benchmarks/bench_compression.py RUN [--count 1000] [--steps 1 2 4 8 16] [--lanes 4 64]
-        [--counts 1 10 100] [--codecs DIR] [--json FILE]
+    python benchmarks/bench_compression.py RUN PART [--count 1000] [--steps 8] [--lanes 64] [--json FILE]
 
-RUN is a directory made by `vlb train`. For each number of levels T, placed as `vlb compress` does, one line: the
-discrete bound at this T and kernel, the net rate of bits back, the whole file (header, initial bits and direct
-examples included), the same with the model, initial bits per dimension in Bit-Swap and in top-down order, and how
-long both ways took, the share of the entropy coder in it. Then file sizes by number of images and by lanes, and what
-PNG, WebP, JPEG-XL (with `pip install --target DIR imagecodecs`) and LZMA make of the same images.
+RUN is a directory made by `vlb train`, of a diffusion model. PART is one of
+
+    headline  the test set at one T: bound, net rate, whole file, other codecs' files
+    steps     T against bound, rate, initial bits in both orders, speed and the entropy coder's share
+    counts    file size against the number of images, and the break-even with other codecs
+    lanes     examples coded at once against rate and speed
+    spacing   the latents' grid against net rate and initial bits
+
+Levels are placed as `vlb compress` does (kept in RUN/coding.json). Everything is decoded again and compared.
 """
 
 import argparse
-import io
 import json
-import lzma
 import math
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from other_codecs import sizes
 
 from vlb.bound import elbo
 from vlb.coding import diffusion as coding
@@ -33,10 +34,11 @@ from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader, Header
 from vlb.coding.effort import Effort, remembered
 from vlb.coding.reading import Rows, contents
-from vlb.coding.sequence import SequenceCodec
 from vlb.coding.sources import NPY, Array
+from vlb.coding.stack import BitStack
 from vlb.coding.writing import Options, write_archive
 from vlb.commands.process import keep_freed_memory
+from vlb.data import Dataset
 from vlb.evaluation import evaluate
 from vlb.models.diffusion import DiffusionModel
 from vlb.runs import Run
@@ -60,164 +62,169 @@ class Clock:
         model.predict = timed  # type: ignore[method-assign]
 
 
-def discrete_bound(
-    model: DiffusionModel, chosen: coding.DiffusionSettings, x: np.ndarray, draws: int
-) -> tuple[float, float]:
-    """Bits per dimension, and the standard error over draws of the latents."""
-    hierarchy = coding.discretised(model, chosen)
-    totals = []
-    for seed in range(draws):
-        generator, total = torch.Generator().manual_seed(seed), 0.0
-        for start in range(0, len(x), 250):
-            part = torch.tensor(x[start : start + 250])
-            with torch.no_grad():
-                total += elbo(hierarchy, hierarchy.infer(part), part, generator).total.sum().item()
-        totals.append(total / x.size / LOG2)
-    return float(np.mean(totals)), float(np.std(totals, ddof=1) / math.sqrt(draws)) if draws > 1 else math.nan
+@dataclass(frozen=True)
+class Bench:
+    """A run, its data, its model ready for coding."""
 
+    run: Run
+    data: Dataset
+    model: DiffusionModel
+    digest: bytes
+    clock: Clock
 
-def whole_file(codec: SequenceCodec, header: Header, x: np.ndarray, clock: Clock) -> dict[str, Any]:
-    """Write and read an archive of the array x; sizes, rates and times."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x.vlb"
-        clock.seconds = 0.0
-        items = iter([Array("test.npy", "", NPY, x)])
-        summary = write_archive(path, header, codec, items, None, Options(verify=False))
-        encoding, network = summary.seconds, clock.seconds
-        started = time.perf_counter()
-        rows = [part.rows for _, part in contents(ArchiveReader(path), codec) if isinstance(part, Rows)]
-        decoding = time.perf_counter() - started
+    @classmethod
+    def open(cls, path: Path) -> "Bench":
+        run = Run.open(path)
+        model, digest = bare_model(run)
+        assert isinstance(model, DiffusionModel)
+        return cls(run, run.data(), model, digest, Clock(model))
+
+    def settings(self, steps: int, lanes: int) -> coding.DiffusionSettings:
+        validation = torch.from_numpy(self.data.validation.x[:256].copy())
+        return remembered(self.run.path, self.digest, self.model, validation, Effort(steps, lanes))
+
+    def bound(self, chosen: coding.DiffusionSettings, x: np.ndarray, draws: int) -> tuple[float, float]:
+        """The discrete bound in bits/dim, and its standard error over draws of the latents."""
+        hierarchy, totals = coding.discretised(self.model, chosen), []
+        for seed in range(draws):
+            generator, total = torch.Generator().manual_seed(seed), 0.0
+            for start in range(0, len(x), 100):
+                part = torch.tensor(x[start : start + 100])
+                with torch.no_grad():
+                    total += elbo(hierarchy, hierarchy.infer(part), part, generator).total.sum().item()
+            totals.append(total / x.size / LOG2)
+        return float(np.mean(totals)), float(np.std(totals, ddof=1) / math.sqrt(draws)) if draws > 1 else math.nan
+
+    def file(self, chosen: coding.DiffusionSettings, x: np.ndarray) -> dict[str, Any]:
+        """Write and read an archive of the array x; sizes, rates and times."""
+        codec = chosen.codec(self.model)
+        header = Header(self.digest, False, self.model.shape, self.data.levels, chosen, numerics("cpu"))
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "x.vlb"
+            self.clock.seconds = 0.0
+            items = iter([Array("test.npy", "", NPY, x)])
+            summary = write_archive(path, header, codec, items, None, Options(verify=False))
+            network = self.clock.seconds
+            started = time.perf_counter()
+            rows = [part.rows for _, part in contents(ArchiveReader(path), codec) if isinstance(part, Rows)]
+            decoding = time.perf_counter() - started
         assert np.array_equal(np.concatenate(rows), x), "decoded other values"
-    megabytes = x.nbytes / 1e6
-    return {
-        "bytes": summary.bytes_out,
-        "gross": summary.gross,
-        "net": summary.net(math.prod(codec.shape)),
-        "direct": sum(account.direct for account in summary.accounts),
-        "encode_mb_s": megabytes / encoding,
-        "decode_mb_s": megabytes / decoding,
-        "coder_share": 1 - network / encoding,
-    }
+        return {
+            "bytes": summary.bytes_out,
+            "gross": summary.gross,
+            "net": summary.net(math.prod(codec.shape)),
+            "direct": sum(account.direct for account in summary.accounts),
+            "initial": sum(account.initial for account in summary.accounts),
+            "encode_mb_s": x.nbytes / 1e6 / summary.seconds,
+            "decode_mb_s": x.nbytes / 1e6 / decoding,
+            "coder_share": 1 - network / summary.seconds,
+        }
 
 
-def mosaic(x: np.ndarray) -> np.ndarray:
-    """All images as one, (H, W) or (H, W, 3)."""
-    columns = math.ceil(math.sqrt(len(x)))
-    rows = math.ceil(len(x) / columns)
-    padded = np.zeros((rows * columns, *x.shape[1:]), x.dtype)
-    padded[: len(x)] = x
-    c, h, w = x.shape[1:]
-    grid = padded.reshape(rows, columns, c, h, w).transpose(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
-    return np.ascontiguousarray(grid[..., 0] if c == 1 else grid)
+def headline(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> dict[str, Any]:
+    """Bound, net rate, whole file and other codecs at one T."""
+    steps = options.steps[0]
+    chosen = bench.settings(steps, options.lanes[0])
+    bound, error = bench.bound(chosen, x, options.draws)
+    line = bench.file(chosen, x)
+    model_bytes = len(carried(bench.run))
+    result = {"images": len(x), "steps": steps, "bound": bound, "error": error, "model_bytes": model_bytes} | line
+    print(f"{len(x)} images, T = {steps}, {coding.KERNEL_NAMES[chosen.kernel]}: bound {bound:.4f} ± {error:.4f}, "
+          f"net {line['net']:.4f} ({line['net'] / bound - 1:+.2%}), whole file {line['gross']:.4f} bits/dim "
+          f"({line['bytes']:,} bytes; with the model {line['bytes'] + model_bytes:,}); {line['encode_mb_s']:.5f} MB/s "
+          f"encoding, {line['decode_mb_s']:.5f} decoding; coder {line['coder_share']:.0%}", flush=True)  # fmt: skip
+    if options.passes:
+        continuous = evaluate(bench.run.model(bench.data), type(bench.data.test)(x), passes=options.passes)
+        result |= {"continuous": continuous.bits_per_dim, "continuous_error": continuous.se_monte_carlo}
+        print(f"continuous-time bound {continuous.bits_per_dim:.4f} ± {continuous.se_monte_carlo:.4f} (Monte Carlo)")
+    result["others"] = sizes(x)
+    for name, size in result["others"].items():
+        print(f"{name}: {size:,} bytes, {8 * size / x.size:.4f} bits/dim", flush=True)
+    return result
 
 
-def other_codecs(x: np.ndarray, folder: Path | None) -> dict[str, float]:
-    """Bits per dimension of the same images, each by itself and as one mosaic."""
+def by_steps(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """T against everything."""
+    print("T    kernel    bound  ±      net    file   initial bits/dim: swap, top-down  MB/s enc, dec    coder")
+    table = []
+    for steps in options.steps:
+        chosen = bench.settings(steps, options.lanes[0])
+        bound, error = bench.bound(chosen, x, options.draws)
+        probe = x[:8]
+        line = {"steps": steps, "kernel": coding.KERNEL_NAMES[chosen.kernel], "bound": bound, "error": error}
+        line |= bench.file(chosen, x)
+        line["swap"] = chosen.codec(bench.model).probe(probe)[0] / probe.size
+        try:
+            line["top_down"] = coding.top_down(bench.model, chosen).probe(probe)[0] / probe.size
+        except Uncodable:
+            line["top_down"] = math.nan
+        table.append(line)
+        print("{steps:<4} {kernel:<9} {bound:.4f} {error:.4f} {net:.4f} {gross:.4f} {swap:<18.2f} {top_down:<15.2f}"
+              "{encode_mb_s:.5f} {decode_mb_s:.5f} {coder_share:.0%}".format(**line), flush=True)  # fmt: skip
+    return table
 
-    def pillow(format_: str, **options: Any) -> Callable[[np.ndarray], int]:
-        def encode(image: np.ndarray) -> int:
-            buffer = io.BytesIO()
-            Image.fromarray(image).save(buffer, format_, **options)
-            return buffer.tell()
 
-        return encode
+def by_count(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> dict[int, dict[str, int]]:
+    """File size against the number of images."""
+    chosen, table = bench.settings(options.steps[0], options.lanes[0]), {}
+    for count in [n for n in (1, 2, 3, 5, 10, 30, 100, 300, 1000, 3000) if n < len(x)] + [len(x)]:
+        line = {"vlb": bench.file(chosen, x[:count])["bytes"]} | sizes(x[:count])
+        table[count] = line
+        best = min((size, name) for name, size in line.items() if name != "vlb")
+        print(f"{count} images: {line['vlb']:,} bytes, {8 * line['vlb'] / x[:count].size:.4f} bits/dim; "
+              f"best other: {best[1]}, {best[0]:,}; "
+              + ", ".join(f"{name} {size:,}" for name, size in line.items() if name != "vlb"), flush=True)  # fmt: skip
+    return table
 
-    encoders: dict[str, Callable[[np.ndarray], int]] = {
-        "PNG": pillow("PNG", optimize=True),
-        "WebP": pillow("WEBP", lossless=True, quality=100, method=6),
-    }
-    if folder is not None:
-        sys.path.append(str(folder))
-        import imagecodecs
 
-        encoders["JPEG-XL"] = lambda image: len(imagecodecs.jpegxl_encode(image, lossless=True, effort=9))
-    singles = [mosaic(image[None]) for image in x]
-    sizes = {"LZMA of all": 8 * len(lzma.compress(x.tobytes(), preset=9 | lzma.PRESET_EXTREME)) / x.size}
-    for name, encode in encoders.items():
-        sizes[f"{name}, single"] = 8 * sum(map(encode, singles)) / x.size
-        sizes[f"{name}, mosaic"] = 8 * encode(mosaic(x)) / x.size
-    return sizes
+def by_lanes(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Examples coded at once against rate and speed."""
+    table = []
+    for lanes in options.lanes:
+        line = {"lanes": lanes} | bench.file(bench.settings(options.steps[0], lanes), x)
+        table.append(line)
+        print("{lanes} lanes: net {net:.4f}, file {gross:.4f} bits/dim, {encode_mb_s:.5f} MB/s encoding, "
+              "{decode_mb_s:.5f} decoding, coder {coder_share:.0%}".format(**line), flush=True)  # fmt: skip
+    return table
+
+
+def by_spacing(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The latents' grid against the net rate (on a stack of random bits) and the bits to begin with."""
+    table = []
+    words = np.random.default_rng(0).integers(1, 2**32, 40 * x.size // 32 + 10_000, dtype=np.uint32).tobytes()
+    for spacing in (16, 32, 64, 96, 128):
+        chosen = replace(bench.settings(options.steps[0], options.lanes[0]), spacing=spacing)
+        codec, stack = chosen.codec(bench.model), BitStack(words)
+        before = stack.bits
+        for start in range(0, len(x), options.lanes[0]):
+            codec.batch.encode(stack, x[start : start + options.lanes[0]])
+        line = {"spacing": spacing / 64, "net": (stack.bits - before) / x.size}
+        line["initial"] = codec.probe(x[:8])[0] / x[:8].size
+        table.append(line)
+        print("spacing {spacing} deviations: net {net:.4f}, initial {initial:.2f} bits/dim".format(**line), flush=True)
+    return table
+
+
+PARTS = {"headline": headline, "steps": by_steps, "counts": by_count, "lanes": by_lanes, "spacing": by_spacing}
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    whole = partial(argparse.ArgumentParser, description=__doc__)
+    arguments = whole(formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("run", type=Path)
+    arguments.add_argument("part", choices=PARTS)
     arguments.add_argument("--count", type=int, default=1000)
-    arguments.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    arguments.add_argument("--lanes", type=int, nargs="*", default=[4, 64])
-    arguments.add_argument("--counts", type=int, nargs="*", default=[1, 3, 10, 30, 100])
+    arguments.add_argument("--steps", type=int, nargs="+", default=[8])
+    arguments.add_argument("--lanes", type=int, nargs="+", default=[64])
     arguments.add_argument("--draws", type=int, default=2)
-    arguments.add_argument("--passes", type=int, default=32)
-    arguments.add_argument("--codecs", type=Path)
+    arguments.add_argument("--passes", type=int, default=0, help="of the continuous-time bound, for `headline`")
     arguments.add_argument("--json", type=Path)
     options = arguments.parse_args()
     keep_freed_memory()
-    run = Run.open(options.run)
-    data = run.data()
-    x = data.test.x[: options.count]
-    plain, digest = bare_model(run)
-    clock = Clock(plain)
-    model_bytes = len(carried(run))
-    validation = torch.from_numpy(data.validation.x[:256].copy())
-    results: dict[str, Any] = {"images": len(x), "model_bytes": model_bytes}
-
-    continuous = evaluate(run.model(data), type(data.test)(x), passes=options.passes)
-    results["continuous"] = continuous.bits_per_dim
-    print(f"{len(x)} images; continuous-time bound {continuous.bits_per_dim:.4f} bits/dim "
-          f"(Monte Carlo {continuous.se_monte_carlo:.4f}); model {model_bytes:,} bytes", flush=True)  # fmt: skip
-    if not options.counts or max(options.counts) < len(x):
-        options.counts = [*options.counts, len(x)]
-
-    def ready(steps: int, lanes: int = 64) -> tuple[coding.DiffusionSettings, SequenceCodec, Header]:
-        chosen = remembered(run.path, digest, plain, validation, Effort(steps, lanes))
-        header = Header(digest, False, plain.shape, data.levels, chosen, numerics("cpu"))
-        return chosen, chosen.codec(plain), header
-
-    print(
-        "T    kernel    bound  ±      net     file    +model  direct  "
-        "initial/dim: climb  descend  MB/s enc  dec     coder"
-    )
-    table = []
-    for steps in options.steps:
-        chosen, codec, header = ready(steps)
-        bound, error = discrete_bound(plain, chosen, x, options.draws)
-        line = {"steps": steps, "kernel": coding.KERNEL_NAMES[chosen.kernel], "bound": bound, "error": error}
-        line |= whole_file(codec, header, x, clock)
-        line["with_model"] = line["gross"] + 8 * model_bytes / x.size
-        probe = x[:8]
-        line["initial_climbing"] = codec.probe(probe)[0] / probe.size
-        try:
-            line["initial_descending"] = coding.top_down(plain, chosen).probe(probe)[0] / probe.size
-        except Uncodable:
-            line["initial_descending"] = math.nan
-        table.append(line)
-        print("{steps:<4} {kernel:<9} {bound:.4f} {error:.4f} {net:.4f}  {gross:.4f}  {with_model:<7.1f} {direct:<7} "
-              "{initial_climbing:<19.2f} {initial_descending:<8.2f} {encode_mb_s:.5f} {decode_mb_s:.5f} "
-              "{coder_share:.0%}"
-              .format(**line), flush=True)  # fmt: skip
-    results["steps"] = table
-
-    default = options.steps[-1] if 8 not in options.steps else 8
-    results["counts"] = {}
-    for count in options.counts:
-        _, codec, header = ready(default)
-        size = whole_file(codec, header, x[:count], clock)["bytes"]
-        others = {name: rate * x[:count].size / 8 for name, rate in other_codecs(x[:count], options.codecs).items()}
-        results["counts"][count] = {"vlb": size, **others}
-        print(f"{count} images, T = {default}: {size:,} bytes, {8 * size / x[:count].size:.4f} bits/dim; others: "
-              + ", ".join(f"{name} {int(value):,}" for name, value in others.items()), flush=True)  # fmt: skip
-    results["lanes"] = {}
-    for lanes in options.lanes:
-        _, codec, header = ready(default, lanes)
-        line = whole_file(codec, header, x, clock)
-        results["lanes"][lanes] = line
-        print(f"{lanes} lanes, T = {default}: file {line['gross']:.4f} bits/dim, "
-              f"{line['encode_mb_s']:.5f} MB/s encoding, {line['decode_mb_s']:.5f} decoding", flush=True)  # fmt: skip
-    results["others"] = other_codecs(x, options.codecs)
-    for name, rate in results["others"].items():
-        print(f"{name}: {rate:.4f} bits/dim")
+    bench = Bench.open(options.run)
+    result = PARTS[options.part](bench, bench.data.test.x[: options.count], options)
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
+        options.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ have their levels: there is only how finely their latents are told apart, and ho
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -24,6 +26,8 @@ from vlb.kernel import Standard
 from vlb.models.diffusion import DiffusionModel
 from vlb.models.hvae import VariationalHierarchy
 from vlb.placement import cheapest, measure_costs
+
+MEASURED = 16  # one measurement places the levels of every T up to so many
 
 
 @dataclass(frozen=True)
@@ -56,54 +60,71 @@ def chosen_settings(folder: Path, digest: bytes, model: CodedModel, x: torch.Ten
     return MixtureSettings(chosen.lanes)
 
 
-def calibrated(model: DiffusionModel, x: torch.Tensor | None, chosen: Effort, seed: int = 0) -> DiffusionSettings:
-    """Kernel and levels of least measured cost on examples x (n, *shape); spread evenly in λ without any."""
-    decodes = model.learns_decoder
-    if x is None or not len(x):
-        return DiffusionSettings(2 if decodes else 0, chosen.steps, _spread(model, chosen.steps), lanes=chosen.lanes)
-    dimensions = math.prod(model.shape)
+def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0) -> dict[int, tuple[int, list[int]]]:
+    """T -> kernel and times of least measured cost on examples x (n, *shape), for every T up to `most`.
+
+    Raises `UserError` where no T has a finite bound.
+    """
+    decodes, dimensions = model.learns_decoder, math.prod(model.shape)
     # Too few draws, and the placing falls for those that came out cheap by luck.
     x = x[: max(16, min(256, (1 << 14) // dimensions))]
-    ticks = torch.tensor(_ticks(model, max(32 if dimensions < 256 else 26, chosen.steps + 8) - 1))
-    best: tuple[float, DiffusionSettings] | None = None
+    ticks = torch.tensor(_ticks(model, max(32 if dimensions < 256 else 26, most + 8) - 1))
+    best: dict[int, tuple[float, int, list[int]]] = {}
     for index, kernel in enumerate(KERNELS):
         if decodes == isinstance(kernel, Standard):
             continue  # without p(x | z_t) there is only the standard kernel, and with it both others are better
         generator = torch.Generator().manual_seed(seed)
         costs = measure_costs(model, x, ticks.double() / TIME_UNIT, kernel, generator)
-        placed = cheapest(costs, chosen.steps)
-        settings = DiffusionSettings(index, chosen.steps, tuple(int(ticks[i]) for i in placed), lanes=chosen.lanes)
-        total = costs.total(placed)
-        if math.isfinite(total) and (best is None or total < best[0]):
-            best = total, settings
-    if best is None:
+        for steps in range(1, min(most, len(ticks) - 1) + 1):
+            placed = cheapest(costs, steps)
+            total = costs.total(placed)
+            if math.isfinite(total) and (steps not in best or total < best[steps][0]):
+                best[steps] = total, index, ticks[placed].tolist()
+    if not best:
         raise UserError("the bound of this model is not finite on its validation data: it cannot code")
-    return best[1]
+    return {steps: (kernel, times) for steps, (_, kernel, times) in best.items()}
 
 
 def remembered(
     folder: Path, digest: bytes, model: DiffusionModel, x: torch.Tensor | None, chosen: Effort
 ) -> DiffusionSettings:
-    """`calibrated`, or what it said the last time, from `coding.json` in `folder`."""
-    file, key = folder / "coding.json", f"{digest.hex()} {chosen.steps}"
+    """Kernel and levels of least measured cost, or those of the last time, from `coding.json` in `folder`.
+
+    Without examples x the levels are spread evenly in λ.
+    """
+    if x is None or not len(x):
+        kernel = 2 if model.learns_decoder else 0
+        return DiffusionSettings(kernel, chosen.steps, _spread(model, chosen.steps), lanes=chosen.lanes)
+    file = folder / "coding.json"
+    known = _known(file, digest)
+    if chosen.steps not in known:
+        known |= placements(model, x, max(chosen.steps, MEASURED))
+        entries = {str(steps): {"kernel": kernel, "times": times} for steps, (kernel, times) in sorted(known.items())}
+        with suppress(UserError):  # a run that cannot be written to is measured again the next time
+            write_text(file, json.dumps({"model": digest.hex(), "steps": entries}, indent=2) + "\n")
+    if chosen.steps not in known:
+        raise UserError(f"so many levels as {chosen.steps} do not fit between this model's ends: use fewer --steps")
+    kernel, times = known[chosen.steps]
+    return DiffusionSettings(kernel, chosen.steps, tuple(times), lanes=chosen.lanes)
+
+
+def _known(file: Path, digest: bytes) -> dict[int, tuple[int, list[int]]]:
+    """What an earlier measurement said of this model; nothing of another model, or from a file that is damaged."""
     try:
-        known = json.loads(file.read_text())
-        entry = known[key]
-        times = tuple(map(int, entry["times"]))
-        settings = DiffusionSettings(int(entry["kernel"]), chosen.steps, times, lanes=chosen.lanes)
-        if len(times) == chosen.steps + 1 and 0 <= settings.kernel < len(KERNELS):
-            return settings
-    except (OSError, ValueError, KeyError, TypeError):
-        known = {}
-    settings = calibrated(model, x, chosen)
-    if x is not None and len(x):
-        try:
-            kept = {k: v for k, v in known.items() if k.startswith(digest.hex())} if isinstance(known, dict) else {}
-            kept[key] = {"kernel": settings.kernel, "times": list(settings.times or ())}
-            write_text(file, json.dumps(kept, indent=2) + "\n")
-        except UserError:
-            pass  # a run that cannot be written to is measured again the next time
-    return settings
+        content = json.loads(file.read_text())
+        if content["model"] != digest.hex():
+            return {}
+        found = {int(t): (int(e["kernel"]), [int(time) for time in e["times"]]) for t, e in content["steps"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    sound = all(
+        0 <= kernel < len(KERNELS)
+        and len(times) == steps + 1
+        and 0 <= times[0] <= times[-1] <= TIME_UNIT
+        and all(a < b for a, b in pairwise(times))
+        for steps, (kernel, times) in found.items()
+    )
+    return found if sound else {}
 
 
 def _spread(model: DiffusionModel, steps: int) -> tuple[int, ...] | None:
