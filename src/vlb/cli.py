@@ -360,6 +360,7 @@ def decompress(
     *,
     out: Annotated[Path, Parameter(name=["-o", "--out"])],
     model: Path | None = None,
+    stop_after: int | None = None,
     salvage: Annotated[bool, Parameter(negative=())] = False,
     device: str | None = None,
 ) -> None:
@@ -373,6 +374,9 @@ def decompress(
         The folder to make; it must not exist yet.
     model
         The run it was made with, unless the file carries its model.
+    stop_after
+        Read so many levels of noise of each chunk, 1 being the coarsest, and write the denoised examples known by
+        then: those that were coded last.
     salvage
         Of a damaged file, restore what is whole and say what is lost.
     device
@@ -380,7 +384,7 @@ def decompress(
     """
     from vlb.commands.decompress import run_decompression
 
-    run_decompression(file, out, model, salvage, device)
+    run_decompression(file, out, model, stop_after, salvage, device)
 
 
 @app.command

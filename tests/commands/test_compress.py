@@ -81,6 +81,20 @@ def test_a_carried_model_serves_without_the_run(run: Path, images: Path, tmp_pat
     assert same(images, tmp_path / "out")
 
 
+def test_a_preview_is_what_its_levels_tell(run: Path, archive: Path, images: Path, tmp_path: Path) -> None:
+    """--effort fast has three levels of latents; after the last of them a preview is E[x | z_0], near the data."""
+    errors = []
+    for levels in (1, 3):
+        out = tmp_path / str(levels)
+        assert vlb("decompress", archive, "--model", run, "-o", out, "--stop-after", levels) == 0
+        (shown,) = out.glob("set.npz-x-*.npy")
+        first, last = map(int, shown.stem.split("-")[-2:])
+        with np.load(images / "set.npz") as whole:
+            errors.append(((np.load(shown).astype(float) - whole["x"][first : last + 1]) ** 2).mean())
+        assert (out / "pictures").is_dir()
+    assert errors[1] < errors[0]
+
+
 def test_the_choice_of_levels_is_kept(run: Path, images: Path, tmp_path: Path) -> None:
     for name in ("a.vlb", "b.vlb"):
         assert vlb("compress", run, images / "pictures", "-o", tmp_path / name, "--effort", "fast") == 0
@@ -109,6 +123,7 @@ def test_another_process_with_other_threads_decodes(run: Path, images: Path, arc
         (("decompress", "ARCHIVE", "-o", "out"), "does not carry its model"),
         (("decompress", "ARCHIVE", "-o", "out", "--model", "OTHER"), "was made with the model"),
         (("decompress", "ARCHIVE", "-o", "RUN", "--model", "RUN"), "exists already"),
+        (("decompress", "ARCHIVE", "-o", "out", "--model", "RUN", "--stop-after", "4"), "from 1 to 3"),
         (("decompress", "/nowhere", "-o", "out"), "cannot read /nowhere"),
         (("decompress", "PICTURE", "-o", "out"), "no vlb archive"),
         (("inspect", "PICTURE"), "no vlb archive"),

@@ -9,7 +9,8 @@ log-ratio of the bound (Hinton & van Camp 1993; Townsend et al. 2019). Two order
 * `Descending`: pop all latents from the top down, then push all. It needs the bits of T levels.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -76,22 +77,25 @@ class Climbing:
             z = step.z
         scored(self.hierarchy.top(z), self.grids[-1].spacing).push(stack, indices[-1])
 
+    def decode(self, stack: BitStack, count: int) -> np.ndarray:
+        ((_, x),) = deque(self.decoding(stack, count), maxlen=1)
+        return x.cpu().numpy()
+
     @torch.no_grad()
-    def decode(self, stack: BitStack, count: int, watch: Callable[[int, Tensor], None] | None = None) -> np.ndarray:
-        """`watch(level, z)` sees each level's latents as they come, coarse ones first."""
+    def decoding(self, stack: BitStack, count: int) -> Iterator[tuple[int, Tensor]]:
+        """Level by level as `decode` goes, coarse ones first: (level, z), and in the end (−1, x)."""
         top = self.hierarchy.depth - 1
         like = torch.zeros(count, *self.grids[top].shape, dtype=torch.float64, device=self.device)
         above = scored(self.hierarchy.top(like), self.grids[top].spacing).pop(stack)
         for level in reversed(range(top + 1)):
             z = self.grids[level].latents(above, count, self.device)
-            if watch is not None:
-                watch(level, z)
+            yield level, z
             below = self._code(self.hierarchy.down(level, z), level - 1).pop(stack)
             stack.check()  # as the encoder did at this place
             known = self.grids[level - 1].latents(below, count, self.device) if level else self._data(below, count)
             _undraw(stack, self.hierarchy.up(level, known), above, self.grids[level].spacing, level)
             above = below
-        return above.reshape(count, *self.shape)
+        yield -1, self._data(above, count)
 
     def _code(self, p: Distribution, level: int) -> Code:
         """The code of latents of `level`, or of data at −1."""

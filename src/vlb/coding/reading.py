@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -12,7 +12,7 @@ from vlb.coding import values
 from vlb.coding.container import ARRAY, MAX_AXES, MAX_AXIS, MODEL, PICTURES, VERBATIM, ArchiveReader, Chunk, Header
 from vlb.coding.general import unpack
 from vlb.coding.sequence import SequenceCodec
-from vlb.coding.sources import CHANNELS_LAST, IDX, IDX_GZ, MODES, PICTURE_FORMATS, PLAIN, as_rows
+from vlb.coding.sources import CHANNELS_LAST, IDX, IDX_GZ, MODES, NPY, PICTURE_FORMATS, PLAIN, as_rows
 from vlb.coding.wire import Damaged, Reader
 from vlb.errors import UserError
 
@@ -53,6 +53,7 @@ class Rows:
 
 
 Content = Piece | Pictures | Rows
+Take = Callable[[Reader, int], np.ndarray]  # what to make of the values of so many examples: the last m of them
 
 
 def embedded_model(archive: ArchiveReader) -> bytes:
@@ -74,12 +75,40 @@ def embedded_model(archive: ArchiveReader) -> bytes:
 
 def contents(archive: ArchiveReader, codec: SequenceCodec) -> Iterator[tuple[int, Content | UserError]]:
     """What each chunk holds, with its number, decoded – or what is wrong with it."""
+    header = archive.header
+
+    def take(reader: Reader, count: int) -> np.ndarray:
+        return values.decode(reader, count, codec, header.levels)
+
+    return _contents(archive, take)
+
+
+def previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Iterator[tuple[int, Content | UserError]]:
+    """Of each chunk the examples that come first, denoised after so many levels: pictures, and arrays of those rows.
+
+    The arrays are named after their rows; files that are stored as they are, are left out.
+    """
+    header = archive.header
+
+    def take(reader: Reader, count: int) -> np.ndarray:
+        return values.preview(reader, count, codec, header.levels, levels)
+
+    for position, content in _contents(archive, take):
+        if isinstance(content, Rows) and content.rows.size:
+            stop = content.start + len(content.rows)
+            name = "-".join(part for part in (content.name, content.member, f"{content.start}-{stop - 1}.npy") if part)
+            yield position, Rows(name, "", NPY, content.dtype, content.rows.shape, 0, content.rows)
+        elif isinstance(content, Pictures | UserError):
+            yield position, content
+
+
+def _contents(archive: ArchiveReader, take: Take) -> Iterator[tuple[int, Content | UserError]]:
     for position, chunk in enumerate(archive.chunks()):
         if isinstance(chunk, UserError):
             yield position, chunk
         elif chunk.kind != MODEL:
             try:
-                yield position, _content(chunk, archive.header, codec)
+                yield position, _content(chunk, archive.header, take)
             except Damaged as error:
                 yield position, _blame(archive, chunk, error)
 
@@ -91,19 +120,19 @@ def _blame(archive: ArchiveReader, chunk: Chunk, error: Damaged) -> UserError:
     )
 
 
-def _content(chunk: Chunk, header: Header, codec: SequenceCodec) -> Content:
+def _content(chunk: Chunk, header: Header, take: Take) -> Content:
     reader = Reader(chunk.body)
     if chunk.kind == VERBATIM:
         name, last, size = safe(reader.text()), bool(reader.number(1)), reader.number(MAX_PIECE)
         return Piece(name, last, unpack(reader.rest(), size))
     if chunk.kind == PICTURES:
-        return _pictures(reader, header, codec)
+        return _pictures(reader, header, take)
     if chunk.kind == ARRAY:
-        return _rows(reader, header, codec)
+        return _rows(reader, header, take)
     raise Damaged(f"a chunk of unknown kind {chunk.kind}")
 
 
-def _pictures(reader: Reader, header: Header, codec: SequenceCodec) -> Pictures:
+def _pictures(reader: Reader, header: Header, take: Take) -> Pictures:
     names, formats, modes = [], [], []
     for _ in range(reader.number(values.MAX_VALUES)):
         names.append(safe(reader.text()))
@@ -113,13 +142,14 @@ def _pictures(reader: Reader, header: Header, codec: SequenceCodec) -> Pictures:
     shape = header.shape
     if not names or len(shape) != 3 or any(shape[0] != (3 if mode == "RGB" else 1) for mode in modes):
         raise Damaged("pictures of a kind that the model has none of")
-    pixels = values.decode(reader, len(names), codec, header.levels)
+    pixels = take(reader, len(names))
+    first = len(names) - len(pixels)
     if pixels.max() > 255:
         raise Damaged("pictures of more than 8 bits")
-    return Pictures(names, formats, modes, pixels.astype(np.uint8))
+    return Pictures(names[first:], formats[first:], modes[first:], pixels.astype(np.uint8))
 
 
-def _rows(reader: Reader, header: Header, codec: SequenceCodec) -> Rows:
+def _rows(reader: Reader, header: Header, take: Take) -> Rows:
     name, member, container = safe(reader.text()), reader.text(), reader.number(IDX_GZ)
     dtype, shape = _dtype(reader.text()), reader.numbers(MAX_AXES, MAX_AXIS)
     start, count = reader.number(MAX_AXIS), reader.number(values.MAX_VALUES)
@@ -140,7 +170,8 @@ def _rows(reader: Reader, header: Header, codec: SequenceCodec) -> Rows:
         raise Damaged("rows that are no examples of the model")
     if layout == CHANNELS_LAST and row_shape != expected:
         raise Damaged("rows that are no pictures of the model")
-    x = values.decode(reader, count, codec, header.levels)
+    x = take(reader, count)
+    start += count - len(x)
     return Rows(name, member, container, dtype, shape, start, as_rows(x, layout, row_shape, dtype))
 
 

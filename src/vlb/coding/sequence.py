@@ -13,7 +13,7 @@ import numpy as np
 
 from vlb.coding.bitsback import BatchCodec
 from vlb.coding.cells import CELLS_AT_ONCE, TableCode
-from vlb.coding.stack import BitStack, Underflow
+from vlb.coding.stack import BitStack, Underflow, WatchedStack
 from vlb.coding.wire import Damaged, Reader, Writer
 
 GROWTH_UNIT = 64
@@ -72,12 +72,7 @@ class SequenceCodec:
 
     def decode(self, content: bytes, count: int, report: Callable[[int], None] = lambda _n: None) -> np.ndarray:
         """The `count` examples, int64. Raises `Damaged` for bytes that cannot be them."""
-        reader = Reader(content)
-        plan = Plan(reader.number(count), reader.number(1 << 16))
-        try:
-            stack = BitStack(reader.rest())
-        except ValueError as error:
-            raise Damaged(str(error)) from error
+        plan, stack = self.opened(content, count)
         x = np.zeros((count, *self.shape), np.int64)
         end = count
         for size in reversed(list(plan.batches(count, self.lanes))):
@@ -91,6 +86,15 @@ class SequenceCodec:
         if not stack.empty:
             raise Damaged("bits are left over")
         return x
+
+    def opened(self, content: bytes, count: int) -> tuple[Plan, BitStack]:
+        """How `count` examples were coded, and the stack as it was left. Raises `Damaged`."""
+        reader = Reader(content)
+        plan = Plan(reader.number(count), reader.number(1 << 16))
+        try:
+            return plan, BitStack(reader.rest())
+        except ValueError as error:
+            raise Damaged(str(error)) from error
 
     def _encode(self, x: np.ndarray, plan: Plan) -> tuple[bytes, Account]:
         stack = BitStack()
@@ -129,17 +133,7 @@ class SequenceCodec:
     def probe(self, x: np.ndarray) -> tuple[float, float]:
         """The bits that one batch x needs at the start, and the bits it adds in the end."""
         words = np.random.PCG64(0).random_raw(max(PROBE_WORDS, 4 * x.size)).astype("<u8")
-        stack = _Watched(words.tobytes() + b"\1")
+        stack = WatchedStack(words.tobytes() + b"\1")
         start = stack.bits
         self.batch.encode(stack, x)
         return start - stack.lowest, float(stack.bits - start)
-
-
-class _Watched(BitStack):
-    """A stack that remembers how low it was."""
-
-    lowest: float = float("inf")
-
-    def check(self) -> None:
-        super().check()
-        self.lowest = min(self.lowest, self.bits)

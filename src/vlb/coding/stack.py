@@ -89,3 +89,14 @@ class BitStack:
         mask = raw.view("<u2")[:count].astype(np.int64)
         words = self.pop(count, _WORDS) ^ mask
         self.push(words, _WORDS)
+
+
+class WatchedStack(BitStack):
+    """A stack that remembers how low it was when it was checked."""
+
+    lowest: float = float("inf")
+
+    def check(self) -> None:
+        """The same, remembering."""
+        super().check()
+        self.lowest = min(self.lowest, self.bits)

@@ -2,12 +2,14 @@
 
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from vlb.coding.cells import Uncodable
 from vlb.coding.general import pack, unpack
+from vlb.coding.progressive import stopped
 from vlb.coding.sequence import Account, SequenceCodec
 from vlb.coding.stack import Underflow
 from vlb.coding.wire import Damaged, Reader
@@ -51,6 +53,23 @@ def encode(x: np.ndarray, codec: SequenceCodec, levels: int, verify: bool) -> Co
 
 def decode(reader: Reader, count: int, codec: SequenceCodec, levels: int) -> np.ndarray:
     """The inverse of `encode`: (count, *shape), uint8 or uint16. Raises `Damaged`."""
+    checksum, x = _decoded(reader, count, codec, levels, lambda content: codec.decode(content, count))
+    if zlib.crc32(x.tobytes()).to_bytes(4, "little") != checksum:
+        raise Damaged("the decoded values are not those that were encoded")
+    return x
+
+
+def preview(reader: Reader, count: int, codec: SequenceCodec, levels: int, stop: int) -> np.ndarray:
+    """The last m ≤ `count` examples as they are after `stop` levels, (m, *shape). Raises `Damaged`.
+
+    Of examples that the general codec holds, all are there, and exact.
+    """
+    return _decoded(reader, count, codec, levels, lambda content: stopped(codec, content, count, stop))[1]
+
+
+def _decoded(
+    reader: Reader, count: int, codec: SequenceCodec, levels: int, by_model: Callable[[bytes], np.ndarray]
+) -> tuple[bytes, np.ndarray]:
     if count * math.prod(codec.shape) > MAX_VALUES:
         raise Damaged("it claims more values than a chunk may hold")
     checksum, method = reader.raw(4), reader.raw(1)[0]
@@ -58,17 +77,13 @@ def decode(reader: Reader, count: int, codec: SequenceCodec, levels: int) -> np.
     shape = (count, *codec.shape)
     if method == BY_GENERAL:
         content = unpack(reader.rest(), math.prod(shape) * dtype.itemsize)
-        x = np.frombuffer(content, dtype).reshape(shape)
-    elif method == BY_MODEL:
-        try:
-            x = codec.decode(reader.rest(), count).astype(dtype)
-        except (Uncodable, Underflow) as error:
-            raise Damaged(f"its bits fit no latents ({error})") from error
-    else:
+        return checksum, np.frombuffer(content, dtype).reshape(shape)
+    if method != BY_MODEL:
         raise Damaged("coded by an unknown method")
-    if zlib.crc32(x.tobytes()).to_bytes(4, "little") != checksum:
-        raise Damaged("the decoded values are not those that were encoded")
-    return x
+    try:
+        return checksum, by_model(reader.rest()).astype(dtype)
+    except (Uncodable, Underflow) as error:
+        raise Damaged(f"its bits fit no latents ({error})") from error
 
 
 def plain_dtype(levels: int) -> np.dtype:

@@ -1,6 +1,7 @@
 """`vlb decompress`."""
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -8,8 +9,9 @@ import torch
 from vlb.coding.carried import bare_model, from_carried
 from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader
+from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.models import levels
-from vlb.coding.reading import contents, embedded_model
+from vlb.coding.reading import Content, contents, embedded_model, previews
 from vlb.coding.restoring import restore
 from vlb.coding.sequence import SequenceCodec
 from vlb.commands.process import choose_device, console, keep_freed_memory
@@ -17,7 +19,9 @@ from vlb.errors import UserError
 from vlb.runs import Run
 
 
-def run_decompression(path: Path, out: Path, model_run: Path | None, salvage: bool, device: str | None) -> None:
+def run_decompression(
+    path: Path, out: Path, model_run: Path | None, stop_after: int | None, salvage: bool, device: str | None
+) -> None:
     """Restore the files of an archive into the new folder `out`."""
     keep_freed_memory()
     if out.exists():
@@ -25,13 +29,23 @@ def run_decompression(path: Path, out: Path, model_run: Path | None, salvage: bo
     started = time.perf_counter()
     archive = ArchiveReader(path)
     codec = matching_codec(archive, model_run, choose_device(device))
+    found = contents(archive, codec) if stop_after is None else _previews(archive, codec, stop_after)
     with console.status("decompressing"):
-        problems = restore(contents(archive, codec), out, salvage)
+        problems = restore(found, out, salvage)
     for problem in problems:
         console.print(problem, markup=False)
     console.print(f"{out} in {time.perf_counter() - started:.1f} s", markup=False)
     if problems:
         raise UserError(f"{path} is damaged: {len(problems)} problems; everything else is in {out}")
+
+
+def _previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Iterator[tuple[int, Content | UserError]]:
+    settings = archive.header.settings
+    if not isinstance(settings, DiffusionSettings):
+        raise UserError("--stop-after needs the levels of noise of a diffusion model, and this file has none")
+    if not 1 <= levels <= settings.steps + 1:
+        raise UserError(f"--stop-after is from 1 to {settings.steps + 1}, the levels of this file, not {levels}")
+    return previews(archive, codec, levels)
 
 
 def matching_codec(archive: ArchiveReader, model_run: Path | None, device: torch.device) -> SequenceCodec:

@@ -1,0 +1,84 @@
+"""Progressive decoding: a chunk's last batch level by level, coarse levels first, denoised at each.
+
+Bit-Swap order decodes the top level of a whole batch before anything finer, so that after i of the T + 1 levels
+E[x | z] is known of every example in it. Only the batch that was coded last is on top of the stack: those before it
+come after all of it. How wide it may be is a matter of the bits to begin with, which the batches before provide.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vlb.coding.bitsback import Climbing
+from vlb.coding.sequence import SequenceCodec
+from vlb.coding.stack import WatchedStack
+from vlb.errors import UserError
+from vlb.models.diffusion import GridDiffusion
+from vlb.observation import Levels
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What is known of the last examples of a sequence after `levels` of `of` levels.
+
+    x: (m, *shape) E[x | z] in units of levels, float64; time: t of the finest level read; read: bits that had to be
+    taken from the top of the stack so far; kept: those of them that were not given back.
+    """
+
+    levels: int
+    of: int
+    time: float
+    x: np.ndarray
+    read: int
+    kept: int
+
+    @property
+    def rounded(self) -> np.ndarray:
+        """The nearest levels, (m, *shape) int64."""
+        return np.rint(self.x).astype(np.int64)
+
+
+def stopped(codec: SequenceCodec, content: bytes, count: int, levels: int) -> np.ndarray:
+    """The last preview that takes no more than `levels` levels, at least one: (m, *shape) int64."""
+    found = None
+    for found in previews(codec, content, count):
+        if found.levels >= levels:
+            break
+    assert found is not None
+    return found.rounded
+
+
+def previews(codec: SequenceCodec, content: bytes, count: int) -> Iterator[Preview]:
+    """Previews of a sequence of `count` examples, coarse ones first; the last one is the examples themselves.
+
+    Raises `UserError` for a model without levels of noise, `Damaged`, `Underflow` or `Uncodable` as decoding does.
+    """
+    climbing = codec.batch
+    if not isinstance(climbing, Climbing) or not isinstance(climbing.hierarchy, GridDiffusion):
+        raise UserError("only diffusion models have levels of noise to stop at: decompress this file as a whole")
+    grid = climbing.hierarchy
+    plan, stack = codec.opened(content, count)
+    batches = list(plan.batches(count, codec.lanes))
+    if not batches:
+        x = codec.decode(content, count).astype(np.float64)
+        yield Preview(grid.depth + 1, grid.depth, 0.0, x, 8 * len(content), 8 * len(content))
+        return
+    watched, before = WatchedStack(stack.content()), stack.bits
+    for level, z in climbing.decoding(watched, batches[-1]):
+        read, kept = before - int(min(watched.lowest, watched.bits)), before - watched.bits
+        if level < 0:
+            yield Preview(grid.depth + 1, grid.depth, 0.0, z.double().cpu().numpy(), read, kept)
+        else:
+            yield Preview(
+                grid.depth - level, grid.depth, float(grid.grid[level]), _denoised(grid, level, z), read, kept
+            )
+
+
+@torch.no_grad()
+def _denoised(grid: GridDiffusion, level: int, z: torch.Tensor) -> np.ndarray:
+    assert isinstance(grid.model.observation, Levels)
+    count = grid.model.observation.count
+    x = grid.model.predict(z, grid.time(level)).x.double()
+    return (((x + 1) * count - 1) / 2).clamp(0, count - 1).cpu().numpy()

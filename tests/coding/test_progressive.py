@@ -1,0 +1,83 @@
+"""Progressive decoding: coarse levels first, nearer to the data at each, and exact in the end."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.coding.conftest import placed
+from vlb.coding import reading, values
+from vlb.coding.container import ArchiveReader, Header, Numerics
+from vlb.coding.mixtures import MixtureSettings
+from vlb.coding.progressive import previews
+from vlb.coding.restoring import restore
+from vlb.coding.sequence import SequenceCodec
+from vlb.coding.sources import items
+from vlb.coding.wire import Reader
+from vlb.coding.writing import Options, write_archive
+from vlb.data import Dataset
+from vlb.errors import UserError
+from vlb.experiment.mixture import MixtureConfig
+from vlb.models.diffusion import DiffusionModel
+
+
+@pytest.fixture(scope="module")
+def codec(model: DiffusionModel) -> SequenceCodec:
+    return placed(8, lanes=1000).codec(model)
+
+
+def test_each_level_is_nearer_and_the_last_is_exact(codec: SequenceCodec, test_images: np.ndarray) -> None:
+    content, account = codec.encode(test_images)
+    found = list(previews(codec, content, len(test_images)))
+    shown = len(found[0].x)
+    last = test_images[-shown:]
+    distortion = [float(((preview.x - last) ** 2).mean()) for preview in found]
+    assert [preview.levels for preview in found] == list(range(1, 11)) and shown > 20
+    assert np.array_equal(found[-1].rounded, last) and distortion[-1] == 0
+    # Information never grows coarser: E[x | z] of a finer level is nearer, but for what a short training leaves.
+    assert all(fine < 1.1 * coarse for coarse, fine in pairwise(distortion))
+    assert distortion[-2] < 0.1 * distortion[0]
+    read = [preview.read for preview in found]
+    assert read == sorted(read) and all(preview.kept <= preview.read for preview in found)
+    # What is kept in the end is the batch's net rate: about its share of the whole.
+    assert found[-1].kept == pytest.approx(account.net * shown / (account.examples - account.direct), rel=0.15)
+
+
+def test_a_few_examples_are_all_direct_and_exact(codec: SequenceCodec, test_images: np.ndarray) -> None:
+    content, _ = codec.direct(test_images[:3])
+    (only,) = previews(codec, content, 3)
+    assert np.array_equal(only.rounded, test_images[:3])
+
+
+def test_previews_of_stored_examples_are_exact(codec: SequenceCodec) -> None:
+    blank = np.full((40, 1, 8, 8), 5, np.uint8)
+    coded = values.encode(blank, codec, 17, verify=True)
+    assert np.array_equal(values.preview(Reader(coded.content), 40, codec, 17, 1), blank)
+
+
+def test_previews_become_files(
+    codec: SequenceCodec, model: DiffusionModel, test_images: np.ndarray, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "set.npz", x=test_images[:150], y=np.arange(150))
+    settings = placed(8, lanes=1000)
+    header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("f64", "cpu", 1, (2, 13)))
+    path = tmp_path / "a.vlb"
+    write_archive(path, header, codec, items([tmp_path / "set.npz"], (1, 8, 8), 17), None, Options())
+    (tmp_path / "out").mkdir()
+    for levels in (1, 10):
+        restore(reading.previews(ArchiveReader(path), codec, levels), tmp_path / "out" / str(levels), False)
+    (coarse,) = (tmp_path / "out" / "1").glob("set.npz-x-*.npy")
+    first = int(coarse.stem.split("-")[-2])
+    exact = np.load(tmp_path / "out" / "10" / coarse.name)
+    assert np.array_equal(exact, test_images[first:150])
+    assert np.load(coarse).shape == exact.shape and not np.array_equal(np.load(coarse), exact)
+    assert torch.equal(torch.tensor(np.load(tmp_path / "out" / "1" / "set.npz-y-0-149.npy")), torch.arange(150))
+
+
+def test_models_without_noise_levels_refuse(digits: Dataset, test_images: np.ndarray) -> None:
+    mixture = MixtureConfig(components=2, em_steps=1).build(digits, 0)
+    codec = MixtureSettings().codec(mixture)
+    with pytest.raises(UserError, match="diffusion"):
+        next(previews(codec, codec.encode(test_images[:5])[0], 5))
