@@ -111,6 +111,21 @@ def test_what_does_not_fit_is_refused(
     assert message in capsys.readouterr().err
 
 
+def test_a_mixture_has_nothing_to_weigh_and_a_ladder_no_likelihood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brief = ("--set", "steps=2", "--set", "validate_every=2")
+    ladder = ("--set", "model.widths=[16]", "--set", "costs=[1, 1, 1]")
+    for recipe, settings, message in (
+        ("digits-mixture", (), "exact log p(x)"),
+        ("digits-ladder", ladder, "no likelih"),
+    ):
+        assert vlb("train", recipe, "--out", tmp_path / recipe, *brief, *settings) == 0
+        capsys.readouterr()
+        assert vlb("evaluate", tmp_path / recipe, "--likelihood", "importance") == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_only_diffusion_models_have_an_ode(vae: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert vlb("evaluate", vae, "--likelihood", "ode") == 2
     assert "needs a diffusion model" in capsys.readouterr().err

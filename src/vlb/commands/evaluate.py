@@ -60,6 +60,8 @@ def run_evaluation(
     chosen = choose_device(device)
     model = run.model(data, chosen)
     if isinstance(model, LadderNetwork):
+        if request.dear:
+            raise UserError(model.without_likelihood)
         judge_ladder(model, chosen_split, chosen, out)
         return
     conditional = run.experiment.condition == "labels"
