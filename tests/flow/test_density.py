@@ -96,6 +96,13 @@ def test_fixed_steps_converge_with_order_five() -> None:
     assert abs(observed_order(error, (16, 32, 64)) - 5) < 0.5
 
 
+def test_fixed_steps_follow_an_uneven_grid() -> None:
+    model, z, exact = plane()
+    grid = torch.linspace(0, 1, 201, dtype=torch.float64) ** 2
+    found = Flow(model, FixedSteps(), grid=grid).log_prob(z, None, seeded()).log_prob
+    torch.testing.assert_close(found, exact, rtol=0, atol=1e-7)
+
+
 def test_an_inexact_denoiser_still_has_a_density() -> None:
     """It is another model than the data's, and integrates to one all the same."""
     mixture, other = line_mixture(), gaussian_mixture(torch.ones(1), torch.tensor([[0.3]]), torch.tensor([[[0.4]]]))
