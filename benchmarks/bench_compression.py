@@ -75,7 +75,7 @@ class Bench:
     @classmethod
     def open(cls, path: Path) -> "Bench":
         run = Run.open(path)
-        model, digest = bare_model(run)
+        model, digest, _ = bare_model(run)
         assert isinstance(model, DiffusionModel)
         return cls(run, run.data(), model, digest, Clock(model))
 

@@ -86,7 +86,7 @@ def main() -> None:
     arguments.add_argument("--figure", type=Path)
     options = arguments.parse_args()
     run = Run.open(options.run)
-    model, digest = bare_model(run)
+    model, digest, _ = bare_model(run)
     assert isinstance(model, DiffusionModel)
     data = run.data()
     x, deviation = data.test.x[: options.count], float(data.train.x.astype(float).std())

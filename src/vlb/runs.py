@@ -39,6 +39,8 @@ class Run:
             "levels": data.levels,
             "classes": data.classes,
         }
+        if data.columns is not None:
+            description["columns"] = [[column.name, *column.values] for column in data.columns]
         try:
             (path / "checkpoints").mkdir(parents=True)
         except OSError as error:

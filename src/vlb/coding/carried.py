@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 from vlb import config as configuration
 from vlb.coding.container import Numerics
 from vlb.coding.models import CodedModel, checked, digest, prepared
-from vlb.data import Dataset, Split
+from vlb.data import Column, Dataset, Split
 from vlb.errors import UserError
 from vlb.experiment import Experiment
 from vlb.experiment.ladder import LadderConfig
@@ -24,8 +24,16 @@ from vlb.train import checkpoint
 DIGEST = 8
 
 
-def bare_model(run: Run, device: torch.device | str = "cpu") -> tuple[CodedModel, bytes]:
-    """A run's trained model without its data, and its digest."""
+class Bare(NamedTuple):
+    """A trained model without its data, its digest, and the columns of the tables it is of."""
+
+    model: CodedModel
+    digest: bytes
+    columns: tuple[Column, ...] | None
+
+
+def bare_model(run: Run, device: torch.device | str = "cpu") -> Bare:
+    """A run's trained model."""
     chosen = run.best if run.best.is_file() else run.last
     return _built(run.experiment, run.data_description, checkpoint.read(chosen).section("ema"), chosen, device)
 
@@ -38,7 +46,7 @@ def carried(run: Run) -> bytes:
     return json.dumps(said).encode() + b"\n" + save_tensors(checkpoint.read(chosen).section("ema"))
 
 
-def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu") -> tuple[CodedModel, bytes]:
+def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu") -> Bare:
     """The inverse of `carried`. Raises `UserError` for bytes that are no model."""
     line, _, weights = content.partition(b"\n")
     try:
@@ -63,10 +71,11 @@ def _built(
     weights: dict[str, torch.Tensor],
     source: Path,
     device: torch.device | str,
-) -> tuple[CodedModel, bytes]:
+) -> Bare:
     try:
         shape, levels = tuple(int(n) for n in description["shape"]), int(description["levels"])
         classes = description["classes"]
+        columns = _columns(description.get("columns"), shape)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{source} does not say what its model is of ({error!r})") from error
     if isinstance(experiment.model, LadderConfig):
@@ -84,4 +93,16 @@ def _built(
         "levels": levels,
         "classes": classes,
     }
-    return prepared(checked(model.to(device))), digest(model, said)[:DIGEST]
+    if columns is not None:
+        said["columns"] = description["columns"]
+    return Bare(prepared(checked(model.to(device))), digest(model, said)[:DIGEST], columns)
+
+
+def _columns(described: Any, shape: tuple[int, ...]) -> tuple[Column, ...] | None:
+    """As a run describes them. Raises `ValueError` for what is no description."""
+    if described is None:
+        return None
+    columns = tuple(Column(str(name), tuple(map(str, values))) for name, *values in described)
+    if shape != (len(columns),) or not all(column.values for column in columns):
+        raise ValueError("columns")
+    return columns

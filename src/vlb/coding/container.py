@@ -17,8 +17,8 @@ from vlb.errors import UserError
 
 MAGIC = b"\x8fvlb"
 VERSION = 1
-END, VERBATIM, PICTURES, ARRAY, MODEL = range(5)
-KIND_NAMES = ("end", "file as it is", "pictures", "array", "model")
+END, VERBATIM, PICTURES, ARRAY, MODEL, TABLE = range(6)
+KIND_NAMES = ("end", "file as it is", "pictures", "array", "model", "table")
 DTYPES, DEVICES = ("f64",), ("cpu", "cuda")
 MAX_HEADER = 1 << 14
 MAX_AXES, MAX_AXIS, MAX_CHUNKS = 8, 1 << 40, 1 << 24

@@ -3,17 +3,29 @@
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from vlb.coding import values
-from vlb.coding.container import ARRAY, MAX_AXES, MAX_AXIS, MODEL, PICTURES, VERBATIM, ArchiveReader, Chunk, Header
+from vlb.coding import texts, values
+from vlb.coding.container import (
+    ARRAY,
+    MAX_AXES,
+    MAX_AXIS,
+    MODEL,
+    PICTURES,
+    TABLE,
+    VERBATIM,
+    ArchiveReader,
+    Chunk,
+    Header,
+)
 from vlb.coding.general import unpack
 from vlb.coding.sequence import SequenceCodec
 from vlb.coding.sources import CHANNELS_LAST, IDX, IDX_GZ, MODES, NPY, PICTURE_FORMATS, PLAIN, as_rows
 from vlb.coding.wire import Damaged, Reader
+from vlb.data import Column
 from vlb.errors import UserError
 
 DTYPE = re.compile(r"[<>|=][biufcSU][0-9]{1,6}")
@@ -73,14 +85,19 @@ def embedded_model(archive: ArchiveReader) -> bytes:
     return b"".join(parts)
 
 
-def contents(archive: ArchiveReader, codec: SequenceCodec) -> Iterator[tuple[int, Content | UserError]]:
-    """What each chunk holds, with its number, decoded – or what is wrong with it."""
+def contents(
+    archive: ArchiveReader, codec: SequenceCodec, columns: tuple[Column, ...] | None = None
+) -> Iterator[tuple[int, Content | UserError]]:
+    """What each chunk holds, with its number, decoded – or what is wrong with it.
+
+    columns: of the tables that the model is of.
+    """
     header = archive.header
 
     def take(reader: Reader, count: int) -> np.ndarray:
         return values.decode(reader, count, codec, header.levels)
 
-    return _contents(archive, take)
+    return _contents(archive, take, columns, (MODEL,))
 
 
 def previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Iterator[tuple[int, Content | UserError]]:
@@ -93,7 +110,7 @@ def previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Itera
     def take(reader: Reader, count: int) -> np.ndarray:
         return values.preview(reader, count, codec, header.levels, levels)
 
-    for position, content in _contents(archive, take):
+    for position, content in _contents(archive, take, None, (MODEL, VERBATIM, TABLE)):
         if isinstance(content, Rows) and content.rows.size:
             stop = content.start + len(content.rows)
             name = "-".join(part for part in (content.name, content.member, f"{content.start}-{stop - 1}.npy") if part)
@@ -102,13 +119,15 @@ def previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Itera
             yield position, content
 
 
-def _contents(archive: ArchiveReader, take: Take) -> Iterator[tuple[int, Content | UserError]]:
+def _contents(
+    archive: ArchiveReader, take: Take, columns: tuple[Column, ...] | None, skipped: tuple[int, ...]
+) -> Iterator[tuple[int, Content | UserError]]:
     for position, chunk in enumerate(archive.chunks()):
         if isinstance(chunk, UserError):
             yield position, chunk
-        elif chunk.kind != MODEL:
+        elif chunk.kind not in skipped:
             try:
-                yield position, _content(chunk, archive.header, take)
+                yield position, _content(chunk, archive.header, take, columns)
             except Damaged as error:
                 yield position, _blame(archive, chunk, error)
 
@@ -120,7 +139,7 @@ def _blame(archive: ArchiveReader, chunk: Chunk, error: Damaged) -> UserError:
     )
 
 
-def _content(chunk: Chunk, header: Header, take: Take) -> Content:
+def _content(chunk: Chunk, header: Header, take: Take, columns: tuple[Column, ...] | None) -> Content:
     reader = Reader(chunk.body)
     if chunk.kind == VERBATIM:
         name, last, size = safe(reader.text()), bool(reader.number(1)), reader.number(MAX_PIECE)
@@ -129,6 +148,8 @@ def _content(chunk: Chunk, header: Header, take: Take) -> Content:
         return _pictures(reader, header, take)
     if chunk.kind == ARRAY:
         return _rows(reader, header, take)
+    if chunk.kind == TABLE:
+        return _table(reader, take, columns)
     raise Damaged(f"a chunk of unknown kind {chunk.kind}")
 
 
@@ -173,6 +194,17 @@ def _rows(reader: Reader, header: Header, take: Take) -> Rows:
     x = take(reader, count)
     start += count - len(x)
     return Rows(name, member, container, dtype, shape, start, as_rows(x, layout, row_shape, dtype))
+
+
+def _table(reader: Reader, take: Take, columns: tuple[Column, ...] | None) -> Piece:
+    if columns is None:
+        raise Damaged("a table, where the model is of none")
+    name, last = safe(reader.text()), bool(reader.number(1))
+    rows = texts.Rows.read(reader, len(columns))
+    x = take(reader, len(rows.x)).reshape(-1, len(columns))
+    if any(x[:, j].max(initial=0) >= len(column.values) for j, column in enumerate(columns)):
+        raise Damaged("values that a column does not have")
+    return Piece(name, last, replace(rows, x=x.astype(np.int64)).text(columns).encode())
 
 
 def _dtype(text: str) -> np.dtype:

@@ -15,11 +15,13 @@ import numpy as np
 from PIL import Image
 
 from vlb.data.idx import read_idx
+from vlb.data.tables import pieces
 from vlb.errors import UserError
 
 PICTURE_FORMATS = ("PNG", "BMP", "PPM")
 MODES = ("L", "RGB", "1")
 NPY, NPZ, IDX, IDX_GZ = range(4)
+TABLES = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,15 @@ class Other:
     reason: str
 
 
-Item = Picture | Array | Other
+@dataclass(frozen=True)
+class Table:
+    """A table of text."""
+
+    name: str
+    path: Path
+
+
+Item = Picture | Array | Table | Other
 
 
 def items(inputs: list[Path], shape: tuple[int, ...], levels: int) -> Iterator[Item]:
@@ -93,10 +103,20 @@ def _items(path: Path, name: str, shape: tuple[int, ...], levels: int) -> Iterat
             yield _idx(path, name)
         elif suffix in (".png", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm"):
             yield _picture(path, name, shape, levels)
+        elif suffix in TABLES and len(shape) == 1:
+            yield _table(path, name)
         else:
             yield Other(name, path, "of no kind that the model codes")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _table(path: Path, name: str) -> Item:
+    try:
+        count = sum(1 for _ in pieces(path))
+    except UserError:
+        return Other(name, path, "no text in UTF-8")
+    return Table(name, path) if count else Other(name, path, "nothing in it")
 
 
 def _arrays(path: Path, name: str) -> Iterator[Item]:

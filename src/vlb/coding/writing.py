@@ -4,20 +4,26 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from vlb.coding import values
-from vlb.coding.container import ARRAY, MODEL, PICTURES, VERBATIM, ArchiveWriter, Header
+from vlb.coding.container import ARRAY, MODEL, PICTURES, TABLE, VERBATIM, ArchiveWriter, Header
 from vlb.coding.general import pack
 from vlb.coding.sequence import Account, SequenceCodec
-from vlb.coding.sources import PLAIN, Array, Item, Other, Picture, as_examples, layout
+from vlb.coding.sources import PLAIN, Array, Item, Other, Picture, Table, as_examples, layout
+from vlb.coding.texts import understood
 from vlb.coding.wire import Writer
+from vlb.data import Column
+from vlb.data.tables import delimiter_of, pieces
 from vlb.errors import UserError
 from vlb.files import written_whole
 
+Part = TypeVar("Part")
 CHUNK_VALUES = 1 << 21
 PIECE = 1 << 22
+TABLE_PIECE = 1 << 21  # characters
 
 
 @dataclass
@@ -52,10 +58,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Options:
-    """verify: decode every chunk before it is written; report: told the number of examples done."""
+    """verify: decode every chunk before it is written; report: told the number of examples done; columns: of the
+    tables that the model is of."""
 
     verify: bool = True
     report: Callable[[int], None] = lambda _done: None
+    columns: tuple[Column, ...] | None = None
 
 
 def write_archive(
@@ -82,7 +90,12 @@ def write_archive(
             if waiting:  # order is kept
                 job.pictures(waiting)
                 waiting = []
-            job.array(item) if isinstance(item, Array) else job.other(item)
+            if isinstance(item, Array):
+                job.array(item)
+            elif isinstance(item, Table):
+                job.table(item)
+            else:
+                job.other(item)
         if waiting:
             job.pictures(waiting)
         if archive.count == before:
@@ -132,20 +145,31 @@ class _Job:
             self.summary.values += part.size
             self.archive.add(ARRAY, head.content() + pack(content, (part.itemsize * row_values, part.itemsize)))
 
+    def table(self, item: Table) -> None:
+        delimiter = None
+        for text, last in _marked(pieces(item.path, TABLE_PIECE)):
+            delimiter = delimiter or delimiter_of(item.path, text)
+            rows = understood(text, delimiter, self.options.columns or ())
+            if isinstance(rows, str):
+                self.summary.notes.append(f"{item.name}: {rows}; stored as it is")
+                self._verbatim(item.name, last, text.encode())
+                continue
+            head = Writer().text(item.name).number(int(last))
+            rows.write(head)
+            self._values(TABLE, head, rows.x, item.name, len(text.encode()))
+
     def other(self, item: Other) -> None:
         self.summary.notes.append(f"{item.name}: {item.reason}; stored as it is")
         with item.path.open("rb") as stream:
-            content = stream.read(PIECE)
-            while True:
-                following = stream.read(PIECE)
-                head = Writer().text(item.name).number(0 if following else 1).number(len(content))
-                self.archive.add(VERBATIM, head.content() + pack(content))
-                self.summary.bytes_in += len(content)
-                if not following:
-                    return
-                content = following
+            for content, last in _marked(_read(stream)):
+                self._verbatim(item.name, last, content)
 
-    def _values(self, kind: int, head: Writer, x: np.ndarray, what: str) -> None:
+    def _verbatim(self, name: str, last: bool, content: bytes) -> None:
+        head = Writer().text(name).number(int(last)).number(len(content))
+        self.archive.add(VERBATIM, head.content() + pack(content))
+        self.summary.bytes_in += len(content)
+
+    def _values(self, kind: int, head: Writer, x: np.ndarray, what: str, size: int | None = None) -> None:
         coded = values.encode(x, self.codec, self.levels, self.options.verify)
         if coded.reason is not None:
             self.summary.notes.append(f"{what}: stored by the general codec ({coded.reason})")
@@ -153,10 +177,28 @@ class _Job:
             self.summary.accounts.append(coded.account)
         self.summary.coded_bytes += self.archive.add(kind, head.content() + coded.content)
         self.summary.values += x.size
-        self.summary.bytes_in += x.size * values.plain_dtype(self.levels).itemsize
+        self.summary.bytes_in += x.size * values.plain_dtype(self.levels).itemsize if size is None else size
         self.options.report(len(x))
 
 
 def _pieces(content: bytes) -> Iterator[bytes]:
     for start in range(0, len(content), PIECE):
         yield content[start : start + PIECE]
+
+
+def _read(stream: BinaryIO) -> Iterator[bytes]:
+    """Pieces of a file; one of no bytes if it has none."""
+    yield stream.read(PIECE)
+    while content := stream.read(PIECE):
+        yield content
+
+
+def _marked(parts: Iterator[Part]) -> Iterator[tuple[Part, bool]]:
+    """Each part, and whether it is the last."""
+    waiting: list[Part] = []
+    for part in parts:
+        if waiting:
+            yield waiting.pop(), False
+        waiting.append(part)
+    for part in waiting:
+        yield part, True

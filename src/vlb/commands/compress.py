@@ -44,7 +44,7 @@ def run_compression(
             raise UserError(f"there is nothing at {given}")
     run = Run.open(path)
     chosen = choose_device(device)
-    model, digest = bare_model(run, chosen)
+    model, digest, columns = bare_model(run, chosen)
     budget = _budget(effort_name, steps, lanes)
     if steps is not None and not isinstance(model, DiffusionModel):
         raise UserError(f"--steps is for diffusion models: a {type(model).__name__} has the levels that it has")
@@ -56,7 +56,7 @@ def run_compression(
     found = items(inputs, shape, count)
     with progress_bar() as bar:
         task = bar.add_task("compressing", total=None, detail="")
-        options = Options(verify, lambda count: bar.advance(task, count))
+        options = Options(verify, lambda count: bar.advance(task, count), columns)
         summary = write_archive(out, header, codec, found, carried(run) if embed else None, options)
     for note in summary.notes[:NOTES_SHOWN]:
         console.print(f"note: {note}", markup=False)

@@ -15,6 +15,7 @@ from vlb.coding.reading import Content, contents, embedded_model, previews
 from vlb.coding.restoring import restore
 from vlb.coding.sequence import SequenceCodec
 from vlb.commands.process import choose_device, console, keep_freed_memory
+from vlb.data import Column
 from vlb.errors import UserError
 from vlb.runs import Run
 
@@ -28,8 +29,8 @@ def run_decompression(
         raise UserError(f"{out} exists already: choose another name")
     started = time.perf_counter()
     archive = ArchiveReader(path)
-    codec = matching_codec(archive, model_run, choose_device(device))
-    found = contents(archive, codec) if stop_after is None else _previews(archive, codec, stop_after)
+    codec, columns = matching_codec(archive, model_run, choose_device(device))
+    found = contents(archive, codec, columns) if stop_after is None else _previews(archive, codec, stop_after)
     with console.status("decompressing"):
         problems = restore(found, out, salvage)
     for problem in problems:
@@ -48,13 +49,18 @@ def _previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Iter
     return previews(archive, codec, levels)
 
 
-def matching_codec(archive: ArchiveReader, model_run: Path | None, device: torch.device) -> SequenceCodec:
-    """The codec that an archive was made with. Raises `UserError` if the model is another, or not to be had."""
+def matching_codec(
+    archive: ArchiveReader, model_run: Path | None, device: torch.device
+) -> tuple[SequenceCodec, tuple[Column, ...] | None]:
+    """The codec that an archive was made with, and the columns of its tables.
+
+    Raises `UserError` if the model is another, or not to be had.
+    """
     header = archive.header
     if model_run is not None:
-        model, digest = bare_model(Run.open(model_run), device)
+        model, digest, columns = bare_model(Run.open(model_run), device)
     elif header.embedded:
-        model, digest = from_carried(embedded_model(archive), archive.path, device)
+        model, digest, columns = from_carried(embedded_model(archive), archive.path, device)
     else:
         raise UserError(f"{archive.path} does not carry its model: give the run it was made with, --model RUN")
     if digest != header.digest:
@@ -65,6 +71,6 @@ def matching_codec(archive: ArchiveReader, model_run: Path | None, device: torch
     if model.shape != header.shape or levels(model) != header.levels:
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
-        return header.settings.codec(model)
+        return header.settings.codec(model), columns
     except Uncodable as error:
         raise UserError(f"{archive.path}: this model cannot code ({error})") from error

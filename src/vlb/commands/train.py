@@ -10,6 +10,7 @@ import torch
 from vlb.commands.process import choose_device, console, keep_freed_memory, progress_bar
 from vlb.config import override
 from vlb.data import Dataset, load
+from vlb.data.sources import OWN
 from vlb.errors import UserError, suggestion
 from vlb.experiment import DataConfig, Experiment
 from vlb.recipes import recipe
@@ -36,8 +37,8 @@ def run_training(
         data = run.data(data_path)
     else:
         source = experiment.data
-        if source.name == "images" and source.path is None:
-            raise UserError("the recipe 'images' needs your data: --data PATH")
+        if source.name in OWN and source.path is None:
+            raise UserError(f"the recipe {name!r} needs your data: --data PATH")
         if out is not None and out.exists():
             raise UserError(f"{out} exists already: choose another --out, or --resume to go on with a run")
         data = load(source.name, Path(source.path) if source.path else None)
@@ -64,9 +65,12 @@ def adjust(
     if seed is not None:
         experiment = dataclasses.replace(experiment, seed=seed)
     if data_path is not None:
-        if experiment.data.name != "images":
-            raise UserError(f"--data belongs to the recipe 'images'; {experiment.recipe!r} brings its own data")
-        experiment = dataclasses.replace(experiment, data=DataConfig(name="images", path=str(data_path.absolute())))
+        if experiment.data.name not in OWN:
+            raise UserError(
+                f"--data belongs to the recipes {' and '.join(OWN)}; {experiment.recipe!r} brings its own data"
+            )
+        source = DataConfig(name=experiment.data.name, path=str(data_path.absolute()))
+        experiment = dataclasses.replace(experiment, data=source)
     return experiment
 
 

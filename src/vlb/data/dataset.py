@@ -42,11 +42,20 @@ class Split:
         return Split(self.x[index], None if self.labels is None else self.labels[index])
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its name, and the cell that each level stands for, in order."""
+
+    name: str
+    values: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A named data set with `levels` values per dimension and three disjoint splits.
 
     classes: how many classes the labels number (0..classes-1), None where there are no labels.
+    columns: of a table, what its dimensions are; None for other data.
 
     Raises ValueError if the splits hold examples of different shapes.
     """
@@ -57,6 +66,7 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    columns: tuple[Column, ...] | None = None
 
     def __post_init__(self) -> None:
         shapes = {split.x.shape[1:] for split in (self.train, self.validation, self.test)}

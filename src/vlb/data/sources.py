@@ -29,6 +29,7 @@ from vlb.data.dataset import Dataset, Split
 from vlb.data.files import load_images
 from vlb.data.idx import parse_idx
 from vlb.data.splits import class_labels
+from vlb.data.tables import load_table
 from vlb.errors import UserError, suggestion
 
 HELD_OUT = 5000
@@ -147,11 +148,14 @@ def cifar10(cache: Path | None = None) -> Dataset:
     return _held_out("cifar10", Split(x[:50000], labels[:50000]), Split(x[50000:], labels[50000:]))
 
 
+OWN = ("images", "table")  # kinds of data that a person brings
+
+
 def load(name: str, path: Path | None = None) -> Dataset:
-    """A data set by name: one of `SOURCES`, or 'images' for a person's own data at `path`.
+    """A data set by name: one of `SOURCES`, or 'images' or 'table' for a person's own data at `path`.
 
     For a known source `path`, if given, is the cache folder to use. Raises `UserError` for an unknown
-    name, for 'images' without a path, and for data that cannot be had or read.
+    name, for one's own data without a path, and for data that cannot be had or read.
     """
     if name == "images":
         if path is None:
@@ -159,8 +163,12 @@ def load(name: str, path: Path | None = None) -> Dataset:
                 "the data set 'images' needs a path: a folder of images, or an .npy, .npz, IDX or .bin file"
             )
         return load_images(Path(path))
+    if name == "table":
+        if path is None:
+            raise UserError("the data set 'table' needs a path: a .csv or .tsv file whose first row names the columns")
+        return load_table(Path(path))
     if name not in SOURCES:
-        raise UserError(f"there is no data set {name!r}; {suggestion(name, [*SOURCES, 'images'])}")
+        raise UserError(f"there is no data set {name!r}; {suggestion(name, [*SOURCES, *OWN])}")
     return SOURCES[name](None if path is None else Path(path).expanduser())
 
 

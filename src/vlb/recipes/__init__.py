@@ -13,6 +13,7 @@ from vlb.recipes.hierarchies import (
     mnist_hvae,
     mnist_ladder,
     mnist_vae,
+    table,
 )
 from vlb.recipes.images import cifar10, digits, fashion_mnist, images, mnist
 
@@ -22,6 +23,7 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "images": images,
+    "table": table,
     "digits-mixture": digits_mixture,
     "digits-vae": digits_vae,
     "digits-hvae-bottom-up": digits_hvae_bottom_up,

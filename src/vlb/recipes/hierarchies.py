@@ -20,6 +20,16 @@ def digits_mixture() -> Experiment:
     )
 
 
+def table() -> Experiment:
+    """Your own table of discrete columns (--data FILE.csv): a mixture of product-categoricals, by EM: seconds."""
+    return Experiment(
+        recipe="table",
+        data=DataConfig(name="table"),
+        model=MixtureConfig(components=40, smoothing=2.0),
+        training=_training(200, learning_rate=3e-3, validate_every=50),
+    )
+
+
 def digits_vae() -> Experiment:
     """Digits: a VAE with 16 latents: seconds on a CPU."""
     return Experiment(

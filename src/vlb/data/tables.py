@@ -1,0 +1,163 @@
+"""Tables of discrete columns as text (CSV, TSV): cells as they are written, columns as lists of what they may hold.
+
+A value is what stands between two delimiters, quotes included: `7` and `7.0` are two values. So a table is
+regenerated from its levels to the byte, and nothing about types has to be guessed. Level k of a column is the k-th
+of its distinct cells, in order of size where all are numbers, in alphabetical order otherwise.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from vlb.data.dataset import Column, Dataset, Split
+from vlb.data.splits import completed
+from vlb.errors import UserError
+
+DELIMITERS = {".csv": ",;|", ".tsv": "\t"}
+NEWLINES = ("\n", "\r\n")
+MAX_DISTINCT = 1 << 10
+PIECE = 1 << 22  # characters read at once
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Rows of equally many cells: text = newline-terminated rows of cells between delimiters; `ended`: the last too."""
+
+    rows: list[list[str]]
+    delimiter: str
+    newline: str
+    ended: bool
+
+    def text(self) -> str:
+        """What was split, to the character."""
+        joined = self.newline.join(map(self.delimiter.join, self.rows))
+        return joined + self.newline if self.ended else joined
+
+
+def split(text: str, delimiter: str) -> Cells | None:
+    """`text` as cells; None where its rows differ in their number of cells or in how they end, or it has none."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    ended = text.endswith(newline)
+    body = text[: len(text) - len(newline)] if ended else text
+    if '"' in body:
+        rows = _quoted(body, delimiter, newline)
+    else:
+        rows = [row.split(delimiter) for row in body.split(newline)]
+    if rows is None or not body or len({len(row) for row in rows}) != 1:
+        return None
+    cells = Cells(rows, delimiter, newline, ended)
+    return cells if cells.text() == text else None
+
+
+def pieces(path: Path, size: int = PIECE) -> Iterator[str]:
+    """The text of a UTF-8 file in pieces of whole rows. Raises `UserError` for bytes that are no text."""
+    kept = ""
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            while part := stream.read(size):
+                kept += part
+                cut = kept.rfind("\n") + 1
+                # A line break inside quotes ends no row: before it stands an odd number of quotes.
+                while cut and kept.count('"', 0, cut) % 2:
+                    cut = kept.rfind("\n", 0, cut - 1) + 1
+                if cut:
+                    yield kept[:cut]
+                    kept = kept[cut:]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}): save it as such") from error
+    if kept:
+        yield kept
+
+
+def delimiter_of(path: Path, text: str) -> str:
+    """The delimiter that the first line of `text` has most of, among those that the file's name allows."""
+    line = text.partition("\n")[0]
+    return max(DELIMITERS.get(path.suffix.lower(), ",;|\t"), key=line.count)
+
+
+def load_table(path: Path) -> Dataset:
+    """A table whose first row names its columns, every column discrete: examples of shape (columns,).
+
+    Rows are divided as `splits` says. Raises `UserError`, naming file and column, for what is no such table.
+    """
+    path = Path(path).expanduser()
+    try:
+        text = "".join(pieces(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    cells = split(text, delimiter_of(path, text))
+    if cells is None or len(cells.rows) < 2:
+        raise UserError(
+            f"{path} is no table: give comma-separated text (.csv, .tsv), a row of names and then rows of as many cells"
+        )
+    names, rows = cells.rows[0], cells.rows[1:]
+    columns = []
+    for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        distinct = ordered(set(values))
+        if len(distinct) > MAX_DISTINCT:
+            raise UserError(
+                f"{path}: the column {name!r} has {len(distinct)} distinct values, and tables here are of discrete "
+                f"columns, of at most {MAX_DISTINCT}: round it, group it, or leave it out"
+            )
+        columns.append(Column(name, distinct))
+    levels = max(2, *(len(column.values) for column in columns))
+    x = as_levels(rows, tuple(columns))[0].astype(np.uint8 if levels <= 256 else np.uint16)
+    data = completed(path.name, levels, Split(x), None, None, str(path))
+    return Dataset(data.name, levels, None, data.train, data.validation, data.test, tuple(columns))
+
+
+def as_levels(rows: list[list[str]], columns: tuple[Column, ...]) -> tuple[np.ndarray, dict[int, str]]:
+    """Cells as levels (n, columns) int64, and the cells that a column does not know by their flat index, level 0."""
+    x = np.zeros((len(rows), len(columns)), np.int64)
+    unknown: dict[int, str] = {}
+    for j, column in enumerate(columns):
+        codes = {value: k for k, value in enumerate(column.values)}
+        for i, row in enumerate(rows):
+            code = codes.get(row[j])
+            if code is None:
+                unknown[i * len(columns) + j] = row[j]
+            else:
+                x[i, j] = code
+    return x, dict(sorted(unknown.items()))
+
+
+def ordered(values: set[str]) -> tuple[str, ...]:
+    """By size where all are numbers, else alphabetically; ties by the text."""
+    try:
+        keys = {value: float(value.strip('"')) for value in values}
+    except ValueError:
+        return tuple(sorted(values))
+    if any(math.isnan(key) for key in keys.values()):
+        return tuple(sorted(values))
+    return tuple(sorted(values, key=lambda value: (keys[value], value)))
+
+
+def _quoted(body: str, delimiter: str, newline: str) -> list[list[str]] | None:
+    """The same where some cells are quoted; None for quotes that do not enclose a cell."""
+    rows: list[list[str]] = [[]]
+    at, size = 0, len(body)
+    cell = _cell(delimiter)
+    while True:
+        match = cell.match(body, at)
+        assert match is not None
+        rows[-1].append(match.group())
+        at = match.end()
+        if at == size:
+            return rows
+        if body.startswith(delimiter, at):
+            at += 1
+        elif body.startswith(newline, at):
+            at += len(newline)
+            rows.append([])
+        else:
+            return None
+
+
+@cache
+def _cell(delimiter: str) -> re.Pattern[str]:
+    return re.compile(rf'"(?:[^"]|"")*"|[^"\r\n{re.escape(delimiter)}]*')
