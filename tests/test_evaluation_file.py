@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
 
 def test_running_means_are_the_means_of_the_draws() -> None:
     draws = torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
-    tally = Tally(("a", "b"), np.zeros((4, 2)), np.zeros(4))
+    tally = Tally(("a", "b"), np.zeros((4, 2)), np.zeros(4), 3)
     for one in draws:
         tally.add(one[:3])
         tally.add(one[3:])
@@ -95,6 +96,10 @@ def test_running_means_are_the_means_of_the_draws() -> None:
     np.testing.assert_allclose(result.values, draws.mean(0), rtol=1e-12)
     np.testing.assert_allclose(result.monte_carlo_variance, totals.var(0, ddof=1) / 5, rtol=1e-12)
     np.testing.assert_allclose(result.pass_means, totals.mean(1), rtol=1e-12)
+    error = math.sqrt(
+        sum((n / 4) ** 2 * totals[:, p].mean(1).var(ddof=1) / 5 for n, p in ((3, slice(3)), (1, slice(3, 4))))
+    )
+    assert result.se_monte_carlo == pytest.approx(error / (2 * math.log(2)))
 
 
 def test_a_precision_is_reached_in_as_few_passes_as_it_takes() -> None:
@@ -117,7 +122,7 @@ def test_a_precision_is_reached_in_as_few_passes_as_it_takes() -> None:
 )
 def test_another_evaluation_is_not_gone_on_with(change: dict[str, object], message: str, tmp_path: Path) -> None:
     path = tmp_path / "values.npz"
-    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), [1.0]), SUBJECT, np.arange(3), {}))
+    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), 2, [1.0, 1.0]), SUBJECT, np.arange(3), {}))
     with pytest.raises(UserError, match=message):
         resume(path, dataclasses.replace(SUBJECT, **change), np.arange(3))
     with pytest.raises(UserError, match="other examples"):
@@ -152,7 +157,7 @@ def about(arrays: dict[str, np.ndarray], **fields: object) -> None:
         rewritten(lambda a: a.update(values=a["values"].astype(np.float32))),
         rewritten(lambda a: a.update(index=a["index"].astype(np.float64))),
         rewritten(lambda a: a.update(deviations=a["deviations"] - 9)),
-        rewritten(lambda a: a.update(start=np.array(99))),
+        rewritten(lambda a: a.update(batch=np.array(0))),
         rewritten(lambda a: a.update(about=np.array("{"))),
         rewritten(lambda a: a.update(values=np.array([None, {}], dtype=object))),
         rewritten(lambda a: about(a, format=99)),
@@ -163,7 +168,7 @@ def about(arrays: dict[str, np.ndarray], **fields: object) -> None:
 )
 def test_a_damaged_file_is_refused(damage: Callable[[bytes, Path], None], tmp_path: Path) -> None:
     path = tmp_path / "values.npz"
-    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), [1.0, 1.0]), SUBJECT, np.arange(3), {}))
+    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), 3, [1.0, 1.0]), SUBJECT, np.arange(3), {}))
     load(path)
     damage(path.read_bytes(), path)
     with pytest.raises(UserError, match=r"values\.npz"):

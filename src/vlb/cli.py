@@ -96,12 +96,12 @@ def evaluate(
     split
         test, validation or train.
     passes
-        Independent draws of noise level and noise per example, at least 2; by default 8, or 4 with another
-        --likelihood.
+        Independent draws of noise level and noise per example, at least 2; by default 3 of a diffusion model
+        in continuous time, whose passes have 8 noise levels per example, 8 of others, 4 with another --likelihood.
     precision
         Go on until the Monte Carlo error is at most so many bits/dim.
     budget
-        Give up on --precision after so many passes, by default 8 times the least; what was computed is kept.
+        Give up on --precision after so many passes, by default 16 times the least; what was computed is kept.
     seed
         Seed of the draws.
     steps
@@ -139,11 +139,10 @@ def evaluate(
     """
     from vlb.commands.evaluate import run_evaluation
     from vlb.commands.likelihoods import Request
-    from vlb.commands.measure import DEAR_PASSES, PASSES, Effort
+    from vlb.commands.measure import Effort
 
     request = Request(likelihood, examples, draws, dequantisation, divergence, tolerance)
-    least = (DEAR_PASSES if request.dear else PASSES) if passes is None else passes
-    effort = Effort(least, precision, budget, seed)
+    effort = Effort(passes, precision, budget, seed)
     run_evaluation(run, split, effort, steps, kernel, placement, request, data, json, values, device)
 
 

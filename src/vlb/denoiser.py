@@ -66,9 +66,15 @@ class Denoiser(nn.Module):
 
     def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
         """z (batch, *shape), γ (batch or 1, 1 or D) -> `Prediction`."""
-        gamma = gamma.expand(z.shape[0], -1)
+        return self.read(self.ask(z, gamma, condition), z, gamma)
+
+    def ask(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+        """The backbone's output (batch, *shape, outputs), which is all that a prediction costs."""
+        return self.backbone(z, gamma.expand(z.shape[0], -1), condition).to(z.dtype)
+
+    def read(self, out: Tensor, z: Tensor, gamma: Tensor) -> Prediction:
+        """What the head makes of an output at z: that of `ask` at the same z, or any other."""
         alpha, sigma = self.scaling(along(gamma, z))
-        out = self.backbone(z, gamma, condition).to(z.dtype)
         # A head's own arithmetic keeps its precision: an x̂ rounded to bfloat16 is off by half a level of 256.
         with torch.autocast(z.device.type, enabled=False):
             return self.head(out, z, alpha, sigma)

@@ -3,7 +3,8 @@
 The whole split is seen once per pass, the last partial batch included. Each pass draws its own
 times (evenly spread over a batch) and noise, so the passes are independent randomisations: their
 spread is the Monte Carlo error, and the spread over examples the data error. Each batch of a pass
-has its own seed, so that a `Tally` continued later gives the same numbers to the bit.
+has its own seed. Batches then are independent, too, and the error is known well after a few passes;
+and a `Tally` continued later gives the same numbers to the bit.
 """
 
 import math
@@ -26,14 +27,15 @@ from vlb.models.protocol import LikelihoodModel
 class Evaluation:
     """Bounds on −log p(x), in nats per example; `bits` converts to bits per dimension.
 
-    names: of the bound's terms; values: (examples, terms) float64, their means over passes; pass_means:
-    (passes,) mean total per pass; monte_carlo_variance: (examples,) of the mean total. `vlb.evaluation_file` keeps
-    it, and what it is of.
+    names: of the bound's terms; values: (examples, terms) float64, their means over passes; batch_means:
+    (passes, batches) mean totals; batch: examples in each, but for the last; monte_carlo_variance: (examples,) of
+    the mean total. `vlb.evaluation_file` keeps it, and what it is of.
     """
 
     names: tuple[str, ...]
     values: np.ndarray
-    pass_means: np.ndarray
+    batch_means: np.ndarray
+    batch: int
     monte_carlo_variance: np.ndarray
     dimensions: int
     bound: str
@@ -47,6 +49,23 @@ class Evaluation:
     def totals(self) -> np.ndarray:
         """−VLB per example, (examples,) nats."""
         return self.values.sum(1)
+
+    @property
+    def passes(self) -> int:
+        """How often each example was seen."""
+        return len(self.batch_means)
+
+    @property
+    def pass_means(self) -> np.ndarray:
+        """Mean total of each pass, (passes,) nats."""
+        return self.batch_means @ self._shares
+
+    @property
+    def _shares(self) -> np.ndarray:
+        """The share of the examples that each batch has, (batches,)."""
+        starts = np.arange(0, len(self.values), self.batch)
+        shares: np.ndarray = np.minimum(self.batch, len(self.values) - starts) / len(self.values)
+        return shares
 
     @property
     def bits_per_dim(self) -> float:
@@ -65,8 +84,13 @@ class Evaluation:
 
     @property
     def se_monte_carlo(self) -> float:
-        """Standard error of the bound over other draws of times and noise on these examples, bits/dim."""
-        return self.bits(float(self.pass_means.std(ddof=1)) / math.sqrt(len(self.pass_means)))
+        """Standard error of the bound over other draws of times and noise on these examples, bits/dim.
+
+        From the spread over passes of each batch's mean, for batches are drawn independently: it has
+        (passes − 1) × batches degrees of freedom.
+        """
+        variances = self.batch_means.var(0, ddof=1) / self.passes
+        return self.bits(math.sqrt(float(self._shares**2 @ variances)))
 
     @property
     def se_data(self) -> float:
@@ -101,24 +125,33 @@ class Bounded(Protocol):
 
 @dataclass
 class Tally:
-    """An evaluation in progress, exact to continue: running means per example, and where the next batch begins.
+    """An evaluation in progress, exact to continue: running means per example, and what each batch has given.
 
     names: of the bound's terms; means: (examples, terms) float64 nats, over the passes that each example has seen;
-    deviations: (examples,), the sum of squared deviations of its totals; pass_means: mean totals of whole passes;
-    start: the first example that the current pass has not seen; running: the sum of its totals so far.
+    deviations: (examples,), the sum of squared deviations of its totals; batch: examples in each batch but the
+    last of a pass; batch_means: mean totals of the batches seen, in order, pass after pass.
     """
 
     names: tuple[str, ...]
     means: np.ndarray
     deviations: np.ndarray
-    pass_means: list[float] = field(default_factory=list)
-    start: int = 0
-    running: float = 0.0
+    batch: int
+    batch_means: list[float] = field(default_factory=list)
+
+    @property
+    def batches(self) -> int:
+        """Batches in a pass."""
+        return math.ceil(len(self.means) / self.batch)
 
     @property
     def passes(self) -> int:
         """How many passes are whole."""
-        return len(self.pass_means)
+        return len(self.batch_means) // self.batches
+
+    @property
+    def start(self) -> int:
+        """The first example that the current pass has not seen; 0 between passes."""
+        return len(self.batch_means) % self.batches * self.batch
 
     @property
     def seen(self) -> int:
@@ -126,28 +159,23 @@ class Tally:
         return self.passes * len(self.means) + self.start
 
     def add(self, values: np.ndarray) -> None:
-        """Take in one draw of the terms of the next examples, (batch, terms)."""
-        stop = self.start + len(values)
-        means, totals = self.means[self.start : stop], values.sum(1)
+        """Take in one draw of the terms of the next batch, (batch, terms)."""
+        part = slice(self.start, self.start + len(values))
+        means, totals = self.means[part], values.sum(1)
         before = totals - means.sum(1)
         means += (values - means) / (self.passes + 1)
         # Never negative but by rounding.
-        self.deviations[self.start : stop] += np.maximum(before * (totals - means.sum(1)), 0)
-        self.running += float(totals.sum())
-        self.start = stop
-        if stop == len(self.means):
-            self.pass_means.append(self.running / stop)
-            self.start, self.running = 0, 0.0
+        self.deviations[part] += np.maximum(before * (totals - means.sum(1)), 0)
+        self.batch_means.append(float(totals.mean()))
 
     def evaluation(self, dimensions: int, bound: str, conditional: bool) -> Evaluation:
         """What the whole passes say, at least 2 of them and no other begun; dimensions: of an example."""
         if self.start or self.passes < 2:
             raise ValueError(f"{self.passes} whole passes and {self.start} examples of another are no evaluation")
         variance = self.deviations / (self.passes * (self.passes - 1))
+        means = np.array(self.batch_means).reshape(self.passes, self.batches)
         # A copy: the tally may go on.
-        return Evaluation(
-            self.names, self.means.copy(), np.array(self.pass_means), variance, dimensions, bound, conditional
-        )
+        return Evaluation(self.names, self.means.copy(), means, self.batch, variance, dimensions, bound, conditional)
 
 
 def unwatched(_tally: Tally) -> None:
@@ -185,8 +213,8 @@ def evaluate(
         raise UserError(f"a precision is a positive number of bits per dimension, not {precision:g}")
     if conditional and split.labels is None:
         raise UserError("this model is conditioned on labels, and these data have none")
-    if tally is not None and len(tally.means) != count:
-        raise ValueError(f"a tally of {len(tally.means)} examples cannot go on with {count}")
+    if tally is not None and (len(tally.means), tally.batch) != (count, batch):
+        raise ValueError(f"a tally of {len(tally.means)} examples in batches of {tally.batch} cannot go on with others")
     while tally is None or tally.start or not _satisfied(tally, model, passes, precision, budget):
         repetition, start = (0, 0) if tally is None else (tally.passes, tally.start)
         index = np.arange(start, min(start + batch, count))
@@ -195,7 +223,7 @@ def evaluate(
         terms = model.terms(x, condition, generator)
         values = torch.stack([term.double() for term in terms.values()], 1).cpu().numpy()
         _refuse_nan(values, start)
-        tally = tally or Tally(tuple(terms), np.zeros((count, len(terms))), np.zeros(count))
+        tally = tally or Tally(tuple(terms), np.zeros((count, len(terms))), np.zeros(count), batch)
         tally.add(values)
         watch(tally)
     return tally.evaluation(math.prod(model.shape), model.bound, conditional)

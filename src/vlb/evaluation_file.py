@@ -2,8 +2,9 @@
 
 A plain `.npz` of numeric arrays and one JSON text, written whole after each save; nothing in it is ever executed.
 
-    values (examples, terms) nats · index (examples,) places in the split · pass_means (passes,) ·
-    deviations (examples,) · start, running: a pass that is not whole · about: JSON, see `Subject`
+    values (examples, terms) nats, means over the draws so far · index (examples,) places in the split ·
+    deviations (examples,) nats², sums of squares of their totals · batch_means: of the batches seen · batch: their
+    size · about: JSON, see `Subject`
 """
 
 import dataclasses
@@ -81,10 +82,9 @@ def save(path: Path, progress: Progress) -> None:
             stream,
             values=tally.means,
             index=progress.index,
-            pass_means=np.array(tally.pass_means, dtype=np.float64),
             deviations=tally.deviations,
-            start=np.array(tally.start),
-            running=np.array(tally.running),
+            batch_means=np.array(tally.batch_means, dtype=np.float64),
+            batch=np.array(tally.batch),
             about=np.array(json.dumps(about)),
         )
 
@@ -132,9 +132,8 @@ def read(path: Path) -> Progress:
                     tuple(str(name) for name in about["names"]),
                     _numbers(archive["values"], 2),
                     _numbers(archive["deviations"], 1),
-                    _numbers(archive["pass_means"], 1).tolist(),
-                    int(archive["start"]),
-                    float(archive["running"]),
+                    int(archive["batch"]),
+                    _numbers(archive["batch_means"], 1).tolist(),
                 ),
                 _subject(about["subject"]),
                 archive["index"],
@@ -172,7 +171,7 @@ def _check(progress: Progress) -> None:
     count, terms = tally.means.shape
     if count == 0 or terms != len(tally.names) or tally.deviations.shape != (count,):
         raise ValueError("its arrays do not fit each other")
-    if index.dtype != np.int64 or index.shape != (count,) or not 0 <= tally.start < count:
+    if index.dtype != np.int64 or index.shape != (count,) or tally.batch < 1:
         raise ValueError("its arrays do not fit each other")
-    if (tally.deviations < 0).any() or not math.isfinite(tally.running):
+    if (tally.deviations < 0).any():
         raise ValueError("its numbers are not those of an evaluation")

@@ -109,10 +109,14 @@ class BinnedTime(nn.Module, ABC):
         low, high = -self.schedule.gamma_1, -self.schedule.gamma_0
         return ((log_snr.double() - low) / (high - low) * count).floor().long().clamp(0, count - 1)
 
-    @torch.no_grad()
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        return self.at(low_discrepancy(n, generator))
+
+    @torch.no_grad()
+    def at(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Times t and weights where the distribution function of λ is u (n,): both (n,)."""
         masses = self.masses()
-        u = low_discrepancy(n, generator).to(masses.device)
+        u = u.to(masses.device)
         cumulative = masses.cumsum(0)
         index = torch.searchsorted(cumulative, u, right=True).clamp(max=len(masses) - 1)
         inside = ((u - (cumulative[index] - masses[index])) / masses[index]).clamp(0, 1)

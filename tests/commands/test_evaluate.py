@@ -91,7 +91,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_numbers(run: Path, tmp_path: Pa
         (("--precision", "0"), "positive number"),
         (("--precision", "nan"), "positive number"),
         (("--budget", "9"), "belongs to --precision"),
-        (("--budget", "3", "--precision", "1"), "at least the 8"),
+        (("--passes", "8", "--budget", "3", "--precision", "1"), "at least the 8 passes"),
         (("--values", "/nowhere/v.npz"), "no folder"),
         (("--values", "OTHER"), "something else"),
         (("--values", "JUNK"), "no whole file"),

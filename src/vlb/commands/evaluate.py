@@ -12,7 +12,18 @@ from rich.console import Console
 from rich.table import Table
 
 from vlb.commands.likelihoods import Request, importance, ode
-from vlb.commands.measure import BATCH, Effort, Keeper, default_place, measure, refuse_missed
+from vlb.commands.measure import (
+    BATCH,
+    DEAR_PASSES,
+    PASSES,
+    STRATIFIED_PASSES,
+    Effort,
+    Keeper,
+    default_place,
+    measure,
+    refuse_missed,
+    stratified,
+)
 from vlb.commands.process import choose_device, keep_freed_memory, refuse_existing
 from vlb.data import Split
 from vlb.errors import UserError, suggestion
@@ -27,6 +38,7 @@ from vlb.placement import average, cheapest, measure_costs
 from vlb.recognition import recognise
 from vlb.report.summary import Discretisation, subset, summarise
 from vlb.runs import Run, diffusion_model
+from vlb.stratified import StratifiedBound
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
 PLACEMENTS = {"t": "even in t", "snr": "even in log SNR", "dp": "by least cost on validation data"}
@@ -82,6 +94,8 @@ def run_evaluation(
     part = chosen_split if len(index) == len(chosen_split) else chosen_split.take(index)
     bound = likelihood.bound if likelihood else target
     check(bound, part)
+    continuous = isinstance(bound, DiffusionModel)
+    usual = DEAR_PASSES if request.dear else STRATIFIED_PASSES if continuous else PASSES
     subject = Subject(
         data=data.name,
         fingerprint=data.fingerprint,
@@ -94,14 +108,19 @@ def run_evaluation(
         options={
             "seed": effort.seed,
             "batch": BATCH,
+            "estimator": "stratified" if continuous else "terms",
             "likelihood": dataclasses.asdict(request) | {"examples": None},
             "discretisation": None if levels is None else dataclasses.asdict(levels),
         },
     )
     keeper = Keeper(values or default_place(path, subject), subject, index)
-    evaluation = measure(bound, part, conditional, effort, chosen, keeper)
+    estimator = None
+    if isinstance(bound, DiffusionModel):
+        bound = estimator = stratified(bound, data, split, conditional, keeper, chosen)
+    evaluation = measure(bound, part, conditional, effort, chosen, keeper, usual)
     summary = summarise(evaluation, data, split, part, levels)
     summary["values"] = None if keeper.path is None else str(keeper.path)
+    summary["estimator"] = None if estimator is None else describe(estimator, evaluation.passes)
     if levels is not None:
         summary["bound"] += f", levels {PLACEMENTS[levels.placement]}"
     summary["likelihood"] = likelihood.describe() if likelihood else {"kind": "bound"}
@@ -109,6 +128,15 @@ def run_evaluation(
     refuse_missed(effort, evaluation, keeper)
     if out is not None:
         write_text(out, json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n")
+
+
+def describe(estimator: StratifiedBound, passes: int) -> dict[str, Any]:
+    """How the bound was estimated, as JSON values."""
+    return {
+        "kind": "stratified",
+        "network_evaluations": passes * estimator.evaluations,
+        "plan": estimator.plan.encode(),
+    }
 
 
 def judge_ladder(model: LadderNetwork, split: Split, device: torch.device, out: Path | None) -> None:

@@ -10,41 +10,45 @@ import numpy as np
 import torch
 
 from vlb.commands.process import console, progress_bar
-from vlb.data import Split
+from vlb.data import Dataset, Split
 from vlb.errors import UserError
-from vlb.evaluation import Bounded, Evaluation, Tally, evaluate
+from vlb.evaluation import Bounded, Evaluation, Tally, evaluate, examples
 from vlb.evaluation_file import Progress, Subject, resume, save
+from vlb.models.diffusion import DiffusionModel
+from vlb.report.summary import subset
+from vlb.stratified import Plan, StratifiedBound, fit
 
-PASSES, DEAR_PASSES = 8, 4
-BUDGET = 8  # by default, a precision may cost so many times the passes made anyway
+PASSES, DEAR_PASSES, STRATIFIED_PASSES = 8, 4, 3
+BUDGET = 16  # by default, a precision may cost so many times the passes made anyway
 BATCH = 250
 SAVE_SECONDS = 10.0
+PLANNING_EXAMPLES = 100
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to evaluate: `passes`, then until `precision` bits/dim or `budget` passes are spent."""
+    """How long to evaluate: `passes`, then until `precision` bits/dim or `budget` passes are spent; None by default."""
 
-    passes: int = PASSES
+    passes: int | None = None
     precision: float | None = None
     budget: int | None = None
     seed: int = 0
 
     def check(self) -> None:
         """Raises `UserError` for options that do not fit together."""
-        if self.passes < 2:
+        if self.passes is not None and self.passes < 2:
             raise UserError(f"--passes: an error needs at least 2 passes, not {self.passes}")
         if self.precision is not None and not 0 < self.precision < math.inf:
             raise UserError(f"--precision is a positive number of bits per dimension, not {self.precision:g}")
         if self.budget is not None and self.precision is None:
             raise UserError("--budget belongs to --precision: it says after how many passes to give up")
-        if self.budget is not None and self.budget < self.passes:
-            raise UserError(f"--budget must be at least the {self.passes} of --passes, not {self.budget}")
+        if self.budget is not None and self.budget < (self.passes or 2):
+            raise UserError(f"--budget must be at least the {self.passes or 2} passes made anyway, not {self.budget}")
 
-    @property
-    def most(self) -> int:
-        """The passes made at most, where there is a precision to reach."""
-        return self.budget or BUDGET * self.passes
+    def range(self, usual: int) -> tuple[int, int]:
+        """The least passes, `usual` unless said otherwise, and the most where there is a precision to reach."""
+        least = self.passes or min(usual, self.budget or usual)
+        return least, self.budget or BUDGET * least
 
 
 def default_place(run: Path, subject: Subject) -> Path | None:
@@ -58,31 +62,44 @@ def default_place(run: Path, subject: Subject) -> Path | None:
 
 
 class Keeper:
-    """Saves an evaluation as it goes on, and finds what an interrupted one has left."""
+    """Saves an evaluation as it goes on, and finds what an interrupted one has left.
+
+    tally: where to go on, or None; notes: JSON values that an evaluation needs again, saved with it.
+    """
 
     def __init__(self, path: Path | None, subject: Subject, index: np.ndarray) -> None:
         """Raises `UserError` where `path` holds another evaluation, or cannot be."""
         self.path, self.subject, self.index = path, subject, index
         if path is not None and not path.absolute().parent.is_dir():
             raise UserError(f"there is no folder {path.absolute().parent}: make it first")
-        self.found = None if path is None else resume(path, subject, index)
+        found = None if path is None else resume(path, subject, index)
+        self.tally = found.tally if found else None
+        self.notes = found.notes if found else {}
         self._saved = time.monotonic()
 
-    @property
-    def tally(self) -> Tally | None:
-        """Where to go on."""
-        return None if self.found is None else self.found.tally
-
     def watch(self, tally: Tally) -> None:
-        """Save now and then, and at the end of every pass if that is not often."""
+        """Save now and then."""
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save(tally)
 
     def save(self, tally: Tally) -> None:
         """Save now."""
         if self.path is not None:
-            save(self.path, Progress(tally, self.subject, self.index, {}))
+            save(self.path, Progress(tally, self.subject, self.index, self.notes))
         self._saved = time.monotonic()
+
+
+def stratified(
+    model: DiffusionModel, data: Dataset, split: str, conditional: bool, keeper: Keeper, device: torch.device
+) -> StratifiedBound:
+    """The estimate that costs least, planned on examples that are not evaluated, or as the one kept was."""
+    if "plan" not in keeper.notes:
+        apart = subset(data.train if split == "validation" else data.validation, PLANNING_EXAMPLES)
+        x, condition = examples(apart, np.arange(len(apart)), conditional, device)
+        with torch.no_grad():
+            plan = fit(model, x, condition, torch.Generator().manual_seed(0))
+        keeper.notes["plan"] = plan.encode()
+    return StratifiedBound(model, Plan.decode(keeper.notes["plan"]))
 
 
 def refuse_missed(effort: Effort, evaluation: Evaluation, keeper: Keeper) -> None:
@@ -90,7 +107,7 @@ def refuse_missed(effort: Effort, evaluation: Evaluation, keeper: Keeper) -> Non
     reached = evaluation.se_monte_carlo
     if effort.precision is None or reached <= effort.precision:
         return
-    passes = len(evaluation.pass_means)
+    passes = evaluation.passes
     needed = math.ceil(passes * (reached / effort.precision) ** 2)
     raise UserError(
         f"a precision of {effort.precision:g} bits/dim was not reached: after {passes} passes, the budget, the Monte "
@@ -106,9 +123,10 @@ def measure(
     effort: Effort,
     device: torch.device,
     keeper: Keeper | None = None,
+    usual: int = PASSES,
 ) -> Evaluation:
-    """`vlb.evaluation.evaluate` with a progress bar, kept as it goes on."""
-    least, most = effort.passes, effort.most
+    """`vlb.evaluation.evaluate` with a progress bar, kept as it goes on; usual: passes unless `effort` says."""
+    least, most = effort.range(usual)
     started = keeper.tally if keeper else None
     last = started
     with progress_bar() as bar:

@@ -49,7 +49,7 @@ def summarise(
         "kind": f"discrete, {data.levels} levels",
         "bound": evaluation.bound.replace("p(x)", "p(x | y)") if evaluation.conditional else evaluation.bound,
         "conditional": evaluation.conditional,
-        "passes": len(evaluation.pass_means),
+        "passes": evaluation.passes,
         "nats_per_example": float(evaluation.totals.mean()),
         "baselines": baselines(dataclasses.replace(data, **part), split),
         "split": split,

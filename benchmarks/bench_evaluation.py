@@ -1,0 +1,189 @@
+"""What an evaluation costs: network evaluations for the same Monte Carlo error, and throughput.
+
+    python benchmarks/bench_evaluation.py RUN [--examples 360] [--repeats 12] [--strata 6 12] [--device cpu]
+
+Estimators of the same bound on the same test examples, each repeated with independent draws:
+
+* uniform: t uniform and independent, the textbook estimate;
+* batch: t evenly spread over the batch, as VDM's code bases do (`DiffusionModel.terms`);
+* stratified, without and with a fitted plan (`vlb.stratified`).
+
+The figure of merit is variance × network evaluations, counted by a hook: its ratio says how many times fewer
+evaluations reach the same error. Seconds are of the whole evaluation, so that what the heads cost is in them.
+Throughput is that of `vlb.evaluate` over the bare network's forward at the same batch size, in one run.
+"""
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlb.bound import estimate
+from vlb.data import Split
+from vlb.evaluation import Bounded, evaluate, examples
+from vlb.models.diffusion import DiffusionModel
+from vlb.report.summary import subset
+from vlb.runs import Run, diffusion_model
+from vlb.stratified import Plan, StratifiedBound, fit
+from vlb.times import UniformTime
+
+FITTED = 100
+
+
+@dataclasses.dataclass
+class Independent:
+    """t uniform and independent."""
+
+    model: DiffusionModel
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.model.shape
+
+    @property
+    def bound(self) -> str:
+        return self.model.bound
+
+    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+        drawn = estimate(self.model, x, condition, UniformTime(), generator)
+        return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
+
+
+class Counter:
+    """Examples that a network was asked about."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.count = 0
+        network.register_forward_hook(self._add)
+
+    def _add(self, _module: nn.Module, inputs: tuple[Any, ...], _output: Any) -> None:
+        self.count += len(inputs[0])
+
+
+class Cost(NamedTuple):
+    """Of one pass over one example: bits/dim, their variance (bits/dim)², network evaluations and seconds."""
+
+    bits: float
+    variance: float
+    evaluations: float
+    seconds: float
+
+
+def measure(
+    bounded: Bounded, split: Split, conditional: bool, counter: Counter, repeats: int, piece: int, device: torch.device
+) -> Cost:
+    """Each piece is evaluated by itself, so that the variance has (repeats − 1) degrees of freedom from each."""
+    counter.count, started = 0, time.perf_counter()
+    bits, variance = 0.0, 0.0
+    for start in range(0, len(split), piece):
+        part = split.take(np.arange(start, min(start + piece, len(split))))
+        found = evaluate(bounded, part, conditional=conditional, passes=repeats, batch=piece, seed=start, device=device)
+        bits += found.bits_per_dim * len(part) / len(split)
+        variance += found.se_monte_carlo**2 * repeats * len(part) ** 2 / len(split)
+    each = len(split) * repeats
+    return Cost(bits, variance, counter.count / each, (time.perf_counter() - started) / each)
+
+
+def throughput(
+    model: DiffusionModel,
+    bounded: Bounded,
+    evaluations: int,
+    split: Split,
+    conditional: bool,
+    batch: int,
+    device: torch.device,
+) -> float:
+    """Seconds of the bare network's forwards over those of an evaluation with as many of them, alternating."""
+    x, condition = examples(split, np.arange(min(batch, len(split))), conditional, device)
+    part = split.take(np.arange(len(x)))
+    z = model.observation.embed(x)
+    gamma = torch.zeros(len(x), 1, dtype=torch.float64, device=device)
+    network = model.denoiser.backbone
+    ratios = []
+    with torch.no_grad():
+        for repeat in range(6):
+            synchronise(device)
+            a = time.perf_counter()
+            for _ in range(2 * evaluations):
+                network(z, gamma, condition)
+            synchronise(device)
+            b = time.perf_counter()
+            evaluate(bounded, part, conditional=conditional, passes=2, batch=batch, seed=repeat, device=device)
+            synchronise(device)
+            ratios.append((b - a) / (time.perf_counter() - b))
+    return float(np.median(ratios[1:]))
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--examples", type=int, default=360)
+    parser.add_argument("--repeats", type=int, default=12)
+    parser.add_argument("--piece", type=int, default=60, help="examples that share their draws of t")
+    parser.add_argument("--batch", type=int, default=250, help="of the throughput")
+    parser.add_argument("--strata", type=int, nargs="*", default=[], help="other numbers of strata to try")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    run = Run.open(options.run)
+    data = run.data()
+    model = diffusion_model(run.model(data, device), "this benchmark")
+    conditional = run.experiment.condition == "labels"
+    split = subset(data.test, options.examples)
+    counter = Counter(model.denoiser.backbone)
+    few = subset(data.validation, FITTED)
+    x, condition = examples(few, np.arange(len(few)), conditional, device)
+    started = time.perf_counter()
+    plan = fit(model, x, condition, torch.Generator().manual_seed(0))
+    print(f"fitted in {time.perf_counter() - started:.1f} s and {counter.count} network evaluations")
+    print("masses", " ".join(f"{mass:.3f}" for mass in plan.masses))
+    print("slopes", " ".join(f"({a:.2f}, {b:.2f})" for a, b in (*plan.slopes, plan.decoding)))
+    none = tuple((0.0, 0.0) for _ in plan.slopes)
+    kinds: dict[str, tuple[Bounded, int]] = {
+        "uniform, independent": (Independent(model), 3 * options.repeats),
+        "batch low-discrepancy": (model, 3 * options.repeats),
+        "stratified per example": (StratifiedBound(model, Plan.plain()), options.repeats),
+        "… and fitted p(λ)": (
+            StratifiedBound(model, dataclasses.replace(plan, slopes=none, decoding=(0.0, 0.0))),
+            options.repeats,
+        ),
+        "… and control variates": (StratifiedBound(model, plan), options.repeats),
+    }
+    for strata in options.strata:
+        kinds[f"the same, {strata} strata"] = (
+            StratifiedBound(model, dataclasses.replace(plan, strata=strata)),
+            options.repeats,
+        )
+    results: list[Cost] = []
+    print("\n| estimator | evaluations | ms | bits/dim² | × fewer than uniform | than batch | × less time than batch |")
+    print("|---|---|---|---|---|---|---|")
+    for name, (bounded, repeats) in kinds.items():
+        cost = measure(bounded, split, conditional, counter, repeats, options.piece, device)
+        results.append(cost)
+        uniform, batch = results[0], results[min(1, len(results) - 1)]
+        merit = cost.variance * cost.evaluations
+        print(
+            f"| {name} | {cost.evaluations:.1f} | {1000 * cost.seconds:.2f} | {cost.variance:.6f} "
+            f"| {uniform.variance * uniform.evaluations / merit:.1f} | {batch.variance * batch.evaluations / merit:.1f} "
+            f"| {batch.variance * batch.seconds / (cost.variance * cost.seconds):.1f} |   {cost.bits:.4f}",
+            flush=True,
+        )
+    for name in ("batch low-discrepancy", "… and fitted p(λ)", "… and control variates"):
+        bounded = kinds[name][0]
+        count = bounded.evaluations if isinstance(bounded, StratifiedBound) else 1 + model.learns_decoder
+        ratio = throughput(model, bounded, count, split, conditional, options.batch, device)
+        print(f"throughput of {name}: {100 * ratio:.1f} % of the bare network's")
+
+
+if __name__ == "__main__":
+    main()
