@@ -172,9 +172,10 @@ def main() -> None:
         results.append(cost)
         uniform, batch = results[0], results[min(1, len(results) - 1)]
         merit = cost.variance * cost.evaluations
+        fewer = [one.variance * one.evaluations / merit for one in (uniform, batch)]
         print(
             f"| {name} | {cost.evaluations:.1f} | {1000 * cost.seconds:.2f} | {cost.variance:.6f} "
-            f"| {uniform.variance * uniform.evaluations / merit:.1f} | {batch.variance * batch.evaluations / merit:.1f} "
+            f"| {fewer[0]:.1f} | {fewer[1]:.1f} "
             f"| {batch.variance * batch.seconds / (cost.variance * cost.seconds):.1f} |   {cost.bits:.4f}",
             flush=True,
         )

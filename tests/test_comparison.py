@@ -28,7 +28,9 @@ def contender(name: str, values: np.ndarray, noise: float = 0.0, passes: int = 4
     draws = values + noise * np.random.default_rng(seed).standard_normal((passes, len(values)))
     variance = draws.var(0, ddof=1) / passes
     means = np.stack((0.25 * draws.mean(0), 0.75 * draws.mean(0)), 1)
-    evaluation = Evaluation(("reconstruction", name), means, draws.mean(1), variance, 4, SUBJECT.bound, False)
+    evaluation = Evaluation(
+        ("reconstruction", name), means, draws.mean(1, keepdims=True), len(values), variance, 4, SUBJECT.bound, False
+    )
     return Contender(
         name, evaluation, dataclasses.replace(SUBJECT, model=name, options={"seed": seed}), np.arange(len(values))
     )

@@ -114,8 +114,8 @@ def _paired(first: Contender, second: Contender) -> Difference:
     exact = not (a.monte_carlo_variance.any() and b.monte_carlo_variance.any())
     if exact or first.subject.options.get("seed") != second.subject.options.get("seed"):
         variance = max(variance - float((a.monte_carlo_variance + b.monte_carlo_variance).mean()), 0.0)
-        parts = [float(e.pass_means.var(ddof=1)) / len(e.pass_means) for e in (a, b)]
-    squares = [(variance / n, n - 1), *((part, len(e.pass_means) - 1) for part, e in zip(parts, (a, b), strict=True))]
+        parts = [(e.se_monte_carlo / e.bits(1.0)) ** 2 for e in (a, b)]
+    squares = [(variance / n, n - 1), *((part, e.batch_means[1:].size) for part, e in zip(parts, (a, b), strict=True))]
     # Welch and Satterthwaite: degrees of freedom of a sum of variances that are estimated apart.
     each = sum(square**2 / freedom for square, freedom in squares)
     freedom = sum(square for square, _ in squares) ** 2 / each if each > 0 else float(n - 1)

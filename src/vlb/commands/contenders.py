@@ -151,9 +151,9 @@ def _baseline(name: str, data: Dataset, split: str, part: Split) -> Given:
 
     def evaluate() -> Evaluation:
         values = per_example(name, data, part)
-        means = np.full(2, values.mean())
+        means, none = np.full((2, 1), values.mean()), np.zeros(len(values))
         terms = ("negative_log_likelihood",)
-        return Evaluation(terms, values[:, None], means, np.zeros(len(values)), data.dimensions, subject.bound, False)
+        return Evaluation(terms, values[:, None], means, len(values), none, data.dimensions, subject.bound, False)
 
     return Given(name, subject, evaluate, None)
 
