@@ -387,17 +387,29 @@ def decompress(
 
 
 @app.command
-def inspect(file: Path) -> None:
+def inspect(
+    file: Path,
+    *,
+    account: Annotated[bool, Parameter(negative=())] = False,
+    model: Path | None = None,
+    device: str | None = None,
+) -> None:
     """Say what a compressed file holds and which model it needs, and check it for damage.
 
     Parameters
     ----------
     file
         A file made by `vlb compress`.
+    account
+        Also decode and encode everything again, and say where the bits went: bound, net rate, initial bits, speed.
+    model
+        The run it was made with, for --account, unless the file carries its model.
+    device
+        cpu or cuda, the same as for compression.
     """
     from vlb.commands.inspect import run_inspection
 
-    run_inspection(file)
+    run_inspection(file, account, model, device)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -73,6 +73,21 @@ def test_inspection_needs_no_model(archive: Path, capsys: pytest.CaptureFixture[
         assert word in told or (word == "mixture" and "moments" in told)
 
 
+def test_an_account_says_where_the_bits_went(run: Path, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vlb("inspect", archive, "--account", "--model", run) == 0
+    told = capsys.readouterr().out
+    rates = {}
+    for line in told.splitlines():
+        name, _, value = line.strip("│ ").partition("│")
+        if name.strip() in ("bound (one draw of the latents)", "net rate of bits back", "gross rate (whole file)"):
+            rates[name.split()[0]] = float(value.strip())
+    # 72 digits: the file's frame is about 0.2 bits/dim of them, and so are few draws of the latents.
+    assert rates["net"] == pytest.approx(rates["bound"], rel=0.1) and rates["net"] < rates["gross"] < rates["net"] + 0.6
+    assert "MB/s" in told and "initial bits" in told
+    assert vlb("inspect", archive, "--account") == 2
+    assert "does not carry its model" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_carried_model_serves_without_the_run(run: Path, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "with.vlb"
     arguments = ("-o", out, "--embed-model", "--no-verify", "--steps", "2", "--lanes", "8")

@@ -126,6 +126,11 @@ class ArchiveReader:
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
+    @property
+    def model_bytes(self) -> int:
+        """What a carried model takes in the file."""
+        return sum(chunk.size for chunk in self.chunks() if isinstance(chunk, Chunk) and chunk.kind == MODEL)
+
     def chunks(self) -> Iterator[Chunk | UserError]:
         """Every chunk in order, or what is wrong with it; at the end, what is wrong with the end marker."""
         try:

@@ -97,7 +97,7 @@ def contents(
     def take(reader: Reader, count: int) -> np.ndarray:
         return values.decode(reader, count, codec, header.levels)
 
-    return _contents(archive, take, columns, (MODEL,))
+    return walked(archive, take, columns, (MODEL,))
 
 
 def previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Iterator[tuple[int, Content | UserError]]:
@@ -110,7 +110,7 @@ def previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Itera
     def take(reader: Reader, count: int) -> np.ndarray:
         return values.preview(reader, count, codec, header.levels, levels)
 
-    for position, content in _contents(archive, take, None, (MODEL, VERBATIM, TABLE)):
+    for position, content in walked(archive, take, None, (MODEL, VERBATIM, TABLE)):
         if isinstance(content, Rows) and content.rows.size:
             stop = content.start + len(content.rows)
             name = "-".join(part for part in (content.name, content.member, f"{content.start}-{stop - 1}.npy") if part)
@@ -119,9 +119,10 @@ def previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Itera
             yield position, content
 
 
-def _contents(
+def walked(
     archive: ArchiveReader, take: Take, columns: tuple[Column, ...] | None, skipped: tuple[int, ...]
 ) -> Iterator[tuple[int, Content | UserError]]:
+    """What each chunk holds, `take` having made of its values what it likes; without chunks of the kinds `skipped`."""
     for position, chunk in enumerate(archive.chunks()):
         if isinstance(chunk, UserError):
             yield position, chunk

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -10,7 +11,7 @@ from vlb.coding.carried import bare_model, from_carried
 from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader
 from vlb.coding.diffusion import DiffusionSettings
-from vlb.coding.models import levels
+from vlb.coding.models import CodedModel, levels
 from vlb.coding.reading import Content, contents, embedded_model, previews
 from vlb.coding.restoring import restore
 from vlb.coding.sequence import SequenceCodec
@@ -29,7 +30,7 @@ def run_decompression(
         raise UserError(f"{out} exists already: choose another name")
     started = time.perf_counter()
     archive = ArchiveReader(path)
-    codec, columns = matching_codec(archive, model_run, choose_device(device))
+    _, codec, columns = opened_model(archive, model_run, choose_device(device))
     found = contents(archive, codec, columns) if stop_after is None else _previews(archive, codec, stop_after)
     with console.status("decompressing"):
         problems = restore(found, out, salvage)
@@ -49,13 +50,16 @@ def _previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Iter
     return previews(archive, codec, levels)
 
 
-def matching_codec(
-    archive: ArchiveReader, model_run: Path | None, device: torch.device
-) -> tuple[SequenceCodec, tuple[Column, ...] | None]:
-    """The codec that an archive was made with, and the columns of its tables.
+class Opened(NamedTuple):
+    """The model that an archive was made with, its codec, and the columns of its tables."""
 
-    Raises `UserError` if the model is another, or not to be had.
-    """
+    model: CodedModel
+    codec: SequenceCodec
+    columns: tuple[Column, ...] | None
+
+
+def opened_model(archive: ArchiveReader, model_run: Path | None, device: torch.device) -> Opened:
+    """What an archive needs. Raises `UserError` if the model is another, or not to be had."""
     header = archive.header
     if model_run is not None:
         model, digest, columns = bare_model(Run.open(model_run), device)
@@ -71,6 +75,6 @@ def matching_codec(
     if model.shape != header.shape or levels(model) != header.levels:
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
-        return header.settings.codec(model), columns
+        return Opened(model, header.settings.codec(model), columns)
     except Uncodable as error:
         raise UserError(f"{archive.path}: this model cannot code ({error})") from error

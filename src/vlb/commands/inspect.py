@@ -6,22 +6,49 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from vlb.coding.container import KIND_NAMES, MODEL, ArchiveReader
+from vlb.coding.accounting import Audit, Outline, audited, outlined
+from vlb.coding.container import KIND_NAMES, ArchiveReader
+from vlb.commands.decompress import opened_model
+from vlb.commands.process import choose_device, console, keep_freed_memory
 from vlb.errors import UserError
 
 ROWS_SHOWN = 40
 
 
-def run_inspection(path: Path) -> None:
-    """Print what an archive says of itself, chunk by chunk, without its model. Raises `UserError` if it is damaged."""
+def run_inspection(path: Path, account: bool, model_run: Path | None, device: str | None) -> None:
+    """Print what an archive says of itself; with `account`, where its bits went. Raises `UserError` if damaged."""
     archive = ArchiveReader(path)
-    header, settings, numerics = archive.header, archive.header.settings, archive.header.numerics
-    view = Table(title=f"{path}: {archive.size:,} bytes", show_header=False)
+    found = outlined(archive)
+    problems = [str(chunk) for chunk in found if isinstance(chunk, UserError)]
+    whole = [chunk for chunk in found if isinstance(chunk, Outline)]
+    audit = None
+    if account and not problems:
+        keep_freed_memory()
+        opened = opened_model(archive, model_run, choose_device(device))
+        with console.status("decoding and encoding again"):
+            audit = audited(archive, opened.codec, opened.model, opened.columns)
+    out = Console()
+    out.print(_about(archive))
+    out.print(_chunks(whole))
+    if len(whole) > ROWS_SHOWN:
+        out.print(f"… {len(whole)} chunks in all")
+    out.print(_accounts(archive, whole, audit))
+    if not account:
+        out.print("--account decodes it and adds bound, net rate, initial bits and speed")
+    for problem in problems:
+        out.print(problem, markup=False)
+    if problems:
+        raise UserError(f"{path} is damaged: {len(problems)} problems, the first is: {problems[0]}")
+
+
+def _about(archive: ArchiveReader) -> Table:
+    header, numerics = archive.header, archive.header.numerics
+    view = Table(title=f"{archive.path}: {archive.size:,} bytes", show_header=False)
     for name, value in (
         ("model", header.digest.hex() + (" (carried)" if header.embedded else "")),
         ("examples", f"{header.shape}, {header.levels} levels"),
-        *settings.describe().items(),
-        ("lanes", f"{settings.lanes}"),
+        *header.settings.describe().items(),
+        ("lanes", f"{header.settings.lanes}"),
         (
             "computed in",
             f"{numerics.dtype} on {numerics.device}, {numerics.threads} threads, "
@@ -29,25 +56,41 @@ def run_inspection(path: Path) -> None:
         ),
     ):
         view.add_row(name, value)
-    chunks = Table("chunk", "kind", "bytes", title="chunks")
-    problems, model_bytes, total = [], 0, 0
-    for index, chunk in enumerate(archive.chunks()):
-        if isinstance(chunk, UserError):
-            problems.append(str(chunk))
-            continue
-        total += 1
-        model_bytes += chunk.size if chunk.kind == MODEL else 0
-        if index < ROWS_SHOWN:
-            kind = KIND_NAMES[chunk.kind] if chunk.kind < len(KIND_NAMES) else "unknown"
-            chunks.add_row(f"{chunk.index}", kind, f"{chunk.size:,}")
-    console = Console()
-    console.print(view)
-    console.print(chunks)
-    if total > ROWS_SHOWN:
-        console.print(f"… {total} chunks in all")
-    console.print(f"model {model_bytes:,} bytes, the rest {archive.size - model_bytes:,}")
-    console.print(f"dimensions per example: {math.prod(header.shape)}")
-    for problem in problems:
-        console.print(problem, markup=False)
-    if problems:
-        raise UserError(f"{path} is damaged: {len(problems)} problems, the first is: {problems[0]}")
+    return view
+
+
+def _chunks(found: list[Outline]) -> Table:
+    view = Table("chunk", "kind", "bytes", "examples", "coded", title="chunks")
+    for outline in found[:ROWS_SHOWN]:
+        chunk = outline.chunk
+        if outline.direct is not None:
+            how = f"by the model, {outline.direct} of them directly"
+        else:
+            how = "by the general codec"
+        view.add_row(f"{chunk.index}", KIND_NAMES[chunk.kind], f"{chunk.size:,}", f"{outline.examples or ''}", how)
+    return view
+
+
+def _accounts(archive: ArchiveReader, found: list[Outline], audit: Audit | None) -> Table:
+    """Rates in bits per value of the examples; files that are stored as they are, are left out of these."""
+    coded = [outline for outline in found if outline.examples]
+    count = sum(outline.examples for outline in coded) * math.prod(archive.header.shape)
+    model_bytes = archive.model_bytes
+    others = sum(outline.chunk.size for outline in found if not outline.examples)
+    view = Table("", "bits/dim", title=f"{count:,} values in examples")
+    view.columns[1].justify = "right"
+    if count:
+        if audit is not None:
+            view.add_row("bound (one draw of the latents)", f"{audit.bound / count:.4f}")
+            view.add_row("net rate of bits back", f"{audit.net:.4f}")
+        view.add_row("gross rate (whole file)", f"{8 * (archive.size - model_bytes - others) / count:.4f}")
+        view.add_row("gross rate with the model", f"{8 * (archive.size - others) / count:.4f}")
+    for name, size in (("model", model_bytes), ("files as they are, arrays of other shapes", others)):
+        if size:
+            view.add_row(name, f"{size:,} bytes")
+    if audit is not None and audit.accounts:
+        view.add_row("initial bits, from examples coded directly", f"{audit.initial:,.0f} bits")
+    if audit is not None and audit.examples:
+        view.add_row("encoding", f"{audit.bytes_in / 1e6 / audit.encoding:.4f} MB/s")
+        view.add_row("decoding", f"{audit.bytes_in / 1e6 / audit.decoding:.4f} MB/s")
+    return view

@@ -1,0 +1,126 @@
+"""Where an archive's bits went: by what each chunk says of itself, and measured with the model it was made with."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from vlb.coding import values
+from vlb.coding.container import MODEL, ArchiveReader, Chunk, Header
+from vlb.coding.diffusion import DiffusionSettings, discretised
+from vlb.coding.models import CodedModel
+from vlb.coding.reading import walked
+from vlb.coding.sequence import Account, SequenceCodec
+from vlb.coding.settings import Settings
+from vlb.coding.wire import Damaged, Reader
+from vlb.data import Column
+from vlb.errors import UserError
+from vlb.evaluation import Bounded
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a chunk says without its model. direct: of the examples coded by the model, None for other chunks."""
+
+    chunk: Chunk
+    examples: int
+    direct: int | None
+
+
+@dataclass
+class Audit:
+    """Bits of an archive, measured by decoding and encoding it again.
+
+    bound: of the model on all examples, in bits, by draws of the latents; encoding, decoding: seconds.
+    """
+
+    values: int = 0
+    examples: int = 0
+    bytes_in: int = 0
+    bound: float = 0.0
+    accounts: list[Account] = field(default_factory=list)
+    encoding: float = 0.0
+    decoding: float = 0.0
+
+    @property
+    def net(self) -> float:
+        """Bits per value of the examples that were coded with bits back; NaN without any."""
+        values_each = self.values / self.examples if self.examples else math.nan
+        coded = sum(account.examples - account.direct for account in self.accounts)
+        return sum(account.net for account in self.accounts) / (coded * values_each) if coded else math.nan
+
+    @property
+    def initial(self) -> float:
+        """Bits that were there when bits back began, over all chunks."""
+        return sum(account.initial for account in self.accounts)
+
+
+def outlined(archive: ArchiveReader) -> list[Outline | UserError]:
+    """Every chunk but those of a carried model, as far as it can be told without the model."""
+    header, found = archive.header, list[Outline | UserError]()
+    seen: list[tuple[int, int | None]] = []
+
+    def look(reader: Reader, count: int) -> np.ndarray:
+        if count * math.prod(header.shape) > values.MAX_VALUES:
+            raise Damaged("it claims more values than a chunk may hold")
+        reader.raw(4)
+        by_model = reader.raw(1)[0] == values.BY_MODEL
+        seen.append((count, reader.number(count) if by_model else None))
+        return np.zeros((count, *header.shape), values.plain_dtype(header.levels))
+
+    nameless = (Column("", ("",) * header.levels),) * header.shape[0]
+    chunks = [c for c in archive.chunks() if isinstance(c, UserError) or c.kind != MODEL]
+    for chunk, (_, content) in zip(chunks, walked(archive, look, nameless, (MODEL,)), strict=True):
+        if isinstance(content, UserError) or isinstance(chunk, UserError):
+            found.append(content if isinstance(content, UserError) else UserError(str(chunk)))
+            continue
+        examples, direct = seen.pop() if seen else (0, None)
+        found.append(Outline(chunk, examples, direct))
+    return found
+
+
+def audited(
+    archive: ArchiveReader, codec: SequenceCodec, model: CodedModel, columns: tuple[Column, ...] | None, draws: int = 1
+) -> Audit:
+    """Decode, encode again and bound everything in an archive. Raises the first `UserError` if it is damaged."""
+    audit, header = Audit(), archive.header
+
+    def take(reader: Reader, count: int) -> np.ndarray:
+        started = time.perf_counter()
+        x = values.decode(reader, count, codec, header.levels)
+        decoded = time.perf_counter()
+        account = values.encode(x, codec, header.levels, verify=False).account
+        audit.encoding += time.perf_counter() - decoded
+        audit.decoding += decoded - started
+        audit.values += x.size
+        audit.examples += count
+        audit.bytes_in += x.nbytes
+        audit.bound += bits(model, header, x, draws)
+        if account is not None:
+            audit.accounts.append(account)
+        return x
+
+    for _, content in walked(archive, take, columns, (MODEL,)):
+        if isinstance(content, UserError):
+            raise content
+    return audit
+
+
+@torch.no_grad()
+def bits(model: CodedModel, header: Header, x: np.ndarray, draws: int = 1) -> float:
+    """The bound on −log₂ p(x) of all examples together, under the hierarchy that they are coded by."""
+    bounded, total = _bounded(model, header.settings), 0.0
+    for draw in range(draws):
+        generator = torch.Generator().manual_seed(draw)
+        for start in range(0, len(x), BATCH):
+            part = torch.tensor(x[start : start + BATCH].astype(np.int64), device=next(model.parameters()).device)
+            total += float(sum(term.double().sum() for term in bounded.terms(part, None, generator).values()))
+    return total / draws / math.log(2)
+
+
+def _bounded(model: CodedModel, settings: Settings) -> Bounded:
+    return discretised(model, settings) if isinstance(settings, DiffusionSettings) else model
