@@ -9,7 +9,6 @@ with are then paid in full.
 
 import argparse
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -22,15 +21,15 @@ from vlb.coding.effort import Effort, remembered
 from vlb.coding.progressive import Preview, previews
 from vlb.coding.sequence import Plan, SequenceCodec
 from vlb.coding.stack import BitStack
-from vlb.models.diffusion import DiffusionModel
+from vlb.models.diffusion import DiffusionModel, GridDiffusion
 from vlb.runs import Run
 
 
 class Whole(Plan):
     """All in one batch."""
 
-    def batches(self, count: int, lanes: int) -> Iterator[int]:
-        yield count
+    def batches(self, count: int, lanes: int) -> list[int]:
+        return [count]
 
 
 class Seeded(SequenceCodec):
@@ -47,15 +46,23 @@ class Seeded(SequenceCodec):
         return Whole(0, 0), BitStack(content)
 
 
-def table(found: list[Preview], x: np.ndarray, deviation: float) -> list[dict[str, float]]:
-    """Bits/dim kept and read, and the root mean square error in units of the data's deviation, per level."""
+@torch.no_grad()
+def spent(grid: GridDiffusion, x: np.ndarray) -> list[float]:
+    """The bound's terms added up from the top level to the data, bits/dim: prior, every step, reconstruction."""
+    terms = grid.terms(torch.tensor(x), None, torch.Generator().manual_seed(0))
+    order = ["prior", *(f"kl_{i}" for i in range(grid.depth - 1, 0, -1)), "reconstruction"]
+    return np.cumsum([terms[name].double().sum().item() / x.size / math.log(2) for name in order]).tolist()
+
+
+def table(found: list[Preview], x: np.ndarray, deviation: float, bounds: list[float]) -> list[dict[str, float]]:
+    """Bits/dim spent and read, and the root mean square error in units of the data's deviation, per level."""
     rows = []
-    for preview in found:
+    for preview, bound in zip(found, bounds, strict=True):
         error = math.sqrt(((preview.x - x) ** 2).mean()) / deviation
-        rows.append({"levels": preview.levels, "time": preview.time, "kept": preview.kept / x.size,
+        rows.append({"levels": preview.levels, "time": preview.time, "spent": bound,
                      "read": preview.read / x.size, "error": error})  # fmt: skip
-        print("{levels:>2} levels, t = {time:.3f}: {kept:.3f} bits/dim kept, {read:.3f} read, error {error:.3f} "
-              "deviations".format(**rows[-1]), flush=True)  # fmt: skip
+        print("{levels:>2} levels, t = {time:.3f}: {spent:.3f} bits/dim of the bound, {read:.3f} read, "
+              "error {error:.3f} deviations".format(**rows[-1]), flush=True)  # fmt: skip
     return rows
 
 
@@ -67,11 +74,11 @@ def draw(path: Path, rows: list[dict[str, float]], found: list[Preview], x: np.n
     above.imshow(grid, cmap="gray", interpolation="nearest")
     height = grid.shape[0] / len(found)
     above.set_yticks([height * (i + 0.5) for i in range(len(found))],
-                     [f"{row['levels']:.0f} levels, {row['kept']:.2f} bits/dim" for row in rows])  # fmt: skip
+                     [f"{row['levels']:.0f} levels, {row['spent']:.2f} bits/dim" for row in rows])  # fmt: skip
     above.set_xticks([])
-    kept, read, error = ([row[name] for row in rows] for name in ("kept", "read", "error"))
-    below.plot(kept, error, "o-", color="black", label="kept: the bound's terms so far")
-    below.plot(read, error, "s--", color="firebrick", label="read: with the bits to begin with")
+    bound, read, error = ([row[name] for row in rows] for name in ("spent", "read", "error"))
+    below.plot(bound, error, "o-", color="black", label="the bound's terms so far")
+    below.plot(read, error, "s--", color="firebrick", label="bits taken from the stack so far")
     below.set(xlabel="bits/dim", ylabel="error of E[x | z], deviations of the data", ylim=(0, None))
     below.legend(frameon=False)
     figure.savefig(path, dpi=110)
@@ -104,7 +111,8 @@ def main() -> None:
     found = list(previews(seeded, stack.content(), len(x)))
     need = max(preview.read for preview in found) - net
     print(f"all {len(x)} in one batch: net {net / x.size:.4f} bits/dim, and {need / x.size:.2f} to begin with")
-    rows = table(found, x, deviation)
+    assert isinstance(codec.batch.hierarchy, GridDiffusion)
+    rows = table(found, x, deviation, spent(codec.batch.hierarchy, x))
     if options.figure is not None:
         draw(options.figure, rows, found, x, options.shown)
 

@@ -18,8 +18,11 @@ from vlb.models.diffusion import DiffusionModel
 @given(st.integers(0, 400), st.integers(0, 20), st.integers(0, 300), st.integers(1, 64))
 @hypothesis(derandomize=True, deadline=None)
 def test_batches_cover_every_example_once(count: int, direct: int, growth: int, lanes: int) -> None:
-    sizes = list(Plan(direct, growth).batches(count, lanes))
+    sizes = Plan(direct, growth).batches(count, lanes)
     assert sum(sizes) == max(0, count - direct) and all(1 <= size <= lanes for size in sizes)
+    done = direct + np.cumsum([0, *sizes])[:-1]
+    assert all(size <= max(1, before * growth // 64) for size, before in zip(sizes, done, strict=True))
+    assert sizes == sorted(sizes)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 9, 70])

@@ -60,7 +60,7 @@ def previews(codec: SequenceCodec, content: bytes, count: int) -> Iterator[Previ
         raise UserError("only diffusion models have levels of noise to stop at: decompress this file as a whole")
     grid = climbing.hierarchy
     plan, stack = codec.opened(content, count)
-    batches = list(plan.batches(count, codec.lanes))
+    batches = plan.batches(count, codec.lanes)
     if not batches:
         x = codec.decode(content, count).astype(np.float64)
         yield Preview(grid.depth + 1, grid.depth, 0.0, x, 8 * len(content), 8 * len(content))

@@ -6,7 +6,7 @@ fraction of what came before, up to `lanes` examples at once: wide batches cost 
 narrow ones.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,13 +28,17 @@ class Plan:
     direct: int
     growth: int
 
-    def batches(self, count: int, lanes: int) -> Iterator[int]:
-        """The sizes of the batches that follow the direct examples, in coding order."""
-        done = min(self.direct, count)
+    def batches(self, count: int, lanes: int) -> list[int]:
+        """The sizes of the batches that follow the direct examples, in coding order.
+
+        They never fall: what is left over comes as early as its size lets it, so that the last batch, with which
+        decoding begins, is a wide one.
+        """
+        done, sizes = min(self.direct, count), []
         while done < count:
-            size = max(1, min(lanes, done * self.growth // GROWTH_UNIT, count - done))
-            yield size
-            done += size
+            sizes.append(max(1, min(lanes, done * self.growth // GROWTH_UNIT, count - done)))
+            done += sizes[-1]
+        return sorted(sizes)
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class SequenceCodec:
         plan, stack = self.opened(content, count)
         x = np.zeros((count, *self.shape), np.int64)
         end = count
-        for size in reversed(list(plan.batches(count, self.lanes))):
+        for size in reversed(plan.batches(count, self.lanes)):
             x[end - size : end] = self.batch.decode(stack, size)
             end -= size
             if stack.empty and end:
