@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.coding.archives import header, independent_codec, pictures, write
-from vlb.coding import reading, writing
-from vlb.coding.container import ARRAY, MODEL, PICTURES, VERBATIM, ArchiveReader, ArchiveWriter, Chunk, Header
+from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, write
+from vlb.coding import reading, texts, values, writing
+from vlb.coding.container import ARRAY, MODEL, PICTURES, TABLE, VERBATIM, ArchiveReader, ArchiveWriter, Chunk, Header
 from vlb.coding.diffusion import MAX_LANES, DiffusionSettings
 from vlb.coding.general import pack, unpack
 from vlb.coding.hierarchies import HierarchySettings
@@ -21,7 +21,10 @@ from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.restoring import restore
 from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.data import Column
 from vlb.errors import UserError
+
+COLUMNS = (Column("n", tuple(map(str, range(LEVELS)))),) * 30
 
 ONCE = settings(
     derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -44,7 +47,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def contents_of(path: Path) -> list[reading.Content]:
     """Everything, or the first error."""
     found = []
-    for _, content in reading.contents(ArchiveReader(path), independent_codec()):
+    for _, content in reading.contents(ArchiveReader(path), independent_codec(), COLUMNS):
         if isinstance(content, UserError):
             raise content
         found.append(content)
@@ -257,10 +260,35 @@ def test_numbers_and_names_come_back(numbers: list[int], name: str) -> None:
     reader.end()
 
 
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An archive of rows of a table, pictures, and an array."""
+    folder = tmp_path_factory.mktemp("mixed")
+    rows = np.random.default_rng(0).integers(0, 4, (30, 30))
+    text = "".join(",".join(map(str, row)) + "\n" for row in rows)
+    found = texts.understood(text.replace("0", "seldom", 2), ",", COLUMNS)
+    assert isinstance(found, texts.Rows)
+    table = Writer().text("t.csv").number(1)
+    found.write(table)
+    levels = values.encode(found.x.reshape(-1, *SHAPE), independent_codec(), LEVELS, verify=True)
+    pictured = Writer().number(2).text("a.png").number(0).text("b.bmp").number(3)
+    pixels = values.encode(pictures(3, 2), independent_codec(), LEVELS, verify=True)
+    chunks = [(TABLE, table.content() + levels.content), (PICTURES, pictured.content() + pixels.content)]
+    return framed(chunks, folder).read_bytes()
+
+
+def test_mixed_contents_come_back(mixed: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.vlb").write_bytes(mixed)
+    table, shown = contents_of(tmp_path / "a.vlb")
+    assert isinstance(table, reading.Piece) and table.content.count(b"seldom") == 2
+    assert isinstance(shown, reading.Pictures) and np.array_equal(shown.pixels, pictures(3, 2))
+
+
 @pytest.mark.slow
-def test_fuzzed_archives(whole: bytes, tmp_path: Path) -> None:
-    """20,000 archives with up to 8 mutations, half of them with checksums made right again."""
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("which", ["whole", "mixed"])
+def test_fuzzed_archives(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """2 × 20,000 archives with up to 8 mutations, half of them with checksums made right again."""
+    rng, whole = np.random.default_rng(0), request.getfixturevalue(which)
     (tmp_path / "a.vlb").write_bytes(whole)
     archive = ArchiveReader(tmp_path / "a.vlb")
     original = [(c.kind, c.body) for c in archive.chunks() if isinstance(c, Chunk)]

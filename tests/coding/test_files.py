@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +123,29 @@ def test_no_larger_than_png(seed: int, tmp_path: Path) -> None:
         Image.fromarray(values).save(tmp_path / f"{name}.png")
         summary = write(tmp_path / f"{name}.vlb", tmp_path / f"{name}.png")
         assert summary.bytes_out <= (tmp_path / f"{name}.png").stat().st_size + 110
+
+
+def peak(action: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_is_bounded_by_the_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times as much input takes no more memory in either direction, but for the list of chunks."""
+    monkeypatch.setattr(writing, "CHUNK_VALUES", 30_000)
+    taken = []
+    for count in (3_000, 12_000):
+        np.save(tmp_path / f"{count}.npy", pictures(0, count))
+        path, out = tmp_path / f"{count}.vlb", tmp_path / f"out{count}"
+        encoding = peak(lambda: write(path, tmp_path / f"{count}.npy"))  # noqa: B023
+        found = reading.contents(ArchiveReader(path), independent_codec())
+        taken.append((encoding, peak(lambda: restore(found, out, False))))  # noqa: B023
+        assert np.array_equal(np.load(out / f"{count}.npy"), pictures(0, count))
+    assert taken[1][0] < 1.1 * taken[0][0] + 50_000 and taken[1][1] < 1.1 * taken[0][1] + 50_000
 
 
 def test_refusals_leave_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.coding.conftest import TINY, placed
+from tests.coding.conftest import placed
 from tests.commands.test_cli import vlb
 from vlb.coding import models, values
 from vlb.coding.wire import Damaged, Reader
@@ -29,10 +29,8 @@ ENVIRONMENTS = {
     },
 }  # fmt: skip
 RUNS = {
-    "mlp": ("digits", TINY),
     "unet": ("digits", ("steps=10", "training.warmup=2", "backbone.widths=[8, 16]", "backbone.blocks=1")),
     "hierarchy": ("digits-hvae-bottom-up", ("steps=30", "training.warmup=2", "model.width=32")),
-    "mixture": ("digits-mixture", ("steps=2", "training.warmup=1", "components=5", "em_steps=3")),
 }
 
 
@@ -53,22 +51,19 @@ def test_any_environment_reads_what_any_other_wrote(name: str, tmp_path: Path) -
     x = load("digits").test.x[:120]
     np.save(tmp_path / "x.npy", x)
     refused = []
-    for writer in ("one thread", "everything plain"):
-        for lanes in (7, 64):
-            archive = tmp_path / f"{writer} {lanes}.vlb"
-            made = elsewhere(writer, "compress", run, tmp_path / "x.npy", "-o", archive, "--lanes", lanes)
-            assert made.returncode == 0, made.stderr
-            for reader in ENVIRONMENTS:
-                out = tmp_path / f"{writer} {lanes} {reader}"
-                result = elsewhere(reader, "decompress", archive, "--model", run, "-o", out)
-                if result.returncode == 0:
-                    assert np.array_equal(np.load(out / "x.npy"), x)
-                else:
-                    assert "computes the model differently" in " ".join(result.stderr.split()) or (
-                        "compute the model differently" in " ".join(result.stderr.split())
-                    )
-                    assert not out.exists()
-                    refused.append((writer, reader))
+    for writer, lanes in (("one thread", 7), ("everything plain", 64)):
+        archive = tmp_path / f"{lanes}.vlb"
+        made = elsewhere(writer, "compress", run, tmp_path / "x.npy", "-o", archive, "--lanes", lanes)
+        assert made.returncode == 0, made.stderr
+        for reader in ENVIRONMENTS:
+            out = tmp_path / f"{lanes} {reader}"
+            result = elsewhere(reader, "decompress", archive, "--model", run, "-o", out)
+            if result.returncode == 0:
+                assert np.array_equal(np.load(out / "x.npy"), x)
+            else:
+                assert "may compute the model differently" in " ".join(result.stderr.split())
+                assert not out.exists()
+                refused.append((writer, reader))
     # Snapping hides differences of 1e-15 but for about one parameter in 1e13; a refusal here would be such a one.
     assert refused == []
 
