@@ -184,3 +184,28 @@ def test_bounds_that_are_no_numbers_are_refused() -> None:
         evaluate(Noisy(), Split(np.zeros((0, 2), np.uint8)))
     with pytest.raises(UserError, match="shape"):
         evaluate(Noisy(), Split(np.zeros((3, 5), np.uint8)))
+
+
+class Counted:
+    """An array on a disk: what is asked for at once is written down."""
+
+    shape = (1000, 2)
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: np.ndarray) -> np.ndarray:
+        self.asked.append(len(index))
+        return np.zeros((len(index), 2), np.uint8)
+
+
+def test_memory_does_not_grow_with_the_data() -> None:
+    x, tallies = Counted(), []
+    evaluate(Noisy(), Split(x), passes=2, batch=7, watch=tallies.append)  # type: ignore[arg-type]
+    assert max(x.asked) == 7 and sum(x.asked) == 2000
+    held = tallies[-1]
+    assert all(tally is held for tally in tallies)
+    assert held.means.size + held.deviations.size + len(held.batch_means) < 4 * 1000
