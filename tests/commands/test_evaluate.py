@@ -109,3 +109,63 @@ def test_bad_requests_are_explained(
     error = capsys.readouterr().err
     assert message in error.replace("\n", " ") and "Traceback" not in error
     assert other.read_bytes() == before and junk.read_bytes() == b"junk"
+
+
+def test_ones_own_examples_have_a_bound(run: Path, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 17, (5, 1, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "mine.npy", x)
+    out = tmp_path / "e.json"
+    assert vlb("evaluate", run, "--split", tmp_path / "mine.npy", "--passes", "2", "--json", out) == 0
+    result = json.loads(out.read_text())
+    assert (result["examples"], result["split_examples"], result["data"]["name"]) == (5, 5, "mine.npy")
+    # Uniform values cost more than log2 K under any model that has learned something else.
+    assert result["bits_per_dim"] > result["baselines"]["uniform"]
+    assert load(Path(result["values"])).subject.data == "mine.npy"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.zeros((5, 1, 9, 9), np.uint8)}, "shape"),
+        ({"x": np.zeros((5, 3, 8, 8), np.uint8)}, "shape"),
+        ({"x": np.full((5, 1, 8, 8), 17, np.uint8)}, "outside 0..16"),
+        ({"x": np.zeros((5, 1, 8, 8), np.uint8), "levels": np.array(256)}, "256 levels"),
+        ({"x": np.full((5, 1, 8, 8), np.nan)}, "nan"),
+        ({"x": np.full((5, 1, 8, 8), np.inf)}, "inf"),
+        ({"x": np.zeros((0, 1, 8, 8), np.uint8)}, "no examples"),
+    ],
+)
+def test_data_that_the_model_is_not_of_are_refused(
+    arrays: dict[str, np.ndarray], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "mine.npz", **arrays)
+    out = tmp_path / "e.json"
+    assert vlb("evaluate", run, "--split", tmp_path / "mine.npz", "--json", out) == 2
+    error = capsys.readouterr().err.replace("\n", " ")
+    assert message in error and "mine.npz" in error and "Traceback" not in error
+    assert not out.exists()
+
+
+def test_labels_that_the_model_does_not_know_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "labelled"
+    assert vlb("train", "digits", "--out", run, "--condition", "labels", *TINY) == 0
+    x = np.zeros((3, 1, 8, 8), np.uint8)
+    np.savez(tmp_path / "mine.npz", x=x, labels=np.array([0, 1, 10]))
+    assert vlb("evaluate", run, "--split", tmp_path / "mine.npz") == 2
+    assert "label 10" in capsys.readouterr().err
+    np.savez(tmp_path / "bare.npz", x=x)
+    assert vlb("evaluate", run, "--split", tmp_path / "bare.npz") == 2
+    assert "have none" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_written_to_is_evaluated_all_the_same(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    out = tmp_path / "e.json"
+    assert vlb("evaluate", run, "--passes", "2", "--json", out) == 0
+    assert json.loads(out.read_text())["values"] is None
+    assert "no values are kept" in " ".join(capsys.readouterr().err.split())

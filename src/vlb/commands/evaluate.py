@@ -25,7 +25,8 @@ from vlb.commands.measure import (
     stratified,
 )
 from vlb.commands.process import choose_device, keep_freed_memory, refuse_existing
-from vlb.data import Split
+from vlb.data import Dataset, Split
+from vlb.data.given import load_examples
 from vlb.errors import UserError, suggestion
 from vlb.evaluation import Bounded, check, examples
 from vlb.evaluation_file import Subject
@@ -42,6 +43,7 @@ from vlb.stratified import StratifiedBound
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
 PLACEMENTS = {"t": "even in t", "snr": "even in log SNR", "dp": "by least cost on validation data"}
+SPLITS = ("train", "validation", "test")
 CANDIDATES, PLACING_EXAMPLES, PLACING_BATCH = 40, 1000, 100
 
 
@@ -68,6 +70,8 @@ def run_evaluation(
         refuse_existing(out)
     run = Run.open(path)
     data = run.data(data_path)
+    if split not in SPLITS and Path(split).exists():
+        data, split = with_own(data, Path(split), run.experiment.condition == "labels"), "test"
     chosen_split = data.split(split)
     chosen = choose_device(device)
     model = run.model(data, chosen)
@@ -128,6 +132,14 @@ def run_evaluation(
     refuse_missed(effort, evaluation, keeper)
     if out is not None:
         write_text(out, json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n")
+
+
+def with_own(data: Dataset, path: Path, conditional: bool) -> Dataset:
+    """The data with a person's own examples for a test split, called after them. Raises `UserError` if they differ."""
+    own = load_examples(path, data.shape, data.levels).split
+    if conditional and own.labels is not None and data.classes is not None and int(own.labels.max()) >= data.classes:
+        raise UserError(f"{path} has the label {int(own.labels.max())}, and the model knows 0 to {data.classes - 1}")
+    return dataclasses.replace(data, name=path.name, test=own)
 
 
 def describe(estimator: StratifiedBound, passes: int) -> dict[str, Any]:

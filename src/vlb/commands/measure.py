@@ -54,10 +54,14 @@ class Effort:
 def default_place(run: Path, subject: Subject) -> Path | None:
     """Where values go unless said otherwise: evaluations/ in the run; nowhere where that cannot be written."""
     folder = run / "evaluations"
-    if not os.access(folder if folder.exists() else run, os.W_OK):
+    try:
+        folder.mkdir(exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
         console.print(f"{run} cannot be written to: no values are kept; --values FILE keeps them elsewhere")
         return None
-    folder.mkdir(exist_ok=True)
     return folder / f"{subject.split}-{subject.digest}.npz"
 
 
@@ -96,7 +100,7 @@ def stratified(
     if "plan" not in keeper.notes:
         apart = subset(data.train if split == "validation" else data.validation, PLANNING_EXAMPLES)
         x, condition = examples(apart, np.arange(len(apart)), conditional, device)
-        with torch.no_grad():
+        with console.status(f"planning by {len(apart)} examples that are not evaluated"), torch.no_grad():
             plan = fit(model, x, condition, torch.Generator().manual_seed(0))
         keeper.notes["plan"] = plan.encode()
     return StratifiedBound(model, Plan.decode(keeper.notes["plan"]))

@@ -1,7 +1,7 @@
 """Arrays that a person brings: .npy and .npz, never a pickle."""
 
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -16,14 +16,7 @@ SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val")
 
 def load_npy(path: Path, levels: int | None) -> Dataset:
     """An .npy file of images (see `values.as_images`), divided by `splits`; errors as `load_images`."""
-    if _is_zip(path):
-        raise UserError(f"{path} holds several arrays although it is called .npy; rename it to .npz")
-    try:
-        # Mapped, so that a header's claim is checked against the file and a large file is not read twice.
-        x = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # numpy lets many kinds escape from a damaged header
-        raise _unreadable(str(path), error) from error
-    return from_arrays(path, x, None, levels)
+    return from_arrays(path, _load_npy(path), None, levels)
 
 
 def load_npz(path: Path, levels: int | None) -> Dataset:
@@ -55,6 +48,36 @@ def load_npz(path: Path, levels: int | None) -> Dataset:
         levels = default_levels(parts["train"][0], f"{path}[x_train]")
     splits = {split: _split(x, labels, levels, f"{path}[x_{split}]") for split, (x, labels) in parts.items()}
     return completed(path.name, levels, splits["train"], splits.get("validation"), splits.get("test"), str(path))
+
+
+def _load_npy(path: Path) -> np.ndarray:
+    if _is_zip(path):
+        raise UserError(f"{path} holds several arrays although it is called .npy; rename it to .npz")
+    try:
+        # Mapped, so that a header's claim is checked against the file and a large file is not read twice.
+        x: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy lets many kinds escape from a damaged header
+        raise _unreadable(str(path), error) from error
+    return x
+
+
+class Stored(NamedTuple):
+    """One array of examples as a file holds it, unchecked; labels and levels where the file has them."""
+
+    x: np.ndarray
+    labels: np.ndarray | None
+    levels: int | None
+
+
+def read_array(path: Path) -> Stored:
+    """The examples of an .npy or .npz file in its own order: `x`, or the only array. Raises `UserError` as above."""
+    if path.suffix.lower() == ".npy":
+        return Stored(_load_npy(path), None, None)
+    with path.open("rb") as stream, _open(path, stream) as archive:
+        names = archive.files
+        levels = _levels_in(archive, path) if "levels" in names else None
+        label_key = _one_of(LABEL_NAMES, names, path)
+        return Stored(_member(archive, _only_array(names, path), path), _optional(archive, label_key, path), levels)
 
 
 def from_arrays(path: Path, x: np.ndarray, labels: np.ndarray | None, levels: int | None, part: str = "") -> Dataset:

@@ -65,6 +65,17 @@ def load_folder(folder: Path, levels: int | None) -> Dataset:
     return completed(folder.name, levels, splits["train"], splits["validation"], splits["test"], what)
 
 
+def read_pictures(folder: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Every image under `folder` in the order of their paths, (n, C, H, W), and these paths. Raises `UserError`."""
+    paths = _images(folder)
+    if not paths:
+        raise UserError(f"{folder} holds no images ({' '.join(sorted(SUFFIXES))}){_hint(folder)}")
+    pixels = [_pixels(folder / path) for path in paths]
+    for path, image in zip(paths, pixels, strict=True):
+        _same_kind(image, pixels[0], folder / path, folder / paths[0])
+    return np.stack(pixels), tuple(str(path) for path in paths)
+
+
 def _images(folder: Path) -> list[PurePath]:
     """Paths of image files relative to `folder`, sorted; hidden files and folders are left out."""
     found = []
