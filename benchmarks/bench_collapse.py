@@ -127,6 +127,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     for axis, name in zip(axes, names, strict=True):
         axis.set(title=name, xlabel="level (1 next to the data)", xticks=list(levels))
     axes[0].set_yscale("symlog", linthresh=0.1)
+    axes[0].set_ylim(bottom=-0.02)
     axes[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, metadata={"Date": None})
 

@@ -104,20 +104,21 @@ def level_use(model: VariationalHierarchy, x: Tensor, generator: torch.Generator
 
 @torch.no_grad()
 def aggregate_kl(model: VariationalHierarchy, x: Tensor, generator: torch.Generator, *, draws: int = 8) -> list[float]:
-    """KL(q(z_i) ‖ p(z_i)) of every level, level 0 first, nats: the aggregate posterior of x and the model's own law.
+    """Upper bounds on KL(q(z_i) ‖ p(z_i)) per level, level 0 first, nats: aggregate posterior of x and the model's law.
 
-    Both are averages over latents drawn above or below (Eq. 2.35), `draws` per example; at a level that has none, the
-    sum is exact. An estimate, with an error of the order of the spread of log-ratios over √n.
+    Both are averages over drawn parents, `draws` per example (Eq. 2.35). Those of q have the latent's own among them,
+    so log q(z) is not underestimated in expectation, and log p(z) is not overestimated; at the top level of a
+    top-down hierarchy nothing is above, and the value is exact but for the draws of z.
     """
     if draws < 2:
         raise UserError(f"aggregate posteriors are measured with at least 2 draws, not {draws}")
     n, top = len(x), model.depth - 1
-    first, *others = [model.inferred(x, generator) for _ in range(draws)]
+    runs = [model.inferred(x, generator) for _ in range(draws)]
     prior = [step.p for step in descend(model, model.start(draws * n), from_prior(generator))][::-1]
     result = []
     for level in range(model.depth):
-        z = first[level].z
-        pairs = torch.cat([pairwise_log_prob(gaussian(run[level].q), z) for run in others], 1)
+        z = runs[0][level].z
+        pairs = torch.cat([pairwise_log_prob(gaussian(run[level].q), z) for run in runs], 1)
         log_q = pairs.logsumexp(1) - math.log(pairs.shape[1])
         if level == top:
             log_p = model.rung(top, model.start(n)).p.log_prob(z).double()
