@@ -152,7 +152,7 @@ def compare(
     *,
     split: str | None = None,
     examples: int | None = None,
-    passes: int = 8,
+    passes: int = 4,
     seed: int = 0,
     data: Path | None = None,
     json: Path | None = None,
@@ -170,7 +170,7 @@ def compare(
     examples
         Compare on so many random examples of the split; by default all.
     passes
-        Independent draws per example for each run.
+        Independent draws per example for each run, of four noise levels each for diffusion models.
     seed
         Seed of the draws.
     data
@@ -186,6 +186,50 @@ def compare(
     from vlb.commands.measure import Effort
 
     run_comparison(models, split, examples, Effort(passes=passes, seed=seed), data, json, out, device)
+
+
+@app.command
+def score(
+    run: Path,
+    examples: str,
+    *,
+    out: Annotated[Path, Parameter(name=["-o", "--out"])],
+    passes: int = 4,
+    draws: int = 8,
+    typicality: Annotated[bool, Parameter(negative=())] = False,
+    background: str | None = None,
+    seed: int = 0,
+    data: Path | None = None,
+    device: str | None = None,
+) -> None:
+    """Write −log p of every example, in nats and bits/dim, with its Monte Carlo error.
+
+    Parameters
+    ----------
+    run
+        A run directory made by `vlb train`.
+    examples
+        A folder of images, an .npy, .npz or IDX file, or train, validation or test of the run's own data.
+    out
+        The .npz or .csv file to make; it must not exist yet.
+    passes
+        Independent randomisations, at least 2: the error is from their spread.
+    draws
+        Noise levels per example and pass, spread evenly, for diffusion models.
+    typicality
+        Add how far an example's −log p is from its mean on training data: a sign of other data.
+    background
+        Add −log p under another model, and the likelihood ratio: a run, independent-pixels, uniform, or lzma.
+    seed
+        Seed of the draws.
+    data
+        Where the run's own data are now, if they have moved.
+    device
+        cpu or cuda.
+    """
+    from vlb.commands.score import Request, run_scoring
+
+    run_scoring(run, examples, Request(passes, draws, seed, background, typicality), data, out, device)
 
 
 @app.command

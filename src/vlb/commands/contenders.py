@@ -14,6 +14,7 @@ from vlb.comparison import Contender, refuse_incomparable
 from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import PER_EXAMPLE, per_example
+from vlb.density import PerExample
 from vlb.errors import UserError, suggestion
 from vlb.evaluation import Evaluation
 from vlb.evaluation_file import Kept, Subject
@@ -25,6 +26,8 @@ from vlb.models.ladder import LadderNetwork
 from vlb.models.protocol import LikelihoodModel
 from vlb.report.summary import subset_index
 from vlb.runs import Run
+
+DRAWS = 4  # noise levels per example and pass: what is paired are single examples
 
 
 @dataclass(frozen=True)
@@ -137,11 +140,12 @@ def _run(
         )
     model = run.model(data, device)
     conditional = run.experiment.condition == "labels"
-    options = {"seed": effort.seed, "batch": BATCH}
+    options = {"seed": effort.seed, "batch": BATCH, "draws": DRAWS}
     subject = Subject(
         data.name, data.fingerprint, split, data.levels, data.shape, model.bound, conditional, run.fingerprint, options
     )
-    return Given(name, subject, lambda: measure(model, part, conditional, effort, device), model)
+    bounded = PerExample(model, DRAWS) if isinstance(model, DiffusionModel) else model
+    return Given(name, subject, lambda: measure(bounded, part, conditional, effort, device), model)
 
 
 def _baseline(name: str, data: Dataset, split: str, part: Split) -> Given:
