@@ -16,10 +16,11 @@ import torch
 from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import per_example
-from vlb.density import PerExample, complexity, detection, likelihood_ratio, typicality
+from vlb.density import complexity, detection, likelihood_ratio, typicality
 from vlb.evaluation import evaluate
 from vlb.models.diffusion import DiffusionModel
 from vlb.runs import Run
+from vlb.stratified import StratifiedBound, fit
 
 
 def blurred(x: np.ndarray, times: int) -> np.ndarray:
@@ -80,9 +81,11 @@ def main() -> None:
 
     def scored(of: Run, x: np.ndarray) -> np.ndarray:
         model = of.model(data)
-        bounded = PerExample(model, arguments.draws) if isinstance(model, DiffusionModel) else model
-        passes = arguments.passes if isinstance(model, DiffusionModel) else 16
-        return evaluate(bounded, Split(x), passes=passes).totals
+        if not isinstance(model, DiffusionModel):
+            return evaluate(model, Split(x), passes=16).totals
+        apart = torch.from_numpy(data.validation.x[:100].copy())
+        plan = fit(model, apart, None, torch.Generator().manual_seed(0), arguments.draws)
+        return evaluate(StratifiedBound(model, plan), Split(x), passes=arguments.passes).totals
 
     known = data.test.x[: arguments.examples]
     training = scored(run, data.train.x[: arguments.examples])

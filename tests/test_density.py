@@ -1,63 +1,15 @@
-"""Values of single examples, and scores that tell data from elsewhere."""
+"""Scores that tell data from elsewhere."""
 
 import math
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.oracles import LIMIT, exact_model, line_mixture, seeded, z_score
-from vlb.data import Split
-from vlb.density import EvenTimes, PerExample, complexity, detection, likelihood_ratio, typicality
+from tests.oracles import LIMIT
+from vlb.density import complexity, detection, likelihood_ratio, typicality
 from vlb.errors import UserError
-from vlb.evaluation import evaluate
-from vlb.models.mixture import gaussian_mixture
-from vlb.schedule import LogSNRLinear
-
-
-@settings(max_examples=30, derandomize=True, deadline=None)
-@given(draws=st.integers(1, 20), n=st.integers(1, 9), seed=st.integers(0, 100))
-def test_times_of_each_example_are_one_in_each_stratum(draws: int, n: int, seed: int) -> None:
-    measure, generator = EvenTimes(draws), seeded(seed)
-    drawn = [measure.draw(n, generator) for _ in range(draws)]
-    t = torch.stack([place for place, _ in drawn], 1)
-    strata = (t * draws).floor().sort(1).values
-    # A time on the border of two strata may round to either.
-    inside = ((t * draws) % 1 > 1e-9).all() and ((t * draws) % 1 < 1 - 1e-9).all()
-    assert float(t.min()) >= 0 and float(t.max()) < 1
-    assert not inside or torch.equal(strata, torch.arange(draws, dtype=torch.float64).expand(n, -1))
-    assert all(torch.equal(weight, torch.ones_like(weight)) for _, weight in drawn)
-
-
-def test_value_of_one_example_is_unbiased_and_its_error_is_what_is_stated() -> None:
-    # With the exact model the bound is log p(x), whatever x.
-    data, x = line_mixture(), torch.tensor([[0.3]], dtype=torch.float64)
-    model = exact_model(data, LogSNRLinear(-6.0, 6.0))
-    truth = -float(data.log_prob(x))
-    many = evaluate(PerExample(model, 8), Split(x.expand(2000, 1).numpy().copy()), passes=4)
-    assert abs(z_score(torch.from_numpy(many.totals), truth)) < LIMIT
-    # Stated per example: the mean square of the errors is the mean of the variances, 3 degrees of freedom each.
-    ratio = np.mean((many.totals - truth) ** 2) / many.monte_carlo_variance.mean()
-    assert abs(ratio - 1) < LIMIT * math.sqrt((2 + 2 / 3) / 2000) * 2  # a factor 2 for tails that are not Gaussian
-
-
-def test_even_times_are_more_precise_than_independent_ones() -> None:
-    # In 16 dimensions the error at one noise level is nearly the same at every draw: what varies are the levels.
-    size = 16
-    data = gaussian_mixture(torch.ones(1), torch.zeros(1, size), 0.3 * torch.eye(size).unsqueeze(0))
-    model = exact_model(data, LogSNRLinear(-8.0, 8.0))
-    x = data.expand(1).sample(seeded()).expand(300, size).numpy().copy()
-    even = evaluate(PerExample(model, 16), Split(x), passes=2)
-    single = evaluate(PerExample(model, 1), Split(x), passes=32)
-    # Of the diffusion term, which is what is spread.
-    assert even.values[:, 2].var() < 0.5 * single.values[:, 2].var()
-
-
-def test_no_draws_are_refused() -> None:
-    with pytest.raises(UserError, match="at least one draw"):
-        PerExample(exact_model(line_mixture(), LogSNRLinear(-6.0, 6.0)), 0)
 
 
 def test_scores() -> None:

@@ -215,7 +215,7 @@ def score(
     passes
         Independent randomisations, at least 2: the error is from their spread.
     draws
-        Noise levels per example and pass, spread evenly, for diffusion models.
+        Noise levels per example and pass, one in each of so many strata, for diffusion models.
     typicality
         Add how far an example's −log p is from its mean on training data: a sign of other data.
     background

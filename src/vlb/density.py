@@ -1,4 +1,4 @@
-"""log p per example as a tool: precise values for single examples, and what they say of data from elsewhere.
+"""log p per example as a tool: what it says of data from elsewhere.
 
 A low −log p does not make an example typical: simple pictures are likely under models of complicated ones (Nalisnick
 et al. 2019). Three corrections are here. Typicality, | −log p(x) − H |, asks whether an example is as likely as the
@@ -12,62 +12,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from vlb.bound import estimate
 from vlb.errors import UserError
-from vlb.models.diffusion import DiffusionModel
-
-
-class EvenTimes:
-    """The k-th of K draws of an example is at the time (u + k/K) mod 1, u uniform, of its own for each example.
-
-    For one call of `bound.estimate`, with `draws` = K: the mean over K places is then a systematic sample of t.
-    """
-
-    def __init__(self, draws: int) -> None:
-        self.draws, self.made = draws, 0
-        self.start: Tensor | None = None
-
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Times (n,) and their weights, 1."""
-        if self.start is None:
-            self.start = torch.rand(n, generator=generator, dtype=torch.float64, device=generator.device)
-        t = (self.start + self.made / self.draws) % 1
-        self.made += 1
-        return t, torch.ones_like(t)
-
-
-@dataclass(frozen=True, eq=False)
-class PerExample:
-    """A diffusion model's bound by `draws` ≥ 1 times per example, spread evenly over [0, 1] for each of them.
-
-    The mean over many examples gains little from this, which spreads times over a batch anyway; a single example's
-    value gains all of the variance between noise levels.
-    """
-
-    model: DiffusionModel
-    draws: int
-
-    def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise UserError(f"a bound needs at least one draw, not {self.draws}")
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one example."""
-        return self.model.shape
-
-    @property
-    def bound(self) -> str:
-        """What the sum of `terms` is, in words."""
-        return self.model.bound
-
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
-        """One randomisation of the three terms of −VLB(x), (batch,) nats each."""
-        drawn = estimate(self.model, x, condition, EvenTimes(self.draws), generator, self.draws)
-        return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
 
 
 def typicality(nats: np.ndarray, entropy: float) -> np.ndarray:

@@ -14,7 +14,6 @@ from vlb.comparison import Contender, refuse_incomparable
 from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import PER_EXAMPLE, per_example
-from vlb.density import PerExample
 from vlb.errors import UserError, suggestion
 from vlb.evaluation import Evaluation
 from vlb.evaluation_file import Kept, Subject
@@ -26,6 +25,7 @@ from vlb.models.ladder import LadderNetwork
 from vlb.models.protocol import LikelihoodModel
 from vlb.report.summary import subset_index
 from vlb.runs import Run
+from vlb.stratified import Plan, StratifiedBound
 
 DRAWS = 4  # noise levels per example and pass: what is paired are single examples
 
@@ -144,7 +144,8 @@ def _run(
     subject = Subject(
         data.name, data.fingerprint, split, data.levels, data.shape, model.bound, conditional, run.fingerprint, options
     )
-    bounded = PerExample(model, DRAWS) if isinstance(model, DiffusionModel) else model
+    # No control variates: they draw noise of their own, and the models would not be given the same any more.
+    bounded = StratifiedBound(model, Plan.plain(DRAWS)) if isinstance(model, DiffusionModel) else model
     return Given(name, subject, lambda: measure(bounded, part, conditional, effort, device), model)
 
 

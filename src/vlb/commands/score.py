@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from vlb.commands.measure import Effort, measure
+from vlb.commands.measure import PLANNING_EXAMPLES, Effort, measure
 from vlb.commands.process import choose_device, keep_freed_memory, refuse_existing
 from vlb.data import Dataset, Split
 from vlb.data.baselines import PER_EXAMPLE, per_example
 from vlb.data.given import Given, load_examples
-from vlb.density import PerExample, complexity, likelihood_ratio, typicality
+from vlb.density import complexity, likelihood_ratio, typicality
 from vlb.errors import UserError, suggestion
-from vlb.evaluation import Evaluation
+from vlb.evaluation import Bounded, Evaluation
+from vlb.evaluation import examples as examples_of
 from vlb.experiment.ladder import LadderConfig
 from vlb.files import write_bytes
 from vlb.models.diffusion import DiffusionModel
@@ -27,6 +28,7 @@ from vlb.models.ladder import LadderNetwork
 from vlb.models.protocol import LikelihoodModel
 from vlb.report.summary import subset
 from vlb.runs import Run
+from vlb.stratified import StratifiedBound, fit
 
 SPLITS = ("train", "validation", "test")
 TRAINING_EXAMPLES = 500
@@ -116,8 +118,13 @@ def found(examples: str, data: Dataset) -> Given:
 def scored(run: Run, data: Dataset, split: Split, request: Request, device: torch.device) -> Evaluation:
     """A run's values of every example of `split`."""
     model: LikelihoodModel = run.model(data, device)
-    bounded = PerExample(model, request.draws) if isinstance(model, DiffusionModel) else model
-    return measure(bounded, split, run.experiment.condition == "labels", request.effort, device)
+    conditional = run.experiment.condition == "labels"
+    bounded: Bounded = model
+    if isinstance(model, DiffusionModel):
+        apart = subset(data.validation, PLANNING_EXAMPLES)
+        x, condition = examples_of(apart, np.arange(len(apart)), conditional, device)
+        bounded = StratifiedBound(model, fit(model, x, condition, torch.Generator().manual_seed(0), request.draws))
+    return measure(bounded, split, conditional, request.effort, device)
 
 
 def _background(
