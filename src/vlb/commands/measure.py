@@ -16,7 +16,7 @@ from vlb.evaluation import Bounded, Evaluation, Tally, evaluate, examples
 from vlb.evaluation_file import Progress, Subject, resume, save
 from vlb.models.diffusion import DiffusionModel
 from vlb.report.summary import subset
-from vlb.stratified import Plan, StratifiedBound, fit
+from vlb.stratified import STRATA, Plan, StratifiedBound, fit
 
 PASSES, DEAR_PASSES, STRATIFIED_PASSES = 8, 4, 3
 BUDGET = 16  # by default, a precision may cost so many times the passes made anyway
@@ -93,16 +93,28 @@ class Keeper:
         self._saved = time.monotonic()
 
 
+@torch.no_grad()
+def planned(
+    model: DiffusionModel,
+    data: Dataset,
+    split: str,
+    conditional: bool,
+    device: torch.device,
+    strata: int = STRATA,
+) -> Plan:
+    """How to spend draws on a split of the data, or on given examples, fitted on others."""
+    apart = subset(data.train if split == "validation" else data.validation, PLANNING_EXAMPLES)
+    x, condition = examples(apart, np.arange(len(apart)), conditional, device)
+    with console.status(f"planning by {len(apart)} examples that are not evaluated"):
+        return fit(model, x, condition, torch.Generator().manual_seed(0), strata)
+
+
 def stratified(
     model: DiffusionModel, data: Dataset, split: str, conditional: bool, keeper: Keeper, device: torch.device
 ) -> StratifiedBound:
     """The estimate that costs least, planned on examples that are not evaluated, or as the one kept was."""
     if "plan" not in keeper.notes:
-        apart = subset(data.train if split == "validation" else data.validation, PLANNING_EXAMPLES)
-        x, condition = examples(apart, np.arange(len(apart)), conditional, device)
-        with console.status(f"planning by {len(apart)} examples that are not evaluated"), torch.no_grad():
-            plan = fit(model, x, condition, torch.Generator().manual_seed(0))
-        keeper.notes["plan"] = plan.encode()
+        keeper.notes["plan"] = planned(model, data, split, conditional, device).encode()
     return StratifiedBound(model, Plan.decode(keeper.notes["plan"]))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from vlb.commands.measure import PLANNING_EXAMPLES, Effort, measure
+from vlb.commands.measure import Effort, measure, planned
 from vlb.commands.process import choose_device, keep_freed_memory, refuse_existing
 from vlb.data import Dataset, Split
 from vlb.data.baselines import PER_EXAMPLE, per_example
@@ -20,7 +20,6 @@ from vlb.data.given import Given, load_examples
 from vlb.density import complexity, likelihood_ratio, typicality
 from vlb.errors import UserError, suggestion
 from vlb.evaluation import Bounded, Evaluation
-from vlb.evaluation import examples as examples_of
 from vlb.experiment.ladder import LadderConfig
 from vlb.files import write_bytes
 from vlb.models.diffusion import DiffusionModel
@@ -28,7 +27,7 @@ from vlb.models.ladder import LadderNetwork
 from vlb.models.protocol import LikelihoodModel
 from vlb.report.summary import subset
 from vlb.runs import Run
-from vlb.stratified import StratifiedBound, fit
+from vlb.stratified import StratifiedBound
 
 SPLITS = ("train", "validation", "test")
 TRAINING_EXAMPLES = 500
@@ -73,7 +72,7 @@ def run_scoring(
     data = run.data(data_path)
     chosen = choose_device(device)
     given = found(examples, data)
-    evaluation = scored(run, data, given.split, request, chosen)
+    evaluation = scored(run, data, given.split, examples, request, chosen)
     columns = {
         "nats": evaluation.totals,
         "bits_per_dim": evaluation.totals / (evaluation.dimensions * math.log(2)),
@@ -91,11 +90,11 @@ def run_scoring(
         "seed": request.seed,
     }
     if request.typical:
-        training = scored(run, data, subset(data.train, TRAINING_EXAMPLES), request, chosen)
+        training = scored(run, data, subset(data.train, TRAINING_EXAMPLES), "train", request, chosen)
         about["training_nats"] = float(training.totals.mean())
         columns["typicality"] = typicality(evaluation.totals, about["training_nats"])
     if request.background is not None:
-        background = _background(request, data, given.split, data_path, chosen)
+        background = _background(request, data, given.split, examples, data_path, chosen)
         columns["background_nats"] = background
         columns["likelihood_ratio"] = likelihood_ratio(evaluation.totals, background)
         about["background"] = request.background
@@ -115,20 +114,18 @@ def found(examples: str, data: Dataset) -> Given:
     return load_examples(Path(examples), data.shape, data.levels)
 
 
-def scored(run: Run, data: Dataset, split: Split, request: Request, device: torch.device) -> Evaluation:
-    """A run's values of every example of `split`."""
+def scored(run: Run, data: Dataset, split: Split, where: str, request: Request, device: torch.device) -> Evaluation:
+    """A run's values of every example of `split`; where: the split's name, or what else it was given as."""
     model: LikelihoodModel = run.model(data, device)
     conditional = run.experiment.condition == "labels"
     bounded: Bounded = model
     if isinstance(model, DiffusionModel):
-        apart = subset(data.validation, PLANNING_EXAMPLES)
-        x, condition = examples_of(apart, np.arange(len(apart)), conditional, device)
-        bounded = StratifiedBound(model, fit(model, x, condition, torch.Generator().manual_seed(0), request.draws))
+        bounded = StratifiedBound(model, planned(model, data, where, conditional, device, request.draws))
     return measure(bounded, split, conditional, request.effort, device)
 
 
 def _background(
-    request: Request, data: Dataset, split: Split, data_path: Path | None, device: torch.device
+    request: Request, data: Dataset, split: Split, where: str, data_path: Path | None, device: torch.device
 ) -> np.ndarray:
     name = request.background
     assert name is not None
@@ -144,7 +141,7 @@ def _background(
             f"of {data.levels} and {data.shape}: the two give no ratio"
         )
     same = own["fingerprint"] == data.fingerprint
-    return scored(run, data if same else run.data(data_path), split, request, device).totals
+    return scored(run, data if same else run.data(data_path), split, where, request, device).totals
 
 
 def _opened(path: Path) -> Run:

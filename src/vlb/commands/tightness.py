@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vlb.commands.evaluate import KERNELS, discretise
-from vlb.commands.measure import Effort, measure
+from vlb.commands.measure import Effort, measure, planned
 from vlb.commands.process import choose_device, keep_freed_memory, progress_bar, refuse_existing
 from vlb.errors import UserError, suggestion
 from vlb.evaluation import Bounded, Evaluation
@@ -23,6 +23,7 @@ from vlb.models.hvae import VariationalHierarchy
 from vlb.models.ladder import LadderNetwork
 from vlb.report.summary import subset
 from vlb.runs import Run
+from vlb.stratified import StratifiedBound
 from vlb.tightness.trained import WeighedExamples, weigh
 
 PASSES, SMALL = 4, 32
@@ -90,7 +91,7 @@ def run_tightness(
     continuous, flow = None, None
     hierarchy: GridDiffusion | VariationalHierarchy
     if isinstance(model, DiffusionModel):
-        continuous = measured(model)
+        continuous = measured(StratifiedBound(model, planned(model, data, split, conditional, chosen)))
         hierarchy = discretise(model, data.validation, request.steps, request.kernel, "snr", conditional)
     else:
         hierarchy = model
