@@ -109,6 +109,9 @@ def test_hierarchies_sample_with_a_temperature_per_level(
     [
         (("sample", "digits-ladder", "-o", "x.npz"), "no likelihood"),
         (("sample", "digits-ladder", "--steps", "3", "-o", "x.npz"), "no likelihood"),
+        (("evaluate", "digits-ladder", "--steps", "3"), "no likelihood"),
+        (("evaluate", "digits-ladder", "--likelihood", "importance"), "no likelihood"),
+        (("compare", "digits-ladder", "uniform"), "no likelihood"),
         (("compress", "digits-ladder", ".", "-o", "x.vlb"), "no likelihood"),
         (("evaluate", "digits-vae", "--steps", "3"), "needs a diffusion model"),
         (("compress", "digits-vae", ".", "-o", "x.vlb", "--steps", "3"), "--steps is for diffusion models"),

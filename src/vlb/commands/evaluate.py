@@ -76,7 +76,7 @@ def run_evaluation(
     chosen = choose_device(device)
     model = run.model(data, chosen)
     if isinstance(model, LadderNetwork):
-        if request.dear:
+        if request.dear or steps is not None:
             raise UserError(model.without_likelihood)
         judge_ladder(model, chosen_split, chosen, out)
         return
