@@ -57,16 +57,17 @@ def test_refining_both_levels_beats_a_stretched_top() -> None:
 @pytest.mark.parametrize("draws", [1, 7])
 def test_importance_bound_is_the_mean_weight_in_log_space(draws: int) -> None:
     model, x = ppca_vae(stretch=1.5), examples(PPCA(), 5)
-    bound, effective = importance_bound(lambda x, g: model.log_weight(x, None, g), x, draws, seeded(7))
+    mean, bound, effective = importance_bound(lambda x, g: model.log_weight(x, None, g), x, draws, seeded(7))
     generator = seeded(7)
     with torch.no_grad():
         weights = torch.stack([model.log_weight(x, None, generator) for _ in range(draws)])
+    torch.testing.assert_close(mean, -weights.mean(0))
     torch.testing.assert_close(bound, -(weights.exp().mean(0)).log())
     torch.testing.assert_close(effective, weights.exp().sum(0) ** 2 / (weights * 2).exp().sum(0))
 
 
 def test_far_weights_do_not_underflow() -> None:
-    bound, effective = importance_bound(lambda x, g: x - 5000.0, torch.zeros(3), 4, seeded())
+    _, bound, effective = importance_bound(lambda x, g: x - 5000.0, torch.zeros(3), 4, seeded())
     torch.testing.assert_close(bound, torch.full((3,), 5000.0).double())
     torch.testing.assert_close(effective, torch.full((3,), 4.0).double())
 

@@ -6,7 +6,6 @@ better and `total` ≥ −log p(x) in expectation. `Bound` holds one KL per leve
 becomes (Eq. 3.93, 3.124): one estimator under two measures.
 """
 
-import math
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple, Protocol, TypeVar
@@ -131,11 +130,6 @@ def climb_elbo(hierarchy: Climbable, x: Tensor, generator: torch.Generator) -> B
     for step, above in reversed(list(pairwise(steps))):
         kls.append(step.q.log_prob(step.z) - above.p.log_prob(step.z))
     return Bound(torch.stack(kls, 1), -steps[0].p.log_prob(x))
-
-
-def importance_weighted(log_weights: Tensor) -> Tensor:
-    """The importance-weighted bound from log-weights (K, batch) -> (batch,) nats of −bound."""
-    return math.log(log_weights.shape[0]) - log_weights.logsumexp(0)
 
 
 def estimate(

@@ -11,7 +11,7 @@ memory does not grow with K.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -80,23 +80,33 @@ class ImportanceWeighted:
 
     def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
         """`importance_weighted`, the bound by K draws, (batch,) nats."""
-        value, effective = importance_bound(
+        found = importance_bound(
             lambda x, generator: self.model.log_weight(x, condition, generator), x, self.draws, generator
         )
-        self.weighed(effective)
-        return {"importance_weighted": value}
+        self.weighed(found.effective)
+        return {"importance_weighted": found.importance}
+
+
+class Weighed(NamedTuple):
+    """What K draws say, (batch,) float64: `mean` of −log w_k, the bound, and `importance`, −log of the mean of w_k, in
+    nats; `effective`, the number of draws that count, (Σw)²/Σw², between 1 and K."""
+
+    mean: Tensor
+    importance: Tensor
+    effective: Tensor
 
 
 @torch.no_grad()
-def importance_bound(log_weight: LogWeight, x: Tensor, draws: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """−log (1/K) Σ_k w_k and the effective number of draws (Σw)²/Σw², (batch,) each, for K = `draws` ≥ 1."""
+def importance_bound(log_weight: LogWeight, x: Tensor, draws: int, generator: torch.Generator) -> Weighed:
+    """Both bounds on −log p(x) by the same K = `draws` ≥ 1 weights; `importance` is at most `mean`."""
     _check(draws)
     total = log_weight(x, generator).double()
-    squares = 2 * total
+    mean, squares = total / draws, 2 * total
     for _ in range(draws - 1):
         weight = log_weight(x, generator).double()
+        mean = mean + weight / draws
         total, squares = torch.logaddexp(total, weight), torch.logaddexp(squares, 2 * weight)
-    return math.log(draws) - total, (2 * total - squares).exp()
+    return Weighed(-mean, math.log(draws) - total, (2 * total - squares).exp())
 
 
 def _check(draws: int) -> None:

@@ -11,15 +11,17 @@ so the difference of the first two is at most the looseness E KL(q(z | x) ‖ p(
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vlb.data import Split
 from vlb.errors import UserError
 from vlb.evaluation import Bounded, check, examples
-from vlb.importance import Weighted
+from vlb.importance import Weighted, importance_bound
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,19 @@ def weigh(
     if draws < 2:
         raise UserError(f"looseness shows in the spread of at least 2 draws, not {draws}")
     bound, importance, effective = np.zeros(count), np.zeros(count), np.zeros(count)
-    generator = torch.Generator().manual_seed(seed)
+    generator, done = torch.Generator().manual_seed(seed), 0
+
+    def weight(condition: object, x: Tensor, generator: torch.Generator) -> Tensor:
+        nonlocal done
+        log_weight = model.log_weight(x, condition, generator)
+        done += len(x)
+        report(done)
+        return log_weight
+
     for start in range(0, count, batch):
         index = np.arange(start, min(start + batch, count))
         x, condition = examples(split, index, conditional, device)
-        weights = []
-        for draw in range(draws):
-            weights.append(model.log_weight(x, condition, generator).double().cpu())
-            report(start * draws + (draw + 1) * len(index))
-        log_w = torch.stack(weights)
-        total = log_w.logsumexp(0)
-        bound[index] = -log_w.mean(0).numpy()
-        importance[index] = (math.log(draws) - total).numpy()
-        effective[index] = (2 * total - (2 * log_w).logsumexp(0)).exp().numpy()
+        found = importance_bound(partial(weight, condition), x, draws, generator)
+        for values, of in zip((bound, importance, effective), found, strict=True):
+            values[index] = of.cpu().numpy()
     return WeighedExamples(bound, importance, effective, draws)
