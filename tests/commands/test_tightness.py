@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.commands.test_cli import TINY, vlb
@@ -51,6 +52,20 @@ def test_models_without_a_bound_are_refused(tmp_path: Path, capsys: pytest.Captu
     assert "exact" in capsys.readouterr().err
     assert vlb("tightness", trained(tmp_path, "digits-ladder"), *QUICK) == 2
     assert "ladder network has no likelihood" in capsys.readouterr().err
+
+
+def test_a_single_example_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (3, 1, 8, 8), dtype=np.uint8))
+    run, out = tmp_path / "run", tmp_path / "t.json"
+    small = [part for s in ("steps=2", "widths=[8,8]", "attention=[false,false]") for part in ("--set", s)]
+    assert vlb("train", "images", "--data", tmp_path / "x.npy", "--out", run, *small) == 0
+    assert vlb("tightness", run, "--steps", "2", "--draws", "2", "--json", out) == 2
+    assert "has 1 example" in capsys.readouterr().err and not out.exists()
+
+
+def test_notes_are_about_the_model_at_hand(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert vlb("tightness", trained(tmp_path, "digits-vae"), "--examples", "6", "--draws", "2") == 0
+    assert "--steps" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,10 @@ def run_tightness(
     model = run.model(data, chosen)
     if isinstance(model, LadderNetwork):
         raise UserError(model.without_likelihood)
+    if len(part) < 2:
+        raise UserError(
+            f"the {split} split of {data.name} has {len(part)} example: looseness has no error of a single one"
+        )
     conditional = run.experiment.condition == "labels"
     if not isinstance(model, DiffusionModel | VariationalHierarchy):
         raise UserError(
@@ -190,13 +194,14 @@ def table(summary: dict[str, Any]) -> Table:
 
 def notes(summary: dict[str, Any]) -> list[str]:
     """What the numbers can and cannot tell."""
-    lines = [LOOSENESS, LEVELS]
+    diffusion = summary["continuous"] is not None
+    lines = [LOOSENESS, LEVELS] if diffusion else [LOOSENESS]
     if summary["importance"]["median_effective_draws"] < EFFECTIVE:
         lines.append(
-            "one draw outweighs all others here, so most of the looseness may be left: more --draws help slowly, "
-            "fewer --steps or --kernel mixture help more"
+            "one draw outweighs all others here, so most of the looseness may be left: more --draws help slowly"
+            + (", fewer --steps or --kernel mixture help more" if diffusion else "")
         )
-    if summary["continuous"]:
+    if diffusion:
         lines.append(
             "the looseness is that of the discrete-time model, which is not the continuous one: the difference of the "
             "two bounds is one of two models"
