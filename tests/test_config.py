@@ -55,6 +55,11 @@ def test_a_schedule_chosen_by_name_keeps_its_ends() -> None:
         ("backbone=Transformer", "choose one of: MLPConfig, UNetConfig"),
         ("precision=float8", "not offered"),
         ("betas=[0.9]", "two numbers"),
+        ("seed=-1", "must not be negative"),
+        (f"seed={10**30}", "beyond"),
+        (f"learning_rate={10**400}", "beyond"),
+        (f"steps={'9' * 5000}", "a whole number"),
+        ("betas=" + 2000 * "[", "a list"),
     ],
 )
 def test_override_says_what_is_wrong(assignment: str, message: str) -> None:

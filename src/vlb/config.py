@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from vlb.errors import UserError, suggestion
 
 T = TypeVar("T")
+LARGEST = 2**63 - 1
 
 
 def encode(value: Any) -> Any:
@@ -52,7 +53,7 @@ def override(config: T, assignment: str) -> T:
         raise UserError(f"{name!r} is ambiguous: write one of {', '.join(matches)}")
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         value = text
     return _replace(config, matches[0].split("."), value, matches[0])
 
@@ -98,6 +99,8 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if dataclasses.is_dataclass(kind):
         return _read_dataclass(kind, value, where)
+    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+        raise UserError(f"{where}: {str(value)[:20]}… is beyond the numbers that computers count with")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:

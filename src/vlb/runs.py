@@ -63,9 +63,10 @@ class Run:
             if content["format"] != FORMAT:
                 raise UserError(f"{file} has format {content['format']}; this version of vlb reads {FORMAT}")
             description, written = dict(content["data"]), content["experiment"]
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            _check_description(description)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({error!r}): restore it from a copy") from error
-        return cls(path, configuration.decode(Experiment, written, "config.json: experiment"), description)
+        return cls(path, configuration.decode(Experiment, written, f"{file}: experiment"), description)
 
     @property
     def last(self) -> Path:
@@ -117,6 +118,15 @@ class Run:
         stored = checkpoint.read(self.chosen).section("ema")
         load_weights(model, stored, self.chosen)
         return cast(LikelihoodModel, model.to(device).eval().requires_grad_(False))
+
+
+def _check_description(data: dict[str, Any]) -> None:
+    """Raises an error unless the data are described as `Run.create` does."""
+    counts = [data["levels"], *data["shape"], *([] if data["classes"] is None else [data["classes"]])]
+    if not all(type(count) is int and count > 0 for count in counts):
+        raise ValueError("levels, shape and classes of data are whole numbers above 0")
+    if not all(isinstance(data[name], str) for name in ("name", "fingerprint")):
+        raise ValueError("name and fingerprint of data are text")
 
 
 def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], source: Path) -> None:

@@ -1,6 +1,7 @@
 """The command line as a person meets it: results, and messages with exit status 2."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 
 from vlb.cli import app, main
 from vlb.runs import Run
+from vlb.train import checkpoint
 
 TINY = [
     part
@@ -201,7 +203,32 @@ def test_a_damaged_checkpoint_is_refused(
     assert "best.safetensors" in capsys.readouterr().err.replace("\n", "")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1, "data": {}, "experiment": 3}', '{"format": 99}'])
+@pytest.mark.parametrize("name, value", [("levels", "17"), ("shape", "abc"), ("classes", -1), ("fingerprint", 3)])
+def test_a_changed_description_of_data_is_refused(
+    name: str, value: object, unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads((unlabelled / "config.json").read_text())
+    content["data"][name] = value
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    assert vlb("sample", tmp_path, "-o", tmp_path / "x.png") == 2
+    assert "config.json is damaged" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_checkpoint_of_another_version_is_refused(
+    unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Run.open(Path(shutil.copytree(unlabelled, tmp_path / "run")))
+    stored = checkpoint.read(run.last)
+    checkpoint.save(run.last, stored._replace(state={k: v for k, v in stored.state.items() if k != "guard"}))
+    assert vlb("train", "digits", "--out", run.path, "--resume") == 2
+    assert "has no guard" in capsys.readouterr().err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", 100_000 * "[", '{"format": 1, "data": {}, "experiment": 3}', '{"format": 99}'],
+    ids=["nothing", "list", "object", "nested", "neither", "format"],
+)
 def test_a_damaged_config_is_refused(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "config.json").write_text(content)
     assert vlb("evaluate", tmp_path) == 2

@@ -34,16 +34,15 @@ class Bare(NamedTuple):
 
 def bare_model(run: Run, device: torch.device | str = "cpu") -> Bare:
     """A run's trained model."""
-    chosen = run.best if run.best.is_file() else run.last
-    return _built(run.experiment, run.data_description, checkpoint.read(chosen).section("ema"), chosen, device)
+    weights = checkpoint.read(run.chosen).section("ema")
+    return _built(run.experiment, run.data_description, weights, run.chosen, device)
 
 
 def carried(run: Run) -> bytes:
     """A run's model as bytes: a JSON line that says what it is, then its weights as safetensors."""
-    chosen = run.best if run.best.is_file() else run.last
     said = {"data": run.data_description, "experiment": configuration.encode(run.experiment)}
     said["experiment"]["data"]["path"] = None  # where one's data are concerns nobody
-    return json.dumps(said).encode() + b"\n" + save_tensors(checkpoint.read(chosen).section("ema"))
+    return json.dumps(said).encode() + b"\n" + save_tensors(checkpoint.read(run.chosen).section("ema"))
 
 
 def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu") -> Bare:
@@ -53,7 +52,7 @@ def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu
         said = json.loads(line)
         description, written = dict(said["data"]), said["experiment"]
         tensors = {name: tensor.clone() for name, tensor in load_tensors(weights).items()}
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise UserError(f"the model that {source} carries is damaged ({error!r}); use --model RUN") from error
     experiment = configuration.decode(Experiment, written, f"{source}: experiment")
     return _built(experiment, description, tensors, source, device)

@@ -115,7 +115,7 @@ def _known(file: Path, digest: bytes) -> dict[int, tuple[int, list[int]]]:
         if content["model"] != digest.hex():
             return {}
         found = {int(t): (int(e["kernel"]), [int(time) for time in e["times"]]) for t, e in content["steps"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     sound = all(
         0 <= kernel < len(KERNELS)

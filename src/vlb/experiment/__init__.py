@@ -61,6 +61,10 @@ class Experiment:
     unconditional_share: float = 0.1
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UserError(f"seed must not be negative, and is {self.seed}")
+
     def classes(self, data: Dataset) -> int:
         """The number of labels the model is conditioned on, 0 for none. Raises `UserError` if there are none to use."""
         if self.condition == "none":

@@ -53,7 +53,9 @@ def read(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
             tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
         intact = metadata["sha256"] == _digest(tensors, metadata["state"])
         state = json.loads(metadata["state"])
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        if not isinstance(state, dict):
+            raise ValueError("its state is no JSON object")
+    except (SafetensorError, KeyError, ValueError, RecursionError, OSError) as error:
         raise UserError(f"{path} is not a whole checkpoint ({error}): restore it from a copy or train again") from error
     if not intact:
         raise UserError(f"{path} was changed after it was written: restore it from a copy or train again")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vlb.condition import Labels
 from vlb.data import Dataset
+from vlb.errors import UserError
 from vlb.evaluation import examples
 from vlb.experiment import Experiment, TrainingConfig
 from vlb.files import write_text
@@ -131,17 +132,20 @@ class Trainer:
         """Load the last checkpoint of `run`. Raises `UserError` if it is damaged or does not fit."""
         stored = checkpoint.read(run.last, self.device)
         load_weights(self.model, stored.section("model"), run.last)
-        self.average.load(stored.section("ema"), stored.state["ema_updates"])
-        moments = stored.section("optimiser")
+        moments, state = stored.section("optimiser"), stored.state
+        missing = [name for name in ("step", "best", "ema_updates", "guard", "scaler") if name not in state]
+        if missing:
+            raise UserError(f"{run.last} has no {', '.join(missing)}: another version of vlb wrote it, train again")
+        self.average.load(stored.section("ema"), state["ema_updates"])
         for name, parameter in self.model.named_parameters():
             entry = {k: moments[f"{name}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{k}" in moments}
             if entry:
                 self.optimiser.state[parameter] = entry
-        self.step = stored.state["step"]
-        self.best = math.inf if stored.state["best"] is None else stored.state["best"]
-        self.guard.restore(stored.state["guard"])
-        if stored.state["scaler"]:
-            self.scaler.load_state_dict(stored.state["scaler"])
+        self.step = state["step"]
+        self.best = math.inf if state["best"] is None else state["best"]
+        self.guard.restore(state["guard"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def train(
@@ -272,10 +276,10 @@ def read_metrics(run: Run) -> list[dict[str, Any]]:
     if not run.metrics.is_file():
         return []
     lines = []
-    for text in run.metrics.read_text().splitlines():
+    for text in run.metrics.read_text("utf-8", errors="replace").splitlines():
         try:
             line = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(line, dict) and isinstance(line.get("step"), int):
             lines.append(line)
