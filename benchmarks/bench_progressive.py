@@ -74,14 +74,14 @@ def draw(path: Path, rows: list[dict[str, float]], found: list[Preview], x: np.n
     above.imshow(grid, cmap="gray", interpolation="nearest")
     height = grid.shape[0] / len(found)
     above.set_yticks([height * (i + 0.5) for i in range(len(found))],
-                     [f"{row['levels']:.0f} levels, {row['spent']:.2f} bits/dim" for row in rows])  # fmt: skip
+                     [f"t = {row['time']:.2f}, {row['spent']:.2f} bits/dim" for row in rows])  # fmt: skip
     above.set_xticks([])
     bound, read, error = ([row[name] for row in rows] for name in ("spent", "read", "error"))
     below.plot(bound, error, "o-", color="black", label="the bound's terms so far")
     below.plot(read, error, "s--", color="firebrick", label="bits taken from the stack so far")
     below.set(xlabel="bits/dim", ylabel="error of E[x | z], deviations of the data", ylim=(0, None))
     below.legend(frameon=False)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def main() -> None:

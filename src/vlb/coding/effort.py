@@ -98,7 +98,7 @@ def remembered(
     file = folder / "coding.json"
     known = _known(file, digest)
     if chosen.steps not in known:
-        known |= placements(model, x, max(chosen.steps, MEASURED))
+        known = placements(model, x, max(chosen.steps, MEASURED)) | known
         entries = {str(steps): {"kernel": kernel, "times": times} for steps, (kernel, times) in sorted(known.items())}
         with suppress(UserError):  # a run that cannot be written to is measured again the next time
             write_text(file, json.dumps({"model": digest.hex(), "steps": entries}, indent=2) + "\n")

@@ -25,7 +25,7 @@ def table() -> Experiment:
     return Experiment(
         recipe="table",
         data=DataConfig(name="table"),
-        model=MixtureConfig(components=40, smoothing=2.0),
+        model=MixtureConfig(components=40, smoothing=10.0),
         training=_training(200, learning_rate=3e-3, validate_every=50),
     )
 
