@@ -15,6 +15,7 @@ from vlb.coding.cells import Uncodable
 from vlb.coding.codes import scored
 from vlb.coding.container import Header, Numerics
 from vlb.coding.diffusion import DiffusionSettings
+from vlb.coding.effort import Effort, remembered
 from vlb.coding.hierarchies import HierarchySettings, latent_shapes, measured
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.products import MAX_COMPONENTS, ProductMixture
@@ -171,6 +172,32 @@ def test_headers_that_name_another_kind_of_model_are_refused(member: tuple[nn.Mo
         made = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("f64", "cpu", 1, (2, 13)))
         with pytest.raises(Uncodable):
             Header.read(made.content()).settings.codec(model)
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ("head=RegressionHeadConfig",),
+        ("head=RegressionHeadConfig", "scaling=VE"),
+        ("head=MixtureHeadConfig",),
+        ("head=EnergyConfig",),
+        ("scaling=OT",),
+        ("model.schedule=CosineConfig",),
+        ("schedule=LearnedConfig",),
+        ("schedule=LearnedPerDimensionConfig",),
+    ],
+    ids=" ".join,
+)
+def test_every_diffusion_codes(assignments: tuple[str, ...], digits: Dataset, tmp_path: Path) -> None:
+    network = ("backbone=MLPConfig", "backbone.width=16", "backbone.blocks=1")
+    model = models.prepared(models.checked(chosen("digits", (*network, *assignments)).build(digits)))
+    x = torch.from_numpy(digits.validation.x[:16].copy())
+    settings = remembered(tmp_path, b"12345678", model, x, Effort(3, 16))
+    codec = settings.codec(model)
+    content, account = codec.encode(digits.test.x[:40])
+    assert np.array_equal(codec.decode(content, 40), digits.test.x[:40])
+    assert account.direct < 40
+    assert remembered(tmp_path, b"12345678", model, x, Effort(3, 16)) == settings
 
 
 def test_what_has_no_code_says_why() -> None:

@@ -3,18 +3,19 @@
 import gzip
 import struct
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.coding.archives import LEVELS, independent_codec, pictures, write
-from vlb.coding import reading, writing
+from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, write
+from vlb.coding import reading, sources, writing
 from vlb.coding.container import ArchiveReader
 from vlb.coding.restoring import restore
-from vlb.coding.writing import Summary
+from vlb.coding.writing import Summary, write_archive
 from vlb.errors import UserError
 
 
@@ -146,6 +147,25 @@ def test_memory_is_bounded_by_the_chunk(tmp_path: Path, monkeypatch: pytest.Monk
         taken.append((encoding, peak(lambda: restore(found, out, False))))  # noqa: B023
         assert np.array_equal(np.load(out / f"{count}.npy"), pictures(0, count))
     assert taken[1][0] < 1.1 * taken[0][0] + 50_000 and taken[1][1] < 1.1 * taken[0][1] + 50_000
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "no space left"), MemoryError])
+def test_what_is_interrupted_leaves_no_file(error: BaseException | type, tmp_path: Path) -> None:
+    """In the middle of the second file, in either direction."""
+    np.save(tmp_path / "x.npy", pictures(0, 40))
+
+    def stopping(parts: Iterable[Any]) -> Iterator[Any]:
+        yield next(iter(parts))
+        raise error
+
+    codec, found = independent_codec(), sources.items([tmp_path / "x.npy"], SHAPE, LEVELS)
+    with pytest.raises((KeyboardInterrupt, UserError, MemoryError)):
+        write_archive(tmp_path / "a.vlb", header(), codec, stopping(found), None, writing.Options())
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+    write(tmp_path / "a.vlb", tmp_path / "x.npy")
+    with pytest.raises((KeyboardInterrupt, UserError, MemoryError)):
+        restore(stopping(reading.contents(ArchiveReader(tmp_path / "a.vlb"), codec)), tmp_path / "out", False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.vlb", "x.npy"]
 
 
 def test_refusals_leave_nothing(tmp_path: Path) -> None:
