@@ -19,11 +19,11 @@ import numpy as np
 import torch
 
 from vlb.coding import models
+from vlb.coding.api import Choice, compress
 from vlb.coding.hierarchies import measured
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.settings import Settings
 from vlb.coding.stack import BitStack
-from vlb.commands.compress import run_compression
 from vlb.commands.process import keep_freed_memory
 from vlb.config import override
 from vlb.data import Dataset, load
@@ -85,8 +85,7 @@ def table(folder: Path) -> None:
     experiment = override(recipe("table"), "steps=100")
     trained(experiment, load_table(folder / "train.csv"), folder)
     content = (folder / "test.csv").read_bytes()
-    run_compression(folder / "table", [folder / "test.csv"], folder / "t.vlb", "normal", None, None, False, True,
-                    folder / "train.csv", "cpu")  # fmt: skip
+    compress(folder / "table", [folder / "test.csv"], folder / "t.vlb", Choice(data=folder / "train.csv"))
     rows = len(list(csv.reader(io.StringIO(content.decode())))) - 1
     packed = len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
     size = (folder / "t.vlb").stat().st_size

@@ -392,9 +392,10 @@ def compress(
     device
         cpu or cuda; decompression needs the same.
     """
+    from vlb.coding.api import Choice
     from vlb.commands.compress import run_compression
 
-    run_compression(run, inputs, out, effort, steps, lanes, embed_model, verify, data, device)
+    run_compression(run, inputs, out, Choice(effort, steps, lanes, embed_model, verify, data), device)
 
 
 @app.command

@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from vlb.coding.accounting import Audit, Outline, audited, outlined
+from vlb.coding.api import open_model
 from vlb.coding.container import KIND_NAMES, ArchiveReader
-from vlb.commands.decompress import opened_model
 from vlb.commands.process import choose_device, console, keep_freed_memory
 from vlb.errors import UserError
 
@@ -24,7 +24,7 @@ def run_inspection(path: Path, account: bool, model_run: Path | None, device: st
     audit = None
     if account and not problems:
         keep_freed_memory()
-        opened = opened_model(archive, model_run, choose_device(device))
+        opened = open_model(archive, model_run, choose_device(device))
         with console.status("decoding and encoding again"):
             audit = audited(archive, opened.codec, opened.model, opened.columns)
     out = Console()
