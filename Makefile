@@ -31,6 +31,7 @@ lint: .venv/ready
 	$(BIN)/lint-imports
 
 bench: .venv/ready
+	test -d $(DEMO) || $(MAKE) demo
 	$(BIN)/pip install -q -e .[bench]
 	for benchmark in benchmarks/bench_*.py; do $(BIN)/python $$benchmark || exit 1; done
 

@@ -1,8 +1,8 @@
 """Lossless compression: whole files against the bound and against other codecs, a part at a time.
 
-    python benchmarks/bench_compression.py RUN PART [--count 1000] [--steps 8] [--lanes 64] [--json FILE]
+    python benchmarks/bench_compression.py [RUN] [PART] [--count 1000] [--steps 8] [--lanes 64] [--json FILE]
 
-RUN is a directory made by `vlb train`, of a diffusion model. PART is one of
+RUN is a directory made by `vlb train`, of a diffusion model, runs/demo by default. PART is one of
 
     headline  the test set at one T: bound, net rate, whole file, other codecs' files
     steps     T against bound, rate, initial bits in both orders, speed and the entropy coder's share
@@ -211,8 +211,8 @@ PARTS = {"headline": headline, "steps": by_steps, "counts": by_count, "lanes": b
 def main() -> None:
     whole = partial(argparse.ArgumentParser, description=__doc__)
     arguments = whole(formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("run", type=Path)
-    arguments.add_argument("part", choices=PARTS)
+    arguments.add_argument("run", type=Path, nargs="?", default=Path("runs/demo"))
+    arguments.add_argument("part", choices=PARTS, nargs="?", default="headline")
     arguments.add_argument("--count", type=int, default=1000)
     arguments.add_argument("--steps", type=int, nargs="+", default=[8])
     arguments.add_argument("--lanes", type=int, nargs="+", default=[64])

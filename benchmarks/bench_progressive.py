@@ -86,7 +86,7 @@ def draw(path: Path, rows: list[dict[str, float]], found: list[Preview], x: np.n
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("run", type=Path)
+    arguments.add_argument("run", type=Path, nargs="?", default=Path("runs/demo"))
     arguments.add_argument("--steps", type=int, default=8)
     arguments.add_argument("--count", type=int, default=360)
     arguments.add_argument("--shown", type=int, default=10)
