@@ -10,17 +10,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from vlb.commands.measure import Effort, measure
+from vlb.commands.measure import PASSES, STRATIFIED_PASSES, Effort, measure, planned
 from vlb.commands.process import choose_device, console, keep_freed_memory, progress_bar
 from vlb.commands.reproduce import changes, train_command
 from vlb.data import Dataset, Split
 from vlb.diagnostics import level_use
-from vlb.evaluation import noise_profile
+from vlb.evaluation import Evaluation, noise_profile
 from vlb.files import write_text
 from vlb.models.diffusion import DiffusionModel
 from vlb.models.fitted_mixture import CategoricalMixture
 from vlb.models.hvae import VariationalHierarchy
 from vlb.models.ladder import LadderNetwork
+from vlb.models.protocol import LikelihoodModel
 from vlb.recognition import recognise
 from vlb.report.content import About, Measured
 from vlb.report.diffusion import DiffusionContent, accuracy, diffusion_page
@@ -32,8 +33,9 @@ from vlb.report.ladder import LadderContent, ladder_page
 from vlb.report.mixture import MixtureContent, components, mixture_page
 from vlb.report.summary import subset, summarise
 from vlb.runs import Run
+from vlb.stratified import StratifiedBound
 
-EXAMPLES, PASSES, STEPS = 2000, 4, 100
+EXAMPLES, STEPS = 1000, 100
 USED = 200  # examples by which the use of levels is measured: every pair of them is compared
 
 
@@ -55,9 +57,8 @@ def gather(run: Run, data: Dataset, device: torch.device) -> Content:
     if isinstance(model, LadderNetwork):
         return _ladder(run, model, data, device)
     examples = subset(data.test, EXAMPLES)
-    summary = summarise(
-        measure(model, examples, bool(run.experiment.classes(data)), Effort(PASSES), device), data, "test", examples
-    )
+    evaluation = evaluated(model, data, examples, bool(run.experiment.classes(data)), device)
+    summary = summarise(evaluation, data, "test", examples)
     about = _about(run, model, data, history(run))
     if isinstance(model, DiffusionModel):
         return _diffusion(run, model, data, examples, about, summary, device)
@@ -67,6 +68,16 @@ def gather(run: Run, data: Dataset, device: torch.device) -> Content:
     if isinstance(model, CategoricalMixture):
         return MixtureContent(measured, *components(model))
     raise TypeError(f"there is no page about a {type(model).__name__}")
+
+
+def evaluated(
+    model: LikelihoodModel, data: Dataset, examples: Split, conditional: bool, device: torch.device
+) -> Evaluation:
+    """What `vlb evaluate` finds of these test examples."""
+    if isinstance(model, DiffusionModel):
+        bound = StratifiedBound(model, planned(model, data, "test", conditional, device))
+        return measure(bound, examples, conditional, Effort(), device, usual=STRATIFIED_PASSES)
+    return measure(model, examples, conditional, Effort(), device, usual=PASSES)
 
 
 def page_of(content: Content) -> str:
@@ -132,7 +143,7 @@ def _ladder(run: Run, model: LadderNetwork, data: Dataset, device: torch.device)
 def _about(run: Run, model: object, data: Dataset, course: History) -> About:
     assert isinstance(model, nn.Module)
     changed, path = changes(run.experiment), shlex.quote(str(run.path))
-    passes = "" if isinstance(model, LadderNetwork) else f" --passes {PASSES}"
+    whole = isinstance(model, LadderNetwork) or len(data.test) <= EXAMPLES
     return About(
         name=run.path.resolve().name,
         shape=data.shape,
@@ -149,7 +160,7 @@ def _about(run: Run, model: object, data: Dataset, course: History) -> About:
         },
         commands=(
             train_command(run.experiment, run.path),
-            f"vlb evaluate {path}{passes}",
+            f"vlb evaluate {path}" + ("" if whole else f" --examples {EXAMPLES}"),
             f"vlb report {path}",
         ),
     )
