@@ -86,9 +86,21 @@ def test_a_killed_evaluation_goes_on_to_the_same_numbers(run: Path, tmp_path: Pa
     assert np.array_equal(killed.evaluation.pass_means, whole.evaluation.pass_means)
 
 
+def test_other_examples_are_another_evaluation(run: Path, tmp_path: Path) -> None:
+    found = []
+    for count in ("7", "5", "7"):
+        out = tmp_path / f"{len(found)}.json"
+        assert vlb("evaluate", run, "--passes", "2", "--examples", count, "--json", out) == 0
+        found.append(json.loads(out.read_text()))
+    assert [result["examples"] for result in found] == [7, 5, 7]
+    assert found[0] == found[2] and found[0]["values"] != found[1]["values"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--seed", "-1"), "seed"),
+        (("--seed", str(2**63)), "seed"),
         (("--precision", "0"), "positive number"),
         (("--precision", "nan"), "positive number"),
         (("--budget", "9"), "belongs to --precision"),

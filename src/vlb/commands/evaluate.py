@@ -78,6 +78,11 @@ def run_evaluation(
     if isinstance(model, LadderNetwork):
         if request.dear or steps is not None:
             raise UserError(model.without_likelihood)
+        if request.examples is not None or effort != Effort() or values is not None:
+            raise UserError(
+                "a ladder network is judged by one pass over the whole split, without draws: leave out --examples, "
+                "--passes, --precision, --budget, --seed and --values"
+            )
         judge_ladder(model, chosen_split, chosen, out)
         return
     conditional = run.experiment.condition == "labels"
@@ -117,7 +122,7 @@ def run_evaluation(
             "discretisation": None if levels is None else dataclasses.asdict(levels),
         },
     )
-    keeper = Keeper(values or default_place(path, subject), subject, index)
+    keeper = Keeper(values or default_place(path, subject, len(index)), subject, index)
     estimator = None
     if isinstance(bound, DiffusionModel):
         bound = estimator = stratified(bound, data, split, conditional, keeper, chosen)
@@ -221,9 +226,11 @@ def table(summary: dict[str, Any]) -> Table:
     )
     view.add_column("")
     view.add_column("bits/dim", justify="right")
-    view.add_row("bound", f"[bold]{summary['bits_per_dim']:.4f} ± {summary['standard_error']:.4f}[/bold]")
-    for name, value in summary["terms"].items():
-        view.add_row(f"  {name}", f"{value:.4f}")
+    what = "exact" if summary["bound"].startswith("exact") else "bound"
+    view.add_row(what, f"[bold]{summary['bits_per_dim']:.4f} ± {summary['standard_error']:.4f}[/bold]")
+    if len(summary["terms"]) > 1:
+        for name, value in summary["terms"].items():
+            view.add_row(f"  {name}", f"{value:.4f}")
     nats = summary["dimensions"] * math.log(2)
     view.add_row("  in nats per example", f"{summary['nats_per_example']:.2f} ± {nats * summary['standard_error']:.2f}")
     view.add_section()

@@ -51,8 +51,8 @@ class Effort:
         return least, self.budget or BUDGET * least
 
 
-def default_place(run: Path, subject: Subject) -> Path | None:
-    """Where values go unless said otherwise: evaluations/ in the run; nowhere where that cannot be written."""
+def default_place(run: Path, subject: Subject, examples: int) -> Path | None:
+    """Where values of so many examples go unless said otherwise: RUN/evaluations; None where that cannot be written."""
     folder = run / "evaluations"
     try:
         folder.mkdir(exist_ok=True)
@@ -62,7 +62,7 @@ def default_place(run: Path, subject: Subject) -> Path | None:
     if not writable:
         console.print(f"{run} cannot be written to: no values are kept; --values FILE keeps them elsewhere")
         return None
-    return folder / f"{subject.split}-{subject.digest}.npz"
+    return folder / f"{subject.split}-{examples}-{subject.digest}.npz"
 
 
 class Keeper:
