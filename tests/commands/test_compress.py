@@ -117,6 +117,17 @@ def test_the_choice_of_levels_is_kept(run: Path, images: Path, tmp_path: Path) -
     assert (tmp_path / "a.vlb").read_bytes() == (tmp_path / "b.vlb").read_bytes()
 
 
+def test_what_the_model_is_not_of_is_said_and_has_no_rate(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "wide.npy", np.zeros((3, 1, 8, 9), np.uint8))
+    assert vlb("compress", run, tmp_path / "wide.npy", "-o", tmp_path / "a.vlb", "--steps", "2") == 0
+    assert "uint8 of shape (3, 1, 8, 9)" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "note.txt").write_text("words")
+    assert vlb("compress", run, tmp_path / "note.txt", "-o", tmp_path / "b.vlb", "--steps", "2") == 0
+    assert "nan" not in capsys.readouterr().out
+
+
 def test_another_process_with_other_threads_decodes(run: Path, images: Path, archive: Path, tmp_path: Path) -> None:
     """Also with the CPU kernels of machines without AVX."""
     for name, variables in (("threads", {"OMP_NUM_THREADS": "2"}), ("plain", {"ATEN_CPU_CAPABILITY": "default"})):
@@ -134,6 +145,7 @@ def test_another_process_with_other_threads_decodes(run: Path, images: Path, arc
         (("compress", "RUN", "/nowhere", "-o", "new.vlb"), "nothing at /nowhere"),
         (("compress", "RUN", "PICTURES", "-o", "new.vlb", "--effort", "hihg"), "did you mean 'high'"),
         (("compress", "RUN", "PICTURES", "-o", "new.vlb", "--steps", "0"), "--steps is from 1"),
+        (("compress", "RUN", "PICTURES", "-o", "new.vlb", "--lanes", "0"), "--lanes is from 1"),
         (("compress", "/nowhere", "PICTURES", "-o", "new.vlb"), "is not a run"),
         (("decompress", "ARCHIVE", "-o", "out"), "does not carry its model"),
         (("decompress", "ARCHIVE", "-o", "out", "--model", "OTHER"), "was made with the model"),

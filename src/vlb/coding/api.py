@@ -48,10 +48,10 @@ class Choice:
         chosen = Effort(
             base.steps if self.steps is None else self.steps, base.lanes if self.lanes is None else self.lanes
         )
-        if not 1 <= chosen.steps <= MAX_STEPS or not 1 <= chosen.lanes <= MAX_LANES:
-            raise UserError(
-                f"--steps is from 1 to {MAX_STEPS} and --lanes from 1 to {MAX_LANES}, not {self.steps} and {self.lanes}"
-            )
+        if not 1 <= chosen.steps <= MAX_STEPS:
+            raise UserError(f"--steps is from 1 to {MAX_STEPS}, not {chosen.steps}")
+        if not 1 <= chosen.lanes <= MAX_LANES:
+            raise UserError(f"--lanes is from 1 to {MAX_LANES}, not {chosen.lanes}")
         return chosen
 
 

@@ -126,6 +126,11 @@ class _Job:
         kind = layout(rows.shape, rows.dtype, self.codec.shape)
         row_values = max(1, int(np.prod(rows.shape[1:])))
         step = max(1, (CHUNK_VALUES if kind else PIECE // max(1, rows.dtype.itemsize)) // row_values)
+        if kind == PLAIN and rows.size:
+            self.summary.notes.append(
+                f"{item.name} {item.member}".strip() + f": {rows.dtype} of shape {rows.shape}, where the model is of "
+                f"whole numbers of shape (n, {', '.join(map(str, self.codec.shape))}); stored as it is"
+            )
         for start in range(0, max(1, len(rows)), step):
             part = np.asarray(rows[start : start + step])
             fits = kind != PLAIN and part.min() >= 0 and part.max() < self.levels

@@ -33,8 +33,9 @@ def table(out: Path, compressed: Compressed) -> Table:
     view = Table(title=f"{out}: {summary.bytes_in:,} bytes in {summary.bytes_out:,}")
     view.add_column("")
     view.add_column("", justify="right")
-    view.add_row("gross rate (whole file), bits/dim", f"{summary.gross:.4f}")
-    if summary.model_bytes:
+    if summary.values:
+        view.add_row("gross rate (whole file), bits/dim", f"{summary.gross:.4f}")
+    if summary.values and summary.model_bytes:
         view.add_row("gross rate with the model", f"{summary.gross_with_model:.4f}")
     if summary.accounts:
         view.add_row("net rate of bits back, bits/dim", f"{summary.net(compressed.dimensions):.4f}")

@@ -82,7 +82,8 @@ def _accounts(archive: ArchiveReader, found: list[Outline], audit: Audit | None)
     if count:
         if audit is not None:
             view.add_row("bound (one draw of the latents)", f"{audit.bound / count:.4f}")
-            view.add_row("net rate of bits back", f"{audit.net:.4f}")
+            if not math.isnan(audit.net):
+                view.add_row("net rate of bits back", f"{audit.net:.4f}")
         view.add_row("gross rate (whole file)", f"{8 * (archive.size - model_bytes - others) / count:.4f}")
         view.add_row("gross rate with the model", f"{8 * (archive.size - others) / count:.4f}")
     for name, size in (("model", model_bytes), ("files as they are, arrays of other shapes", others)):
