@@ -55,7 +55,7 @@ def test_a_schedule_chosen_by_name_keeps_its_ends() -> None:
         ("backbone=Transformer", "choose one of: MLPConfig, UNetConfig"),
         ("precision=float8", "not offered"),
         ("betas=[0.9]", "two numbers"),
-        ("seed=-1", "must not be negative"),
+        ("seed=-1", "from 0"),
         (f"seed={10**30}", "beyond"),
         (f"learning_rate={10**400}", "beyond"),
         (f"steps={'9' * 5000}", "a whole number"),

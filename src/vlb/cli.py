@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from vlb.errors import UserError
+
+Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=2**63))]  # what torch and NumPy both take
 
 app = App(
     name="vlb",
@@ -34,7 +37,7 @@ def train(
     resume: bool = False,
     data: Path | None = None,
     condition: str | None = None,
-    seed: int | None = None,
+    seed: Seed | None = None,
     set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
     device: str | None = None,
 ) -> None:
@@ -49,7 +52,7 @@ def train(
     resume
         Go on from the last checkpoint of --out, exactly as if never interrupted.
     data
-        Your own images, for the recipe `images`.
+        Your own data, for the recipes `images` and `table`.
     condition
         `labels` models p(x|y).
     seed
@@ -72,7 +75,7 @@ def evaluate(
     passes: int | None = None,
     precision: float | None = None,
     budget: int | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     steps: int | None = None,
     kernel: str | None = None,
     placement: str | None = None,
@@ -153,7 +156,7 @@ def compare(
     split: str | None = None,
     examples: int | None = None,
     passes: int = 4,
-    seed: int = 0,
+    seed: Seed = 0,
     data: Path | None = None,
     json: Path | None = None,
     out: Annotated[Path | None, Parameter(name=["-o", "--out"])] = None,
@@ -198,7 +201,7 @@ def score(
     draws: int = 8,
     typicality: Annotated[bool, Parameter(negative=())] = False,
     background: str | None = None,
-    seed: int = 0,
+    seed: Seed = 0,
     data: Path | None = None,
     device: str | None = None,
 ) -> None:
@@ -242,7 +245,7 @@ def tightness(
     kernel: str = "standard",
     draws: int = 16,
     ode: Annotated[bool, Parameter(negative=())] = False,
-    seed: int = 0,
+    seed: Seed = 0,
     data: Path | None = None,
     json: Path | None = None,
     device: str | None = None,
@@ -290,7 +293,7 @@ def sample(
     guidance: float | None = None,
     clip: Annotated[bool, Parameter(negative="")] = False,
     temperature: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
-    seed: int = 0,
+    seed: Seed = 0,
     class_: Annotated[int | None, Parameter(name="--class")] = None,
     out: Annotated[Path, Parameter(name=["-o", "--out"])],
     data: Path | None = None,

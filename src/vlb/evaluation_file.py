@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,10 @@ def resume(path: Path, subject: Subject, index: np.ndarray) -> Progress | None:
 
 def read(path: Path) -> Progress:
     """A file's content, finished or not. Raises `UserError` for what is not such a file, or is damaged."""
+    if path.exists() and not zipfile.is_zipfile(path):
+        raise UserError(
+            f"{path} is no whole file of an evaluation: choose another; `vlb evaluate RUN --values FILE.npz` makes one"
+        )
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"][()]))

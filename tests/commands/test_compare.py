@@ -58,6 +58,7 @@ def test_saved_values_settle_the_examples(runs: Path, tmp_path: Path) -> None:
     [
         (("one",), "at least two"),
         (("one", "one"), "given twice"),
+        (("one", "one/"), "given twice"),
         (("one", "labelled"), "told the labels"),
         (("one", "digits-ladder"), "ladder network has no likelihood"),
         (("one", "nothing"), "no run or file"),
@@ -67,7 +68,7 @@ def test_saved_values_settle_the_examples(runs: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_refused(
     runs: Path, models: tuple[str, ...], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [name if name in ("independent-pixels", "uniform") else runs / name for name in models]
+    given = [name if name in ("independent-pixels", "uniform") else f"{runs}/{name}" for name in models]
     assert vlb("compare", *given, *QUICK) == 2
     assert words in capsys.readouterr().err
 

@@ -68,7 +68,7 @@ def test_a_table_is_a_data_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a,b\n1,2\n3\n", "no table"),
+        (b"a,b\n1,2\n3\n", "no table.*line 3: 1, in line 1: 2"),
         (b"", "no table"),
         (b"a,b\n", "no table"),
         (b"a\n\xff\n", "no UTF-8 text"),

@@ -194,15 +194,15 @@ def _fits(index: np.ndarray | None, total: int, kept: dict[str, Kept]) -> None:
 
 def _labels(names: Sequence[str]) -> dict[str, str]:
     """The shortest ends of paths that tell the models apart."""
-    if len(set(names)) < len(names):
-        raise UserError("the same model is given twice")
     paths = {name: name if name in PER_EXAMPLE else str(Path(name).absolute()) for name in names}
+    if len(set(paths.values())) < len(names):
+        raise UserError("the same model is given twice")
+    short: dict[str, str] = {}
     depth = 1
-    while True:
+    while len(set(short.values())) < len(names):
         short = {name: "/".join(path.split("/")[-depth:]) for name, path in paths.items()}
-        if len(set(short.values())) == len(names) or depth > 64:
-            return short
         depth += 1
+    return short
 
 
 def known(name: str) -> None:

@@ -90,10 +90,12 @@ def load_table(path: Path) -> Dataset:
         text = "".join(pieces(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    cells = split(text, delimiter_of(path, text))
+    delimiter = delimiter_of(path, text)
+    cells = split(text, delimiter)
     if cells is None or len(cells.rows) < 2:
         raise UserError(
-            f"{path} is no table: give comma-separated text (.csv, .tsv), a row of names and then rows of as many cells"
+            f"{path} is no table{_uneven(text, delimiter)}: give comma-separated text (.csv, .tsv), a row of names and "
+            "then rows of as many cells"
         )
     names, rows = cells.rows[0], cells.rows[1:]
     columns = []
@@ -109,6 +111,15 @@ def load_table(path: Path) -> Dataset:
     x = as_levels(rows, tuple(columns))[0].astype(np.uint8 if levels <= 256 else np.uint16)
     data = completed(path.name, levels, Split(x), None, None, str(path))
     return Dataset(data.name, levels, None, data.train, data.validation, data.test, tuple(columns))
+
+
+def _uneven(text: str, delimiter: str) -> str:
+    """Where a text without quotes stops being a table, as a clause."""
+    sizes = [] if '"' in text else [line.count(delimiter) + 1 for line in text.splitlines()]
+    for number, size in enumerate(sizes, 1):
+        if size != sizes[0]:
+            return f" (cells in line {number}: {size}, in line 1: {sizes[0]})"
+    return ""
 
 
 def as_levels(rows: list[list[str]], columns: tuple[Column, ...]) -> tuple[np.ndarray, dict[int, str]]:

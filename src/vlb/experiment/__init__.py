@@ -62,8 +62,8 @@ class Experiment:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UserError(f"seed must not be negative, and is {self.seed}")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed is a whole number from 0 to 2^63 − 1, not {self.seed}")
 
     def classes(self, data: Dataset) -> int:
         """The number of labels the model is conditioned on, 0 for none. Raises `UserError` if there are none to use."""
