@@ -100,7 +100,7 @@ def evaluate(
         test, validation or train, or the path of examples of your own: a folder of images, an .npy, .npz or IDX file.
     passes
         Independent draws of noise level and noise per example, at least 2; by default 3 of a diffusion model
-        in continuous time, whose passes have 8 noise levels per example, 8 of others, 4 with another --likelihood.
+        in continuous time, 8 of others, 4 with another --likelihood.
     precision
         Go on until the Monte Carlo error is at most so many bits/dim.
     budget

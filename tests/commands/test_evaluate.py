@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.commands.test_cli import TINY, vlb
+from vlb.data import load as load_data
 from vlb.evaluation_file import load
 
 
@@ -57,6 +58,20 @@ def test_a_precision_out_of_reach_says_what_was_reached(
     assert len(load(values).evaluation.pass_means) == 3
     assert vlb("evaluate", run, "--precision", "0.2", "--passes", "2", "--values", values, "--json", out) == 0
     assert json.loads(out.read_text())["se_monte_carlo"] <= 0.2
+
+
+def test_draws_are_planned_where_they_are_needed(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of few examples, or to a precision; of many, one time each will do, and costs less."""
+    monkeypatch.setattr("vlb.commands.evaluate.LARGE", 100)
+    bounds = {}
+    for name, options in {"many": (), "precise": ("--precision", "1"), "few": ("--split", "FEW")}.items():
+        np.save(tmp_path / "few.npy", load_data("digits").test.x[:100])
+        out = tmp_path / f"{name}.json"
+        places = [str(tmp_path / "few.npy") if option == "FEW" else option for option in options]
+        assert vlb("evaluate", run, "--passes", "2", "--json", out, *places) == 0
+        bounds[name] = json.loads(out.read_text())
+    assert bounds["many"]["estimator"] is None
+    assert bounds["precise"]["estimator"]["kind"] == bounds["few"]["estimator"]["kind"] == "stratified"
 
 
 @pytest.mark.slow

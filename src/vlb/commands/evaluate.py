@@ -14,9 +14,9 @@ from rich.table import Table
 from vlb.commands.likelihoods import Request, importance, ode
 from vlb.commands.measure import (
     BATCH,
+    CONTINUOUS_PASSES,
     DEAR_PASSES,
     PASSES,
-    STRATIFIED_PASSES,
     Effort,
     Keeper,
     default_place,
@@ -44,6 +44,7 @@ from vlb.stratified import StratifiedBound
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
 PLACEMENTS = {"t": "even in t", "snr": "even in log SNR", "dp": "by least cost on validation data"}
 SPLITS = ("train", "validation", "test")
+LARGE = 2000
 CANDIDATES, PLACING_EXAMPLES, PLACING_BATCH = 40, 1000, 100
 
 
@@ -104,7 +105,9 @@ def run_evaluation(
     bound = likelihood.bound if likelihood else target
     check(bound, part)
     continuous = isinstance(bound, DiffusionModel)
-    usual = DEAR_PASSES if request.dear else STRATIFIED_PASSES if continuous else PASSES
+    usual = DEAR_PASSES if request.dear else CONTINUOUS_PASSES if continuous else PASSES
+    # So many examples make the Monte Carlo error of their mean small without the cost of planned draws.
+    planned = continuous and (len(part) <= LARGE or effort.precision is not None)
     subject = Subject(
         data=data.name,
         fingerprint=data.fingerprint,
@@ -117,14 +120,14 @@ def run_evaluation(
         options={
             "seed": effort.seed,
             "batch": BATCH,
-            "estimator": "stratified" if continuous else "terms",
+            "estimator": "stratified" if planned else "terms",
             "likelihood": dataclasses.asdict(request) | {"examples": None},
             "discretisation": None if levels is None else dataclasses.asdict(levels),
         },
     )
     keeper = Keeper(values or default_place(path, subject, len(index)), subject, index)
     estimator = None
-    if isinstance(bound, DiffusionModel):
+    if planned and isinstance(bound, DiffusionModel):
         bound = estimator = stratified(bound, data, split, conditional, keeper, chosen)
     evaluation = measure(bound, part, conditional, effort, chosen, keeper, usual)
     summary = summarise(evaluation, data, split, part, levels)

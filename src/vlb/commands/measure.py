@@ -18,7 +18,7 @@ from vlb.models.diffusion import DiffusionModel
 from vlb.report.summary import subset
 from vlb.stratified import STRATA, Plan, StratifiedBound, fit
 
-PASSES, DEAR_PASSES, STRATIFIED_PASSES = 8, 4, 3
+PASSES, DEAR_PASSES, CONTINUOUS_PASSES = 8, 4, 3
 BUDGET = 16  # by default, a precision may cost so many times the passes made anyway
 BATCH = 250
 SAVE_SECONDS = 10.0
