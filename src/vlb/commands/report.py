@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vlb.commands.measure import PASSES, STRATIFIED_PASSES, Effort, measure, planned
+from vlb.commands.measure import CONTINUOUS_PASSES, PASSES, Effort, measure, planned
 from vlb.commands.process import choose_device, console, keep_freed_memory, progress_bar
 from vlb.commands.reproduce import changes, train_command
 from vlb.data import Dataset, Split
@@ -76,7 +76,7 @@ def evaluated(
     """What `vlb evaluate` finds of these test examples."""
     if isinstance(model, DiffusionModel):
         bound = StratifiedBound(model, planned(model, data, "test", conditional, device))
-        return measure(bound, examples, conditional, Effort(), device, usual=STRATIFIED_PASSES)
+        return measure(bound, examples, conditional, Effort(), device, usual=CONTINUOUS_PASSES)
     return measure(model, examples, conditional, Effort(), device, usual=PASSES)
 
 
