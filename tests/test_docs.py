@@ -1,0 +1,49 @@
+"""Every command line that README and documentation show is one that the command line takes."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cyclopts import CycloptsError, MissingArgumentError
+
+from vlb.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"(?<!`)`(vlb [a-z][^`]*)`")
+NUMBER = re.compile(r"\b[A-Z]\b")  # as in --steps T
+
+
+def lines(text: str) -> Iterator[tuple[str, bool]]:
+    """What begins with `vlb`, and whether it must be whole: as in a block, but not in a sentence."""
+    for block in BLOCK.findall(text):
+        yield from ((line.strip(), True) for line in block.replace("\\\n", " ").splitlines())
+    yield from ((" ".join(match.split()), False) for match in INLINE.findall(BLOCK.sub("", text)))
+
+
+SHOWN = sorted(
+    {
+        (page.name, part.strip(), whole)
+        for page in PAGES
+        for line, whole in lines(page.read_text("utf-8"))
+        for part in re.split(r"&&|;", line.partition(" #")[0])
+        if part.strip().startswith("vlb ")
+    }
+)
+
+
+@pytest.mark.parametrize(("page", "command", "whole"), SHOWN, ids=[f"{page}: {command}" for page, command, _ in SHOWN])
+def test_a_shown_command_is_one(page: str, command: str, whole: bool) -> None:
+    words = [NUMBER.sub("3", word) for word in shlex.split(command)[1:] if word != "…"]
+    try:
+        app.parse_args(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        if whole or not isinstance(error, MissingArgumentError):
+            pytest.fail(f"{page}: `{command}`: {error}")
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(SHOWN) > 40 and sum(whole for *_, whole in SHOWN) > 20
