@@ -34,11 +34,11 @@ def train(
     recipe: str,
     *,
     out: Path | None = None,
-    resume: bool = False,
+    resume: Annotated[bool, Parameter(negative=())] = False,
     data: Path | None = None,
     condition: str | None = None,
     seed: Seed | None = None,
-    set_: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    set_: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     device: str | None = None,
 ) -> None:
     """Train a recipe into a run directory.
@@ -97,7 +97,8 @@ def evaluate(
     run
         A run directory made by `vlb train`.
     split
-        test, validation or train, or the path of examples of your own: a folder of images, an .npy, .npz or IDX file.
+        test, validation or train, or the path of examples of your own: a folder of images, an .npy, .npz or IDX file,
+        or a table of the same columns.
     passes
         Independent draws of noise level and noise per example, at least 2; by default 3 of a diffusion model
         in continuous time, 8 of others, 4 with another --likelihood.
@@ -212,7 +213,8 @@ def score(
     run
         A run directory made by `vlb train`.
     examples
-        A folder of images, an .npy, .npz or IDX file, or train, validation or test of the run's own data.
+        A folder of images, an .npy, .npz or IDX file, a table of the same columns, or train, validation or test of the
+        run's own data.
     out
         The .npz or .csv file to make; it must not exist yet.
     passes

@@ -212,7 +212,9 @@ def evaluate(
     if precision is not None and not 0 < precision < math.inf:
         raise UserError(f"a precision is a positive number of bits per dimension, not {precision:g}")
     if conditional and split.labels is None:
-        raise UserError("this model is conditioned on labels, and these data have none")
+        raise UserError(
+            "this model is conditioned on labels, and these data have none: give an .npz file with `x` and `labels`"
+        )
     if tally is not None and (len(tally.means), tally.batch) != (count, batch):
         raise ValueError(f"a tally of {len(tally.means)} examples in batches of {tally.batch} cannot go on with others")
     while tally is None or tally.start or not _satisfied(tally, model, passes, precision, budget):

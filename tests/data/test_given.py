@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vlb.data.dataset import Column
 from vlb.data.given import load_examples
 from vlb.data.idx import read_idx
 from vlb.errors import UserError
@@ -89,3 +90,18 @@ def test_other_reasons(tmp_path: Path) -> None:
     (tmp_path / "short.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(UserError, match="no readable"):
         load_examples(tmp_path / "short.npy", SHAPE, 17)
+
+
+def test_a_table_is_read_by_the_columns_of_the_model(tmp_path: Path) -> None:
+    columns = (Column("a", ("1", "2", "3")), Column("b", ("no", "yes")))
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n3,no\n1,yes\n")
+    assert load_examples(path, (2,), 3, columns).split.x.tolist() == [[2, 0], [0, 1]]
+    path.write_text("b,a\nno,3\n")
+    with pytest.raises(UserError, match="has the columns b, a, and the model is of a, b"):
+        load_examples(path, (2,), 3, columns)
+    path.write_text("a,b\n3,no\n4,yes\n")
+    with pytest.raises(UserError, match="row 2 after the names has '4' in the column 'a'"):
+        load_examples(path, (2,), 3, columns)
+    with pytest.raises(UserError, match="no known kind"):
+        load_examples(path, (2,), 3)

@@ -144,7 +144,7 @@ def run_evaluation(
 
 def with_own(data: Dataset, path: Path, conditional: bool) -> Dataset:
     """The data with a person's own examples for a test split, called after them. Raises `UserError` if they differ."""
-    own = load_examples(path, data.shape, data.levels).split
+    own = load_examples(path, data.shape, data.levels, data.columns).split
     if conditional and own.labels is not None and data.classes is not None and int(own.labels.max()) >= data.classes:
         raise UserError(f"{path} has the label {int(own.labels.max())}, and the model knows 0 to {data.classes - 1}")
     return dataclasses.replace(data, name=path.name, test=own)

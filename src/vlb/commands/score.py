@@ -72,6 +72,7 @@ def run_scoring(
     data = run.data(data_path)
     chosen = choose_device(device)
     given = found(examples, data)
+    other = _background_run(request, data)
     evaluation = scored(run, data, given.split, examples, request, chosen)
     columns = {
         "nats": evaluation.totals,
@@ -94,7 +95,7 @@ def run_scoring(
         about["training_nats"] = float(training.totals.mean())
         columns["typicality"] = typicality(evaluation.totals, about["training_nats"])
     if request.background is not None:
-        background = _background(request, data, given.split, examples, data_path, chosen)
+        background = _background(request, other, data, given.split, examples, data_path, chosen)
         columns["background_nats"] = background
         columns["likelihood_ratio"] = likelihood_ratio(evaluation.totals, background)
         about["background"] = request.background
@@ -111,7 +112,7 @@ def found(examples: str, data: Dataset) -> Given:
     """The examples of a split of the run's own data, or of a path. Raises `UserError` for what is neither."""
     if examples in SPLITS and not Path(examples).exists():
         return Given(data.split(examples), ())
-    return load_examples(Path(examples), data.shape, data.levels)
+    return load_examples(Path(examples), data.shape, data.levels, data.columns)
 
 
 def scored(run: Run, data: Dataset, split: Split, where: str, request: Request, device: torch.device) -> Evaluation:
@@ -124,15 +125,11 @@ def scored(run: Run, data: Dataset, split: Split, where: str, request: Request, 
     return measure(bounded, split, conditional, request.effort, device)
 
 
-def _background(
-    request: Request, data: Dataset, split: Split, where: str, data_path: Path | None, device: torch.device
-) -> np.ndarray:
+def _background_run(request: Request, data: Dataset) -> Run | None:
+    """The background where it is a run. Raises `UserError` for one that gives no ratio."""
     name = request.background
-    assert name is not None
-    if name == LZMA:
-        return complexity(split.x, data.levels)
-    if name in PER_EXAMPLE:
-        return per_example(name, data, split)
+    if name is None or name == LZMA or name in PER_EXAMPLE:
+        return None
     run = _opened(Path(name))
     own = run.data_description
     if tuple(own["shape"]) != data.shape or own["levels"] != data.levels:
@@ -140,7 +137,23 @@ def _background(
             f"--background {name} is of {own['levels']} levels and examples of shape {tuple(own['shape'])}, the model "
             f"of {data.levels} and {data.shape}: the two give no ratio"
         )
-    same = own["fingerprint"] == data.fingerprint
+    return run
+
+
+def _background(
+    request: Request,
+    run: Run | None,
+    data: Dataset,
+    split: Split,
+    where: str,
+    data_path: Path | None,
+    device: torch.device,
+) -> np.ndarray:
+    name = request.background
+    assert name is not None
+    if run is None:
+        return complexity(split.x, data.levels) if name == LZMA else per_example(name, data, split)
+    same = run.data_description["fingerprint"] == data.fingerprint
     return scored(run, data if same else run.data(data_path), split, where, request, device).totals
 
 

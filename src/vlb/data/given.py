@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.data.arrays import read_array
-from vlb.data.dataset import Split
+from vlb.data.dataset import Column, Split
 from vlb.data.folder import read_pictures
 from vlb.data.idx import labels_beside, read_idx
 from vlb.data.splits import class_labels
+from vlb.data.tables import DELIMITERS, load_rows
 from vlb.data.values import as_images, as_levels
 from vlb.errors import UserError
 
@@ -21,8 +22,10 @@ class Given(NamedTuple):
     names: tuple[str, ...]
 
 
-def load_examples(path: Path, shape: tuple[int, ...], levels: int) -> Given:
+def load_examples(path: Path, shape: tuple[int, ...], levels: int, columns: tuple[Column, ...] | None = None) -> Given:
     """Examples of `shape` with values 0..levels-1 from a folder of images, an .npy, .npz (`x`, `labels`) or IDX file.
+
+    With `columns`, those that the data are of, also from a .csv or .tsv file.
 
     Raises `UserError`, naming the file, for what is missing, empty or damaged, for examples of another shape or with
     other levels, and for values that are no whole numbers in range.
@@ -35,13 +38,16 @@ def load_examples(path: Path, shape: tuple[int, ...], levels: int) -> Given:
             x, names = read_pictures(path)
         elif not path.exists():
             raise UserError(f"there is nothing at {path}; give a split's name, or the path of examples")
+        elif columns is not None and path.suffix.lower() in DELIMITERS:
+            x = load_rows(path, columns)
         elif path.suffix.lower() in (".npy", ".npz"):
             x, labels, said = read_array(path)
         elif path.suffix.lower() in (".idx", ".gz") or path.name.endswith("ubyte"):
             x, beside = read_idx(path), labels_beside(path)
             labels = None if beside is None else read_idx(beside)
         else:
-            raise UserError(f"{path} is of no known kind; give a folder of images, or an .npy, .npz or IDX file")
+            table = " or a .csv or .tsv table" if columns is not None else ""
+            raise UserError(f"{path} is of no known kind; give a folder of images, an .npy, .npz or IDX file{table}")
     except OSError as error:
         raise UserError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
     what = str(path)
@@ -53,5 +59,5 @@ def load_examples(path: Path, shape: tuple[int, ...], levels: int) -> Given:
         x = as_images(x, what)
     if tuple(x.shape[1:]) != tuple(shape):
         raise UserError(f"{what} holds examples of shape {tuple(x.shape[1:])}, and the model is of {tuple(shape)}")
-    checked = as_levels(np.asarray(x), levels, what)
+    checked = as_levels(np.asarray(x), levels, what, "those of the model: give data on its scale")
     return Given(Split(checked, None if labels is None else class_labels(labels, len(checked), what)), names)

@@ -86,17 +86,7 @@ def load_table(path: Path) -> Dataset:
     Rows are divided as `splits` says. Raises `UserError`, naming file and column, for what is no such table.
     """
     path = Path(path).expanduser()
-    try:
-        text = "".join(pieces(path))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    delimiter = delimiter_of(path, text)
-    cells = split(text, delimiter)
-    if cells is None or len(cells.rows) < 2:
-        raise UserError(
-            f"{path} is no table{_uneven(text, delimiter)}: give comma-separated text (.csv, .tsv), a row of names and "
-            "then rows of as many cells"
-        )
+    cells = _read(path)
     names, rows = cells.rows[0], cells.rows[1:]
     columns = []
     for name, values in zip(names, zip(*rows, strict=True), strict=True):
@@ -111,6 +101,41 @@ def load_table(path: Path) -> Dataset:
     x = as_levels(rows, tuple(columns))[0].astype(np.uint8 if levels <= 256 else np.uint16)
     data = completed(path.name, levels, Split(x), None, None, str(path))
     return Dataset(data.name, levels, None, data.train, data.validation, data.test, tuple(columns))
+
+
+def load_rows(path: Path, columns: tuple[Column, ...]) -> np.ndarray:
+    """A table of the same columns as levels (n, columns) int64, in its own order.
+
+    Raises `UserError`, naming file, row and column, for other columns and for cells that a column does not know.
+    """
+    cells = _read(path)
+    names = [column.name for column in columns]
+    if cells.rows[0] != names:
+        raise UserError(f"{path} has the columns {', '.join(cells.rows[0])}, and the model is of {', '.join(names)}")
+    x, unknown = as_levels(cells.rows[1:], columns)
+    for place, cell in unknown.items():
+        row, column = divmod(place, len(columns))
+        raise UserError(
+            f"{path}: row {row + 1} after the names has {cell!r} in the column {names[column]!r}, which the model has "
+            "not seen: leave the row out"
+        )
+    return x
+
+
+def _read(path: Path) -> Cells:
+    """The cells of a file, a row of names first. Raises `UserError` for what is no such table."""
+    try:
+        text = "".join(pieces(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    delimiter = delimiter_of(path, text)
+    cells = split(text, delimiter)
+    if cells is None or len(cells.rows) < 2:
+        raise UserError(
+            f"{path} is no table{_uneven(text, delimiter)}: give comma-separated text (.csv, .tsv), a row of names and "
+            "then rows of as many cells"
+        )
+    return cells
 
 
 def _uneven(text: str, delimiter: str) -> str:

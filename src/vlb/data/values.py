@@ -33,11 +33,18 @@ def default_levels(x: np.ndarray, what: str) -> int:
     )
 
 
-def as_levels(x: np.ndarray, levels: int, what: str) -> np.ndarray:
+SAY_LEVELS = (
+    "mend the data, or say how many levels they have: levels= in Python, or an integer array named `levels` in an "
+    ".npz file"
+)
+
+
+def as_levels(x: np.ndarray, levels: int, what: str, cure: str = SAY_LEVELS) -> np.ndarray:
     """x (n, *shape) as uint8 (uint16 above 256 levels), every value known to be in 0..levels-1.
 
     An array that already has the right type is returned as it is, not copied. Raises `UserError`,
-    naming `what`, the example and the value, for anything that is not a whole number in that range.
+    naming `what`, the example and the value, for anything that is not a whole number in that range; `cure` says what to
+    do about too large ones.
     """
     if x.dtype.kind not in "biuf":
         raise UserError(f"{what} is an array of {x.dtype}; give integer data, such as uint8")
@@ -45,7 +52,7 @@ def as_levels(x: np.ndarray, levels: int, what: str) -> np.ndarray:
     out = x if x.dtype == dtype else np.empty(x.shape, dtype)
     start = 0
     for chunk in chunks(x):
-        _check(chunk, start, levels, what)
+        _check(chunk, start, levels, what, cure)
         if out is not x:
             out[start : start + len(chunk)] = chunk
         start += len(chunk)
@@ -75,7 +82,7 @@ def as_images(x: np.ndarray, what: str) -> np.ndarray:
     )
 
 
-def _check(chunk: np.ndarray, start: int, levels: int, what: str) -> None:
+def _check(chunk: np.ndarray, start: int, levels: int, what: str, cure: str) -> None:
     if chunk.dtype.kind == "b" or chunk.size == 0:
         return
     if chunk.dtype.kind == "f":
@@ -94,12 +101,7 @@ def _check(chunk: np.ndarray, start: int, levels: int, what: str) -> None:
     wrong = (chunk < 0) if low < 0 else (chunk >= levels)
     where = np.unravel_index(int(wrong.argmax()), wrong.shape)
     value = int(chunk[where])
-    mend = (
-        "values start at 0: shift them"
-        if value < 0
-        else "mend the data, or say how many levels they have: levels= in Python, or an integer array "
-        "named `levels` in an .npz file"
-    )
+    mend = "values start at 0: shift them" if value < 0 else cure
     raise UserError(
         f"{what}: example {start + int(where[0])} holds {value}, outside 0..{levels - 1} ({levels} levels); {mend}"
     )
