@@ -471,5 +471,20 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         print(f"vlb: {error}", file=sys.stderr)
         sys.exit(2)
+    except (MemoryError, RuntimeError, TypeError) as error:
+        if not _too_large(error):
+            raise
+        reason = str(error).partition("\n")[0][:200] or "out of memory"
+        print(
+            f"vlb: this needs more memory than there is ({reason}): make the model, batch or -n smaller",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _too_large(error: Exception) -> bool:
+    """Whether memory ran out, on whatever device, or a size is beyond all memory: torch has no one type for it."""
+    signs = ("allocate memory", "out of memory", "Overflow when unpacking", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)

@@ -150,6 +150,8 @@ def test_finished_runs_resume_to_themselves(unlabelled: Path) -> None:
         (("train", "mnist", "--out", "RUN", "--resume"), "is a run of the recipe 'digits'"),
         (("train", "digits", "--set", "backbone=UNetConfig", "--set", "widths=[8]"), "one entry per resolution"),
         (("train", "digits", "--set", "gamma_0=6"), "γ₀ < γ₁"),
+        (("train", "digits-vae", "--set", "model.latents=1000000000000"), "more memory than there is"),
+        (("train", "digits-vae", "--set", f"model.latents={2**62}"), "more memory than there is"),
         (("train", "digits", "--device", "tpu"), "no device"),
         (("evaluate", "/nowhere"), "is not a run"),
         (("evaluate", "RUN", "--split", "tset"), "test"),

@@ -59,6 +59,14 @@ def test_a_run_as_background(runs: Path, tmp_path: Path) -> None:
         assert archive["background_nats"].shape == (360,)
 
 
+def test_the_name_of_a_split_is_that_split(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("test").mkdir()
+    assert vlb("score", runs / "digits-mixture", "test", "-o", "s.npz", *QUICK) == 0
+    assert vlb("evaluate", runs / "digits-mixture", "--split", "test", "--passes", "2") == 0
+    assert vlb("score", runs / "digits-mixture", "./test", "-o", "t.npz", *QUICK) == 2
+
+
 def test_pixels_per_example_add_up_to_the_baseline() -> None:
     data = load("digits")
     mean = per_example("independent-pixels", data, data.test).mean() / (64 * math.log(2))

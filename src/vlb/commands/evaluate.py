@@ -26,6 +26,7 @@ from vlb.commands.measure import (
 )
 from vlb.commands.process import choose_device, keep_freed_memory, refuse_existing
 from vlb.data import Dataset, Split
+from vlb.data.dataset import SPLITS
 from vlb.data.given import load_examples
 from vlb.errors import UserError, suggestion
 from vlb.evaluation import Bounded, check, examples
@@ -43,7 +44,6 @@ from vlb.stratified import StratifiedBound
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
 PLACEMENTS = {"t": "even in t", "snr": "even in log SNR", "dp": "by least cost on validation data"}
-SPLITS = ("train", "validation", "test")
 LARGE = 2000
 CANDIDATES, PLACING_EXAMPLES, PLACING_BATCH = 40, 1000, 100
 

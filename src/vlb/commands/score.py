@@ -16,6 +16,7 @@ from vlb.commands.measure import Effort, measure, planned
 from vlb.commands.process import choose_device, keep_freed_memory, refuse_existing
 from vlb.data import Dataset, Split
 from vlb.data.baselines import PER_EXAMPLE, per_example
+from vlb.data.dataset import SPLITS
 from vlb.data.given import Given, load_examples
 from vlb.density import complexity, likelihood_ratio, typicality
 from vlb.errors import UserError, suggestion
@@ -29,7 +30,6 @@ from vlb.report.summary import subset
 from vlb.runs import Run
 from vlb.stratified import StratifiedBound
 
-SPLITS = ("train", "validation", "test")
 TRAINING_EXAMPLES = 500
 LZMA = "lzma"
 
@@ -110,7 +110,7 @@ def run_scoring(
 
 def found(examples: str, data: Dataset) -> Given:
     """The examples of a split of the run's own data, or of a path. Raises `UserError` for what is neither."""
-    if examples in SPLITS and not Path(examples).exists():
+    if examples in SPLITS:
         return Given(data.split(examples), ())
     return load_examples(Path(examples), data.shape, data.levels, data.columns)
 

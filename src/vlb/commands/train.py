@@ -106,4 +106,7 @@ def _train(run: Run, data: Dataset, resume: bool, device: torch.device) -> bool:
             if progress.note:
                 bar.console.print(progress.note)
 
-        return train(run.experiment, data, run, resume=resume, device=device, report=show)
+        finished = train(run.experiment, data, run, resume=resume, device=device, report=show)
+        if finished:  # perhaps before this command began
+            bar.update(task, completed=run.experiment.training.steps)
+        return finished

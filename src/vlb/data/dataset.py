@@ -42,6 +42,9 @@ class Split:
         return Split(self.x[index], None if self.labels is None else self.labels[index])
 
 
+SPLITS = ("train", "validation", "test")
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table: its name, and the cell that each level stands for, in order."""
@@ -98,10 +101,10 @@ class Dataset:
 
     def split(self, name: str) -> Split:
         """The split called 'train', 'validation' or 'test'; any other name raises `UserError`."""
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        if name not in splits:
-            raise UserError(f"there is no split {name!r}; {suggestion(name, splits)}")
-        return splits[name]
+        if name not in SPLITS:
+            raise UserError(f"there is no split {name!r}; {suggestion(name, SPLITS)}")
+        split: Split = getattr(self, name)
+        return split
 
 
 def chunks(x: np.ndarray, values: int = 1 << 22) -> Iterator[np.ndarray]:
