@@ -158,6 +158,8 @@ def about(arrays: dict[str, np.ndarray], **fields: object) -> None:
         rewritten(lambda a: a.update(index=a["index"].astype(np.float64))),
         rewritten(lambda a: a.update(deviations=a["deviations"] - 9)),
         rewritten(lambda a: a.update(batch=np.array(0))),
+        rewritten(lambda a: a.update(batch=np.array(7))),
+        rewritten(lambda a: a.update(values=a["values"] * 1e300)),
         rewritten(lambda a: a.update(about=np.array("{"))),
         rewritten(lambda a: a.update(values=np.array([None, {}], dtype=object))),
         rewritten(lambda a: about(a, format=99)),
@@ -168,7 +170,8 @@ def about(arrays: dict[str, np.ndarray], **fields: object) -> None:
 )
 def test_a_damaged_file_is_refused(damage: Callable[[bytes, Path], None], tmp_path: Path) -> None:
     path = tmp_path / "values.npz"
-    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), 3, [1.0, 1.0]), SUBJECT, np.arange(3), {}))
+    subject = dataclasses.replace(SUBJECT, options={"batch": 3})
+    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), 3, [1.0, 1.0]), subject, np.arange(3), {}))
     load(path)
     damage(path.read_bytes(), path)
     with pytest.raises(UserError, match=r"values\.npz"):

@@ -23,6 +23,7 @@ from vlb.evaluation import Evaluation, Tally
 from vlb.files import written_whole
 
 FORMAT = 1
+LARGEST = 1e100  # whose squares are finite
 
 
 @dataclass(frozen=True)
@@ -178,5 +179,7 @@ def _check(progress: Progress) -> None:
         raise ValueError("its arrays do not fit each other")
     if index.dtype != np.int64 or index.shape != (count,) or tally.batch < 1:
         raise ValueError("its arrays do not fit each other")
-    if (tally.deviations < 0).any():
+    if progress.subject.options.get("batch", tally.batch) != tally.batch:
+        raise ValueError("its arrays do not fit its description")
+    if (tally.deviations < 0).any() or max(np.abs(tally.means).max(), tally.deviations.max()) > LARGEST:
         raise ValueError("its numbers are not those of an evaluation")
