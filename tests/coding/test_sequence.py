@@ -93,6 +93,28 @@ def test_every_flipped_bit_is_noticed(coded: tuple[SequenceCodec, bytes]) -> Non
             values.decode(Reader(bytes(damaged)), 12, codec, 17)
 
 
+@pytest.mark.slow
+def test_fuzzed_codes(coded: tuple[SequenceCodec, bytes], test_images: np.ndarray) -> None:
+    """2,000 codes of a diffusion model with up to 4 mutations: damage, or what was encoded."""
+    codec, content = coded
+    rng = np.random.default_rng(0)
+    for _ in range(2_000):
+        mutated = bytearray(content)
+        for _ in range(int(rng.integers(1, 5))):
+            at = int(rng.integers(len(mutated)))
+            if rng.random() < 0.3:
+                del mutated[at : at + int(rng.integers(1, 9))]
+            elif rng.random() < 0.5:
+                mutated[at:at] = rng.bytes(int(rng.integers(1, 9)))
+            else:
+                mutated[at] ^= 1 << int(rng.integers(8))
+        try:
+            x = values.decode(Reader(bytes(mutated)), 12, codec, 17)
+        except Damaged:
+            continue
+        assert np.array_equal(x, test_images[:12])
+
+
 def test_noise_is_stored_by_the_best_that_fits(coded: tuple[SequenceCodec, bytes], test_images: np.ndarray) -> None:
     codec, _ = coded
     blank = np.full((40, 1, 8, 8), 5, np.uint8)  # nothing a model of digits expects, all the same for LZMA

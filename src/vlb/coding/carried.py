@@ -1,6 +1,8 @@
 """Models for coding: from a run, or from the archive that carries one."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,17 +13,20 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from vlb import config as configuration
+from vlb.coding.budget import Budget
 from vlb.coding.container import Numerics
 from vlb.coding.models import CodedModel, checked, digest, prepared
 from vlb.data import Column, Dataset, Split
 from vlb.errors import UserError
 from vlb.experiment import Experiment
 from vlb.experiment.ladder import LadderConfig
+from vlb.experiment.mixture import MixtureConfig
 from vlb.models.ladder import LadderNetwork
 from vlb.runs import Run, load_weights
 from vlb.train import checkpoint
 
 DIGEST = 8
+ROOM = 8  # what building may allocate, in units of what is stored
 
 
 class Bare(NamedTuple):
@@ -83,7 +88,13 @@ def _built(
     # become the inputs of a prior, there must be as many.
     count = max([1, *(len(tensor) for name, tensor in weights.items() if name.endswith("top.inputs"))])
     split = Split(np.zeros((count, *shape), np.uint8 if levels <= 256 else np.uint16))
-    model = experiment.build(Dataset(str(description.get("name")), levels, classes, split, split, split))
+    data = Dataset(str(description.get("name")), levels, classes, split, split, split)
+    if isinstance(experiment.model, MixtureConfig):
+        experiment = replace(experiment, model=replace(experiment.model, em_steps=0))
+    # A configuration that asks for far more than the weights that come with it is refused before it takes memory.
+    stored = sum(tensor.numel() for tensor in weights.values())
+    with Budget(ROOM * stored + math.prod(shape) * levels * ROOM, f"{source}: its weights are not of its model"):
+        model = experiment.build(data)
     load_weights(model, weights, source)
     said = {
         "model": configuration.encode(experiment.model),

@@ -1,0 +1,77 @@
+"""Models that archives carry come from anywhere: they are weights of what they say, or refused at once."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlb.coding.budget import Budget
+from vlb.coding.carried import bare_model, carried, from_carried
+from vlb.data import Dataset
+from vlb.errors import UserError
+from vlb.recipes import recipe
+from vlb.runs import Run
+
+
+@pytest.fixture(scope="module")
+def mixture_run(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    from vlb.config import override
+    from vlb.train.loop import train
+
+    experiment = recipe("digits-mixture")
+    for assignment in ("steps=2", "training.warmup=1", "components=3", "em_steps=2"):
+        experiment = override(experiment, assignment)
+    run = Run.create(tmp_path_factory.mktemp("runs") / "mixture", experiment, digits)
+    assert train(experiment, digits, run)
+    return run
+
+
+def test_a_carried_model_is_the_run_s(tiny_run: Run, mixture_run: Run) -> None:
+    for run in (tiny_run, mixture_run):
+        here, there = bare_model(run), from_carried(carried(run), Path("x.vlb"))
+        assert here.digest == there.digest
+        state = there.model.state_dict()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in here.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("diffusion", "width", 10**7),
+        ("diffusion", "blocks", 10**9),
+        ("mixture", "components", 10**9),
+    ],
+)
+def test_configurations_that_ask_for_too_much_are_refused(
+    kind: str, field: str, value: int, tiny_run: Run, mixture_run: Run
+) -> None:
+    line, _, weights = carried(tiny_run if kind == "diffusion" else mixture_run).partition(b"\n")
+    said = json.loads(line)
+    place = said["experiment"]["model"]
+    (place["backbone"] if kind == "diffusion" else place)[field] = value
+    with pytest.raises(UserError, match="not of its model"):
+        from_carried(json.dumps(said).encode() + b"\n" + weights, Path("x.vlb"))
+
+
+def test_steps_of_fitting_are_not_repeated(mixture_run: Run) -> None:
+    line, _, weights = carried(mixture_run).partition(b"\n")
+    said = json.loads(line)
+    said["experiment"]["model"]["em_steps"] = 10**12
+    from_carried(json.dumps(said).encode() + b"\n" + weights, Path("x.vlb"))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"{}\n", b"[1]\nabc", b"\xff\xfe\n", b'{"data": {}, "experiment": {}}\n']
+)
+def test_what_is_no_model_says_so(content: bytes) -> None:
+    with pytest.raises(UserError, match=r"x\.vlb"):
+        from_carried(content, Path("x.vlb"))
+
+
+def test_a_budget_counts_what_is_made() -> None:
+    with Budget(100, "too much"):
+        torch.zeros(5, 10)
+        torch.empty((5, 10))
+        with pytest.raises(UserError, match="too much"):
+            torch.randn(1)
