@@ -84,9 +84,10 @@ def _accounts(archive: ArchiveReader, found: list[Outline], audit: Audit | None)
             view.add_row("bound (one draw of the latents)", f"{audit.bound / count:.4f}")
             if not math.isnan(audit.net):
                 view.add_row("net rate of bits back", f"{audit.net:.4f}")
-        view.add_row("gross rate (whole file)", f"{8 * (archive.size - model_bytes - others) / count:.4f}")
+        left_out = ", other contents left out" if others else ""
+        view.add_row(f"gross rate (whole file{left_out})", f"{8 * (archive.size - model_bytes - others) / count:.4f}")
         view.add_row("gross rate with the model", f"{8 * (archive.size - others) / count:.4f}")
-    for name, size in (("model", model_bytes), ("files as they are, arrays of other shapes", others)):
+    for name, size in (("model", model_bytes), ("other contents: files as they are, other arrays", others)):
         if size:
             view.add_row(name, f"{size:,} bytes")
     if audit is not None and audit.accounts:
