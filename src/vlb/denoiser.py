@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vlb.diffusion import Scaling, along
 from vlb.distributions import Categorical, DiscretisedMixture, Distribution
-from vlb.observation import Levels, log_likelihoods
+from vlb.observation import Levels, deviations
 from vlb.parameterization import Parameterization, solve
 
 
@@ -135,7 +135,9 @@ class PosteriorHead(nn.Module):
     def forward(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
         values = self.levels.values(z)
         bias = self.bias.view(*z.shape[1:], -1)
-        logits = out + bias + log_likelihoods(z, values, alpha, sigma)
+        # out + bias + log N(z; αv, σ²), in as few passes over all levels as there can be.
+        away = deviations(z, values, alpha, sigma)
+        logits = torch.addcmul(out + bias, away, away, value=-0.5)
         x = _SoftmaxMean.apply(logits, values)
         eps = (z - alpha.to(z.dtype) * x) / sigma.to(z.dtype)
         return Prediction(x, eps, Categorical(logits))

@@ -56,9 +56,13 @@ class Continuous:
 
 
 def log_likelihoods(z: Tensor, values: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """log N(z; α v_k, σ²) up to a constant: z (batch, *shape), values (K,) -> (batch, *shape, K).
+    """log N(z; α v_k, σ²) up to a constant: z (batch, *shape), values (K,) -> (batch, *shape, K)."""
+    return -0.5 * deviations(z, values, alpha, sigma) ** 2
 
-    The difference is taken before the square: expanding it would cancel at high SNR.
+
+def deviations(z: Tensor, values: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """(z − α v_k)/σ: z (batch, *shape), values (K,) -> (batch, *shape, K).
+
+    To be squared as it is: the expanded square would cancel at high SNR.
     """
-    scaled = (z / sigma.to(z.dtype)).unsqueeze(-1) - (alpha / sigma).to(z.dtype).unsqueeze(-1) * values
-    return -0.5 * scaled**2
+    return (z / sigma.to(z.dtype)).unsqueeze(-1) - (alpha / sigma).to(z.dtype).unsqueeze(-1) * values
