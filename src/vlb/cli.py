@@ -467,7 +467,10 @@ def main(arguments: list[str] | None = None) -> None:
     # Read when torch is loaded: threads that spin for long while waiting make a busy machine many times slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
-        app(sys.argv[1:] if arguments is None else arguments)
+        try:
+            app(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         print(f"vlb: {error}", file=sys.stderr)
         sys.exit(2)
@@ -482,6 +485,9 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough; Python would write the rest at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
 
 
 def _too_large(error: Exception) -> bool:

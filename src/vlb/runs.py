@@ -101,6 +101,8 @@ class Run:
         """The run's data, verified against its fingerprint. `path` says where one's own data are now."""
         source = self.experiment.data
         where = path or (Path(source.path) if source.path else None)
+        if path is None and where is not None and not where.exists():
+            raise UserError(f"the data of {self.path} are no longer at {where}: say where they are now, --data PATH")
         data = load_data(source.name, where)
         if data.fingerprint != self.data_description["fingerprint"]:
             raise UserError(

@@ -127,6 +127,26 @@ def test_ones_own_images(tmp_path: Path) -> None:
     assert vlb("sample", run, "-n", "2", "--steps", "2", "-o", tmp_path / "s.png") == 0
 
 
+def test_data_may_move(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, run, moved = tmp_path / "t.csv", tmp_path / "run", tmp_path / "moved.csv"
+    data.write_text("a,b\n" + 20 * "1,2\n2,1\n")
+    assert vlb("train", "table", "--data", data, "--out", run, "--set", "steps=2") == 0
+    data.rename(moved)
+    assert vlb("evaluate", run) == 2
+    assert "--data PATH" in capsys.readouterr().err.replace("\n", " ")
+    assert vlb("evaluate", run, "--data", moved) == 0
+
+
+def test_a_reader_may_stop_reading() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vlb", "recipes"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, error = process.communicate()
+    assert process.returncode == 141 and error == ""
+
+
 def test_finished_runs_resume_to_themselves(unlabelled: Path) -> None:
     before = (unlabelled / "checkpoints/last.safetensors").read_bytes()
     assert vlb("train", "digits", "--out", unlabelled, "--resume") == 0

@@ -5,14 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.commands.test_cli import TINY, vlb
+from vlb.commands.measure import BATCH
 from vlb.data import load as load_data
-from vlb.evaluation_file import load
+from vlb.evaluation import Tally
+from vlb.evaluation_file import load, read
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +102,20 @@ def test_a_killed_evaluation_goes_on_to_the_same_numbers(run: Path, tmp_path: Pa
     killed, whole = load(values), load(tmp_path / "w.npz")
     assert np.array_equal(killed.evaluation.values, whole.evaluation.values)
     assert np.array_equal(killed.evaluation.pass_means, whole.evaluation.pass_means)
+
+
+def test_an_interrupt_says_how_to_go_on(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_arguments: object, watch: Callable[[Tally], None], **_options: object) -> None:
+        watch(Tally(("all",), np.ones((360, 1)), np.zeros(360), BATCH, [1.0]))
+        raise KeyboardInterrupt
+
+    values = tmp_path / "v.npz"
+    monkeypatch.setattr("vlb.commands.measure.evaluate", interrupted)
+    assert vlb("evaluate", run, "--values", values) == 130
+    assert "v.npz, and the same command goes on" in " ".join(capsys.readouterr().err.split())
+    assert read(values).tally.batch_means == [1.0]
 
 
 def test_other_examples_are_another_evaluation(run: Path, tmp_path: Path) -> None:

@@ -174,6 +174,10 @@ def measure(
                 tally=started,
                 watch=watch,
             )
+        except KeyboardInterrupt:
+            if keeper and keeper.path and last is not None:
+                bar.console.print(f"interrupted; kept in {keeper.path}, and the same command goes on", markup=False)
+            raise
         finally:
             if keeper and last is not None:
                 keeper.save(last)
