@@ -17,6 +17,7 @@ from vlb.errors import UserError
 from vlb.evaluation import Evaluation
 from vlb.evaluation_file import Subject
 from vlb.models.diffusion import DiffusionModel
+from vlb.report.comparison import verdict
 from vlb.schedule import LogSNRLinear
 from vlb.tightness.perturbed import Perturbed
 
@@ -145,3 +146,25 @@ def test_hierarchies_without_a_common_noise_level_are_refused() -> None:
     split = Split(np.zeros((3, 1)))
     with pytest.raises(UserError, match="no noise level in common"):
         level_differences(Steeper(0, LogSNRLinear(-5.0, -2.0)), Steeper(0, LogSNRLinear(-1.0, 5.0)), split)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        ("bound", "bound", "a has a better bound than b"),
+        ("exact", "bound", "a is better than the bound of b"),
+        ("bound", "exact", "a is better than b"),
+        ("exact", "exact", "a is better than b"),
+    ],
+)
+def test_a_verdict_claims_no_more_than_bounds_allow(low: str, high: str, words: str) -> None:
+    """Below an exact −log p, a bound's own log p is the better one, too; below a bound it need not be."""
+    a, b = (
+        dataclasses.replace(c, subject=dataclasses.replace(c.subject, bound=f"{bound} -log p(x)"))
+        for c, bound in (
+            (contender("a", np.arange(9.0)), low),
+            (contender("b", np.arange(9.0) ** 1.1 + 5), high),
+        )
+    )
+    assert verdict(compare(a, b)) == words + "."
+    assert verdict(compare(b, a)) == words + "."

@@ -92,14 +92,20 @@ def _pair(comparison: Comparison, p: float, count: int, levels: Levels | None, n
 
 
 def verdict(comparison: Comparison) -> str:
-    """Which model is better, if that can be told."""
+    """Which model is better, if that can be told.
+
+    What is below an exact −log p has the better log p itself, be it a bound or not; what is below a bound may not.
+    """
     low, high = comparison.total.interval()
-    first, second = comparison.first.name, comparison.second.name
-    if low > 0:
-        return f"{first} is better than {second}."
-    if high < 0:
-        return f"{second} is better than {first}."
-    return f"{first} and {second} cannot be told apart on these examples."
+    if low <= 0 <= high:
+        return f"{comparison.first.name} and {comparison.second.name} cannot be told apart on these examples."
+    pair = (comparison.first, comparison.second)
+    better, worse = pair if low > 0 else pair[::-1]
+    if worse.subject.bound.startswith("exact"):
+        return f"{better.name} is better than {worse.name}."
+    if better.subject.bound.startswith("exact"):
+        return f"{better.name} is better than the bound of {worse.name}."
+    return f"{better.name} has a better bound than {worse.name}."
 
 
 def _disagreements(comparison: Comparison, data: Dataset, part: Split) -> str:
