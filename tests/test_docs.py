@@ -1,5 +1,6 @@
 """Every command line that README and documentation show is one that the command line takes."""
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -47,3 +48,23 @@ def test_a_shown_command_is_one(page: str, command: str, whole: bool) -> None:
 
 def test_there_are_commands_to_check() -> None:
     assert len(SHOWN) > 40 and sum(whole for *_, whole in SHOWN) > 20
+
+
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([\w./-]+\.(?:md|svg|png))(?:#[\w-]*)?\)")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_imports_and_links_is_there(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for block in PYTHON.findall(text):
+        imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), page.name, "exec"), {})
+    missing = [link for link in LINK.findall(text) if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_the_design_names_every_module() -> None:
+    named = set(re.findall(r"`([a-z_]+)/?`", (ROOT / "docs" / "design.md").read_text("utf-8")))
+    modules = {path.stem for path in (ROOT / "src" / "vlb").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert {name for name in modules if not name.startswith("_")} <= named
