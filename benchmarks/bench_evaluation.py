@@ -144,7 +144,7 @@ def synchronise(device: torch.device) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/demo"))
     parser.add_argument("--examples", type=int, default=360)
     parser.add_argument("--repeats", type=int, default=12)
     parser.add_argument("--piece", type=int, default=60, help="examples that share their draws of t")

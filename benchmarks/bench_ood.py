@@ -67,7 +67,7 @@ def strangers(x: np.ndarray, data: Dataset, other: str | None) -> dict[str, np.n
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/demo"))
     parser.add_argument("--background", type=Path)
     parser.add_argument("--other")
     parser.add_argument("--strange", nargs="*", help="only these kinds")
