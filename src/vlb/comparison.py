@@ -16,7 +16,7 @@ from scipy.special import stdtr, stdtrit
 
 from vlb.data import Split
 from vlb.errors import UserError
-from vlb.evaluation import Evaluation, examples
+from vlb.evaluation import Evaluation, examples, folded
 from vlb.evaluation_file import Subject
 from vlb.models.diffusion import DiffusionModel
 
@@ -219,10 +219,4 @@ def level_differences(
 
 def _terms(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Terms per example; the steps of a diffusion model, whose number is no part of the model, as one."""
-    terms = dict(zip(evaluation.names, evaluation.values.T, strict=True))
-    if "prior" not in terms:
-        return terms
-    steps = [name for name in terms if name.startswith("kl_")]
-    if steps:
-        terms["diffusion"] = np.sum([terms.pop(name) for name in steps], 0)
-    return terms
+    return folded(dict(zip(evaluation.names, evaluation.values.T, strict=True)))

@@ -10,7 +10,7 @@ and a `Tally` continued later gives the same numbers to the bit.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -109,6 +109,18 @@ class Evaluation:
     def standard_error(self) -> float:
         """Both errors together, bits/dim."""
         return math.hypot(self.se_data, self.se_monte_carlo)
+
+
+Amount = TypeVar("Amount", float, np.ndarray)
+
+
+def folded(terms: dict[str, Amount]) -> dict[str, Amount]:
+    """The terms of a diffusion model with its steps' KLs as one, whose sum they are; others as they are."""
+    steps = [value for name, value in terms.items() if name.startswith("kl_")]
+    if "prior" not in terms or not steps:
+        return terms
+    kept = {name: value for name, value in terms.items() if not name.startswith("kl_")}
+    return kept | {"diffusion": sum(steps[1:], start=steps[0])}
 
 
 class Bounded(Protocol):

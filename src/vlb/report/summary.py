@@ -8,7 +8,7 @@ import numpy as np
 
 from vlb.data import Dataset, Split
 from vlb.data.baselines import baselines
-from vlb.evaluation import Evaluation
+from vlb.evaluation import Evaluation, folded
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,6 @@ def summarise(
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "discretisation": None if discretisation is None else dataclasses.asdict(discretisation),
     }
-
-
-def folded(terms: dict[str, float]) -> dict[str, float]:
-    """The terms of a diffusion model with its steps' KLs as one, whose sum they are; others as they are."""
-    if "prior" not in terms:
-        return terms
-    kept = {name: value for name, value in terms.items() if not name.startswith("kl_")}
-    kept.setdefault("diffusion", sum(value for name, value in terms.items() if name.startswith("kl_")))
-    return kept
 
 
 def subset(split: Split, count: int, seed: int = 0) -> Split:
