@@ -152,6 +152,7 @@ def test_plans_survive_being_written(bins: list[tuple[float, float, float]], end
         {"masses": [1.0]},
         {"masses": []},
         {"strata": 0},
+        {"strata": 10**12},
         {"slopes": [[0.0], [1.0]]},
         {"slopes": None},
         {"decoding": "no"},

@@ -34,6 +34,7 @@ from vlb.times import DensityTime, low_discrepancy
 
 BINS = 16
 STRATA = 8
+MOST = 4096  # strata of a plan: it may come from a file
 POINTS = 8  # draws of ε for the mean of a control variate; stratified, they leave about 1/POINTS² of its variance
 PRICE = 0.3  # what a control variate costs, in network evaluations: its heads
 FLOOR = 0.05  # share of p(λ) that is uniform: no weight is unbounded
@@ -55,8 +56,8 @@ class Plan:
     def __post_init__(self) -> None:
         """Raises `UserError` for a plan that would be biased, or of which parts do not fit."""
         numbers = np.array([*self.masses, *np.ravel(self.slopes), *self.decoding])
-        if len(self.slopes) != len(self.masses) or self.strata < 1 or not np.isfinite(numbers).all():
-            raise UserError("a plan has a probability and two slopes per bin of log SNR, and at least one stratum")
+        if len(self.slopes) != len(self.masses) or not 1 <= self.strata <= MOST or not np.isfinite(numbers).all():
+            raise UserError(f"a plan has a probability and two slopes per bin of log SNR, and 1 to {MOST} strata")
         if not self.masses or min(self.masses) <= 0:
             raise UserError("a plan gives each bin of log SNR a positive probability: what is never drawn is missed")
 
