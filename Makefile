@@ -33,6 +33,7 @@ lint: .venv/ready
 bench: .venv/ready
 	test -d $(DEMO) || $(MAKE) demo
 	$(BIN)/pip install -q -e .[bench]
+	$(BIN)/pip install -q --no-deps "azula>=0.11"  # of its needs, torchvision would replace torch by a build for CUDA
 	for benchmark in benchmarks/bench_*.py; do $(BIN)/python $$benchmark || exit 1; done
 
 docs: .venv/ready docs/_static/mathjax/tex-svg.js

@@ -1,13 +1,13 @@
 """Lossless compression: whole files against the bound and against other codecs, a part at a time.
 
-    python benchmarks/bench_compression.py [RUN] [PART] [--count 1000] [--steps 8] [--lanes 64] [--json FILE]
+    python benchmarks/bench_compression.py [RUN] [PART] [--count 1000] [--steps 8] [--lanes 64] [--tries 1]
 
 RUN is a directory made by `vlb train`, of a diffusion model, runs/demo by default. PART is one of
 
     headline  the test set at one T: bound, net rate, whole file, other codecs' files
     steps     T against bound, rate, initial bits in both orders, speed and the entropy coder's share
     counts    file size against the number of images, and the break-even with other codecs
-    lanes     examples coded at once against rate and speed
+    lanes     examples coded at once, and codes of each batch to choose from, against rate and speed
     spacing   the latents' grid against net rate and initial bits
     others    the other codecs alone
 
@@ -21,6 +21,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader, Header
 from vlb.coding.effort import Effort, remembered
 from vlb.coding.reading import Rows, contents
+from vlb.coding.sequence import Lanes
 from vlb.coding.sources import NPY, Array
 from vlb.coding.stack import BitStack
 from vlb.coding.writing import Options, write_archive
@@ -80,9 +82,9 @@ class Bench:
         assert isinstance(model, DiffusionModel)
         return cls(run, run.data(), model, digest, Clock(model))
 
-    def settings(self, steps: int, lanes: int) -> coding.DiffusionSettings:
+    def settings(self, steps: int, lanes: int, tries: int) -> coding.DiffusionSettings:
         validation = torch.from_numpy(self.data.validation.x[:256].copy())
-        return remembered(self.run.path, self.digest, self.model, validation, Effort(steps, lanes))
+        return remembered(self.run.path, self.digest, self.model, validation, Effort(steps, Lanes(lanes, tries)))
 
     def bound(self, chosen: coding.DiffusionSettings, x: np.ndarray, draws: int) -> tuple[float, float]:
         """The discrete bound in bits/dim, and its standard error over draws of the latents."""
@@ -125,7 +127,7 @@ class Bench:
 def headline(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> dict[str, Any]:
     """Bound, net rate, whole file and other codecs at one T."""
     steps = options.steps[0]
-    chosen = bench.settings(steps, options.lanes[0])
+    chosen = bench.settings(steps, options.lanes[0], options.tries[0])
     bound, error = bench.bound(chosen, x, options.draws)
     line = bench.file(chosen, x)
     model_bytes = len(carried(bench.run))
@@ -147,7 +149,7 @@ def by_steps(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> list[d
     print("T    kernel    bound  ±      net    file   initial bits/dim: swap, top-down  MB/s enc, dec    coder")
     table = []
     for steps in options.steps:
-        chosen = bench.settings(steps, options.lanes[0])
+        chosen = bench.settings(steps, options.lanes[0], options.tries[0])
         bound, error = bench.bound(chosen, x, options.draws)
         probe = x[:8]
         line = {"steps": steps, "kernel": coding.KERNEL_NAMES[chosen.kernel], "bound": bound, "error": error}
@@ -165,7 +167,7 @@ def by_steps(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> list[d
 
 def by_count(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> dict[int, dict[str, int]]:
     """File size against the number of images."""
-    chosen, table = bench.settings(options.steps[0], options.lanes[0]), {}
+    chosen, table = bench.settings(options.steps[0], options.lanes[0], options.tries[0]), {}
     for count in [n for n in (1, 2, 3, 5, 10, 30, 100, 300, 1000, 3000) if n < len(x)] + [len(x)]:
         line = {"vlb": bench.file(chosen, x[:count])["bytes"]} | sizes(x[:count])
         table[count] = line
@@ -179,11 +181,12 @@ def by_count(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> dict[i
 def by_lanes(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Examples coded at once against rate and speed."""
     table = []
-    for lanes in options.lanes:
-        line = {"lanes": lanes} | bench.file(bench.settings(options.steps[0], lanes), x)
+    for lanes, tries in product(options.lanes, options.tries):
+        line = {"lanes": lanes, "tries": tries} | bench.file(bench.settings(options.steps[0], lanes, tries), x)
         table.append(line)
-        print("{lanes} lanes: net {net:.4f}, file {gross:.4f} bits/dim, {encode_mb_s:.5f} MB/s encoding, "
-              "{decode_mb_s:.5f} decoding, coder {coder_share:.0%}".format(**line), flush=True)  # fmt: skip
+        print("{lanes} lanes, {tries} tries: net {net:.4f}, file {gross:.4f} bits/dim, {bytes:,} bytes, "
+              "{encode_mb_s:.5f} MB/s encoding, {decode_mb_s:.5f} decoding, coder {coder_share:.0%}".format(**line),
+              flush=True)  # fmt: skip
     return table
 
 
@@ -192,7 +195,7 @@ def by_spacing(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> list
     table = []
     words = np.random.default_rng(0).integers(1, 2**32, 40 * x.size // 32 + 10_000, dtype=np.uint32).tobytes()
     for spacing in (16, 32, 64, 96, 128):
-        chosen = replace(bench.settings(options.steps[0], options.lanes[0]), spacing=spacing)
+        chosen = replace(bench.settings(options.steps[0], options.lanes[0], options.tries[0]), spacing=spacing)
         codec, stack = chosen.codec(bench.model), BitStack(words)
         before = stack.bits
         for start in range(0, len(x), options.lanes[0]):
@@ -230,6 +233,7 @@ def main() -> None:
     arguments.add_argument("--count", type=int, default=1000)
     arguments.add_argument("--steps", type=int, nargs="+", default=[8])
     arguments.add_argument("--lanes", type=int, nargs="+", default=[64])
+    arguments.add_argument("--tries", type=int, nargs="+", default=[1], help="codes of each batch to choose from")
     arguments.add_argument("--draws", type=int, default=2)
     arguments.add_argument("--passes", type=int, default=0, help="of the continuous-time bound, for `headline`")
     arguments.add_argument("--json", type=Path)

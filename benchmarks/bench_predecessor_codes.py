@@ -22,6 +22,7 @@ from vlb.coding import models
 from vlb.coding.api import Choice, compress
 from vlb.coding.hierarchies import measured
 from vlb.coding.mixtures import MixtureSettings
+from vlb.coding.sequence import Lanes
 from vlb.coding.settings import Settings
 from vlb.coding.stack import BitStack
 from vlb.commands.process import keep_freed_memory
@@ -52,7 +53,7 @@ def images(name: str, steps: int, folder: Path) -> None:
     ready = models.prepared(models.checked(model))
     grids: list[Settings] = [MixtureSettings()]
     if isinstance(ready, models.VariationalHierarchy):
-        grids = [measured(ready, torch.tensor(data.validation.x), 64, unit) for unit in (1.0, 0.5, 0.25)]
+        grids = [measured(ready, torch.tensor(data.validation.x), Lanes(), unit) for unit in (1.0, 0.5, 0.25)]
     for chosen in grids:
         codec, rates = chosen.codec(ready), []
         for seed in range(3):

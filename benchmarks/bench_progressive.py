@@ -19,7 +19,7 @@ from vlb.coding.bitsback import Climbing
 from vlb.coding.carried import bare_model
 from vlb.coding.effort import Effort, remembered
 from vlb.coding.progressive import Preview, previews
-from vlb.coding.sequence import Plan, SequenceCodec
+from vlb.coding.sequence import Lanes, Plan, SequenceCodec
 from vlb.coding.stack import BitStack
 from vlb.models.diffusion import DiffusionModel, GridDiffusion
 from vlb.runs import Run
@@ -98,7 +98,7 @@ def main() -> None:
     data = run.data()
     x, deviation = data.test.x[: options.count], float(data.train.x.astype(float).std())
     validation = torch.from_numpy(data.validation.x[:256].copy())
-    codec = remembered(run.path, digest, model, validation, Effort(options.steps, 4096)).codec(model)
+    codec = remembered(run.path, digest, model, validation, Effort(options.steps, Lanes(4096))).codec(model)
     assert isinstance(codec.batch, Climbing)
 
     content, account = codec.encode(x)

@@ -367,6 +367,7 @@ def compress(
     effort: str = "normal",
     steps: int | None = None,
     lanes: int | None = None,
+    tries: int = 1,
     embed_model: Annotated[bool, Parameter(negative=())] = False,
     verify: bool = True,
     data: Path | None = None,
@@ -387,7 +388,10 @@ def compress(
     steps
         The number of levels T, instead of what --effort says.
     lanes
-        How many examples are coded at once, instead of what --effort says.
+        How many examples are coded at once, 64 by default.
+    tries
+        Encode each batch so many times from other latents and keep the shortest code: smaller files the fewer --lanes
+        there are; encoding takes so many times as long, decoding no longer.
     embed_model
         Put the model into the file, which can then be read without the run.
     verify
@@ -400,7 +404,7 @@ def compress(
     from vlb.coding.api import Choice
     from vlb.commands.compress import run_compression
 
-    run_compression(run, inputs, out, Choice(effort, steps, lanes, embed_model, verify, data), device)
+    run_compression(run, inputs, out, Choice(effort, steps, lanes, tries, embed_model, verify, data), device)
 
 
 @app.command

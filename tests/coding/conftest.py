@@ -5,6 +5,7 @@ import pytest
 
 from vlb.coding import models
 from vlb.coding.diffusion import DiffusionSettings
+from vlb.coding.sequence import Lanes
 from vlb.config import override
 from vlb.data import Dataset, load
 from vlb.models.diffusion import DiffusionModel
@@ -48,5 +49,5 @@ def test_images(digits: Dataset) -> np.ndarray:
     return digits.test.x
 
 
-def placed(steps: int, kernel: int = 2, lanes: int = 32) -> DiffusionSettings:
-    return DiffusionSettings(kernel, steps, PLACED[steps], lanes=lanes)
+def placed(steps: int, kernel: int = 2, lanes: int = 32, tries: int = 1) -> DiffusionSettings:
+    return DiffusionSettings(kernel, PLACED[steps], lanes=Lanes(lanes, tries))

@@ -11,7 +11,7 @@ from vlb.bound import elbo
 from vlb.coding import diffusion
 from vlb.coding.bitsback import Climbing, Grid
 from vlb.coding.codes import data_code, drawn, scored
-from vlb.coding.diffusion import DiffusionSettings
+from vlb.coding.diffusion import DiffusionSettings, evenly
 from vlb.coding.sequence import SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
 from vlb.models.diffusion import DiffusionModel
@@ -21,7 +21,7 @@ def in_swap_order(model: DiffusionModel, chosen: DiffusionSettings) -> SequenceC
     return chosen.codec(model)
 
 
-EVENLY = DiffusionSettings(1, 5, None)
+EVENLY = evenly(1, 5)
 
 
 def bits(seed: int, words: int = 40_000) -> BitStack:

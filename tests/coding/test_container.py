@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 
 from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, write
 from vlb.coding import reading, texts, values, writing
+from vlb.coding.arrays import ArrayHead
 from vlb.coding.container import ARRAY, MODEL, PICTURES, TABLE, VERBATIM, ArchiveReader, ArchiveWriter, Chunk, Header
-from vlb.coding.diffusion import MAX_LANES, DiffusionSettings
+from vlb.coding.diffusion import DiffusionSettings, evenly
 from vlb.coding.general import pack, unpack
 from vlb.coding.hierarchies import HierarchySettings
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.restoring import restore
+from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes
 from vlb.coding.settings import Settings
+from vlb.coding.sources import FLAT, IDX, NPY, PLAIN, ROWS
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.data import Column
 from vlb.errors import UserError
@@ -87,7 +90,7 @@ def test_every_flipped_byte_is_refused(whole: bytes, tmp_path: Path) -> None:
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     refused(tmp_path, content)
-    refused(tmp_path, b"\x8fvlb\x01" + content)
+    refused(tmp_path, b"\x8fvlb\x20" + content)
 
 
 @ONCE
@@ -141,31 +144,49 @@ def test_without_an_end_marker_chunks_are_still_found(whole: bytes, tmp_path: Pa
     assert not any(isinstance(content, UserError) for content in found[:-1]) and len(found) == 8
 
 
+def named(name: str, kind: int) -> bytes:
+    """Names of pictures as they lie in a chunk."""
+    content = Writer().text(name).number(kind).content()
+    packed = pack(content)
+    return Writer().number(len(content)).number(len(packed)).raw(packed).content()
+
+
 def bodies() -> Iterator[tuple[int, bytes]]:
     """Chunks that claim what is not so."""
     huge = (1 << 31) - 1
-    row = lambda shape, start, count, layout: (  # noqa: E731
-        Writer().text("x.npy").text("").number(0).text("|u1").numbers(shape).number(start).number(count).number(layout)
-    )
+
+    def row(shape: tuple[int, ...], start: int, count: int, layout: int) -> Writer:
+        writer = Writer()
+        ArrayHead("x.npy", "", NPY, np.dtype("u1"), shape, start, count, layout).write(writer)
+        return writer
+
     bomb = pack(b"\0" * (1 << 20))
     yield VERBATIM, Writer().text("a").number(1).number(1 << 26).raw(bomb).content()
     yield VERBATIM, Writer().text("a").number(1).number(huge).raw(bomb).content()
     yield VERBATIM, Writer().text("a").number(1).number(10).raw(bomb).content()
     yield PICTURES, Writer().number(huge).content()
-    yield PICTURES, Writer().number(1).text("a.png").number(1).raw(b"\0\0\0\0\0").content()
-    yield PICTURES, Writer().number(1).text("a.png").number(8).content()
-    yield ARRAY, row((1 << 30, 6, 5), 0, 1 << 24, 1).raw(b"\0\0\0\0\1").raw(bomb).content()
-    yield ARRAY, row((1 << 30, 6, 5), 0, 1 << 19, 1).raw(b"\0\0\0\0\0").raw(b"\0\0\1").content()
-    yield ARRAY, row((1 << 30, 1 << 30), 0, 1 << 20, 0).raw(bomb).content()
-    yield ARRAY, row((5, 30), 3, 3, 1).content()
-    yield ARRAY, row((5, 31), 0, 5, 1).content()
-    yield ARRAY, row((5, 30), 0, 5, 2).content()
-    yield ARRAY, Writer().text("x").text("").number(0).text("|O8").content()
-    yield ARRAY, Writer().text("x").text("").number(2).text("<f4").numbers((1,)).number(0).number(1).number(0).content()
+    yield PICTURES, Writer().number(1).number(1 << 26).number(len(bomb)).raw(bomb).content()
+    yield PICTURES, Writer().number(1 << 24).raw(named("a.png", 0)).content()
+    yield PICTURES, Writer().number(1).raw(named("a.png", 1)).raw(b"\0\0\0\0\0").content()
+    yield PICTURES, Writer().number(1).raw(named("a.png", 8)).content()
+    yield PICTURES, Writer().number(1).raw(named("a.png", 0) + b"\0").content()
+    yield ARRAY, row((1 << 30, 6, 5), 0, 1 << 24, ROWS).raw(b"\0").raw(bomb).content()
+    yield ARRAY, row((1 << 30, 6, 5), 0, 1 << 19, ROWS).raw(b"\1\0\0\0\0\0").raw(b"\0\0\1").content()
+    yield ARRAY, row((1 << 62, 6, 5), 0, 1 << 62, ROWS).content()
+    yield ARRAY, row((1 << 30, 1 << 30), 0, 1 << 20, PLAIN).raw(bomb).content()
+    yield ARRAY, row((5, 30), 3, 3, FLAT).content()
+    yield ARRAY, row((0, 30), 0, 0, FLAT).content()
+    yield ARRAY, Writer().text("x").number(0).number(0).text("|O8").content()
+    floats = Writer()
+    ArrayHead("x", "", NPY, np.dtype("f4"), (1, 30), 0, 1, FLAT).write(floats)
+    yield ARRAY, floats.raw(b"\0" * 20).content()
+    floats = Writer()
+    ArrayHead("x", "", IDX, np.dtype("f4"), (1,), 0, 1, PLAIN).write(floats)
+    yield ARRAY, floats.raw(pack(b"1234")).content()
     yield 99, b""
     for count in (1, 60_000):
         for junk in (b"\0\0", b"\0\0" + bytes(range(1, 200)), b"\1\20" + b"\1" * 40, b""):
-            yield ARRAY, row((1 << 30, 30), 0, count, 1).raw(b"\0\0\0\0\0").raw(junk).content()
+            yield ARRAY, row((1 << 30, 30), 0, count, FLAT).raw(b"\1").raw(junk).content()
 
 
 @pytest.mark.parametrize("chunk", list(bodies()))
@@ -179,38 +200,46 @@ def test_false_claims_are_refused_without_taking_memory(chunk: tuple[int, bytes]
     assert peak < 1 << 29
 
 
-@pytest.mark.parametrize("size", [1 << 14, (1 << 14) + 1, 1 << 40])
-def test_an_oversized_header_is_refused(size: int, tmp_path: Path) -> None:
-    refused(tmp_path, b"\x8fvlb\x01" + Writer().number(size).content() + b"\0" * 20_000)
+@pytest.mark.parametrize("parts", [4096, 4097, 1 << 40])
+def test_an_oversized_header_is_refused(parts: int, tmp_path: Path) -> None:
+    start = Writer().raw(b"\x8fvlb\x20" + b"12345678").numbers(SHAPE).number(LEVELS).number(0)
+    refused(tmp_path, start.number(parts).number(parts - 1).number(1).number(1).number(1).content() + b"\xff" * 20_000)
+
+
+def test_another_version_is_named(whole: bytes, tmp_path: Path) -> None:
+    assert "version 0; this version of vlb reads 2" in refused(tmp_path, whole[:4] + b"\1" + whole[5:])
 
 
 @pytest.mark.parametrize(
     "settings_",
     [
-        DiffusionSettings(0, 1, None, 1, 1),
-        DiffusionSettings(2, 3, (0, 1, 7, 255), 256, MAX_LANES),
-        DiffusionSettings(1, 4096, None),
-        HierarchySettings((0, 24, 3), 5),
-        MixtureSettings(MAX_LANES),
+        evenly(0, 1, 1, Lanes(1)),
+        DiffusionSettings(2, (0, 1, 7, 255), spacing=256, lanes=Lanes(MAX_LANES, MAX_TRIES)),
+        DiffusionSettings(2, (0, 1, 7, 30), 31),
+        DiffusionSettings(0, (1, 7), 7),
+        DiffusionSettings(1, (3, 4096), 4096),
+        evenly(1, 4096),
+        HierarchySettings((0, 24, 3), Lanes(5)),
+        MixtureSettings(Lanes(MAX_LANES)),
     ],
 )
 def test_headers_come_back(settings_: Settings) -> None:
     made = header()
     made = Header(made.digest, True, (3, 32, 32), 65536, settings_, made.numerics)
-    assert Header.read(made.content()) == made
+    assert Header.read(Reader(made.content())) == made
     for cut in range(len(made.content())):
         with pytest.raises(Damaged):
-            Header.read(made.content()[:cut])
+            Header.read(Reader(made.content()[:cut]))
 
 
 @ONCE
 @given(st.binary(max_size=60))
 def test_random_headers_are_headers_or_damage(tmp_path: Path, content: bytes) -> None:
     try:
-        made = Header.read(content)
+        made = Header.read(Reader(content))
     except Damaged:
         return
-    assert made.settings.lanes >= 1 and made.levels >= 2
+    assert made.settings.lanes.width >= 1 and made.levels >= 2
 
 
 @pytest.mark.parametrize(
@@ -271,7 +300,9 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     table = Writer().text("t.csv").number(1)
     found.write(table)
     levels = values.encode(found.x.reshape(-1, *SHAPE), independent_codec(), LEVELS, verify=True)
-    pictured = Writer().number(2).text("a.png").number(0).text("b.bmp").number(3)
+    names = Writer().text("a.png").number(0).text("b.bmp").number(3).content()
+    packed = pack(names)
+    pictured = Writer().number(2).number(len(names)).number(len(packed)).raw(packed)
     pixels = values.encode(pictures(3, 2), independent_codec(), LEVELS, verify=True)
     chunks = [(TABLE, table.content() + levels.content), (PICTURES, pictured.content() + pixels.content)]
     return framed(chunks, folder).read_bytes()

@@ -14,13 +14,15 @@ from vlb.coding.bitsback import Climbing, Descending, Exact
 from vlb.coding.cells import Uncodable
 from vlb.coding.codes import scored
 from vlb.coding.container import Header, Numerics
-from vlb.coding.diffusion import DiffusionSettings
+from vlb.coding.diffusion import evenly
 from vlb.coding.effort import Effort, remembered
 from vlb.coding.hierarchies import HierarchySettings, latent_shapes, measured
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.products import MAX_COMPONENTS, ProductMixture
+from vlb.coding.sequence import Lanes
 from vlb.coding.settings import Settings
 from vlb.coding.stack import BitStack
+from vlb.coding.wire import Reader
 from vlb.config import override
 from vlb.data import Dataset, Split
 from vlb.distributions import MixtureOfNormals
@@ -56,8 +58,8 @@ def chosen(name: str, assignments: tuple[str, ...]) -> Experiment:
 
 def settings_for(model: nn.Module, x: np.ndarray) -> Settings:
     if isinstance(model, models.VariationalHierarchy):
-        return measured(model, torch.tensor(x), 16)
-    return MixtureSettings(16)
+        return measured(model, torch.tensor(x), Lanes(16))
+    return MixtureSettings(Lanes(16))
 
 
 def wild(model: nn.Module) -> nn.Module:
@@ -166,12 +168,12 @@ def test_small_differences_between_machines_do_not_matter(
 
 def test_headers_that_name_another_kind_of_model_are_refused(member: tuple[nn.Module, type]) -> None:
     model, order = member
-    for settings in (DiffusionSettings(2, 2, None), HierarchySettings((1,) * 9), MixtureSettings()):
+    for settings in (evenly(2, 2), HierarchySettings((1,) * 9), MixtureSettings()):
         if order is Exact and isinstance(settings, MixtureSettings):
             continue
-        made = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("f64", "cpu", 1, (2, 13)))
+        made = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("cpu", 1, (2, 13)))
         with pytest.raises(Uncodable):
-            Header.read(made.content()).settings.codec(model)
+            Header.read(Reader(made.content())).settings.codec(model)
 
 
 @pytest.mark.parametrize(
@@ -192,12 +194,12 @@ def test_every_diffusion_codes(assignments: tuple[str, ...], digits: Dataset, tm
     network = ("backbone=MLPConfig", "backbone.width=16", "backbone.blocks=1")
     model = models.prepared(models.checked(chosen("digits", (*network, *assignments)).build(digits)))
     x = torch.from_numpy(digits.validation.x[:16].copy())
-    settings = remembered(tmp_path, b"12345678", model, x, Effort(3, 16))
+    settings = remembered(tmp_path, b"12345678", model, x, Effort(3, Lanes(16)))
     codec = settings.codec(model)
     content, account = codec.encode(digits.test.x[:40])
     assert np.array_equal(codec.decode(content, 40), digits.test.x[:40])
     assert account.direct < 40
-    assert remembered(tmp_path, b"12345678", model, x, Effort(3, 16)) == settings
+    assert remembered(tmp_path, b"12345678", model, x, Effort(3, Lanes(16))) == settings
 
 
 def test_what_has_no_code_says_why() -> None:

@@ -62,7 +62,7 @@ def test_previews_become_files(
 ) -> None:
     np.savez(tmp_path / "set.npz", x=test_images[:150], y=np.arange(150))
     settings = placed(8, lanes=1000)
-    header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("f64", "cpu", 1, (2, 13)))
+    header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("cpu", 1, (2, 13)))
     path = tmp_path / "a.vlb"
     write_archive(path, header, codec, items([tmp_path / "set.npz"], (1, 8, 8), 17), None, Options())
     (tmp_path / "out").mkdir()

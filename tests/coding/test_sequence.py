@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.coding.conftest import placed
 from vlb.coding import values
-from vlb.coding.sequence import Plan, SequenceCodec
+from vlb.coding.sequence import Lanes, Plan, SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
 from vlb.coding.wire import Damaged, Reader
 from vlb.models.diffusion import DiffusionModel
@@ -47,20 +47,46 @@ def test_lanes_hardly_change_the_size(model: DiffusionModel, test_images: np.nda
     assert sizes[1] == pytest.approx(sizes[0], rel=0.03)
 
 
+def test_the_shortest_of_several_codes_is_kept_and_read(model: DiffusionModel, test_images: np.ndarray) -> None:
+    one, several = (placed(4, lanes=2, tries=tries).codec(model) for tries in (1, 8))
+    x, full = test_images[:9], BitStack(np.random.default_rng(0).bytes(4000) + b"\1")
+    bits = []
+    for salt in range(8):
+        stack = full.copy()
+        one.batch.encode(stack, x, salt)
+        bits.append(stack.bits)
+    kept = several._shortest(full.copy(), x)
+    assert kept.bits == pytest.approx(min(bits) + 3, abs=1)  # 3 bits say which
+    assert len(set(bits)) > 4 and several.salt(kept) == int(np.argmin(bits))
+    content, _ = several.encode(test_images[:80])
+    assert np.array_equal(several.decode(content, 80), test_images[:80])
+
+
+def test_any_salt_undoes_itself(model: DiffusionModel, test_images: np.ndarray) -> None:
+    codec = placed(4).codec(model).batch
+    stack = BitStack(np.random.default_rng(0).bytes(4000) + b"\1")
+    before, contents = stack.content(), set()
+    for salt in (0, 1, 255):
+        codec.encode(stack, test_images[:3], salt)
+        contents.add(stack.content())
+        assert np.array_equal(codec.decode(stack, 3, salt), test_images[:3]) and stack.content() == before
+    assert len(contents) == 3
+
+
 class _Greedy:
     """A batch codec that always needs more than there is."""
 
-    def encode(self, stack: BitStack, x: np.ndarray) -> None:
+    def encode(self, stack: BitStack, x: np.ndarray, salt: int = 0) -> None:
         if stack.bits < 10_000:
             raise Underflow
 
-    def decode(self, stack: BitStack, count: int) -> np.ndarray:
+    def decode(self, stack: BitStack, count: int, salt: int = 0) -> np.ndarray:
         raise AssertionError("nothing was coded by it")
 
 
 def test_what_never_starts_is_coded_directly(model: DiffusionModel, test_images: np.ndarray) -> None:
     real = placed(1).codec(model)
-    codec = SequenceCodec(_Greedy(), real.marginals, real.shape, 8)
+    codec = SequenceCodec(_Greedy(), real.marginals, real.shape, Lanes(8))
     content, account = codec.encode(test_images[:6])
     assert account.direct == 6
     assert np.array_equal(codec.decode(content, 6), test_images[:6])

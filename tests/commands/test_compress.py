@@ -69,7 +69,7 @@ def test_there_and_back(run: Path, images: Path, archive: Path, tmp_path: Path) 
 def test_inspection_needs_no_model(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert vlb("inspect", archive) == 0
     told = capsys.readouterr().out
-    for word in ("(1, 8, 8), 17 levels", "mixture", "pictures", "array", "f64 on cpu"):
+    for word in ("(1, 8, 8), 17 levels", "mixture", "pictures", "array", "float64 on cpu"):
         assert word in told or (word == "mixture" and "moments" in told)
 
 

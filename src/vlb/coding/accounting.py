@@ -67,9 +67,7 @@ def outlined(archive: ArchiveReader) -> list[Outline | UserError]:
     def look(reader: Reader, count: int) -> np.ndarray:
         if count * math.prod(header.shape) > values.MAX_VALUES:
             raise Damaged("it claims more values than a chunk may hold")
-        reader.raw(4)
-        by_model = reader.raw(1)[0] == values.BY_MODEL
-        seen.append((count, reader.number(count) if by_model else None))
+        seen.append((count, values.coded_directly(reader, count)))
         return np.zeros((count, *header.shape), values.plain_dtype(header.levels))
 
     nameless = (Column("", ("",) * header.levels),) * header.shape[0]

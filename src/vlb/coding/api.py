@@ -12,18 +12,19 @@ from vlb.coding.accounting import Audit, audited
 from vlb.coding.carried import bare_model, carried, from_carried, numerics
 from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader, Header
-from vlb.coding.diffusion import MAX_LANES, DiffusionSettings
+from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.effort import Effort, chosen_settings, effort
 from vlb.coding.models import CodedModel, levels
 from vlb.coding.reading import Content, contents, embedded_model, previews
 from vlb.coding.restoring import restore
-from vlb.coding.sequence import SequenceCodec
+from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes, SequenceCodec
 from vlb.coding.settings import Settings
 from vlb.coding.sources import items
 from vlb.coding.writing import Options, Summary, write_archive
 from vlb.data import Column
 from vlb.errors import UserError
 from vlb.models.diffusion import DiffusionModel
+from vlb.models.fitted_mixture import CategoricalMixture
 from vlb.runs import Run
 
 MAX_STEPS = 200
@@ -32,12 +33,13 @@ MAX_STEPS = 200
 @dataclass(frozen=True)
 class Choice:
     """How to compress. effort: fast, normal, high or extreme; steps, lanes: T and examples at once instead of what it
-    says; embed_model: into the file; verify: decode every chunk before it is written; data: where the run's own data
-    are now."""
+    says; tries: codes of each batch, of which the shortest stays; embed_model: into the file; verify: decode every
+    chunk before it is written; data: where the run's own data are now."""
 
     effort: str = "normal"
     steps: int | None = None
     lanes: int | None = None
+    tries: int = 1
     embed_model: bool = False
     verify: bool = True
     data: Path | None = None
@@ -45,13 +47,14 @@ class Choice:
     def budget(self) -> Effort:
         """Raises `UserError` for an unknown effort, or numbers outside their limits."""
         base = effort(self.effort)
-        chosen = Effort(
-            base.steps if self.steps is None else self.steps, base.lanes if self.lanes is None else self.lanes
-        )
+        width = base.lanes.width if self.lanes is None else self.lanes
+        chosen = Effort(base.steps if self.steps is None else self.steps, Lanes(width, self.tries))
         if not 1 <= chosen.steps <= MAX_STEPS:
             raise UserError(f"--steps is from 1 to {MAX_STEPS}, not {chosen.steps}")
-        if not 1 <= chosen.lanes <= MAX_LANES:
-            raise UserError(f"--lanes is from 1 to {MAX_LANES}, not {chosen.lanes}")
+        if not 1 <= width <= MAX_LANES:
+            raise UserError(f"--lanes is from 1 to {MAX_LANES}, not {width}")
+        if not 1 <= self.tries <= MAX_TRIES:
+            raise UserError(f"--tries is from 1 to {MAX_TRIES}, not {self.tries}")
         return chosen
 
 
@@ -92,6 +95,8 @@ def compress(
     model, digest, columns = bare_model(opened, device)
     if choice.steps is not None and not isinstance(model, DiffusionModel):
         raise UserError(f"--steps is for diffusion models: a {type(model).__name__} has the levels that it has")
+    if choice.tries > 1 and isinstance(model, CategoricalMixture):
+        raise UserError("--tries is for models with latents: a mixture has one code, and it is the shortest")
     x, note = _validation(opened, choice.data)
     settings = chosen_settings(opened.path, digest, model, x, budget)
     count = levels(model)

@@ -29,13 +29,16 @@ State = TypeVar("State")
 
 
 class BatchCodec(Protocol):
-    """Pushes a batch of examples onto a stack as one, and pops it again."""
+    """Pushes a batch of examples onto a stack as one, and pops it again.
 
-    def encode(self, stack: BitStack, x: np.ndarray) -> None:
+    salt: chooses other latents from the same stack, at a rate that is the same in expectation.
+    """
+
+    def encode(self, stack: BitStack, x: np.ndarray, salt: int = 0) -> None:
         """Push x (batch, *shape). Raises `Underflow` where the stack holds too few bits to draw latents from."""
 
-    def decode(self, stack: BitStack, count: int) -> np.ndarray:
-        """Pop x (count, *shape) int64; the stack is left as `encode` found it.
+    def decode(self, stack: BitStack, count: int, salt: int = 0) -> np.ndarray:
+        """Pop x (count, *shape) int64; the stack is left as `encode` with the same salt found it.
 
         Raises `Underflow` or `Uncodable` for a stack that `encode` cannot have left.
         """
@@ -64,11 +67,11 @@ class Climbing:
         self.hierarchy, self.grids, self.shape, self.device = hierarchy, list(grids), shape, device
 
     @torch.no_grad()
-    def encode(self, stack: BitStack, x: np.ndarray) -> None:
+    def encode(self, stack: BitStack, x: np.ndarray, salt: int = 0) -> None:
         indices = [x.reshape(-1).astype(np.int64)]  # of what lies below, as whole numbers
 
         def choose(level: int, q: Distribution) -> Tensor:
-            indices.append(_draw(stack, q, self.grids[level].spacing, level))
+            indices.append(_draw(stack, q, self.grids[level].spacing, _key(level, salt)))
             return self.grids[level].latents(indices[-1], len(x), self.device)
 
         z = self._data(x, len(x))
@@ -77,12 +80,12 @@ class Climbing:
             z = step.z
         scored(self.hierarchy.top(z), self.grids[-1].spacing).push(stack, indices[-1])
 
-    def decode(self, stack: BitStack, count: int) -> np.ndarray:
-        ((_, x),) = deque(self.decoding(stack, count), maxlen=1)
+    def decode(self, stack: BitStack, count: int, salt: int = 0) -> np.ndarray:
+        ((_, x),) = deque(self.decoding(stack, count, salt), maxlen=1)
         return x.cpu().numpy()
 
     @torch.no_grad()
-    def decoding(self, stack: BitStack, count: int) -> Iterator[tuple[int, Tensor]]:
+    def decoding(self, stack: BitStack, count: int, salt: int = 0) -> Iterator[tuple[int, Tensor]]:
         """Level by level as `decode` goes, coarse ones first: (level, z), and in the end (−1, x)."""
         top = self.hierarchy.depth - 1
         like = torch.zeros(count, *self.grids[top].shape, dtype=torch.float64, device=self.device)
@@ -93,7 +96,7 @@ class Climbing:
             below = self._code(self.hierarchy.down(level, z), level - 1).pop(stack)
             stack.check()  # as the encoder did at this place
             known = self.grids[level - 1].latents(below, count, self.device) if level else self._data(below, count)
-            _undraw(stack, self.hierarchy.up(level, known), above, self.grids[level].spacing, level)
+            _undraw(stack, self.hierarchy.up(level, known), above, self.grids[level].spacing, _key(level, salt))
             above = below
         yield -1, self._data(above, count)
 
@@ -125,12 +128,12 @@ class Descending:
         self.grids, self.shape, self.device = list(grids), shape, device
 
     @torch.no_grad()
-    def encode(self, stack: BitStack, x: np.ndarray) -> None:
+    def encode(self, stack: BitStack, x: np.ndarray, salt: int = 0) -> None:
         indices: dict[int, np.ndarray] = {}
 
         def choose(level: int, rung: Rung) -> Tensor:
             assert rung.q is not None
-            indices[level] = _draw(stack, rung.q, self.grids[level].spacing, level)
+            indices[level] = _draw(stack, rung.q, self.grids[level].spacing, _key(level, salt))
             return self.grids[level].latents(indices[level], len(x), self.device)
 
         state = self.infer(torch.tensor(x, device=self.device))
@@ -140,7 +143,7 @@ class Descending:
             scored(step.p, self.grids[step.level].spacing).push(stack, indices[step.level])
 
     @torch.no_grad()
-    def decode(self, stack: BitStack, count: int) -> np.ndarray:
+    def decode(self, stack: BitStack, count: int, salt: int = 0) -> np.ndarray:
         indices: dict[int, np.ndarray] = {}
 
         def choose(level: int, rung: Rung) -> Tensor:
@@ -158,7 +161,7 @@ class Descending:
         )
         for step in reversed(list(steps)):
             assert step.q is not None
-            _undraw(stack, step.q, indices[step.level], self.grids[step.level].spacing, step.level)
+            _undraw(stack, step.q, indices[step.level], self.grids[step.level].spacing, _key(step.level, salt))
         return x
 
 
@@ -168,10 +171,10 @@ class Exact:
     def __init__(self, mixture: ProductMixture, shape: tuple[int, ...]) -> None:
         self.mixture, self.shape = mixture, shape
 
-    def encode(self, stack: BitStack, x: np.ndarray) -> None:
+    def encode(self, stack: BitStack, x: np.ndarray, salt: int = 0) -> None:
         self.mixture.push(stack, x.reshape(len(x), -1).astype(np.int64))
 
-    def decode(self, stack: BitStack, count: int) -> np.ndarray:
+    def decode(self, stack: BitStack, count: int, salt: int = 0) -> np.ndarray:
         return self.mixture.pop(stack, count).reshape(count, *self.shape)
 
 
@@ -179,6 +182,10 @@ def check_grids(grids: Sequence[Grid], depth: int) -> None:
     """Raises `ValueError` unless there is a grid per level."""
     if len(grids) != depth:
         raise ValueError(f"{len(grids)} grids for {depth} levels")
+
+
+def _key(level: int, salt: int) -> int:
+    return level + (salt << 16)
 
 
 def _draw(stack: BitStack, q: Distribution, spacing: float, key: int) -> np.ndarray:

@@ -66,7 +66,7 @@ def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu
 def numerics(device: torch.device | str) -> Numerics:
     """Of this process."""
     major, minor = torch.__version__.split(".")[:2]
-    return Numerics("f64", torch.device(device).type, torch.get_num_threads(), (int(major), int(minor)))
+    return Numerics(torch.device(device).type, torch.get_num_threads(), (int(major), int(minor)))
 
 
 def _built(

@@ -4,6 +4,7 @@ Nothing in a file is believed: every part carries a CRC-32 that covers its posit
 against the file's size before anything is read, and what is wrong is named.
 """
 
+import binascii
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,20 +17,19 @@ from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.errors import UserError
 
 MAGIC = b"\x8fvlb"
-VERSION = 1
+VERSION = 2
 END, VERBATIM, PICTURES, ARRAY, MODEL, TABLE = range(6)
 KIND_NAMES = ("end", "file as it is", "pictures", "array", "model", "table")
-DTYPES, DEVICES = ("f64",), ("cpu", "cuda")
+DEVICES = ("cpu", "cuda")
 MAX_HEADER = 1 << 14
-MAX_AXES, MAX_AXIS, MAX_CHUNKS = 8, 1 << 40, 1 << 24
-TAIL = 3  # bytes of the length of the end marker, at the very end
+MAX_AXES, MAX_AXIS = 8, 1 << 40
+CRC, HEADER_CRC = 4, 2  # bytes
 
 
 @dataclass(frozen=True)
 class Numerics:
     """Where and how an archive was made: what may change floating-point results. torch: (major, minor)."""
 
-    dtype: str
     device: str
     threads: int
     torch: tuple[int, int]
@@ -47,23 +47,22 @@ class Header:
     numerics: Numerics
 
     def content(self) -> bytes:
-        """The header as bytes."""
-        writer = Writer().raw(self.digest).number(int(self.embedded)).numbers(self.shape).number(self.levels)
-        coding.write(self.settings, writer)
+        """The header as bytes; the first one holds the version and everything that has few choices."""
         numerics = self.numerics
-        writer.number(DTYPES.index(numerics.dtype)).number(DEVICES.index(numerics.device)).number(numerics.threads)
-        return writer.number(numerics.torch[0]).number(numerics.torch[1]).content()
+        device = DEVICES.index(numerics.device)
+        form = VERSION << 4 | coding.kind(self.settings) << 2 | device << 1 | int(self.embedded)
+        writer = Writer().raw(bytes((form,))).raw(self.digest).numbers(self.shape).number(self.levels)
+        coding.write(self.settings, writer)
+        return writer.number(numerics.threads).number(numerics.torch[0]).number(numerics.torch[1]).content()
 
     @classmethod
-    def read(cls, content: bytes) -> "Header":
+    def read(cls, reader: Reader) -> "Header":
         """The inverse of `content`. Raises `Damaged`."""
-        reader = Reader(content)
-        digest, embedded = reader.raw(8), bool(reader.number(1))
+        form, digest = reader.raw(1)[0], reader.raw(8)
         shape, levels = reader.numbers(MAX_AXES, 1 << 16), reader.number(1 << 16)
-        settings = coding.read(reader)
-        dtype, device = DTYPES[reader.number(len(DTYPES) - 1)], DEVICES[reader.number(len(DEVICES) - 1)]
-        numerics = Numerics(dtype, device, reader.number(1 << 16), (reader.number(1 << 16), reader.number(1 << 16)))
-        reader.end()
+        settings = coding.read(form >> 2 & 3, reader)
+        embedded, device = bool(form & 1), DEVICES[form >> 1 & 1]
+        numerics = Numerics(device, reader.number(1 << 16), (reader.number(1 << 16), reader.number(1 << 16)))
         if not shape or 0 in shape or levels < 2:
             raise Damaged("no such examples")
         return cls(digest, embedded, shape, levels, settings, numerics)
@@ -83,11 +82,10 @@ class ArchiveWriter:
     """Writes an archive into a stream, chunk by chunk."""
 
     def __init__(self, stream: BinaryIO, header: Header) -> None:
-        content = header.content()
-        frame = MAGIC + bytes((VERSION,)) + Writer().number(len(content)).content() + content
+        frame = MAGIC + header.content()
         self._stream = stream
         self._sizes: list[int] = []
-        self.size = stream.write(frame + _crc(frame))
+        self.size = stream.write(frame + _header_crc(frame))
 
     @property
     def count(self) -> int:
@@ -103,13 +101,13 @@ class ArchiveWriter:
         return size
 
     def finish(self) -> None:
-        """Append the end marker."""
-        body = Writer().number(len(self._sizes))
-        for size in self._sizes:
+        """Append the end marker; the size of the last chunk is what is left of the file."""
+        body = Writer().number(END)
+        for size in self._sizes[:-1]:
             body.number(size)
-        content = bytes((END,)) + body.content()
-        marker = content + _crc(content)
-        self.size += self._stream.write(marker + len(marker).to_bytes(TAIL, "little"))
+        marker = body.content() + _crc(body.content())
+        length = Writer().number(len(marker)).content()
+        self.size += self._stream.write(marker + length[::-1])  # to be read from the end
 
 
 class ArchiveReader:
@@ -160,10 +158,10 @@ class ArchiveReader:
             except Damaged:
                 break
             frame = len(head) - len(reader.rest())
-            if kind == END or at + frame + length + 4 > self.size:
+            if kind == END or at + frame + length + CRC > self.size:
                 break
             stream.seek(at)
-            chunk = self._chunk(index, stream.read(frame + length + 4))
+            chunk = self._chunk(index, stream.read(frame + length + CRC))
             yield chunk
             if isinstance(chunk, UserError):
                 break
@@ -175,8 +173,8 @@ class ArchiveReader:
         try:
             kind, length = reader.number(255), reader.number(self.size)
             frame = content[: len(content) - len(reader.rest())]
-            body = content[len(frame) : -4]
-            if len(body) != length or _crc(frame, body, index) != content[-4:]:
+            body = content[len(frame) : -CRC]
+            if len(body) != length or _crc(frame, body, index) != content[-CRC:]:
                 raise Damaged("its checksum does not match")
         except Damaged as error:
             return UserError(
@@ -185,51 +183,53 @@ class ArchiveReader:
         return Chunk(index, kind, body, len(content))
 
     def _read_header(self, stream: BinaryIO) -> Header:
-        start = stream.read(len(MAGIC) + 1)
+        start = stream.read(MAX_HEADER)
         if start[: len(MAGIC)] != MAGIC:
             raise UserError(f"{self.path} is no vlb archive (it does not begin like one)")
-        if len(start) <= len(MAGIC) or start[-1] != VERSION:
-            raise UserError(f"{self.path} has version {start[-1]}; this version of vlb reads {VERSION}")
-        head = stream.read(4)
+        version = start[len(MAGIC)] >> 4 if len(start) > len(MAGIC) else VERSION
+        if version != VERSION:
+            raise UserError(f"{self.path} has version {version}; this version of vlb reads {VERSION}")
         try:
-            reader = Reader(head)
-            length = reader.number(MAX_HEADER)
-            prefix = head[: len(head) - len(reader.rest())]
-            stream.seek(len(start) + len(prefix))
-            content = stream.read(length)
-            if stream.read(4) != _crc(start + prefix + content):
+            reader = Reader(start)
+            reader.raw(len(MAGIC))
+            header = Header.read(reader)
+            if _header_crc(start[: reader.at]) != reader.raw(HEADER_CRC):
                 raise Damaged("its checksum does not match")
-            return Header.read(content)
         except Damaged as error:
             raise UserError(f"{self.path}: the header is damaged ({error}); get the file again") from error
+        stream.seek(reader.at)
+        return header
 
     def _read_end(self, stream: BinaryIO) -> tuple[list[int], UserError | None]:
-        error = UserError(
-            f"{self.path}: the end marker is missing or damaged, after which nothing may be missing; the file was "
-            "cut short or changed: get it again, or use --salvage for what is left"
-        )
         room = self.size - self._start
-        if room < TAIL:
-            return [], error
-        stream.seek(self.size - TAIL)
-        length = int.from_bytes(stream.read(TAIL), "little")
-        if not 5 <= length <= room - TAIL:
-            return [], error
-        stream.seek(self.size - TAIL - length)
-        marker = stream.read(length)
-        if _crc(marker[:-4]) != marker[-4:] or marker[0] != END:
-            return [], error
-        reader = Reader(marker[1:-4])
         try:
-            sizes = list(reader.numbers(MAX_CHUNKS, self.size))
-            reader.end()
+            stream.seek(max(self._start, self.size - 8))
+            tail = Reader(stream.read()[::-1])
+            length = tail.number(room - tail.at)
+            stream.seek(self.size - tail.at - length)
+            marker = stream.read(length)
+            if _crc(marker[:-CRC]) != marker[-CRC:]:
+                raise Damaged("its checksum does not match")
+            reader = Reader(marker[:-CRC])
+            if reader.number() != END:
+                raise Damaged("it is no end marker")
+            sizes, last = [], room - tail.at - length
+            while reader.at < len(marker) - CRC:
+                sizes.append(reader.number(last))
+                last -= sizes[-1]
+            return ([*sizes, last] if sizes or last else []), None
         except Damaged:
-            return [], error
-        if sum(sizes) != room - TAIL - length:
-            return [], error
-        return sizes, None
+            return [], UserError(
+                f"{self.path}: the end marker is missing or damaged, after which nothing may be missing; the file was "
+                "cut short or changed: get it again, or use --salvage for what is left"
+            )
+
+
+def _header_crc(content: bytes) -> bytes:
+    """CRC-16 (CCITT): no burst of up to 16 bits escapes it."""
+    return binascii.crc_hqx(content, 0).to_bytes(HEADER_CRC, "little")
 
 
 def _crc(frame: bytes, body: bytes = b"", index: int = 0) -> bytes:
     """CRC-32 of frame and body that starts from the chunk's number, so that chunks cannot change places."""
-    return zlib.crc32(body, zlib.crc32(frame, index)).to_bytes(4, "little")
+    return zlib.crc32(body, zlib.crc32(frame, index)).to_bytes(CRC, "little")

@@ -10,54 +10,75 @@ from torch import nn
 from vlb.coding.bitsback import Climbing, Descending, Grid
 from vlb.coding.cells import Uncodable
 from vlb.coding.models import marginals
-from vlb.coding.sequence import SequenceCodec
+from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.kernel import ExactMixture, MomentMatched, ReverseKernel, Standard
 from vlb.models.diffusion import DiffusionModel, GridDiffusion
 
 KERNELS: tuple[ReverseKernel, ...] = (Standard(), MomentMatched(), ExactMixture())
 KERNEL_NAMES = ("standard", "moments", "mixture")
-TIME_UNIT = 255  # placed times are multiples of 1/255
+FINE = 255  # times that lie on no coarser grid are multiples of 1/255
 SPACING_UNIT = 64
-MAX_STEPS, MAX_LANES = 4096, 4096
+MAX_STEPS = 4096
 
 
 @dataclass(frozen=True)
 class DiffusionSettings:
-    """kernel: an index of `KERNELS`; times: T + 1 numbers 0 … 255, or None for T = `steps` equal ones.
+    """kernel: an index of `KERNELS`; places: T + 1 increasing numbers 0 … parts, which mean t = place/parts.
 
     spacing: of the latents' grid, in 1/64 of the smallest standard deviation that matters at a level;
-    lanes: examples coded at once.
+    lanes: how many examples are coded at once.
     """
 
     kernel: int
-    steps: int
-    times: tuple[int, ...] | None
+    places: tuple[int, ...]
+    parts: int = FINE
     spacing: int = 32
-    lanes: int = 32
+    lanes: Lanes = USUAL_LANES
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.places) - 1
 
     def grid(self) -> torch.Tensor:
         """The levels' times, (T + 1,) float64."""
-        if self.times is None:
-            return torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
-        return torch.tensor(self.times, dtype=torch.float64) / TIME_UNIT
+        return torch.tensor(self.places, dtype=torch.float64) / self.parts
 
     def write(self, writer: Writer) -> None:
-        """As part of a header."""
-        writer.number(self.kernel).number(self.steps).number(self.spacing).number(self.lanes)
-        writer.number(0 if self.times is None else 1).raw(bytes(self.times or ()))
+        """As part of a header: places as a set of bits or a byte each, whichever is less; nothing if all are taken."""
+        writer.number(self.kernel).number(self.parts).number(self.steps).number(self.spacing)
+        self.lanes.write(writer)
+        if self.steps == self.parts:
+            return
+        size = self.parts // 8 + 1
+        if self._listed(self.parts, self.steps):
+            writer.raw(bytes(self.places))
+        else:
+            writer.raw(sum(1 << place for place in self.places).to_bytes(size, "little"))
 
     @classmethod
     def read(cls, reader: Reader) -> "DiffusionSettings":
         """The inverse of `write`. Raises `Damaged` for settings that make no sense."""
-        kernel, steps = reader.number(len(KERNELS) - 1), reader.number(MAX_STEPS)
-        spacing, lanes = reader.number(4 * SPACING_UNIT), reader.number(MAX_LANES)
-        times = tuple(reader.raw(steps + 1)) if reader.number(1) else None
-        if steps < 1 or spacing < 1 or lanes < 1:
+        kernel, parts = reader.number(len(KERNELS) - 1), reader.number(MAX_STEPS)
+        steps, spacing, lanes = reader.number(parts), reader.number(4 * SPACING_UNIT), Lanes.read(reader)
+        if steps < 1 or spacing < 1:
             raise Damaged("a setting is 0")
-        if times is not None and any(a >= b for a, b in pairwise(times)):
-            raise Damaged("levels that do not increase")
-        return cls(kernel, steps, times, spacing, lanes)
+        if steps == parts:
+            places = tuple(range(parts + 1))
+        elif cls._listed(parts, steps):
+            places = tuple(reader.raw(steps + 1))
+        else:
+            bits = int.from_bytes(reader.raw(parts // 8 + 1), "little")
+            places = tuple(place for place in range(bits.bit_length()) if bits >> place & 1)
+        if len(places) != steps + 1 or places[-1] > parts or any(a >= b for a, b in pairwise(places)):
+            raise Damaged("levels that do not increase to the top")
+        return cls(kernel, places, parts, spacing, lanes)
+
+    @staticmethod
+    def _listed(parts: int, steps: int) -> bool:
+        """Whether bytes take less room than a set."""
+        return parts <= FINE and steps + 1 < parts // 8 + 1
 
     def codec(self, model: nn.Module) -> SequenceCodec:
         """The codec of a prepared model, in Bit-Swap order. Raises `Uncodable` where there can be none."""
@@ -67,13 +88,19 @@ class DiffusionSettings:
 
     def describe(self) -> dict[str, str]:
         """For people."""
-        times = "equal steps" if self.times is None else ", ".join(f"{t / TIME_UNIT:.3f}" for t in self.times)
+        even = self.steps == self.parts
+        times = "equal steps" if even else ", ".join(f"{time:.3f}" for time in self.grid().tolist())
         return {
             "levels T": f"{self.steps}",
             "times": times,
             "kernel": KERNEL_NAMES[self.kernel],
             "spacing of latents": f"{self.spacing}/{SPACING_UNIT} of the smallest deviation",
         }
+
+
+def evenly(kernel: int, steps: int, spacing: int = 32, lanes: Lanes = USUAL_LANES) -> DiffusionSettings:
+    """T = `steps` steps that are equal in t."""
+    return DiffusionSettings(kernel, tuple(range(steps + 1)), steps, spacing, lanes)
 
 
 def top_down(model: DiffusionModel, settings: DiffusionSettings) -> SequenceCodec:

@@ -8,17 +8,18 @@ have their levels: there is only how finely their latents are told apart, and ho
 import json
 import math
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from vlb.coding.diffusion import KERNELS, TIME_UNIT, DiffusionSettings
+from vlb.coding.diffusion import FINE, KERNELS, DiffusionSettings, evenly
 from vlb.coding.hierarchies import measured
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.models import CodedModel
+from vlb.coding.sequence import USUAL_LANES, Lanes
 from vlb.coding.settings import Settings
+from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.errors import UserError, suggestion
 from vlb.files import write_text
 from vlb.grids import uniform_log_snr
@@ -32,14 +33,14 @@ MEASURED = 16  # one measurement places the levels of every T up to so many
 
 @dataclass(frozen=True)
 class Effort:
-    """steps: T; lanes: examples coded at once."""
+    """steps: T; lanes: how examples are batched."""
 
     steps: int
-    lanes: int
+    lanes: Lanes = USUAL_LANES
 
 
 # Time grows with T; the rate falls like the bound on T levels.
-EFFORTS = {"fast": Effort(2, 64), "normal": Effort(8, 64), "high": Effort(16, 64), "extreme": Effort(32, 64)}
+EFFORTS = {"fast": Effort(2), "normal": Effort(8), "high": Effort(16), "extreme": Effort(32)}
 
 
 def effort(name: str) -> Effort:
@@ -60,29 +61,29 @@ def chosen_settings(folder: Path, digest: bytes, model: CodedModel, x: torch.Ten
     return MixtureSettings(chosen.lanes)
 
 
-def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0) -> dict[int, tuple[int, list[int]]]:
-    """T -> kernel and times of least measured cost on examples x (n, *shape), for every T up to `most`.
+def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0) -> dict[int, DiffusionSettings]:
+    """T -> kernel and levels of least measured cost on examples x (n, *shape), for every T up to `most`.
 
     Raises `UserError` where no T has a finite bound.
     """
     decodes, dimensions = model.learns_decoder, math.prod(model.shape)
     # Too few draws, and the placing falls for those that came out cheap by luck.
     x = x[: max(16, min(256, (1 << 14) // dimensions))]
-    ticks = torch.tensor(_ticks(model, max(32 if dimensions < 256 else 26, most + 8) - 1))
-    best: dict[int, tuple[float, int, list[int]]] = {}
+    places, parts = _candidates(model, max(32 if dimensions < 256 else 26, most + 8) - 1)
+    best: dict[int, tuple[float, DiffusionSettings]] = {}
     for index, kernel in enumerate(KERNELS):
         if decodes == isinstance(kernel, Standard):
             continue  # without p(x | z_t) there is only the standard kernel, and with it both others are better
         generator = torch.Generator().manual_seed(seed)
-        costs = measure_costs(model, x, ticks.double() / TIME_UNIT, kernel, generator)
-        for steps in range(1, min(most, len(ticks) - 1) + 1):
+        costs = measure_costs(model, x, torch.tensor(places, dtype=torch.float64) / parts, kernel, generator)
+        for steps in range(1, min(most, len(places) - 1) + 1):
             placed = cheapest(costs, steps)
             total = costs.total(placed)
             if math.isfinite(total) and (steps not in best or total < best[steps][0]):
-                best[steps] = total, index, ticks[placed].tolist()
+                best[steps] = total, DiffusionSettings(index, tuple(places[i] for i in placed.tolist()), parts)
     if not best:
         raise UserError("the bound of this model is not finite on its validation data: it cannot code")
-    return {steps: (kernel, times) for steps, (_, kernel, times) in best.items()}
+    return {steps: settings for steps, (_, settings) in best.items()}
 
 
 def remembered(
@@ -94,44 +95,52 @@ def remembered(
     """
     if x is None or not len(x):
         kernel = 2 if model.learns_decoder else 0
-        return DiffusionSettings(kernel, chosen.steps, _spread(model, chosen.steps), lanes=chosen.lanes)
+        places, parts = _candidates(model, chosen.steps)
+        if len(places) != chosen.steps + 1:
+            return evenly(kernel, chosen.steps, lanes=chosen.lanes)
+        return DiffusionSettings(kernel, places, parts, lanes=chosen.lanes)
     file = folder / "coding.json"
     known = _known(file, digest)
     if chosen.steps not in known:
         known = placements(model, x, max(chosen.steps, MEASURED)) | known
-        entries = {str(steps): {"kernel": kernel, "times": times} for steps, (kernel, times) in sorted(known.items())}
+        entries = {
+            str(steps): {"kernel": settings.kernel, "places": settings.places, "parts": settings.parts}
+            for steps, settings in sorted(known.items())
+        }
         with suppress(UserError):  # a run that cannot be written to is measured again the next time
             write_text(file, json.dumps({"model": digest.hex(), "steps": entries}, indent=2) + "\n")
     if chosen.steps not in known:
         raise UserError(f"so many levels as {chosen.steps} do not fit between this model's ends: use fewer --steps")
-    kernel, times = known[chosen.steps]
-    return DiffusionSettings(kernel, chosen.steps, tuple(times), lanes=chosen.lanes)
+    return replace(known[chosen.steps], lanes=chosen.lanes)
 
 
-def _known(file: Path, digest: bytes) -> dict[int, tuple[int, list[int]]]:
+def _known(file: Path, digest: bytes) -> dict[int, DiffusionSettings]:
     """What an earlier measurement said of this model; nothing of another model, or from a file that is damaged."""
     try:
         content = json.loads(file.read_text())
         if content["model"] != digest.hex():
             return {}
-        found = {int(t): (int(e["kernel"]), [int(time) for time in e["times"]]) for t, e in content["steps"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        found = {
+            int(steps): DiffusionSettings(int(entry["kernel"]), tuple(map(int, entry["places"])), int(entry["parts"]))
+            for steps, entry in content["steps"].items()
+        }
+        # As if it came from an archive: what makes no sense is `Damaged`.
+        sound = all(settings == _again(settings) and settings.steps == steps for steps, settings in found.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, Damaged):
         return {}
-    sound = all(
-        0 <= kernel < len(KERNELS)
-        and len(times) == steps + 1
-        and 0 <= times[0] <= times[-1] <= TIME_UNIT
-        and all(a < b for a, b in pairwise(times))
-        for steps, (kernel, times) in found.items()
-    )
     return found if sound else {}
 
 
-def _spread(model: DiffusionModel, steps: int) -> tuple[int, ...] | None:
-    ticks = _ticks(model, steps)
-    return tuple(ticks) if len(ticks) == steps + 1 else None
+def _again(settings: DiffusionSettings) -> DiffusionSettings:
+    writer = Writer()
+    settings.write(writer)
+    return DiffusionSettings.read(Reader(writer.content()))
 
 
-def _ticks(model: DiffusionModel, steps: int) -> list[int]:
-    times = uniform_log_snr(model.process.schedule, steps) * TIME_UNIT
-    return sorted({round(time) for time in times.tolist()})
+def _candidates(model: DiffusionModel, steps: int) -> tuple[tuple[int, ...], int]:
+    """Times even in log SNR as places and the parts that they are of: few parts if that makes them even in t."""
+    times = uniform_log_snr(model.process.schedule, steps).cpu()
+    even = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    if bool(torch.isclose(times, even, rtol=0, atol=1e-9).all()):
+        return tuple(range(steps + 1)), steps
+    return tuple(sorted({round(time) for time in (times * FINE).tolist()})), FINE

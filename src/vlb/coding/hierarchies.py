@@ -12,9 +12,8 @@ from torch import nn
 
 from vlb.coding.bitsback import BatchCodec, Climbing, Descending, Grid
 from vlb.coding.cells import Uncodable
-from vlb.coding.diffusion import MAX_LANES
 from vlb.coding.models import marginals
-from vlb.coding.sequence import SequenceCodec
+from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.distributions import Normal
 from vlb.hierarchy import descend, from_prior
@@ -27,21 +26,21 @@ NARROW = 0.05  # the quantile of deviations that counts as narrow
 
 @dataclass(frozen=True)
 class HierarchySettings:
-    """halvings: δ = 2^−h of each level, level 0 first; lanes: examples coded at once."""
+    """halvings: δ = 2^−h of each level, level 0 first; lanes: how many examples are coded at once."""
 
     halvings: tuple[int, ...]
-    lanes: int = 32
+    lanes: Lanes = USUAL_LANES
 
     def write(self, writer: Writer) -> None:
         """As part of a header."""
-        writer.numbers(self.halvings).number(self.lanes)
+        self.lanes.write(writer.numbers(self.halvings))
 
     @classmethod
     def read(cls, reader: Reader) -> "HierarchySettings":
         """The inverse of `write`. Raises `Damaged` for settings that make no sense."""
-        halvings, lanes = reader.numbers(MAX_LEVELS, FINEST), reader.number(MAX_LANES)
-        if not halvings or lanes < 1:
-            raise Damaged("a setting is 0")
+        halvings, lanes = reader.numbers(MAX_LEVELS, FINEST), Lanes.read(reader)
+        if not halvings:
+            raise Damaged("no levels")
         return cls(halvings, lanes)
 
     def codec(self, model: nn.Module) -> SequenceCodec:
@@ -72,7 +71,7 @@ def latent_shapes(model: VariationalHierarchy) -> list[tuple[int, ...]]:
 
 
 @torch.no_grad()
-def measured(model: VariationalHierarchy, x: torch.Tensor, lanes: int, unit: float = UNIT) -> HierarchySettings:
+def measured(model: VariationalHierarchy, x: torch.Tensor, lanes: Lanes, unit: float = UNIT) -> HierarchySettings:
     """Spacings for the posteriors of examples x (n, *shape). Raises `Uncodable` for a q that is not Gaussian."""
     halvings = []
     for level in model.inferred(x, torch.Generator().manual_seed(0)):

@@ -7,31 +7,27 @@ from torch import nn
 
 from vlb.coding.bitsback import Exact
 from vlb.coding.cells import Uncodable
-from vlb.coding.diffusion import MAX_LANES
 from vlb.coding.models import marginals
 from vlb.coding.products import ProductMixture, whole
-from vlb.coding.sequence import SequenceCodec
-from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
+from vlb.coding.wire import Reader, Writer
 from vlb.models.fitted_mixture import CategoricalMixture
 
 
 @dataclass(frozen=True)
 class MixtureSettings:
-    """lanes: examples coded at once."""
+    """lanes: how many examples are coded at once."""
 
-    lanes: int = 64
+    lanes: Lanes = USUAL_LANES
 
     def write(self, writer: Writer) -> None:
         """As part of a header."""
-        writer.number(self.lanes)
+        self.lanes.write(writer)
 
     @classmethod
     def read(cls, reader: Reader) -> "MixtureSettings":
         """The inverse of `write`. Raises `Damaged` for settings that make no sense."""
-        lanes = reader.number(MAX_LANES)
-        if lanes < 1:
-            raise Damaged("a setting is 0")
-        return cls(lanes)
+        return cls(Lanes.read(reader))
 
     @torch.no_grad()
     def codec(self, model: nn.Module) -> SequenceCodec:

@@ -60,13 +60,13 @@ def previews(codec: SequenceCodec, content: bytes, count: int) -> Iterator[Previ
         raise UserError("only diffusion models have levels of noise to stop at: decompress this file as a whole")
     grid = climbing.hierarchy
     plan, stack = codec.opened(content, count)
-    batches = plan.batches(count, codec.lanes)
+    batches = plan.batches(count, codec.lanes.width)
     if not batches:
         x = codec.decode(content, count).astype(np.float64)
         yield Preview(grid.depth + 1, grid.depth, 0.0, x, 8 * len(content), 8 * len(content))
         return
     watched, before = WatchedStack(stack.content()), stack.bits
-    for level, z in climbing.decoding(watched, batches[-1]):
+    for level, z in climbing.decoding(watched, batches[-1], codec.salt(watched)):
         read, kept = before - int(min(watched.lowest, watched.bits)), before - watched.bits
         if level < 0:
             yield Preview(grid.depth + 1, grid.depth, 0.0, z.double().cpu().numpy(), read, kept)

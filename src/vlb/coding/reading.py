@@ -1,7 +1,5 @@
 """Taking chunks apart: what an archive holds, believed only as far as it has been checked."""
 
-import math
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -9,10 +7,9 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from vlb.coding import texts, values
+from vlb.coding.arrays import ArrayHead
 from vlb.coding.container import (
     ARRAY,
-    MAX_AXES,
-    MAX_AXIS,
     MODEL,
     PICTURES,
     TABLE,
@@ -23,12 +20,11 @@ from vlb.coding.container import (
 )
 from vlb.coding.general import unpack
 from vlb.coding.sequence import SequenceCodec
-from vlb.coding.sources import CHANNELS_LAST, IDX, IDX_GZ, MODES, NPY, PICTURE_FORMATS, PLAIN, as_rows
+from vlb.coding.sources import MODES, NPY, PICTURE_FORMATS, PLAIN, as_rows
 from vlb.coding.wire import Damaged, Reader
 from vlb.data import Column
 from vlb.errors import UserError
 
-DTYPE = re.compile(r"[<>|=][biufcSU][0-9]{1,6}")
 MAX_PIECE = 1 << 26  # bytes in one chunk, whatever a file claims
 
 
@@ -156,11 +152,14 @@ def _content(chunk: Chunk, header: Header, take: Take, columns: tuple[Column, ..
 
 def _pictures(reader: Reader, header: Header, take: Take) -> Pictures:
     names, formats, modes = [], [], []
-    for _ in range(reader.number(values.MAX_VALUES)):
-        names.append(safe(reader.text()))
-        format_, mode = divmod(reader.number(len(PICTURE_FORMATS) * len(MODES) - 1), len(MODES))
+    count, size = reader.number(values.MAX_VALUES), reader.number(MAX_PIECE)
+    named = Reader(unpack(reader.raw(reader.number(MAX_PIECE)), size))
+    for _ in range(count):
+        names.append(safe(named.text()))
+        format_, mode = divmod(named.number(len(PICTURE_FORMATS) * len(MODES) - 1), len(MODES))
         formats.append(format_)
         modes.append(MODES[mode])
+    named.end()
     shape = header.shape
     if not names or len(shape) != 3 or any(shape[0] != (3 if mode == "RGB" else 1) for mode in modes):
         raise Damaged("pictures of a kind that the model has none of")
@@ -172,29 +171,17 @@ def _pictures(reader: Reader, header: Header, take: Take) -> Pictures:
 
 
 def _rows(reader: Reader, header: Header, take: Take) -> Rows:
-    name, member, container = safe(reader.text()), reader.text(), reader.number(IDX_GZ)
-    dtype, shape = _dtype(reader.text()), reader.numbers(MAX_AXES, MAX_AXIS)
-    start, count = reader.number(MAX_AXIS), reader.number(values.MAX_VALUES)
-    layout = reader.number(CHANNELS_LAST)
-    row_shape = shape[1:]
-    if start + count > (shape[0] if shape else 1):
-        raise Damaged("more rows than the array has")
-    if container in (IDX, IDX_GZ) and (dtype != np.uint8 or not 1 <= len(shape) <= 4 or max(shape) >= 1 << 32):
-        raise Damaged("an array that no IDX file holds")
-    if layout == PLAIN:
-        size = count * math.prod(row_shape) * dtype.itemsize
-        if size > MAX_PIECE:
+    head = ArrayHead.read(reader, header.shape)
+    name, start, row = safe(head.name), head.start, head.shape[1:]
+    if head.layout == PLAIN:
+        if head.size > MAX_PIECE:
             raise Damaged("it claims more than a chunk may hold")
-        rows = np.frombuffer(unpack(reader.rest(), size), dtype).reshape(count, *row_shape)
-        return Rows(name, member, container, dtype, shape, start, rows)
-    expected = (*header.shape[1:], header.shape[0]) if layout == CHANNELS_LAST else header.shape
-    if math.prod(row_shape) != math.prod(header.shape) or dtype.kind not in "biu":
-        raise Damaged("rows that are no examples of the model")
-    if layout == CHANNELS_LAST and row_shape != expected:
-        raise Damaged("rows that are no pictures of the model")
-    x = take(reader, count)
-    start += count - len(x)
-    return Rows(name, member, container, dtype, shape, start, as_rows(x, layout, row_shape, dtype))
+        rows = np.frombuffer(unpack(reader.rest(), head.size), head.dtype).reshape(head.count, *row)
+    else:
+        x = take(reader, head.count)
+        start += head.count - len(x)
+        rows = as_rows(x, head.layout, row, head.dtype)
+    return Rows(name, head.member, head.container, head.dtype, head.shape, start, rows)
 
 
 def _table(reader: Reader, take: Take, columns: tuple[Column, ...] | None) -> Piece:
@@ -206,15 +193,6 @@ def _table(reader: Reader, take: Take, columns: tuple[Column, ...] | None) -> Pi
     if any(x[:, j].max(initial=0) >= len(column.values) for j, column in enumerate(columns)):
         raise Damaged("values that a column does not have")
     return Piece(name, last, replace(rows, x=x.astype(np.int64)).text(columns).encode())
-
-
-def _dtype(text: str) -> np.dtype:
-    if not DTYPE.fullmatch(text):
-        raise Damaged("values of no plain type")
-    try:
-        return np.dtype(text)
-    except TypeError as error:
-        raise Damaged("values of no plain type") from error
 
 
 def safe(name: str) -> str:

@@ -3,17 +3,24 @@
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.hierarchies import HierarchySettings
 from vlb.coding.mixtures import MixtureSettings
-from vlb.coding.wire import Reader, Writer
+from vlb.coding.wire import Damaged, Reader, Writer
 
 Settings = DiffusionSettings | HierarchySettings | MixtureSettings
 KINDS = (DiffusionSettings, HierarchySettings, MixtureSettings)
 
 
+def kind(settings: Settings) -> int:
+    """The kind of model, a number below `len(KINDS)`."""
+    return KINDS.index(type(settings))
+
+
 def write(settings: Settings, writer: Writer) -> None:
-    """As part of a header: the kind of model, then its own settings."""
-    settings.write(writer.number(KINDS.index(type(settings))))
+    """As part of a header that says their kind."""
+    settings.write(writer)
 
 
-def read(reader: Reader) -> Settings:
-    """The inverse of `write`. Raises `Damaged` for settings that make no sense."""
-    return KINDS[reader.number(len(KINDS) - 1)].read(reader)
+def read(kind: int, reader: Reader) -> Settings:
+    """The inverse of `write`. Raises `Damaged` for settings that make no sense, or of no kind."""
+    if kind >= len(KINDS):
+        raise Damaged("a model of unknown kind")
+    return KINDS[kind].read(reader)

@@ -5,6 +5,7 @@ in the input – JPEGs, which are smaller as they are, pictures of another size,
 as it is, through the general codec, so that nothing is ever left out.
 """
 
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -186,20 +187,27 @@ def _deep(path: Path) -> bool:
     return False
 
 
-PLAIN, ROWS, CHANNELS_LAST = range(3)
+PLAIN, ROWS, FLAT, PLANES, CHANNELS_LAST = range(5)
 
 
 def layout(array_shape: tuple[int, ...], dtype: np.dtype, shape: tuple[int, ...]) -> int:
-    """How rows of an array are examples of `shape`: not at all, in C order, or with channels last."""
-    rest = array_shape[1:]
+    """How rows of an array are examples of `shape`: not at all (`PLAIN`), or as `row_shape` says."""
     if dtype.kind not in "biu" or len(array_shape) < 2 or array_shape[0] == 0:
         return PLAIN
-    flat = (int(np.prod(shape)),)
-    if rest in (shape, flat) or (shape[0] == 1 and rest == shape[1:]):
-        return ROWS
-    if len(shape) == 3 and rest == (*shape[1:], shape[0]):
-        return CHANNELS_LAST
-    return PLAIN
+    return next((kind for kind in (ROWS, FLAT, PLANES, CHANNELS_LAST) if array_shape[1:] == row_shape(kind, shape)), 0)
+
+
+def row_shape(kind: int, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape of a row that is an example of `shape`: the same, flat, without its only channel, or channels last."""
+    if kind == ROWS:
+        return shape
+    if kind == FLAT:
+        return (math.prod(shape),)
+    if kind == PLANES and shape[0] == 1:
+        return shape[1:]
+    if kind == CHANNELS_LAST and len(shape) == 3:
+        return (*shape[1:], shape[0])
+    return None
 
 
 def as_examples(rows: np.ndarray, kind: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -14,7 +14,8 @@ from vlb.coding.sequence import Account, SequenceCodec
 from vlb.coding.stack import Underflow
 from vlb.coding.wire import Damaged, Reader
 
-BY_MODEL, BY_GENERAL = range(2)
+BY_GENERAL = b"\0"  # a sequence begins with another byte
+CRC = 4
 MAX_VALUES = 1 << 24  # in one chunk, whatever a file claims
 
 
@@ -30,31 +31,31 @@ class Coded:
 def encode(x: np.ndarray, codec: SequenceCodec, levels: int, verify: bool) -> Coded:
     """x (n, *shape), n ≥ 1, whole numbers within 0 … levels − 1 -> the smallest of the codes that give it back."""
     plain = np.ascontiguousarray(x, plain_dtype(levels))
-    general = bytes((BY_GENERAL,)) + pack(plain.tobytes(), _strides(plain))
+    general = BY_GENERAL + pack(plain.tobytes(), _strides(plain))
     account, reason = None, None
     chosen = general
     for form in (codec.encode, codec.direct):
         try:
             coded, spent = form(x)
-            if len(coded) + 1 >= len(chosen):
+            if len(coded) + CRC >= len(chosen):
                 continue
             if verify and not np.array_equal(codec.decode(coded, len(x)), x):
                 raise Damaged("decoding gave other values")
         except (Uncodable, Damaged, Underflow) as error:
             reason = str(error) or "too few bits to begin with"
             continue
-        chosen, account = bytes((BY_MODEL,)) + coded, spent
+        chosen, account = coded + _checksum(plain), spent
     if account is not None:
         reason = None
     elif reason is None:
         reason = "it is smaller"
-    return Coded(zlib.crc32(plain.tobytes()).to_bytes(4, "little") + chosen, account, reason)
+    return Coded(chosen, account, reason)
 
 
 def decode(reader: Reader, count: int, codec: SequenceCodec, levels: int) -> np.ndarray:
     """The inverse of `encode`: (count, *shape), uint8 or uint16. Raises `Damaged`."""
     checksum, x = _decoded(reader, count, codec, levels, lambda content: codec.decode(content, count))
-    if zlib.crc32(x.tobytes()).to_bytes(4, "little") != checksum:
+    if checksum is not None and _checksum(x) != checksum:
         raise Damaged("the decoded values are not those that were encoded")
     return x
 
@@ -67,23 +68,31 @@ def preview(reader: Reader, count: int, codec: SequenceCodec, levels: int, stop:
     return _decoded(reader, count, codec, levels, lambda content: stopped(codec, content, count, stop))[1]
 
 
+def coded_directly(reader: Reader, count: int) -> int | None:
+    """How many of `count` examples were coded without latents; None if the general codec holds them."""
+    number = reader.number(count + 1)
+    return number - 1 if number else None
+
+
 def _decoded(
     reader: Reader, count: int, codec: SequenceCodec, levels: int, by_model: Callable[[bytes], np.ndarray]
-) -> tuple[bytes, np.ndarray]:
+) -> tuple[bytes | None, np.ndarray]:
+    """What the checksum of the values should be, unless it is that of the chunk which vouches for them, and they."""
     if count * math.prod(codec.shape) > MAX_VALUES:
         raise Damaged("it claims more values than a chunk may hold")
-    checksum, method = reader.raw(4), reader.raw(1)[0]
-    dtype = plain_dtype(levels)
+    content, dtype = reader.rest(), plain_dtype(levels)
     shape = (count, *codec.shape)
-    if method == BY_GENERAL:
-        content = unpack(reader.rest(), math.prod(shape) * dtype.itemsize)
-        return checksum, np.frombuffer(content, dtype).reshape(shape)
-    if method != BY_MODEL:
-        raise Damaged("coded by an unknown method")
+    if content[:1] == BY_GENERAL:
+        unpacked = unpack(content[1:], math.prod(shape) * dtype.itemsize)
+        return None, np.frombuffer(unpacked, dtype).reshape(shape)
     try:
-        return checksum, by_model(reader.rest()).astype(dtype)
+        return content[-CRC:], by_model(content[:-CRC]).astype(dtype)
     except (Uncodable, Underflow) as error:
         raise Damaged(f"its bits fit no latents ({error})") from error
+
+
+def _checksum(x: np.ndarray) -> bytes:
+    return zlib.crc32(x.tobytes()).to_bytes(CRC, "little")
 
 
 def plain_dtype(levels: int) -> np.dtype:

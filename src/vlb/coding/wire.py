@@ -55,6 +55,11 @@ class Reader:
     def __init__(self, content: bytes) -> None:
         self._content, self._at = content, 0
 
+    @property
+    def at(self) -> int:
+        """How many bytes have been read."""
+        return self._at
+
     def number(self, limit: int = (1 << 31) - 1) -> int:
         """A whole number from 0 to `limit`."""
         value, shift = 0, 0

@@ -9,6 +9,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 
 from vlb.coding import values
+from vlb.coding.arrays import ArrayHead
 from vlb.coding.container import ARRAY, MODEL, PICTURES, TABLE, VERBATIM, ArchiveWriter, Header
 from vlb.coding.general import pack
 from vlb.coding.sequence import Account, SequenceCodec
@@ -115,9 +116,11 @@ class _Job:
     options: Options
 
     def pictures(self, pictures: list[Picture]) -> None:
-        head = Writer().number(len(pictures))
+        names = Writer()
         for picture in pictures:
-            head.text(picture.name).number(picture.kind)
+            names.text(picture.name).number(picture.kind)
+        packed = pack(names.content())
+        head = Writer().number(len(pictures)).number(len(names.content())).number(len(packed)).raw(packed)
         x = np.stack([picture.pixels for picture in pictures])
         self._values(PICTURES, head, x, f"{len(pictures)} pictures from {pictures[0].name}")
 
@@ -134,9 +137,12 @@ class _Job:
         for start in range(0, max(1, len(rows)), step):
             part = np.asarray(rows[start : start + step])
             fits = kind != PLAIN and part.min() >= 0 and part.max() < self.levels
-            head = Writer().text(item.name).text(item.member).number(item.container)
-            head.text(rows.dtype.str).numbers(item.values.shape).number(start).number(len(part))
-            head.number(kind if fits else PLAIN)
+            about = ArrayHead(
+                item.name, item.member, item.container, rows.dtype, item.values.shape, start, len(part),
+                kind if fits else PLAIN,
+            )  # fmt: skip
+            head = Writer()
+            about.write(head)
             what = f"{item.name} {item.member}".strip() + f", rows {start} to {start + len(part) - 1}"
             if fits:
                 self._values(ARRAY, head, as_examples(part, kind, self.codec.shape), what)

@@ -43,6 +43,6 @@ def table(out: Path, compressed: Compressed) -> Table:
         view.add_row("initial bits", f"{sum(a.initial for a in summary.accounts):,.0f}")
     for name, value in settings.describe().items():
         view.add_row(name, value)
-    view.add_row("lanes", f"{settings.lanes}")
+    view.add_row("lanes", str(settings.lanes))
     view.add_row("MB/s, verification included", f"{summary.bytes_in / 1e6 / max(summary.seconds, 1e-9):.4f}")
     return view

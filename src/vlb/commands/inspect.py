@@ -48,11 +48,10 @@ def _about(archive: ArchiveReader) -> Table:
         ("model", header.digest.hex() + (" (carried)" if header.embedded else "")),
         ("examples", f"{header.shape}, {header.levels} levels"),
         *header.settings.describe().items(),
-        ("lanes", f"{header.settings.lanes}"),
+        ("lanes", str(header.settings.lanes)),
         (
             "computed in",
-            f"{numerics.dtype} on {numerics.device}, {numerics.threads} threads, "
-            f"torch {numerics.torch[0]}.{numerics.torch[1]}",
+            f"float64 on {numerics.device}, {numerics.threads} threads, torch {numerics.torch[0]}.{numerics.torch[1]}",
         ),
     ):
         view.add_row(name, value)
