@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.bound import estimate
+from vlb.commands.process import keep_freed_memory
 from vlb.data import Split
 from vlb.evaluation import Bounded, evaluate, examples
 from vlb.models.diffusion import DiffusionModel
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--strata", type=int, nargs="*", default=[], help="other numbers of strata to try")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    keep_freed_memory()  # as `vlb evaluate` does
     device = torch.device(options.device)
     run = Run.open(options.run)
     data = run.data()

@@ -72,7 +72,9 @@ def test_terms_add_up_and_what_only_one_has_is_the_rest() -> None:
     a, b = contender("a", np.arange(6.0)), contender("b", np.arange(6.0) ** 2)
     found = compare(a, b)
     assert set(found.terms) == {"reconstruction", "rest"}
-    assert sum(found.terms.values()) == pytest.approx(found.total.mean)
+    assert sum(term.mean for term in found.terms.values()) == pytest.approx(found.total.mean)
+    exact = stats.sem(0.25 * (np.arange(6.0) ** 2 - np.arange(6.0)))
+    assert found.terms["reconstruction"].standard_error == pytest.approx(exact)
 
 
 def test_extremes_are_the_largest_differences_of_either_sign() -> None:

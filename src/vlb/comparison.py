@@ -68,14 +68,31 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class TermDifference:
+    """The mean difference of one term, nats per example, and its standard error from the spread over examples.
+
+    That spread has the draws' in it, which is too large a share where draws of a batch are spread evenly: an error that
+    is too large rather than too small.
+    """
+
+    mean: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "TermDifference":
+        """From differences per example, (examples,) nats, at least 2."""
+        return cls(float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values)))
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """The second contender against the first. terms: mean differences of the terms that both have, and of the `rest` of
-    each where there is one, nats; they sum to the mean of `total`."""
+    """The second contender against the first. terms: differences of the terms that both have, and of the `rest` of
+    each where there is one; their means sum to that of `total`."""
 
     first: Contender
     second: Contender
     total: Difference
-    terms: dict[str, float]
+    terms: dict[str, TermDifference]
 
     def extremes(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Places, among the examples, where the first is better by most, and where the second is: most first."""
@@ -91,10 +108,10 @@ def compare(first: Contender, second: Contender) -> Comparison:
     own, its = _terms(first.evaluation), _terms(second.evaluation)
     total = _paired(first, second)
     shared = [name for name in own if name in its]
-    terms = {name: float((its[name] - own[name]).mean()) for name in shared}
+    differences = {name: its[name] - own[name] for name in shared}
     if shared and (len(own) > len(shared) or len(its) > len(shared)):
-        terms["rest"] = total.mean - sum(terms.values())
-    return Comparison(first, second, total, terms)
+        differences["rest"] = total.values - sum(differences.values())
+    return Comparison(first, second, total, {name: TermDifference.of(d) for name, d in differences.items()})
 
 
 def _paired(first: Contender, second: Contender) -> Difference:

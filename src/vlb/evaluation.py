@@ -111,6 +111,10 @@ class Evaluation:
         return math.hypot(self.se_data, self.se_monte_carlo)
 
 
+# An error that stops an evaluation has at least so many degrees of freedom: with fewer, those that happen to come out
+# small stop it.
+FREEDOM = 8
+
 Amount = TypeVar("Amount", float, np.ndarray)
 
 
@@ -212,11 +216,11 @@ def evaluate(
     """The model's bound on every example of `split`, from `passes` ≥ 2 draws each.
 
     conditional: log p(x | y) with the split's labels. precision, budget: go on after `passes` until `se_monte_carlo`
-    is at most `precision` bits/dim or `budget` passes are spent; stopping by the error does not bias the mean of
-    nearly normal pass means, which is independent of their spread. tally: what an interrupted evaluation of the same
-    model, examples, seed and batch has left; it is continued, in place. watch: called with the tally after each
-    batch, to save it or show it. Raises `UserError` for data the model cannot be asked about, and for a bound that
-    is not a number.
+    is at most `precision` bits/dim, known from at least `FREEDOM` degrees of freedom, or `budget` passes are spent;
+    stopping by the error does not bias the mean of nearly normal pass means, which is independent of their spread.
+    tally: what an interrupted evaluation of the same model, examples, seed and batch has left; it is continued, in
+    place. watch: called with the tally after each batch, to save it or show it. Raises `UserError` for data the model
+    cannot be asked about, and for a bound that is not a number.
     """
     count = check(model, split)
     if passes < 2:
@@ -248,6 +252,8 @@ def _satisfied(tally: Tally, model: Bounded, passes: int, precision: float | Non
         return False
     if precision is None or tally.passes >= budget:
         return True
+    if (tally.passes - 1) * tally.batches < FREEDOM:
+        return False
     return tally.evaluation(math.prod(model.shape), model.bound, False).se_monte_carlo <= precision
 
 

@@ -4,7 +4,7 @@ A plain `.npz` of numeric arrays and one JSON text, written whole after each sav
 
     values (examples, terms) nats, means over the draws so far · index (examples,) places in the split ·
     deviations (examples,) nats², sums of squares of their totals · batch_means: of the batches seen · batch: their
-    size · about: JSON, see `Subject`
+    size · about: JSON, see `Subject`, with a SHA-256 of everything else: numbers that were changed are noticed
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from vlb.errors import UserError
 from vlb.evaluation import Evaluation, Tally
 from vlb.files import written_whole
 
-FORMAT = 1
+FORMAT = 2
 LARGEST = 1e100  # whose squares are finite
 
 
@@ -73,22 +73,22 @@ class Progress:
 def save(path: Path, progress: Progress) -> None:
     """Write the state of an evaluation, whole or not at all. Raises `UserError` if the disk refuses."""
     tally = progress.tally
+    arrays = {
+        "values": tally.means,
+        "index": progress.index,
+        "deviations": tally.deviations,
+        "batch_means": np.array(tally.batch_means, dtype=np.float64),
+        "batch": np.array(tally.batch),
+    }
     about = {
         "format": FORMAT,
         "names": tally.names,
         "subject": dataclasses.asdict(progress.subject),
         "notes": progress.notes,
     }
+    about["digest"] = _digest(arrays, about)
     with written_whole(path) as temporary, temporary.open("wb") as stream:
-        np.savez(
-            stream,
-            values=tally.means,
-            index=progress.index,
-            deviations=tally.deviations,
-            batch_means=np.array(tally.batch_means, dtype=np.float64),
-            batch=np.array(tally.batch),
-            about=np.array(json.dumps(about)),
-        )
+        np.savez(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
 
 
 def load(path: Path) -> Kept:
@@ -133,19 +133,22 @@ def read(path: Path) -> Progress:
             about = json.loads(str(archive["about"][()]))
             if about["format"] != FORMAT:
                 raise UserError(f"{path} has format {about['format']}; this version of vlb reads {FORMAT}")
-            progress = Progress(
-                Tally(
-                    tuple(str(name) for name in about["names"]),
-                    _numbers(archive["values"], 2),
-                    _numbers(archive["deviations"], 1),
-                    int(archive["batch"]),
-                    _numbers(archive["batch_means"], 1).tolist(),
-                ),
-                _subject(about["subject"]),
-                archive["index"],
-                dict(about["notes"]),
-            )
-            _check(progress)
+            arrays = {name: archive[name] for name in ("values", "index", "deviations", "batch_means", "batch")}
+        if about.pop("digest") != _digest(arrays, about):
+            raise ValueError("its checksum is not that of its numbers")
+        progress = Progress(
+            Tally(
+                tuple(str(name) for name in about["names"]),
+                _numbers(arrays["values"], 2),
+                _numbers(arrays["deviations"], 1),
+                int(arrays["batch"]),
+                _numbers(arrays["batch_means"], 1).tolist(),
+            ),
+            _subject(about["subject"]),
+            arrays["index"],
+            dict(about["notes"]),
+        )
+        _check(progress)
     except (UserError, MemoryError):
         raise
     except FileNotFoundError as error:
@@ -154,6 +157,14 @@ def read(path: Path) -> Progress:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path} is no whole file of an evaluation ({reason}): make it again") from error
     return progress
+
+
+def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
+    """Of the arrays and of `about` without a digest of its own."""
+    state = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        state.update(f"{name}:{array.dtype.str}:{array.shape};".encode() + np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()
 
 
 def _subject(content: dict[str, Any]) -> Subject:

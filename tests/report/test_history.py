@@ -41,5 +41,5 @@ def test_what_is_no_number_is_passed_over(plain_run: Run, tmp_path: Path) -> Non
 @pytest.mark.parametrize("validation", [(), ((100, 2.0),)])
 def test_every_history_can_be_drawn(train: tuple, validation: tuple) -> None:
     found = History(train, validation, 100, 2, (3, 40), 100, True)
-    svg = figures.losses(found, 2.4)
+    svg = figures.losses(found, 2.4, "independent pixels")
     assert svg.startswith("<svg") and svg.endswith("</svg>")

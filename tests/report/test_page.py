@@ -17,6 +17,7 @@ from tests.report.reading import read
 from vlb.commands.measure import Effort, measure
 from vlb.commands.report import Content, gather, page_of, run_report
 from vlb.data import Dataset
+from vlb.data.baselines import baselines
 from vlb.errors import UserError
 from vlb.experiment import DataConfig
 from vlb.report.content import About
@@ -248,17 +249,27 @@ def test_only_the_fields_that_differ_from_the_recipe_are_marked(plain: Diffusion
 
 
 @pytest.mark.parametrize(
-    ("bits", "error", "kind"), [(2.0, 0.1, "better"), (3.0, 0.1, "worse"), (2.4, 0.1, "even"), (2.0, np.nan, "even")]
+    ("gain", "error", "kind"), [(0.5, 0.1, "better"), (-0.5, 0.1, "worse"), (0.1, 0.1, "even"), (0.5, np.nan, "even")]
 )
-def test_the_verdict_is_honest(bits: float, error: float, kind: str) -> None:
+def test_the_verdict_is_honest(gain: float, error: float, kind: str) -> None:
     summary = {
-        "bits_per_dim": bits,
-        "standard_error": error,
+        "gain_over_independent": gain,
+        "gain_standard_error": error,
         "dimensions": 64,
+        "shape": [64],
         "conditional": False,
         "baselines": {"independent_pixels": 2.5},
     }
-    assert verdict(summary)[0] == kind
+    found, sentence = verdict(summary)
+    assert found == kind and "independent columns" in sentence
+
+
+def test_the_gain_is_over_the_same_examples(plain_run: Run, digits: Dataset) -> None:
+    part = subset(digits.test, 50)
+    evaluation = measure(plain_run.model(digits), part, False, Effort(2), CPU)
+    summary = summarise(evaluation, digits, "test", part)
+    base = summary["baselines"]["independent_pixels"]
+    assert summary["gain_over_independent"] == pytest.approx(base - summary["bits_per_dim"])
 
 
 def test_a_subset_is_in_order_without_repetition(digits: Dataset) -> None:
@@ -273,7 +284,6 @@ def test_baselines_are_of_the_evaluated_examples(plain_run: Run, digits: Dataset
     part = subset(digits.test, 50)
     evaluation = measure(plain_run.model(digits), part, False, Effort(2), CPU)
     summary = summarise(evaluation, digits, "test", part)
-    whole = summarise(evaluation, digits, "test")
     assert (summary["examples"], summary["split_examples"]) == (50, 360)
-    assert summary["baselines"]["independent_pixels"] != whole["baselines"]["independent_pixels"]
-    assert summary["data"] == whole["data"]
+    assert summary["baselines"]["independent_pixels"] != baselines(digits, "test")["independent_pixels"]
+    assert summary["data"]["fingerprint"] == digits.fingerprint

@@ -102,7 +102,8 @@ def summarise(comparisons: Sequence[Comparison], adjusted: Sequence[float], leve
                 "bits_per_dim": first.evaluation.bits(comparison.total.mean),
                 "p_value": comparison.total.p_value,
                 "p_value_holm": p,
-                "terms": comparison.terms,
+                "terms": {name: term.mean for name, term in comparison.terms.items()},
+                "terms_standard_error": {name: term.standard_error for name, term in comparison.terms.items()},
                 "first_better_most": [int(first.index[i]) for i in comparison.extremes(16)[0]],
                 "second_better_most": [int(first.index[i]) for i in comparison.extremes(16)[1]],
             }
@@ -140,7 +141,8 @@ def table(comparisons: Sequence[Comparison], adjusted: Sequence[float]) -> Table
         view.add_row("  95 % interval", "", f"{bits(low):+.4f}", f"{low:+.2f}", "")
         view.add_row("", "", f"{bits(high):+.4f}", f"{high:+.2f}", "")
         for name, term in comparison.terms.items():
-            view.add_row(f"  {name}", "", f"{bits(term):+.4f}", f"{term:+.2f}", "")
+            nats = f"{term.mean:+.2f} ± {term.standard_error:.2f}"
+            view.add_row(f"  {name}", "", f"{bits(term.mean):+.4f}", nats, "")
     return view
 
 

@@ -38,7 +38,7 @@ from vlb.models.diffusion import WALK, DiffusionModel, GridDiffusion
 from vlb.models.ladder import LadderNetwork
 from vlb.placement import average, cheapest, measure_costs
 from vlb.recognition import recognise
-from vlb.report.summary import Discretisation, subset, summarise
+from vlb.report.summary import Discretisation, named, subset, summarise
 from vlb.runs import Run, diffusion_model
 from vlb.stratified import StratifiedBound
 
@@ -238,7 +238,7 @@ def table(summary: dict[str, Any]) -> Table:
     view.add_row("  in nats per example", f"{summary['nats_per_example']:.2f} ± {nats * summary['standard_error']:.2f}")
     view.add_section()
     for name, value in summary["baselines"].items():
-        view.add_row(name.replace("_", " "), f"{value:.4f}")
+        view.add_row(named(name, summary["shape"]), f"{value:.4f}")
     return view
 
 

@@ -64,7 +64,9 @@ def _pair(comparison: Comparison, p: float, count: int, levels: Levels | None, n
     first, second, total = comparison.first, comparison.second, comparison.total
     low, high = total.interval()
     rows = [("all", f"{total.mean:+.3f} ± {total.standard_error:.3f}", "strong")]
-    rows += [(name, f"{value:+.3f}", "inner") for name, value in comparison.terms.items()]
+    rows += [
+        (name, f"{term.mean:+.3f} ± {term.standard_error:.3f}", "inner") for name, term in comparison.terms.items()
+    ]
     adjusted = f", adjusted for {count} comparisons (Holm)" if count > 1 else ""
     shares = float((total.values > 0).mean())
     charts = chart(

@@ -14,6 +14,7 @@ import numpy as np
 from vlb.comparison import LevelDifferences
 from vlb.evaluation import NoiseProfile
 from vlb.report.history import History
+from vlb.report.summary import named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +50,7 @@ def terms_and_baselines(summary: Mapping[str, Any]) -> str:
     names, ends = ["this model"], [left]
     for row, (name, value) in enumerate(sorted(summary["baselines"].items(), key=lambda item: item[1]), 1):
         axes.barh(row, value, color=PLAIN, height=0.62)
-        names.append(name.replace("_", " "))
+        names.append(named(name, summary["shape"]))
         labels.append(f"{value:.3f}")
         ends.append(value)
     for row, (label, end) in enumerate(zip(labels, ends, strict=True)):
@@ -73,7 +74,7 @@ def term(name: str) -> str:
     return f"KL of level {name.removeprefix('kl_')}" if name.startswith("kl_") else name.replace("_", " ")
 
 
-def losses(history: History, reference: float) -> str:
+def losses(history: History, reference: float, baseline: str) -> str:
     """Training and validation bounds over the steps, the chosen step, and a baseline as a dashed line."""
     from matplotlib.ticker import MaxNLocator
 
@@ -86,7 +87,7 @@ def losses(history: History, reference: float) -> str:
             validation[:, 0], validation[:, 1], color=FIRST, linewidth=1.8, marker="o", markersize=3.5,
             label="validation",
         )  # fmt: skip
-    axes.axhline(reference, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="independent pixels, test split")
+    axes.axhline(reference, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"{baseline}, test split")
     low, high = _range(history, reference)
     axes.set_ylim(low, high)
     values = dict(history.validation)

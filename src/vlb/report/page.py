@@ -18,6 +18,7 @@ from vlb.report.content import About, Measured
 from vlb.report.gallery import Gallery
 from vlb.report.history import History
 from vlb.report.markup import chart, sheet, table, text
+from vlb.report.summary import independent, named
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -79,27 +80,29 @@ def two_errors(summary: Mapping[str, Any], what: str) -> str:
 
 
 def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
-    """("better", "worse" or "even", a sentence) about the bound and independent pixels."""
-    pixels = summary["baselines"]["independent_pixels"]
-    gain = pixels - summary["bits_per_dim"]
-    if math.isnan(summary["standard_error"]):
-        return "even", f"Of so few examples nothing can be said against the independent-pixel baseline, {pixels:.3f}."
-    if abs(gain) <= 2 * summary["standard_error"]:
+    """("better", "worse" or "even", a sentence) about the bound and independent elements, by paired differences."""
+    base, gain, error = (
+        summary["baselines"]["independent_pixels"], summary["gain_over_independent"], summary["gain_standard_error"],
+    )  # fmt: skip
+    elements = independent(summary["shape"])
+    baseline = f"the baseline of independent {elements}, {base:.3f} bits/dim"
+    if math.isnan(error):
+        return "even", f"Of a single example nothing can be said against {baseline}."
+    if abs(gain) <= 3 * error:
         return "even", (
-            f"It cannot be told from the independent-pixel baseline, {pixels:.3f} bits/dim: the difference of "
-            f"{abs(gain):.3f} is within two standard errors. Nothing here shows that the model has learned how "
-            "pixels depend on one another."
+            f"It cannot be told from {baseline}: the difference of {abs(gain):.3f} is within three standard errors. "
+            f"Nothing here shows that the model has learned how {elements} depend on one another."
         )
     told = " The model is told the class, the baseline is not." if summary["conditional"] else ""
     if gain > 0:
-        nats = gain * summary["dimensions"] * math.log(2)
+        nats = summary["dimensions"] * math.log(2)
         return "better", (
-            f"It beats the independent-pixel baseline, {pixels:.3f} bits/dim, by {gain:.3f} bits/dim, which is "
-            f"{nats:.1f} nats per example.{told}"
+            f"It beats {baseline}, by {gain:.3f} ± {error:.3f} bits/dim, which is {gain * nats:.1f} ± "
+            f"{error * nats:.1f} nats per example.{told}"
         )
     return "worse", (
-        f"It does not beat the independent-pixel baseline, {pixels:.3f} bits/dim: it is {-gain:.3f} bits/dim worse, "
-        f"so one histogram per pixel describes the data better.{told}"
+        f"It does not beat {baseline}: it is {-gain:.3f} ± {error:.3f} bits/dim worse, so one histogram for each "
+        f"of the {elements} describes the data better.{told}"
     )
 
 
@@ -109,13 +112,13 @@ def bound(measured: Measured, heading: str, meaning: str) -> str:
     which = "the test split" if s["examples"] == s["split_examples"] else "the same test examples"
     given = " They do not know the class, which the model is given." if s["conditional"] else ""
     caption = (
-        f"{meaning} Uniform, independent pixels (histograms fitted on the training split) and lzma (preset 9e) are "
-        f"codes for {which}.{given}"
+        f"{meaning} Uniform, independent {independent(s['shape'])} (histograms fitted on the training split) and "
+        f"lzma (preset 9e) are codes for {which}.{given}"
     )
     rows = [("in all", f"{s['bits_per_dim']:.4f} ± {s['standard_error']:.4f}", "strong")]
     rows += [(figures.term(name), f"{value:.4f}", "inner") for name, value in s["terms"].items()]
     by_size = sorted(s["baselines"].items(), key=lambda item: item[1])
-    rows += [(name.replace("_", " "), f"{value:.4f}", "") for name, value in by_size]
+    rows += [(named(name, s["shape"]), f"{value:.4f}", "") for name, value in by_size]
     return (
         f"<section><h2>{text(heading)}</h2>{chart(figures.terms_and_baselines(s), text(caption))}"
         f"{table(rows, 'The same in numbers', ('code', 'bits/dim'))}</section>"
@@ -129,7 +132,9 @@ def training(measured: Measured, loss: str) -> str:
     if history.validation:
         validated = " Validation: the bound of the averaged weights, always on the same examples and draws."
     caption = f"{kept(history)} {refused(history)} Training: the mean loss since the last point, {loss}.{validated}"
-    svg = figures.losses(history, measured.summary["baselines"]["independent_pixels"]) if recorded(history) else None
+    summary = measured.summary
+    reference = summary["baselines"]["independent_pixels"], named("independent_pixels", summary["shape"])
+    svg = figures.losses(history, *reference) if recorded(history) else None
     return course(history, svg, caption)
 
 
