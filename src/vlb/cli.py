@@ -390,8 +390,8 @@ def compress(
     lanes
         How many examples are coded at once, 64 by default.
     tries
-        Encode each batch so many times from other latents and keep the shortest code: smaller files the fewer --lanes
-        there are; encoding takes so many times as long, decoding no longer.
+        Encode each batch so many times from other latents and keep the shortest code: smaller files for most models,
+        the more so the fewer --lanes there are; encoding takes so many times as long, decoding no longer.
     embed_model
         Put the model into the file, which can then be read without the run.
     verify

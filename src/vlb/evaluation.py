@@ -86,8 +86,7 @@ class Evaluation:
     def se_monte_carlo(self) -> float:
         """Standard error of the bound over other draws of times and noise on these examples, bits/dim.
 
-        From the spread over passes of each batch's mean, for batches are drawn independently: it has
-        (passes − 1) × batches degrees of freedom.
+        From the spread over passes of each batch's mean, for batches are drawn independently.
         """
         variances = self.batch_means.var(0, ddof=1) / self.passes
         return self.bits(math.sqrt(float(self._shares**2 @ variances)))
@@ -104,6 +103,11 @@ class Evaluation:
             return math.nan
         variance = float(self.totals.var(ddof=1)) - float(self.monte_carlo_variance.mean())
         return self.bits(math.sqrt(max(variance, 0.0) / n))
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of `se_monte_carlo`."""
+        return (self.passes - 1) * self.batch_means.shape[1]
 
     @property
     def standard_error(self) -> float:

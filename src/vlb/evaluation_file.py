@@ -47,8 +47,9 @@ class Subject:
 
     @property
     def digest(self) -> str:
-        """8 hex digits that tell subjects apart in file names."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+        """8 hex digits that tell subjects apart in file names, and formats of files."""
+        content = json.dumps([FORMAT, dataclasses.asdict(self)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,10 @@ def read(path: Path) -> Progress:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             about = json.loads(str(archive["about"][()]))
             if about["format"] != FORMAT:
-                raise UserError(f"{path} has format {about['format']}; this version of vlb reads {FORMAT}")
+                raise UserError(
+                    f"{path} has format {about['format']}, and this version of vlb reads {FORMAT}: choose another "
+                    "file, and evaluate again"
+                )
             arrays = {name: archive[name] for name in ("values", "index", "deviations", "batch_means", "batch")}
         if about.pop("digest") != _digest(arrays, about):
             raise ValueError("its checksum is not that of its numbers")
@@ -161,7 +165,8 @@ def read(path: Path) -> Progress:
 
 def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
     """Of the arrays and of `about` without a digest of its own."""
-    state = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    # As it is read: JSON makes lists of tuples and texts of numbered keys.
+    state = hashlib.sha256(json.dumps(json.loads(json.dumps(about)), sort_keys=True).encode())
     for name, array in sorted(arrays.items()):
         state.update(f"{name}:{array.dtype.str}:{array.shape};".encode() + np.ascontiguousarray(array).tobytes())
     return state.hexdigest()

@@ -167,6 +167,7 @@ def bodies() -> Iterator[tuple[int, bytes]]:
     yield PICTURES, Writer().number(huge).content()
     yield PICTURES, Writer().number(1).number(1 << 26).number(len(bomb)).raw(bomb).content()
     yield PICTURES, Writer().number(1 << 24).raw(named("a.png", 0)).content()
+    yield PICTURES, Writer().number(0).raw(named("a.png", 0)).content()
     yield PICTURES, Writer().number(1).raw(named("a.png", 1)).raw(b"\0\0\0\0\0").content()
     yield PICTURES, Writer().number(1).raw(named("a.png", 8)).content()
     yield PICTURES, Writer().number(1).raw(named("a.png", 0) + b"\0").content()
@@ -183,6 +184,13 @@ def bodies() -> Iterator[tuple[int, bytes]]:
     floats = Writer()
     ArrayHead("x", "", IDX, np.dtype("f4"), (1,), 0, 1, PLAIN).write(floats)
     yield ARRAY, floats.raw(pack(b"1234")).content()
+    for shape in ((0, 1 << 40, 1 << 40), (1, 0, 1 << 40, 1 << 40)):
+        yield ARRAY, row(shape, 0, shape[0], PLAIN).raw(pack(b"")).content()
+    for kind in ("|S0", "<U0", "|S999999999", "<c3"):
+        yield ARRAY, Writer().text("x").number(1).number(0).text(kind).numbers((1,)).raw(pack(b"")).content()
+    yield ARRAY, Writer().text("x").number(3).text("\udcff").number(1).numbers((1,)).raw(pack(b"a")).content()
+    yield ARRAY, row((1, 6, 5), 0, 1, ROWS).raw(b"\0").raw(pack(bytes([200] * 30))).content()
+    yield TABLE, Writer().text("t").number(1).number(1 << 22).content()
     yield 99, b""
     for count in (1, 60_000):
         for junk in (b"\0\0", b"\0\0" + bytes(range(1, 200)), b"\1\20" + b"\1" * 40, b""):
@@ -206,8 +214,40 @@ def test_an_oversized_header_is_refused(parts: int, tmp_path: Path) -> None:
     refused(tmp_path, start.number(parts).number(parts - 1).number(1).number(1).number(1).content() + b"\xff" * 20_000)
 
 
-def test_another_version_is_named(whole: bytes, tmp_path: Path) -> None:
-    assert "version 0; this version of vlb reads 2" in refused(tmp_path, whole[:4] + b"\1" + whole[5:])
+@pytest.mark.parametrize(("form", "version"), [(1, 1), (0x30, 3), (0xF7, 15)])
+def test_another_version_is_named(whole: bytes, form: int, version: int, tmp_path: Path) -> None:
+    message = refused(tmp_path, whole[:4] + bytes((form,)) + whole[5:])
+    assert f"version {version}; this version of vlb reads 2" in message
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"", b"\0", b"\0" * 2000, b"\x80" * 20, b"\xff" * 20, b"\7\x80", b"\0\0\0\0\4",
+        Writer().number(0).raw(zlib.crc32(b"\0").to_bytes(4, "little")).number(5).content(),
+        b"\0" * 100_000 + zlib.crc32(b"\0" * 100_000).to_bytes(4, "little") + Writer().number(100_004).content()[::-1],
+    ],
+)  # fmt: skip
+def test_tails_that_no_archive_has_are_refused(whole: bytes, tail: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.vlb").write_bytes(whole)
+    start = ArchiveReader(tmp_path / "a.vlb")._start
+    for content in (whole[:start] + tail, whole[:-6] + tail):
+        message = refused(tmp_path, content)
+        assert "end marker" in message or "chunk 0 is damaged" in message
+        found = list(ArchiveReader(tmp_path / "damaged.vlb").chunks())
+        assert len(found) < 12
+
+
+def test_an_end_marker_of_any_length_takes_no_memory(whole: bytes, tmp_path: Path) -> None:
+    with (tmp_path / "a.vlb").open("wb") as stream:
+        stream.write(whole)
+        stream.seek(1 << 30)
+        stream.write(Writer().number((1 << 30) - 500).content()[::-1])
+    tracemalloc.start()
+    archive = ArchiveReader(tmp_path / "a.vlb")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert archive.end_error is not None and peak < 1 << 27
 
 
 @pytest.mark.parametrize(

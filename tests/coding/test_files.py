@@ -58,6 +58,31 @@ def test_arrays(array: np.ndarray, values: int, tmp_path: Path, monkeypatch: pyt
             assert other.dtype == array.dtype and other.shape == array.shape and np.array_equal(other, array)
 
 
+@pytest.mark.parametrize("name", ["12:30.npy", "a\\b.npy"])
+def test_names_that_would_not_come_out_are_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    np.save(tmp_path / name, pictures(0, 2))
+    with pytest.raises(UserError, match="rename"):
+        write(tmp_path / "a.vlb", tmp_path / name)
+    assert not (tmp_path / "a.vlb").exists()
+
+
+def test_arrays_with_huge_elements_or_rows_are_kept_as_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_ROW", 1000)
+    np.save(tmp_path / "long.npy", np.array(["x" * 300]))
+    np.save(tmp_path / "wide.npy", np.zeros((2, 1001), np.uint8))
+    np.savez(tmp_path / "set.npz", wide=np.zeros((2, 1001), np.uint8), x=pictures(0, 3))
+    summary, out = there_and_back(tmp_path, *(tmp_path / f"{n}" for n in ("long.npy", "wide.npy", "set.npz")))
+    assert len(summary.notes) == 3
+    for name in ("long.npy", "wide.npy", "set.npz"):
+        assert (out / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_text_of_many_digits_comes_back(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array(["x" * 1_200_000]))
+    _, out = there_and_back(tmp_path, tmp_path / "x.npy")
+    assert np.load(out / "x.npy") == np.load(tmp_path / "x.npy")
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_idx(packed: bool, tmp_path: Path) -> None:
     x = pictures(0, 20)[:, 0]

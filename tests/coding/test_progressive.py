@@ -57,6 +57,28 @@ def test_previews_of_stored_examples_are_exact(codec: SequenceCodec) -> None:
     assert np.array_equal(values.preview(Reader(coded.content), 40, codec, 17, 1), blank)
 
 
+def test_previews_stay_in_their_folder(
+    codec: SequenceCodec, model: DiffusionModel, test_images: np.ndarray, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "set.npz", **{"/../../../evil": test_images[:40]})
+    settings = placed(8, lanes=1000)
+    header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("cpu", 1, (2, 13)))
+    write_archive(tmp_path / "a.vlb", header, codec, items([tmp_path / "set.npz"], (1, 8, 8), 17), None, Options())
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    restore(reading.previews(ArchiveReader(tmp_path / "a.vlb"), codec, 2), tmp_path / "out", False)
+    made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
+    assert made and all(path.parent == tmp_path / "out" for path in made)
+
+
+@pytest.mark.parametrize("dtype", [">i2", ">i8", ">u2", "i1", "<u4"])
+def test_arrays_of_any_byte_order_are_coded(dtype: str, model: DiffusionModel, test_images: np.ndarray) -> None:
+    codec = placed(4).codec(model)
+    x = test_images[:20].astype(dtype)
+    coded = values.encode(x, codec, 17, verify=True)
+    assert coded.account is not None
+    assert np.array_equal(values.decode(Reader(coded.content), 20, codec, 17), x)
+
+
 def test_previews_become_files(
     codec: SequenceCodec, model: DiffusionModel, test_images: np.ndarray, tmp_path: Path
 ) -> None:

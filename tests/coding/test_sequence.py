@@ -1,5 +1,6 @@
 """Sequences of any length, from an empty stack."""
 
+import constriction
 import numpy as np
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.coding.conftest import placed
 from vlb.coding import values
+from vlb.coding.cells import Uncodable
 from vlb.coding.sequence import Lanes, Plan, SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
 from vlb.coding.wire import Damaged, Reader
@@ -71,6 +73,26 @@ def test_any_salt_undoes_itself(model: DiffusionModel, test_images: np.ndarray) 
         contents.add(stack.content())
         assert np.array_equal(codec.decode(stack, 3, salt), test_images[:3]) and stack.content() == before
     assert len(contents) == 3
+
+
+class _Picky:
+    """Codes nothing under most salts."""
+
+    def encode(self, stack: BitStack, x: np.ndarray, salt: int = 0) -> None:
+        if salt != 5:
+            raise Uncodable if salt % 2 else Underflow
+        stack.push(x.reshape(-1).astype(np.int64), constriction.stream.model.Uniform(17))
+
+    def decode(self, stack: BitStack, count: int, salt: int = 0) -> np.ndarray:
+        raise AssertionError("nothing is decoded here")
+
+
+def test_a_try_that_fails_is_no_failure(model: DiffusionModel, test_images: np.ndarray) -> None:
+    real = placed(1).codec(model)
+    codec = SequenceCodec(_Picky(), real.marginals, real.shape, Lanes(8, 8))
+    assert codec.salt(codec._shortest(BitStack(), test_images[:2])) == 5
+    with pytest.raises(Underflow):
+        SequenceCodec(_Picky(), real.marginals, real.shape, Lanes(8, 5))._shortest(BitStack(), test_images[:2])
 
 
 class _Greedy:

@@ -86,7 +86,7 @@ def test_rows_come_back(cells: list[tuple[str, str]], delimiter: str, newline: s
         return
     writer = Writer()
     found.write(writer)
-    read = Rows.read(Reader(writer.content()), 2)
+    read = Rows.read(Reader(writer.content()), 2, 1 << 24)
     assert Rows(read.head, found.x, read.unknown, read.delimiter, read.newline, read.ended).text(COLUMNS) == text
 
 
@@ -94,7 +94,7 @@ def test_rows_come_back(cells: list[tuple[str, str]], delimiter: str, newline: s
 @settings(derandomize=True, deadline=None, max_examples=200)
 def test_anything_else_is_damage(content: bytes) -> None:
     try:
-        read = Rows.read(Reader(content), 2)
+        read = Rows.read(Reader(content), 2, 1 << 24)
     except Damaged:
         return
     assert read.text(COLUMNS) is not None

@@ -253,8 +253,8 @@ def test_only_the_fields_that_differ_from_the_recipe_are_marked(plain: Diffusion
 )
 def test_the_verdict_is_honest(gain: float, error: float, kind: str) -> None:
     summary = {
-        "gain_over_independent": gain,
-        "gain_standard_error": error,
+        "gain_over_independent_bits_per_dim": gain,
+        "gain_standard_error_bits_per_dim": error,
         "dimensions": 64,
         "shape": [64],
         "conditional": False,
@@ -269,7 +269,7 @@ def test_the_gain_is_over_the_same_examples(plain_run: Run, digits: Dataset) -> 
     evaluation = measure(plain_run.model(digits), part, False, Effort(2), CPU)
     summary = summarise(evaluation, digits, "test", part)
     base = summary["baselines"]["independent_pixels"]
-    assert summary["gain_over_independent"] == pytest.approx(base - summary["bits_per_dim"])
+    assert summary["gain_over_independent_bits_per_dim"] == pytest.approx(base - summary["bits_per_dim"])
 
 
 def test_a_subset_is_in_order_without_repetition(digits: Dataset) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from vlb.coding import values
-from vlb.coding.container import MODEL, ArchiveReader, Chunk, Header
+from vlb.coding.container import MODEL, ArchiveReader, Header
 from vlb.coding.diffusion import DiffusionSettings, discretised
 from vlb.coding.models import CodedModel
 from vlb.coding.reading import walked
@@ -24,9 +24,12 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Outline:
-    """What a chunk says without its model. direct: of the examples coded by the model, None for other chunks."""
+    """What a chunk says without its model. size: in the file, bytes; direct: of the examples coded by the model, None
+    for other chunks."""
 
-    chunk: Chunk
+    index: int
+    kind: int
+    size: int
     examples: int
     direct: int | None
 
@@ -71,13 +74,13 @@ def outlined(archive: ArchiveReader) -> list[Outline | UserError]:
         return np.zeros((count, *header.shape), values.plain_dtype(header.levels))
 
     nameless = (Column("", ("",) * header.levels),) * header.shape[0]
-    chunks = [c for c in archive.chunks() if isinstance(c, UserError) or c.kind != MODEL]
+    chunks = (c for c in archive.chunks() if isinstance(c, UserError) or c.kind != MODEL)
     for chunk, (_, content) in zip(chunks, walked(archive, look, nameless, (MODEL,)), strict=True):
         if isinstance(content, UserError) or isinstance(chunk, UserError):
             found.append(content if isinstance(content, UserError) else UserError(str(chunk)))
             continue
         examples, direct = seen.pop() if seen else (0, None)
-        found.append(Outline(chunk, examples, direct))
+        found.append(Outline(chunk.index, chunk.kind, chunk.size, examples, direct))
     return found
 
 

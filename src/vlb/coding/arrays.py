@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlb.coding.container import MAX_AXES, MAX_AXIS
+from vlb.coding.names import member
 from vlb.coding.sources import CHANNELS_LAST, IDX, IDX_GZ, PLAIN, row_shape
 from vlb.coding.values import MAX_VALUES
 from vlb.coding.wire import Damaged, Reader, Writer
 
-DTYPE = re.compile(r"[<>|=][biufcSU][0-9]{1,6}")
+DTYPE = re.compile(r"[<>|=][biufcSU][0-9]{1,9}")
 USUAL = ("|u1", "<i8", "<i4", "<u2", "<f4", "<f8", "<i2", "|b1")  # said in one byte
 CONTAINERS = IDX_GZ + 1
 
@@ -53,7 +54,7 @@ class ArrayHead:
         """The inverse of `write`; example: the shape of one. Raises `Damaged` for what makes no sense."""
         name, form = reader.text(), reader.number((CHANNELS_LAST + 1) * CONTAINERS * 4 - 1)
         layout, container = divmod(form >> 2, CONTAINERS)
-        member = reader.text() if form & 2 else ""
+        inner = member(reader.text()) if form & 2 else ""
         usual = reader.number(len(USUAL))
         dtype = _dtype(USUAL[usual - 1] if usual else reader.text())
         if layout == PLAIN:
@@ -71,7 +72,9 @@ class ArrayHead:
             raise Damaged("it claims more than a chunk may hold")
         if container in (IDX, IDX_GZ) and (dtype != np.uint8 or not 1 <= len(shape) <= 4 or max(shape) >= 1 << 32):
             raise Damaged("an array that no IDX file holds")
-        return cls(name, member, container, dtype, shape, start, count, layout)
+        if math.prod(max(side, 1) for side in shape) * dtype.itemsize >= 1 << 62:
+            raise Damaged("an array that no memory holds")
+        return cls(name, inner, container, dtype, shape, start, count, layout)
 
     @property
     def size(self) -> int:
@@ -87,6 +90,9 @@ def _dtype(text: str) -> np.dtype:
     if not DTYPE.fullmatch(text):
         raise Damaged("values of no plain type")
     try:
-        return np.dtype(text)
-    except TypeError as error:
+        dtype = np.dtype(text)
+    except (TypeError, ValueError) as error:
         raise Damaged("values of no plain type") from error
+    if not dtype.itemsize:
+        raise Damaged("values without content")
+    return dtype

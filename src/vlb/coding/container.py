@@ -1,10 +1,11 @@
 """The file: a header, chunks that stand for themselves, an end marker with the place of each. See docs/format.md.
 
-Nothing in a file is believed: every part carries a CRC-32 that covers its position too, lengths are held
+Nothing in a file is believed: every part carries a checksum, that of a chunk covers its position too, lengths are held
 against the file's size before anything is read, and what is wrong is named.
 """
 
 import binascii
+import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import BinaryIO
 
 from vlb.coding import settings as coding
 from vlb.coding.settings import Settings
-from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.coding.wire import CRC, Damaged, Reader, Writer
 from vlb.errors import UserError
 
 MAGIC = b"\x8fvlb"
@@ -23,7 +24,9 @@ KIND_NAMES = ("end", "file as it is", "pictures", "array", "model", "table")
 DEVICES = ("cpu", "cuda")
 MAX_HEADER = 1 << 14
 MAX_AXES, MAX_AXIS = 8, 1 << 40
-CRC, HEADER_CRC = 4, 2  # bytes
+MAX_EXAMPLE, MAX_MARKER = 1 << 24, 1 << 24
+HEADER_CRC = 2  # bytes
+LEAST = 2 + CRC  # bytes of a chunk
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Header:
         device = DEVICES.index(numerics.device)
         form = VERSION << 4 | coding.kind(self.settings) << 2 | device << 1 | int(self.embedded)
         writer = Writer().raw(bytes((form,))).raw(self.digest).numbers(self.shape).number(self.levels)
-        coding.write(self.settings, writer)
+        self.settings.write(writer)
         return writer.number(numerics.threads).number(numerics.torch[0]).number(numerics.torch[1]).content()
 
     @classmethod
@@ -63,7 +66,7 @@ class Header:
         settings = coding.read(form >> 2 & 3, reader)
         embedded, device = bool(form & 1), DEVICES[form >> 1 & 1]
         numerics = Numerics(device, reader.number(1 << 16), (reader.number(1 << 16), reader.number(1 << 16)))
-        if not shape or 0 in shape or levels < 2:
+        if not shape or 0 in shape or math.prod(shape) > MAX_EXAMPLE or levels < 2:
             raise Damaged("no such examples")
         return cls(digest, embedded, shape, levels, settings, numerics)
 
@@ -157,7 +160,7 @@ class ArchiveReader:
                 kind, length = reader.number(255), reader.number(self.size)
             except Damaged:
                 break
-            frame = len(head) - len(reader.rest())
+            frame = reader.at
             if kind == END or at + frame + length + CRC > self.size:
                 break
             stream.seek(at)
@@ -172,7 +175,7 @@ class ArchiveReader:
         reader = Reader(content)
         try:
             kind, length = reader.number(255), reader.number(self.size)
-            frame = content[: len(content) - len(reader.rest())]
+            frame = content[: reader.at]
             body = content[len(frame) : -CRC]
             if len(body) != length or _crc(frame, body, index) != content[-CRC:]:
                 raise Damaged("its checksum does not match")
@@ -186,7 +189,8 @@ class ArchiveReader:
         start = stream.read(MAX_HEADER)
         if start[: len(MAGIC)] != MAGIC:
             raise UserError(f"{self.path} is no vlb archive (it does not begin like one)")
-        version = start[len(MAGIC)] >> 4 if len(start) > len(MAGIC) else VERSION
+        form = start[len(MAGIC)] if len(start) > len(MAGIC) else VERSION << 4
+        version = form >> 4 or form  # that of version 1 took the whole byte
         if version != VERSION:
             raise UserError(f"{self.path} has version {version}; this version of vlb reads {VERSION}")
         try:
@@ -205,7 +209,9 @@ class ArchiveReader:
         try:
             stream.seek(max(self._start, self.size - 8))
             tail = Reader(stream.read()[::-1])
-            length = tail.number(room - tail.at)
+            length = tail.number(MAX_MARKER)
+            if length > room - tail.at:
+                raise Damaged("it is longer than the file")
             stream.seek(self.size - tail.at - length)
             marker = stream.read(length)
             if _crc(marker[:-CRC]) != marker[-CRC:]:
@@ -217,7 +223,9 @@ class ArchiveReader:
             while reader.at < len(marker) - CRC:
                 sizes.append(reader.number(last))
                 last -= sizes[-1]
-            return ([*sizes, last] if sizes or last else []), None
+            if min(*sizes, last, LEAST) < LEAST:
+                raise Damaged("a chunk of no size")
+            return [*sizes, last], None
         except Damaged:
             return [], UserError(
                 f"{self.path}: the end marker is missing or damaged, after which nothing may be missing; the file was "

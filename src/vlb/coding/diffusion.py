@@ -27,7 +27,7 @@ class DiffusionSettings:
     """kernel: an index of `KERNELS`; places: T + 1 increasing numbers 0 … parts, which mean t = place/parts.
 
     spacing: of the latents' grid, in 1/64 of the smallest standard deviation that matters at a level;
-    lanes: how many examples are coded at once.
+    lanes: how examples are batched.
     """
 
     kernel: int

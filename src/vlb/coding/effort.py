@@ -2,7 +2,7 @@
 
 The cost of every interval is measured on a run's validation examples and the levels are placed by dynamic
 programming (`vlb.placement`), once per run and number of levels; the choice is kept beside the run. Other models
-have their levels: there is only how finely their latents are told apart, and how many examples are coded at once.
+have their levels: there is only how finely their latents are told apart, and how they are batched.
 """
 
 import json

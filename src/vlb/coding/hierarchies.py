@@ -26,7 +26,7 @@ NARROW = 0.05  # the quantile of deviations that counts as narrow
 
 @dataclass(frozen=True)
 class HierarchySettings:
-    """halvings: δ = 2^−h of each level, level 0 first; lanes: how many examples are coded at once."""
+    """halvings: δ = 2^−h of each level, level 0 first; lanes: how examples are batched."""
 
     halvings: tuple[int, ...]
     lanes: Lanes = USUAL_LANES

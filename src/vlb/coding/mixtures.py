@@ -16,7 +16,7 @@ from vlb.models.fitted_mixture import CategoricalMixture
 
 @dataclass(frozen=True)
 class MixtureSettings:
-    """lanes: how many examples are coded at once."""
+    """lanes: how examples are batched."""
 
     lanes: Lanes = USUAL_LANES
 

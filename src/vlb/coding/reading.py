@@ -1,8 +1,8 @@
 """Taking chunks apart: what an archive holds, believed only as far as it has been checked."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -19,13 +19,15 @@ from vlb.coding.container import (
     Header,
 )
 from vlb.coding.general import unpack
+from vlb.coding.names import safe
 from vlb.coding.sequence import SequenceCodec
 from vlb.coding.sources import MODES, NPY, PICTURE_FORMATS, PLAIN, as_rows
-from vlb.coding.wire import Damaged, Reader
+from vlb.coding.wire import MAX_TEXT, Damaged, Reader
 from vlb.data import Column
 from vlb.errors import UserError
 
 MAX_PIECE = 1 << 26  # bytes in one chunk, whatever a file claims
+WEIGHTS_SHRINK = 200  # by no more than this, past the first MAX_PIECE bytes
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ Take = Callable[[Reader, int], np.ndarray]  # what to make of the values of so m
 def embedded_model(archive: ArchiveReader) -> bytes:
     """The model that an archive carries. Raises `UserError` if it carries none that is whole."""
     parts: list[bytes] = []
+    room = MAX_PIECE
     for chunk in archive.chunks():
         if isinstance(chunk, UserError):
             raise chunk
@@ -74,7 +77,11 @@ def embedded_model(archive: ArchiveReader) -> bytes:
             break
         try:
             reader = Reader(chunk.body)
+            room += WEIGHTS_SHRINK * len(chunk.body)
             size = reader.number(MAX_PIECE)
+            room -= size
+            if room < 0:
+                raise Damaged("a model that unpacks to far more than it takes")
             parts.append(unpack(reader.rest(), size))
         except Damaged as error:
             raise _blame(archive, chunk, error) from error
@@ -109,8 +116,9 @@ def previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Itera
     for position, content in walked(archive, take, None, (MODEL, VERBATIM, TABLE)):
         if isinstance(content, Rows) and content.rows.size:
             stop = content.start + len(content.rows)
-            name = "-".join(part for part in (content.name, content.member, f"{content.start}-{stop - 1}.npy") if part)
-            yield position, Rows(name, "", NPY, content.dtype, content.rows.shape, 0, content.rows)
+            member = content.member.replace("/", "-").replace("\\", "-")
+            name = "-".join(part for part in (content.name, member, f"{content.start}-{stop - 1}.npy") if part)
+            yield position, Rows(safe(name), "", NPY, content.dtype, content.rows.shape, 0, content.rows)
         elif isinstance(content, Pictures | UserError):
             yield position, content
 
@@ -152,7 +160,10 @@ def _content(chunk: Chunk, header: Header, take: Take, columns: tuple[Column, ..
 
 def _pictures(reader: Reader, header: Header, take: Take) -> Pictures:
     names, formats, modes = [], [], []
-    count, size = reader.number(values.MAX_VALUES), reader.number(MAX_PIECE)
+    shape, count = header.shape, reader.number(values.MAX_VALUES)
+    if not count or len(shape) != 3 or count * math.prod(shape) > values.MAX_VALUES:
+        raise Damaged("pictures of a kind or number that no chunk holds")
+    size = reader.number(min(MAX_PIECE, count * (MAX_TEXT + 3)))
     named = Reader(unpack(reader.raw(reader.number(MAX_PIECE)), size))
     for _ in range(count):
         names.append(safe(named.text()))
@@ -160,8 +171,7 @@ def _pictures(reader: Reader, header: Header, take: Take) -> Pictures:
         formats.append(format_)
         modes.append(MODES[mode])
     named.end()
-    shape = header.shape
-    if not names or len(shape) != 3 or any(shape[0] != (3 if mode == "RGB" else 1) for mode in modes):
+    if any(shape[0] != (3 if mode == "RGB" else 1) for mode in modes):
         raise Damaged("pictures of a kind that the model has none of")
     pixels = take(reader, len(names))
     first = len(names) - len(pixels)
@@ -188,17 +198,8 @@ def _table(reader: Reader, take: Take, columns: tuple[Column, ...] | None) -> Pi
     if columns is None:
         raise Damaged("a table, where the model is of none")
     name, last = safe(reader.text()), bool(reader.number(1))
-    rows = texts.Rows.read(reader, len(columns))
+    rows = texts.Rows.read(reader, len(columns), values.MAX_VALUES)
     x = take(reader, len(rows.x)).reshape(-1, len(columns))
     if any(x[:, j].max(initial=0) >= len(column.values) for j, column in enumerate(columns)):
         raise Damaged("values that a column does not have")
     return Piece(name, last, replace(rows, x=x.astype(np.int64)).text(columns).encode())
-
-
-def safe(name: str) -> str:
-    """A stored name, if it is a relative path that stays where it is put. Raises `Damaged` otherwise."""
-    path = PurePosixPath(name)
-    wrong = not path.parts or path.is_absolute() or ".." in path.parts or "\0" in name or "\\" in name
-    if wrong or ":" in path.parts[0] or str(path) != name:
-        raise Damaged(f"the name {name[:60]!r} would not stay in the output folder")
-    return name

@@ -33,7 +33,7 @@ def restore(found: Iterator[tuple[int, Content | UserError]], out: Path, salvage
         raise UserError(f"cannot make the folder {out}: {error.strerror or error}") from error
     problems: list[str] = []
     try:
-        with closing(_Folder(temporary)) as folder:
+        with closing(_Folder(temporary, salvage)) as folder:
             for index, content in found:
                 if isinstance(content, UserError):
                     if not salvage:
@@ -47,7 +47,7 @@ def restore(found: Iterator[tuple[int, Content | UserError]], out: Path, salvage
                     if not salvage:
                         raise UserError(f"chunk {index}: {error}") from error
                     problems.append(f"chunk {index}: {error}")
-            problems += folder.finish(salvage)
+            problems += folder.finish()
         temporary.chmod(0o755)
         temporary.rename(out)
     except OSError as error:
@@ -75,6 +75,7 @@ class _Folder:
     """The folder that is being filled."""
 
     root: Path
+    salvage: bool
     current: _Open | None = None
     interrupted: bool = False
     lost: list[str] = field(default_factory=list)
@@ -96,12 +97,15 @@ class _Folder:
         """A chunk is missing here."""
         self.interrupted = True
 
-    def finish(self, salvage: bool) -> list[str]:
-        """Close what is open. Raises `UserError` if it is not whole, unless `salvage`, which returns what is lost."""
+    def finish(self) -> list[str]:
+        """Close what is open; what is lost. Raises `UserError` if it is not whole, unless `salvage`."""
         self._close()
-        if self.lost and not salvage:
-            raise UserError(self.lost[0])
         return self.lost
+
+    def _lose(self, what: str) -> None:
+        if not self.salvage:
+            raise UserError(what)
+        self.lost.append(what)
 
     def close(self) -> None:
         """Let go of the file that is open after a failure."""
@@ -128,7 +132,7 @@ class _Folder:
         current = self.current
         if current is None or current.name != piece.name or current.array is not None:
             if self.interrupted:
-                self.lost.append(f"{piece.name} may be incomplete: a chunk before it is damaged")
+                self._lose(f"{piece.name} may be incomplete: a chunk before it is damaged")
             self.current = current = _Open(piece.name, self._new(piece.name).open("wb"))
         current.stream.write(piece.content)
         if piece.last:
@@ -148,7 +152,7 @@ class _Folder:
         if rows.start < current.rows:
             raise UserError(f"rows of {rows.name} are there twice")
         if rows.start > current.rows:
-            self.lost.append(f"{rows.name}: rows {current.rows} to {rows.start - 1} are lost and stand as zeros")
+            self._lose(f"{rows.name}: rows {current.rows} to {rows.start - 1} are lost and stand as zeros")
             self._zeros(current, rows.start - current.rows)
         current.stream.write(np.ascontiguousarray(rows.rows).tobytes())
         current.rows += len(rows.rows)
@@ -183,10 +187,10 @@ class _Folder:
             _, shape = current.array
             expected = shape[0] if shape else 1
             if current.rows < expected:
-                self.lost.append(f"{current.name}: rows {current.rows} to {expected - 1} are lost")
+                self._lose(f"{current.name}: rows {current.rows} to {expected - 1} are lost")
                 self._zeros(current, min(expected - current.rows, 1 << 24))
         elif not current.rows:
-            self.lost.append(f"{current.name} is incomplete: its last chunk is lost")
+            self._lose(f"{current.name} is incomplete: its last chunk is lost")
         if current.zipped is not None:
             current.stream.close()
 

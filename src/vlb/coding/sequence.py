@@ -7,19 +7,19 @@ narrow ones.
 
 What a batch costs depends on the latents that happen to be popped for it: on average the bound, but the log-weight of
 a draw has a spread. So an encoder may try several, which differ in how the stack is masked before a pop, keep the
-shortest code, and say which it was; as the best of K draws outdoes their average, this comes near the
-importance-weighted bound of K draws (cf. Ruan et al. 2021, who average instead). Decoding costs nothing more.
+shortest code, and say which it was. That pays where the spread of a batch's log-weight is more than the log K nats of
+saying so; it then comes near the importance-weighted bound of K draws (cf. Ruan et al. 2021, who average instead).
+Decoding costs nothing more.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 import constriction
 import numpy as np
 
 from vlb.coding.bitsback import BatchCodec
-from vlb.coding.cells import CELLS_AT_ONCE, TableCode
+from vlb.coding.cells import CELLS_AT_ONCE, TableCode, Uncodable
 from vlb.coding.stack import BitStack, Underflow, WatchedStack
 from vlb.coding.wire import Damaged, Reader, Writer
 
@@ -120,6 +120,8 @@ class SequenceCodec:
                 raise Damaged("its bits run out")
             report(size)
         for start, stop in self._direct_parts(end):
+            if stack.empty:
+                raise Damaged("its bits run out")
             x[start:stop] = self._direct(stop - start).pop(stack).reshape(stop - start, *self.shape)
         if not stack.empty:
             raise Damaged("bits are left over")
@@ -156,19 +158,23 @@ class SequenceCodec:
         return int(stack.pop(1, self._tried)[0]) if self.lanes.tries > 1 else 0
 
     def _shortest(self, stack: BitStack, x: np.ndarray) -> BitStack:
-        """`stack` with x on it. Raises `Underflow` where no try finds bits enough."""
+        """`stack` with x on it. Raises `Underflow` or `Uncodable` where every try does."""
         if self.lanes.tries == 1:
             self.batch.encode(stack, x)
             return stack
         best: tuple[BitStack, int] | None = None
+        failure: Exception = Underflow()
         for salt in range(self.lanes.tries):
             tried = stack.copy()
-            with suppress(Underflow):
+            try:
                 self.batch.encode(tried, x, salt)
-                if best is None or tried.bits < best[0].bits:
-                    best = tried, salt
+            except (Underflow, Uncodable) as error:
+                failure = error
+                continue
+            if best is None or tried.bits < best[0].bits:
+                best = tried, salt
         if best is None:
-            raise Underflow
+            raise failure
         best[0].push(np.array([best[1]]), self._tried)
         return best[0]
 

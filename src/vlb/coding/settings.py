@@ -3,7 +3,7 @@
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.hierarchies import HierarchySettings
 from vlb.coding.mixtures import MixtureSettings
-from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.coding.wire import Damaged, Reader
 
 Settings = DiffusionSettings | HierarchySettings | MixtureSettings
 KINDS = (DiffusionSettings, HierarchySettings, MixtureSettings)
@@ -14,13 +14,8 @@ def kind(settings: Settings) -> int:
     return KINDS.index(type(settings))
 
 
-def write(settings: Settings, writer: Writer) -> None:
-    """As part of a header that says their kind."""
-    settings.write(writer)
-
-
-def read(kind: int, reader: Reader) -> Settings:
-    """The inverse of `write`. Raises `Damaged` for settings that make no sense, or of no kind."""
-    if kind >= len(KINDS):
+def read(number: int, reader: Reader) -> Settings:
+    """Settings of the kind `number`. Raises `Damaged` for ones that make no sense, or of no kind."""
+    if number >= len(KINDS):
         raise Damaged("a model of unknown kind")
-    return KINDS[kind].read(reader)
+    return KINDS[number].read(reader)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from vlb.coding.names import member, storable
 from vlb.data.idx import read_idx
 from vlb.data.tables import pieces
 from vlb.errors import UserError
@@ -23,6 +24,7 @@ PICTURE_FORMATS = ("PNG", "BMP", "PPM")
 MODES = ("L", "RGB", "1")
 NPY, NPZ, IDX, IDX_GZ = range(4)
 TABLES = (".csv", ".tsv")
+MAX_ROW = 1 << 25  # bytes of a row of an array that is stored as an array
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _items(path: Path, name: str, shape: tuple[int, ...], levels: int) -> Iterator[Item]:
+    if not storable(name):
+        raise UserError(
+            f"{path} cannot be stored under its name, which would not come out again on every system: rename it "
+            "without backslashes, and without colons in its first part"
+        )
     suffix = path.suffix.lower()
     try:
         if suffix in (".npy", ".npz"):
@@ -127,7 +134,7 @@ def _arrays(path: Path, name: str) -> Iterator[Item]:
             arrays = [Array(name, "", NPY, _native(loaded))]
         else:
             with np.load(path, allow_pickle=False) as archive:
-                arrays = [Array(name, member, NPZ, _native(archive[member])) for member in archive.files]
+                arrays = [Array(name, member(inner), NPZ, _native(archive[inner])) for inner in archive.files]
     except OSError:
         raise
     except Exception as error:  # numpy lets many kinds escape from what it cannot read
@@ -140,8 +147,10 @@ def _arrays(path: Path, name: str) -> Iterator[Item]:
 
 
 def _native(x: np.ndarray) -> np.ndarray:
-    if x.dtype.kind not in "biufcSU" or x.ndim > 8:
+    if x.dtype.kind not in "biufcSU" or x.ndim > 8 or not x.dtype.itemsize:
         raise ValueError(f"{x.ndim} axes of {x.dtype}")
+    if math.prod(x.shape[1:]) * x.dtype.itemsize > MAX_ROW:
+        raise ValueError(f"rows of more than {MAX_ROW >> 20} MiB")
     return x
 
 

@@ -46,9 +46,9 @@ class Rows:
         writer.number(len(rest.content())).number(len(packed)).raw(packed)
 
     @classmethod
-    def read(cls, reader: Reader, columns: int) -> "Rows":
-        """The inverse of `write`, without levels. Raises `Damaged`."""
-        count = reader.number(MAX_ROWS)
+    def read(cls, reader: Reader, columns: int, most: int) -> "Rows":
+        """The inverse of `write`, without levels, of at most so many cells. Raises `Damaged`."""
+        count = reader.number(min(MAX_ROWS, most // max(columns, 1)))
         delimiter, newline = DELIMITERS[reader.number(len(DELIMITERS) - 1)], NEWLINES[reader.number(1)]
         ended = bool(reader.number(1))
         size = reader.number(MAX_TEXT)

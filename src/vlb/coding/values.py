@@ -12,10 +12,9 @@ from vlb.coding.general import pack, unpack
 from vlb.coding.progressive import stopped
 from vlb.coding.sequence import Account, SequenceCodec
 from vlb.coding.stack import Underflow
-from vlb.coding.wire import Damaged, Reader
+from vlb.coding.wire import CRC, Damaged, Reader
 
 BY_GENERAL = b"\0"  # a sequence begins with another byte
-CRC = 4
 MAX_VALUES = 1 << 24  # in one chunk, whatever a file claims
 
 
@@ -36,18 +35,16 @@ def encode(x: np.ndarray, codec: SequenceCodec, levels: int, verify: bool) -> Co
     chosen = general
     for form in (codec.encode, codec.direct):
         try:
-            coded, spent = form(x)
+            coded, spent = form(plain)
             if len(coded) + CRC >= len(chosen):
                 continue
-            if verify and not np.array_equal(codec.decode(coded, len(x)), x):
+            if verify and not np.array_equal(codec.decode(coded, len(x)), plain):
                 raise Damaged("decoding gave other values")
         except (Uncodable, Damaged, Underflow) as error:
             reason = str(error) or "too few bits to begin with"
             continue
         chosen, account = coded + _checksum(plain), spent
-    if account is not None:
-        reason = None
-    elif reason is None:
+    if account is None and reason is None:
         reason = "it is smaller"
     return Coded(chosen, account, reason)
 
@@ -77,14 +74,17 @@ def coded_directly(reader: Reader, count: int) -> int | None:
 def _decoded(
     reader: Reader, count: int, codec: SequenceCodec, levels: int, by_model: Callable[[bytes], np.ndarray]
 ) -> tuple[bytes | None, np.ndarray]:
-    """What the checksum of the values should be, unless it is that of the chunk which vouches for them, and they."""
+    """The checksum that the values should have, or None where that of the chunk vouches for them; the values."""
     if count * math.prod(codec.shape) > MAX_VALUES:
         raise Damaged("it claims more values than a chunk may hold")
     content, dtype = reader.rest(), plain_dtype(levels)
     shape = (count, *codec.shape)
     if content[:1] == BY_GENERAL:
         unpacked = unpack(content[1:], math.prod(shape) * dtype.itemsize)
-        return None, np.frombuffer(unpacked, dtype).reshape(shape)
+        x = np.frombuffer(unpacked, dtype).reshape(shape)
+        if x.max(initial=0) >= levels:
+            raise Damaged("values that the model does not have")
+        return None, x
     try:
         return content[-CRC:], by_model(content[:-CRC]).astype(dtype)
     except (Uncodable, Underflow) as error:

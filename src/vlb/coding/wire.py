@@ -3,6 +3,7 @@
 from vlb.errors import UserError
 
 MAX_TEXT = 1 << 12
+CRC = 4  # bytes of a CRC-32
 
 
 class Damaged(Exception):

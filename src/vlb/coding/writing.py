@@ -176,14 +176,17 @@ class _Job:
                 self._verbatim(item.name, last, content)
 
     def _verbatim(self, name: str, last: bool, content: bytes) -> None:
-        head = Writer().text(name).number(int(last)).number(len(content))
-        self.archive.add(VERBATIM, head.content() + pack(content))
-        self.summary.bytes_in += len(content)
+        for start in range(0, max(1, len(content)), PIECE):
+            part, end = content[start : start + PIECE], start + PIECE >= len(content)
+            head = Writer().text(name).number(int(last and end)).number(len(part))
+            self.archive.add(VERBATIM, head.content() + pack(part))
+            self.summary.bytes_in += len(part)
 
     def _values(self, kind: int, head: Writer, x: np.ndarray, what: str, size: int | None = None) -> None:
         coded = values.encode(x, self.codec, self.levels, self.options.verify)
         if coded.reason is not None:
-            self.summary.notes.append(f"{what}: stored by the general codec ({coded.reason})")
+            how = "stored by the general codec" if coded.account is None else "coded without latents"
+            self.summary.notes.append(f"{what}: {how} ({coded.reason})")
         if coded.account is not None:
             self.summary.accounts.append(coded.account)
         self.summary.coded_bytes += self.archive.add(kind, head.content() + coded.content)

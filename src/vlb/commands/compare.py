@@ -103,7 +103,7 @@ def summarise(comparisons: Sequence[Comparison], adjusted: Sequence[float], leve
                 "p_value": comparison.total.p_value,
                 "p_value_holm": p,
                 "terms": {name: term.mean for name, term in comparison.terms.items()},
-                "terms_standard_error": {name: term.standard_error for name, term in comparison.terms.items()},
+                "terms_standard_error_nats": {name: term.standard_error for name, term in comparison.terms.items()},
                 "first_better_most": [int(first.index[i]) for i in comparison.extremes(16)[0]],
                 "second_better_most": [int(first.index[i]) for i in comparison.extremes(16)[1]],
             }

@@ -61,12 +61,13 @@ def _about(archive: ArchiveReader) -> Table:
 def _chunks(found: list[Outline]) -> Table:
     view = Table("chunk", "kind", "bytes", "examples", "coded", title="chunks")
     for outline in found[:ROWS_SHOWN]:
-        chunk = outline.chunk
         if outline.direct is not None:
             how = f"by the model, {outline.direct} of them directly"
         else:
             how = "by the general codec"
-        view.add_row(f"{chunk.index}", KIND_NAMES[chunk.kind], f"{chunk.size:,}", f"{outline.examples or ''}", how)
+        view.add_row(
+            f"{outline.index}", KIND_NAMES[outline.kind], f"{outline.size:,}", f"{outline.examples or ''}", how
+        )
     return view
 
 
@@ -75,7 +76,7 @@ def _accounts(archive: ArchiveReader, found: list[Outline], audit: Audit | None)
     coded = [outline for outline in found if outline.examples]
     count = sum(outline.examples for outline in coded) * math.prod(archive.header.shape)
     model_bytes = archive.model_bytes
-    others = sum(outline.chunk.size for outline in found if not outline.examples)
+    others = sum(outline.size for outline in found if not outline.examples)
     view = Table("", "bits/dim", title=f"{count:,} values in examples")
     view.columns[1].justify = "right"
     if count:

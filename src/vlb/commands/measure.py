@@ -12,7 +12,7 @@ import torch
 from vlb.commands.process import console, progress_bar
 from vlb.data import Dataset, Split
 from vlb.errors import UserError
-from vlb.evaluation import Bounded, Evaluation, Tally, evaluate, examples
+from vlb.evaluation import FREEDOM, Bounded, Evaluation, Tally, evaluate, examples
 from vlb.evaluation_file import Progress, Subject, resume, save
 from vlb.models.diffusion import DiffusionModel
 from vlb.report.summary import subset
@@ -121,15 +121,22 @@ def stratified(
 def refuse_missed(effort: Effort, evaluation: Evaluation, keeper: Keeper) -> None:
     """Raises `UserError` where the precision asked for was not reached, saying what was."""
     reached = evaluation.se_monte_carlo
-    if effort.precision is None or reached <= effort.precision:
+    if effort.precision is None or (reached <= effort.precision and evaluation.freedom >= FREEDOM):
         return
     passes = evaluation.passes
-    needed = math.ceil(passes * (reached / effort.precision) ** 2)
+    needed = passes_needed(evaluation, effort.precision)
     raise UserError(
         f"a precision of {effort.precision:g} bits/dim was not reached: after {passes} passes, the budget, the Monte "
-        f"Carlo error is {reached:.2g} bits/dim. It needs about {needed} passes: try --budget {math.ceil(1.2 * needed)}"
+        f"Carlo error is {reached:.2g} bits/dim, known from {evaluation.freedom} degrees of freedom. It needs "
+        f"about {needed} passes: try --budget {math.ceil(1.2 * needed)}"
         + (f"; what was computed is kept in {keeper.path} and is gone on with" if keeper.path else "")
     )
+
+
+def passes_needed(evaluation: Evaluation, precision: float) -> int:
+    """About how many passes a precision takes, at least those that its error is known from."""
+    by_error = math.ceil(evaluation.passes * (evaluation.se_monte_carlo / precision) ** 2)
+    return max(by_error, 1 + math.ceil(FREEDOM / evaluation.batch_means.shape[1]))
 
 
 def measure(
@@ -154,10 +161,9 @@ def measure(
             if keeper:
                 keeper.watch(tally)
             if not tally.start and effort.precision is not None and tally.passes >= 2:
-                reached = tally.evaluation(math.prod(model.shape), model.bound, conditional).se_monte_carlo
-                needed = math.ceil(tally.passes * (reached / effort.precision) ** 2)
-                total = min(max(least, needed), most) * len(split)
-                bar.update(task, total=total, detail=f"Monte Carlo error {reached:.2g}")
+                so_far = tally.evaluation(math.prod(model.shape), model.bound, conditional)
+                total = min(max(least, passes_needed(so_far, effort.precision)), most) * len(split)
+                bar.update(task, total=total, detail=f"Monte Carlo error {so_far.se_monte_carlo:.2g}")
             bar.update(task, completed=tally.seen)
 
         try:

@@ -81,9 +81,8 @@ def two_errors(summary: Mapping[str, Any], what: str) -> str:
 
 def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
     """("better", "worse" or "even", a sentence) about the bound and independent elements, by paired differences."""
-    base, gain, error = (
-        summary["baselines"]["independent_pixels"], summary["gain_over_independent"], summary["gain_standard_error"],
-    )  # fmt: skip
+    base, gain = summary["baselines"]["independent_pixels"], summary["gain_over_independent_bits_per_dim"]
+    error = summary["gain_standard_error_bits_per_dim"]
     elements = independent(summary["shape"])
     baseline = f"the baseline of independent {elements}, {base:.3f} bits/dim"
     if math.isnan(error):
