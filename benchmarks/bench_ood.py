@@ -8,11 +8,13 @@ brought to the same size (--other fashion-mnist). Larger scores mean stranger.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from vlb.commands.process import keep_freed_memory
 from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import per_example
@@ -79,31 +81,33 @@ def main() -> None:
     run = Run.open(arguments.run)
     data = run.data()
 
-    def scored(of: Run, x: np.ndarray) -> np.ndarray:
+    def scorer(of: Run) -> Callable[[np.ndarray], np.ndarray]:
         model = of.model(data)
         if not isinstance(model, DiffusionModel):
-            return evaluate(model, Split(x), passes=16).totals
+            return lambda x: evaluate(model, Split(x), passes=16).totals
         apart = torch.from_numpy(data.validation.x[:100].copy())
-        plan = fit(model, apart, None, torch.Generator().manual_seed(0), arguments.draws)
-        return evaluate(StratifiedBound(model, plan), Split(x), passes=arguments.passes).totals
+        planned = StratifiedBound(model, fit(model, apart, None, torch.Generator().manual_seed(0), arguments.draws))
+        return lambda x: evaluate(planned, Split(x), passes=arguments.passes).totals
 
+    keep_freed_memory()
+    scored = scorer(run)
+    behind = None if arguments.background is None else scorer(Run.open(arguments.background))
     known = data.test.x[: arguments.examples]
-    training = scored(run, data.train.x[: arguments.examples])
+    training = scored(data.train.x[: arguments.examples])
     entropy = float(training.mean())
     strange = strangers(known, data, arguments.other)
     sets = {"known": known, **{name: strange[name] for name in arguments.strange or strange}}
     scores: dict[str, dict[str, np.ndarray]] = {}
     for name, x in sets.items():
-        nats = scored(run, x)
+        nats = scored(x)
         scores[name] = {
             "−log p": nats,
             "typicality": typicality(nats, entropy),
             "ratio, pixels": likelihood_ratio(nats, per_example("independent-pixels", data, Split(x))),
             "ratio, lzma": likelihood_ratio(nats, complexity(x, data.levels)),
         }
-        if arguments.background is not None:
-            background = scored(Run.open(arguments.background), x)
-            scores[name][f"ratio, {arguments.background.name}"] = likelihood_ratio(nats, background)
+        if behind is not None:
+            scores[name][f"ratio, {arguments.background.name}"] = likelihood_ratio(nats, behind(x))
         print(f"{name}: {nats.mean():.1f} ± {nats.std():.1f} nats", flush=True)
     columns = list(scores["known"])
     print(f"\ntraining data: {entropy:.1f} nats; {len(known)} known examples; AUROC ± DeLong's standard error")

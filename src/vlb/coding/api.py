@@ -11,7 +11,7 @@ import torch
 from vlb.coding.accounting import Audit, audited
 from vlb.coding.carried import bare_model, carried, from_carried, numerics
 from vlb.coding.cells import Uncodable
-from vlb.coding.container import ArchiveReader, Header
+from vlb.coding.container import MAX_EXAMPLE, ArchiveReader, Header
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.effort import Effort, chosen_settings, effort
 from vlb.coding.models import CodedModel, levels
@@ -97,6 +97,8 @@ def compress(
         raise UserError(f"--steps is for diffusion models: a {type(model).__name__} has the levels that it has")
     if choice.tries > 1 and isinstance(model, CategoricalMixture):
         raise UserError("--tries is for models with latents: a mixture has one code, and it is the shortest")
+    if math.prod(model.shape) > MAX_EXAMPLE:
+        raise UserError(f"examples of {math.prod(model.shape):,} values are too large to code: at most {MAX_EXAMPLE:,}")
     x, note = _validation(opened, choice.data)
     settings = chosen_settings(opened.path, digest, model, x, budget)
     count = levels(model)

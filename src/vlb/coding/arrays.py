@@ -8,7 +8,7 @@ import numpy as np
 
 from vlb.coding.container import MAX_AXES, MAX_AXIS
 from vlb.coding.names import member
-from vlb.coding.sources import CHANNELS_LAST, IDX, IDX_GZ, PLAIN, row_shape
+from vlb.coding.sources import CHANNELS_LAST, IDX, IDX_GZ, PLAIN, holdable, row_shape
 from vlb.coding.values import MAX_VALUES
 from vlb.coding.wire import Damaged, Reader, Writer
 
@@ -72,7 +72,7 @@ class ArrayHead:
             raise Damaged("it claims more than a chunk may hold")
         if container in (IDX, IDX_GZ) and (dtype != np.uint8 or not 1 <= len(shape) <= 4 or max(shape) >= 1 << 32):
             raise Damaged("an array that no IDX file holds")
-        if math.prod(max(side, 1) for side in shape) * dtype.itemsize >= 1 << 62:
+        if not holdable(shape, dtype):
             raise Damaged("an array that no memory holds")
         return cls(name, inner, container, dtype, shape, start, count, layout)
 

@@ -147,11 +147,16 @@ def _arrays(path: Path, name: str) -> Iterator[Item]:
 
 
 def _native(x: np.ndarray) -> np.ndarray:
-    if x.dtype.kind not in "biufcSU" or x.ndim > 8 or not x.dtype.itemsize:
-        raise ValueError(f"{x.ndim} axes of {x.dtype}")
+    if x.dtype.kind not in "biufcSU" or x.ndim > 8 or not x.dtype.itemsize or not holdable(x.shape, x.dtype):
+        raise ValueError(f"shape {x.shape} of {x.dtype}")
     if math.prod(x.shape[1:]) * x.dtype.itemsize > MAX_ROW:
         raise ValueError(f"rows of more than {MAX_ROW >> 20} MiB")
     return x
+
+
+def holdable(shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether an array of such a shape can be, even one without elements."""
+    return math.prod(max(side, 1) for side in shape) * dtype.itemsize < 1 << 62
 
 
 def _idx(path: Path, name: str) -> Item:
