@@ -14,6 +14,7 @@ def run_compression(path: Path, inputs: list[Path], out: Path, choice: Choice, d
     """Compress `inputs` into the file `out` with the model of a run."""
     keep_freed_memory()
     refuse_existing(out)
+    choice.budget()  # before a bar is drawn
     with progress_bar() as bar:
         task = bar.add_task("compressing", total=None, detail="")
         compressed = compress(
