@@ -69,7 +69,7 @@ def refused(folder: Path, content: bytes) -> str:
 def test_what_is_whole_reads(whole: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.vlb").write_bytes(whole)
     found = contents_of(tmp_path / "a.vlb")
-    rows = [part.rows for part in found if isinstance(part, reading.Rows) and part.name == "x.npy"]
+    rows = [part.rows for part in found if isinstance(part, reading.Rows) and part.head.name == "x.npy"]
     assert len(rows) == 4 and np.array_equal(np.concatenate(rows), pictures(0, 40))
 
 

@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
+from tests.coding.archives import independent_codec
 from tests.coding.conftest import placed
 from vlb.coding import values
+from vlb.coding.bitsback import Exact
 from vlb.coding.cells import Uncodable
+from vlb.coding.products import ProductMixture, whole
 from vlb.coding.sequence import Lanes, Plan, SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
 from vlb.coding.wire import Damaged, Reader
@@ -73,6 +76,22 @@ def test_any_salt_undoes_itself(model: DiffusionModel, test_images: np.ndarray) 
         contents.add(stack.content())
         assert np.array_equal(codec.decode(stack, 3, salt), test_images[:3]) and stack.content() == before
     assert len(contents) == 3
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_black_leaves_a_stack_empty_and_comes_back(count: int) -> None:
+    """Without latents nothing is known to lie below: an empty stack is no sign that bits ran out."""
+    x = np.zeros((count, 1, 6, 5), np.uint8)
+    direct = independent_codec()
+    content, _ = direct.direct(x)
+    assert len(content) == 2 and np.array_equal(direct.decode(content, count), x)
+    cells = np.log(0.7) * np.arange(16)
+    exact = Exact(ProductMixture(whole(np.zeros(1)), [whole(cells[None])] * 30), (1, 6, 5))
+    codec = SequenceCodec(exact, direct.marginals, (1, 6, 5), Lanes(8))
+    later = np.concatenate((x, x + 3))
+    for values_ in (x, later):
+        coded, _ = codec.encode(values_)
+        assert np.array_equal(codec.decode(coded, len(values_)), values_)
 
 
 class _Picky:

@@ -51,11 +51,10 @@ class DiffusionSettings:
         self.lanes.write(writer)
         if self.steps == self.parts:
             return
-        size = self.parts // 8 + 1
         if self._listed(self.parts, self.steps):
             writer.raw(bytes(self.places))
         else:
-            writer.raw(sum(1 << place for place in self.places).to_bytes(size, "little"))
+            writer.raw(sum(1 << place for place in self.places).to_bytes(self.parts // 8 + 1, "little"))
 
     @classmethod
     def read(cls, reader: Reader) -> "DiffusionSettings":

@@ -51,14 +51,9 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Rows:
-    """Consecutive rows of an array in a file."""
+    """Consecutive rows of an array in a file, as `head` says."""
 
-    name: str
-    member: str
-    container: int
-    dtype: np.dtype
-    shape: tuple[int, ...]
-    start: int
+    head: ArrayHead
     rows: np.ndarray
 
 
@@ -115,10 +110,12 @@ def previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Itera
 
     for position, content in walked(archive, take, None, (MODEL, VERBATIM, TABLE)):
         if isinstance(content, Rows) and content.rows.size:
-            stop = content.start + len(content.rows)
-            member = content.member.replace("/", "-").replace("\\", "-")
-            name = "-".join(part for part in (content.name, member, f"{content.start}-{stop - 1}.npy") if part)
-            yield position, Rows(safe(name), "", NPY, content.dtype, content.rows.shape, 0, content.rows)
+            head, count = content.head, len(content.rows)
+            member = head.member.replace("/", "-").replace("\\", "-")
+            place = f"{head.start}-{head.start + count - 1}.npy"
+            name = safe("-".join(part for part in (head.name, member, place) if part))
+            shape = content.rows.shape
+            yield position, Rows(ArrayHead(name, "", NPY, head.dtype, shape, 0, count, PLAIN), content.rows)
         elif isinstance(content, Pictures | UserError):
             yield position, content
 
@@ -182,16 +179,15 @@ def _pictures(reader: Reader, header: Header, take: Take) -> Pictures:
 
 def _rows(reader: Reader, header: Header, take: Take) -> Rows:
     head = ArrayHead.read(reader, header.shape)
-    name, start, row = safe(head.name), head.start, head.shape[1:]
+    safe(head.name)
+    row = head.shape[1:]
     if head.layout == PLAIN:
         if head.size > MAX_PIECE:
             raise Damaged("it claims more than a chunk may hold")
-        rows = np.frombuffer(unpack(reader.rest(), head.size), head.dtype).reshape(head.count, *row)
-    else:
-        x = take(reader, head.count)
-        start += head.count - len(x)
-        rows = as_rows(x, head.layout, row, head.dtype)
-    return Rows(name, head.member, head.container, head.dtype, head.shape, start, rows)
+        return Rows(head, np.frombuffer(unpack(reader.rest(), head.size), head.dtype).reshape(head.count, *row))
+    x = take(reader, head.count)
+    head = replace(head, start=head.start + head.count - len(x), count=len(x))
+    return Rows(head, as_rows(x, head.layout, row, head.dtype))
 
 
 def _table(reader: Reader, take: Take, columns: tuple[Column, ...] | None) -> Piece:

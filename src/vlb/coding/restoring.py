@@ -15,6 +15,7 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from vlb.coding.arrays import ArrayHead
 from vlb.coding.reading import Content, Pictures, Piece, Rows
 from vlb.coding.sources import IDX, IDX_GZ, NPY, PICTURE_FORMATS
 from vlb.errors import UserError
@@ -140,47 +141,48 @@ class _Folder:
             self._close()
 
     def _rows(self, rows: Rows) -> None:
+        head = rows.head
         current = self.current
-        array = (rows.dtype, rows.shape)
-        if current is None or current.name != rows.name or current.array is None:
-            self.current = current = self._begin(rows)
-        if current.member != rows.member or current.array != array or (rows.start == 0 and current.rows > 0):
+        array = (head.dtype, head.shape)
+        if current is None or current.name != head.name or current.array is None:
+            self.current = current = self._begin(head)
+        if current.member != head.member or current.array != array or (head.start == 0 and current.rows > 0):
             self._end_array(current)
             if current.zipped is None:
-                raise UserError(f"the archive holds {rows.name} twice")
-            self._begin_member(current, rows)
-        if rows.start < current.rows:
-            raise UserError(f"rows of {rows.name} are there twice")
-        if rows.start > current.rows:
-            self._lose(f"{rows.name}: rows {current.rows} to {rows.start - 1} are lost and stand as zeros")
-            self._zeros(current, rows.start - current.rows)
+                raise UserError(f"the archive holds {head.name} twice")
+            self._begin_member(current, head)
+        if head.start < current.rows:
+            raise UserError(f"rows of {head.name} are there twice")
+        if head.start > current.rows:
+            self._lose(f"{head.name}: rows {current.rows} to {head.start - 1} are lost and stand as zeros")
+            self._zeros(current, head.start - current.rows)
         current.stream.write(np.ascontiguousarray(rows.rows).tobytes())
         current.rows += len(rows.rows)
 
-    def _begin(self, rows: Rows) -> _Open:
-        path = self._new(rows.name)
+    def _begin(self, head: ArrayHead) -> _Open:
+        path = self._new(head.name)
         raw = path.open("wb")
-        if rows.container == NPY:
-            raw.write(_npy_header(rows))
-            return _Open(rows.name, raw, rows.member, (rows.dtype, rows.shape))
-        if rows.container in (IDX, IDX_GZ):
+        if head.container == NPY:
+            raw.write(_npy_header(head))
+            return _Open(head.name, raw, head.member, (head.dtype, head.shape))
+        if head.container in (IDX, IDX_GZ):
             stream: IO[bytes] = raw
-            if rows.container == IDX_GZ:
+            if head.container == IDX_GZ:
                 stream = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)  # type: ignore[assignment]
-            stream.write(struct.pack(f">4B{len(rows.shape)}I", 0, 0, 8, len(rows.shape), *rows.shape))
-            return _Open(rows.name, stream, rows.member, (rows.dtype, rows.shape), raw=raw)
+            stream.write(struct.pack(f">4B{len(head.shape)}I", 0, 0, 8, len(head.shape), *head.shape))
+            return _Open(head.name, stream, head.member, (head.dtype, head.shape), raw=raw)
         zipped = zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED)
-        current = _Open(rows.name, raw, zipped=zipped, raw=raw)
-        self._begin_member(current, rows)
+        current = _Open(head.name, raw, zipped=zipped, raw=raw)
+        self._begin_member(current, head)
         return current
 
-    def _begin_member(self, current: _Open, rows: Rows) -> None:
+    def _begin_member(self, current: _Open, head: ArrayHead) -> None:
         assert current.zipped is not None
-        if f"{rows.member}.npy" in current.zipped.namelist():
-            raise UserError(f"{rows.name} holds the array {rows.member} twice")
-        current.stream = current.zipped.open(zipfile.ZipInfo(f"{rows.member}.npy"), "w", force_zip64=True)
-        current.stream.write(_npy_header(rows))
-        current.member, current.array, current.rows = rows.member, (rows.dtype, rows.shape), 0
+        if f"{head.member}.npy" in current.zipped.namelist():
+            raise UserError(f"{head.name} holds the array {head.member} twice")
+        current.stream = current.zipped.open(zipfile.ZipInfo(f"{head.member}.npy"), "w", force_zip64=True)
+        current.stream.write(_npy_header(head))
+        current.member, current.array, current.rows = head.member, (head.dtype, head.shape), 0
 
     def _end_array(self, current: _Open) -> None:
         if current.array is not None:
@@ -204,10 +206,11 @@ class _Folder:
         current.rows += rows
 
     def _close(self) -> None:
-        current, self.current = self.current, None
-        if current is None:
+        if self.current is None:
             return
-        self._end_array(current)
+        current = self.current
+        self._end_array(current)  # where it raises, `close` lets go of the file
+        self.current = None
         if current.zipped is not None:
             current.zipped.close()
         else:
@@ -216,9 +219,9 @@ class _Folder:
             current.raw.close()
 
 
-def _npy_header(rows: Rows) -> bytes:
+def _npy_header(head: ArrayHead) -> bytes:
     buffer = io.BytesIO()
     np.lib.format.write_array_header_1_0(
-        buffer, {"descr": np.lib.format.dtype_to_descr(rows.dtype), "fortran_order": False, "shape": rows.shape}
+        buffer, {"descr": np.lib.format.dtype_to_descr(head.dtype), "fortran_order": False, "shape": head.shape}
     )
     return buffer.getvalue()
