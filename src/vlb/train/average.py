@@ -27,5 +27,6 @@ class Average:
 
     def load(self, tensors: dict[str, Tensor], updates: int) -> None:
         """Restore a saved average."""
-        self.tensors = {name: tensors[name].clone().to(value.device) for name, value in self.tensors.items()}
+        for name, value in self.tensors.items():
+            value.copy_(tensors[name])
         self.updates = updates

@@ -140,12 +140,17 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             entry = {k: moments[f"{name}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{k}" in moments}
             if entry:
-                self.optimiser.state[parameter] = entry
+                self.optimiser.state[parameter] = {k: laid_out_like(parameter, v) for k, v in entry.items()}
         self.step = state["step"]
         self.best = math.inf if state["best"] is None else state["best"]
         self.guard.restore(state["guard"])
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
+
+
+def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A moment in the memory order of its parameter, in which a fused optimiser reads both; files know none."""
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value
 
 
 def train(
