@@ -23,14 +23,14 @@ from typing import Any
 import torch
 
 from vlb.data import Dataset, load
-from vlb.diagnostics import aggregate_kl, label_probe, level_use
-from vlb.evaluation import evaluate
-from vlb.experiment import TrainingConfig
-from vlb.experiment.hvae import HVAEConfig, ResidualHVAEConfig
-from vlb.experiment.likelihood import DiscretisedLogisticConfig
-from vlb.models.hvae import VariationalHierarchy
-from vlb.train.batches import batch_indices
-from vlb.train.loop import Trainer
+from vlb.measure.diagnostics import aggregate_kl, label_probe, level_use
+from vlb.measure.evaluation import evaluate
+from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
+from vlb.models.vae.likelihood_config import DiscretisedLogisticConfig
+from vlb.models.vae.model import VariationalHierarchy
+from vlb.store.experiment import TrainingConfig
+from vlb.training.batches import batch_indices
+from vlb.training.loop import Trainer
 
 LATENTS = (16, 12, 8, 6, 4)
 

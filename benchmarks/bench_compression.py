@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from other_codecs import sizes
 
-from vlb.bound import elbo
 from vlb.coding import diffusion as coding
 from vlb.coding.carried import bare_model, carried, numerics
 from vlb.coding.cells import Uncodable
@@ -40,11 +39,12 @@ from vlb.coding.sequence import Lanes
 from vlb.coding.sources import NPY, Array
 from vlb.coding.stack import BitStack
 from vlb.coding.writing import Options, write_archive
-from vlb.commands.process import keep_freed_memory
+from vlb.core.bound import elbo
 from vlb.data import Dataset
-from vlb.evaluation import evaluate
-from vlb.models.diffusion import DiffusionModel
-from vlb.runs import Run
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.measure.evaluation import evaluate
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.store.runs import Run
 
 LOG2 = math.log(2)
 

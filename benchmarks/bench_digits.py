@@ -16,15 +16,15 @@ from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-from vlb.commands.process import keep_freed_memory
-from vlb.config import override
+from vlb.base.configuration import override
 from vlb.data import load
 from vlb.data.baselines import baselines
-from vlb.evaluation import evaluate
-from vlb.recipes import recipe
-from vlb.runs import Run
-from vlb.train import checkpoint
-from vlb.train.loop import train
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.measure.evaluation import evaluate
+from vlb.store import checkpoint
+from vlb.store.runs import Run
+from vlb.training.loop import train
+from vlb.training.recipes import recipe
 
 
 def main() -> None:

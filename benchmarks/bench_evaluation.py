@@ -6,7 +6,7 @@ Estimators of the same bound on the same test examples, each repeated with indep
 
 * uniform: t uniform and independent, the textbook estimate;
 * batch: t evenly spread over the batch, as VDM's code bases do (`DiffusionModel.terms`);
-* stratified, without and with a fitted plan (`vlb.stratified`).
+* stratified, without and with a fitted plan (`vlb.models.diffusion.stratified`).
 
 Printed for one pass over one example: the bound in bits/dim, network evaluations (counted by a hook), milliseconds
 of the whole evaluation, what the heads cost included, and the variance of the mean bound over draws, (bits/dim)².
@@ -28,15 +28,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlb.bound import estimate
-from vlb.commands.process import keep_freed_memory
+from vlb.core.bound import estimate
 from vlb.data import Split
-from vlb.evaluation import Bounded, evaluate, examples
-from vlb.models.diffusion import DiffusionModel
-from vlb.report.summary import subset
-from vlb.runs import Run, diffusion_model
-from vlb.stratified import Plan, StratifiedBound, fit
-from vlb.times import UniformTime
+from vlb.data.batches import examples
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.measure.evaluation import Bounded, evaluate
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.stratified import Plan, StratifiedBound, fit
+from vlb.models.diffusion.times import UniformTime
+from vlb.pages.summary import subset
+from vlb.store.runs import Run, diffusion_model
 
 FITTED = 100
 

@@ -21,15 +21,15 @@ import torchdiffeq
 from torch import Tensor
 from zuko.transforms import FreeFormJacobianTransform
 
-from vlb.commands.process import keep_freed_memory
-from vlb.config import override
+from vlb.base.configuration import override
 from vlb.data import load
-from vlb.flow.density import Flow
-from vlb.flow.integrate import AdaptiveSteps
-from vlb.models.diffusion import DiffusionModel
-from vlb.recipes import recipe
-from vlb.runs import Run, diffusion_model
-from vlb.train.loop import train
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.models.diffusion.flow.density import Flow
+from vlb.models.diffusion.flow.integrate import AdaptiveSteps
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.store.runs import Run, diffusion_model
+from vlb.training.loop import train
+from vlb.training.recipes import recipe
 
 
 class Field:

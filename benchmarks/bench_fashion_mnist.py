@@ -17,17 +17,18 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 import torch
 from matplotlib.figure import Figure
 
-from vlb.commands.process import keep_freed_memory
-from vlb.config import override
+from vlb.base.configuration import override
 from vlb.data import load
-from vlb.evaluation import evaluate, examples
-from vlb.recipes import recipe
-from vlb.report.summary import subset
-from vlb.times import LowDiscrepancyTime
-from vlb.train.batches import batch_indices
-from vlb.train.loop import Trainer
-from vlb.train.objective import DiffusionObjective
-from vlb.weighting import likelihood
+from vlb.data.batches import examples
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.measure.evaluation import evaluate
+from vlb.models.diffusion.loss import DiffusionObjective
+from vlb.models.diffusion.times import LowDiscrepancyTime
+from vlb.models.diffusion.weightings import likelihood
+from vlb.pages.summary import subset
+from vlb.training.batches import batch_indices
+from vlb.training.loop import Trainer
+from vlb.training.recipes import recipe
 
 ARMS = {
     "posterior head, recipe": [],

@@ -22,24 +22,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.commands.process import keep_freed_memory
-from vlb.config import override
+from vlb.base.configuration import override
 from vlb.data import Dataset, Split, load
-from vlb.evaluation import Bounded, evaluate
-from vlb.flow.bound import FlowBound
-from vlb.flow.density import Flow
-from vlb.flow.dequantisation import Diffused, TruncatedNormalBins, UniformBins, VariationalBins
-from vlb.flow.divergence import ExactDivergence, Hutchinson
-from vlb.flow.integrate import AdaptiveSteps, FixedSteps
-from vlb.grids import uniform_log_snr
-from vlb.importance import ImportanceWeighted
-from vlb.kernel import ExactMixture, Standard
-from vlb.models.diffusion import DiffusionModel
-from vlb.recipes import recipe
-from vlb.report.summary import subset
-from vlb.runs import Run, diffusion_model
-from vlb.train.batches import batch_indices
-from vlb.train.loop import train
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.measure.evaluation import Bounded, evaluate
+from vlb.measure.importance import ImportanceWeighted
+from vlb.models.diffusion.flow.bound import FlowBound
+from vlb.models.diffusion.flow.density import Flow
+from vlb.models.diffusion.flow.dequantisation import Diffused, TruncatedNormalBins, UniformBins, VariationalBins
+from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson
+from vlb.models.diffusion.flow.integrate import AdaptiveSteps, FixedSteps
+from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.kernels import ExactMixture, Standard
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.pages.summary import subset
+from vlb.store.runs import Run, diffusion_model
+from vlb.training.batches import batch_indices
+from vlb.training.loop import train
+from vlb.training.recipes import recipe
 
 STEPS, DRAWS, TOLERANCE = 16, (1, 4, 16, 64), 1e-3
 TOLERANCES, FIXED, REFERENCE, FEW = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), (4, 8, 16, 32, 64), 1e-8, 10

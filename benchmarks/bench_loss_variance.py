@@ -21,15 +21,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vlb import weighting
-from vlb.bound import Measure
-from vlb.config import override
+from vlb.base.configuration import override
+from vlb.core.bound import Measure
 from vlb.data import Dataset, load
-from vlb.models.diffusion import DiffusionModel
-from vlb.recipes import recipe
-from vlb.runs import Run
-from vlb.schedule import EDM, Cosine, Learned, LinearBeta, LogSNRLinear, OptimalTransport, Schedule, Sigmoid
-from vlb.times import (
+from vlb.models.diffusion import weightings as weighting
+from vlb.models.diffusion.loss import DiffusionObjective
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.schedules import (
+    EDM,
+    Cosine,
+    Learned,
+    LinearBeta,
+    LogSNRLinear,
+    OptimalTransport,
+    Schedule,
+    Sigmoid,
+)
+from vlb.models.diffusion.times import (
     AdaptiveTime,
     LeastVarianceTime,
     LowDiscrepancyTime,
@@ -37,8 +45,9 @@ from vlb.times import (
     UniformTime,
     WarpedTime,
 )
-from vlb.train.loop import train
-from vlb.train.objective import DiffusionObjective
+from vlb.store.runs import Run
+from vlb.training.loop import train
+from vlb.training.recipes import recipe
 
 BATCH, BINS = 64, 100
 PUBLISHED = {"learned": 0.53, "log-SNR-linear": 6.35, "cosine": 31.1, "linear β": 31.6}

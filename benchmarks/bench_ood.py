@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vlb.commands.process import keep_freed_memory
 from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import per_example
-from vlb.density import complexity, detection, likelihood_ratio, typicality
-from vlb.evaluation import evaluate
-from vlb.models.diffusion import DiffusionModel
-from vlb.runs import Run
-from vlb.stratified import StratifiedBound, fit
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.measure.evaluation import evaluate
+from vlb.measure.outliers import complexity, detection, likelihood_ratio, typicality
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.stratified import StratifiedBound, fit
+from vlb.store.runs import Run
 
 
 def blurred(x: np.ndarray, times: int) -> np.ndarray:

@@ -14,15 +14,15 @@ from collections.abc import Callable
 
 import torch
 
-from vlb.commands.process import keep_freed_memory
-from vlb.config import override
+from vlb.base.configuration import override
 from vlb.data import load
-from vlb.models.diffusion import DiffusionModel
-from vlb.recipes import recipe
-from vlb.times import LowDiscrepancyTime
-from vlb.train.loop import Trainer
-from vlb.train.objective import DiffusionObjective
-from vlb.weighting import likelihood
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.models.diffusion.loss import DiffusionObjective
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.times import LowDiscrepancyTime
+from vlb.models.diffusion.weightings import likelihood
+from vlb.training.loop import Trainer
+from vlb.training.recipes import recipe
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-from vlb.bound import estimate
-from vlb.config import override
+from vlb.base.configuration import override
+from vlb.core.bound import estimate
 from vlb.data import load
-from vlb.recipes import recipe
-from vlb.runs import Run
-from vlb.times import LowDiscrepancyTime
-from vlb.train.loop import train
+from vlb.models.diffusion.times import LowDiscrepancyTime
+from vlb.store.runs import Run
+from vlb.training.loop import train
+from vlb.training.recipes import recipe
 
 PASSES = 6
 

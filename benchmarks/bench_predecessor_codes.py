@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vlb.base.configuration import override
 from vlb.coding import models
 from vlb.coding.api import Choice, compress
 from vlb.coding.hierarchies import measured
@@ -25,15 +26,14 @@ from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.sequence import Lanes
 from vlb.coding.settings import Settings
 from vlb.coding.stack import BitStack
-from vlb.commands.process import keep_freed_memory
-from vlb.config import override
 from vlb.data import Dataset, load
 from vlb.data.tables import load_table
-from vlb.evaluation import evaluate
-from vlb.experiment import Experiment
-from vlb.recipes import recipe
-from vlb.runs import Run
-from vlb.train.loop import train
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.measure.evaluation import evaluate
+from vlb.store.experiment import Experiment
+from vlb.store.runs import Run
+from vlb.training.loop import train
+from vlb.training.recipes import recipe
 
 RECIPES = ["digits-mixture", "digits-vae", "digits-hvae-bottom-up", "digits-hvae-top-down"]
 

@@ -16,20 +16,20 @@ from pathlib import Path
 
 import torch
 
-from vlb.config import override
+from vlb.base.configuration import override
 from vlb.data import Dataset, load
-from vlb.evaluation import evaluate
-from vlb.experiment import Experiment
-from vlb.holes import holes, top_posterior
-from vlb.importance import FromPrior, ImportanceWeighted
-from vlb.inference import amortisation_gap, refine
-from vlb.models.generative import MarkovGenerator
-from vlb.models.hvae import TopDownVAE
-from vlb.models.ladder import LadderNetwork
-from vlb.recipes import recipe
-from vlb.recognition import recognise
-from vlb.runs import Run
-from vlb.train.loop import train
+from vlb.measure.evaluation import evaluate
+from vlb.measure.holes import holes, top_posterior
+from vlb.measure.importance import FromPrior, ImportanceWeighted
+from vlb.measure.recognition import recognise
+from vlb.measure.refinement import amortisation_gap, refine
+from vlb.models.ladder.model import LadderNetwork
+from vlb.models.vae.generative import MarkovGenerator
+from vlb.models.vae.model import TopDownVAE
+from vlb.store.experiment import Experiment
+from vlb.store.runs import Run
+from vlb.training.loop import train
+from vlb.training.recipes import recipe
 
 LIKELIHOODS: tuple[tuple[str, ...], ...] = (
     ("digits-mixture",),

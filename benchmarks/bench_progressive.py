@@ -21,8 +21,8 @@ from vlb.coding.effort import Effort, remembered
 from vlb.coding.progressive import Preview, previews
 from vlb.coding.sequence import Lanes, Plan, SequenceCodec
 from vlb.coding.stack import BitStack
-from vlb.models.diffusion import DiffusionModel, GridDiffusion
-from vlb.runs import Run
+from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
+from vlb.store.runs import Run
 
 
 class Whole(Plan):

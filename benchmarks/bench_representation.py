@@ -9,13 +9,13 @@ is from N(0, I), the prior of the top level (Section 2.5).
 
 import torch
 
+from vlb.core.distributions import Normal
+from vlb.core.observation import Levels
 from vlb.data import load
-from vlb.diagnostics import label_probe, mutual_information
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.distributions import Normal
-from vlb.holes import holes, standard_prior
-from vlb.observation import Levels
-from vlb.schedule import LogSNRLinear
+from vlb.measure.diagnostics import label_probe, mutual_information
+from vlb.measure.holes import holes, standard_prior
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.schedules import LogSNRLinear
 
 SHOWN = 200
 

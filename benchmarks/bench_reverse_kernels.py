@@ -19,17 +19,18 @@ import matplotlib
 import numpy as np
 import torch
 
-from vlb.commands.process import keep_freed_memory
-from vlb.config import override
+from vlb.base.configuration import override
 from vlb.data import Split, load
-from vlb.evaluation import Evaluation, evaluate, examples
-from vlb.grids import uniform_log_snr
-from vlb.kernel import ExactMixture, MomentMatched, ReverseKernel, Standard
-from vlb.models.diffusion import DiffusionModel
-from vlb.placement import Costs, average, cheapest, measure_costs
-from vlb.recipes import recipe
-from vlb.runs import Run
-from vlb.train.loop import train
+from vlb.data.batches import examples
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.measure.evaluation import Evaluation, evaluate
+from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.placement import Costs, average, cheapest, measure_costs
+from vlb.store.runs import Run
+from vlb.training.loop import train
+from vlb.training.recipes import recipe
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
 EVEN, PLACED, CANDIDATES = (4, 8, 16, 32, 64), (1, 2, 4, 8, 16), 40

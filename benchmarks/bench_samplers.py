@@ -23,20 +23,20 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 from torch import Tensor
 
-from vlb.denoiser import Denoises, Prediction
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.distributions import standard_normal
-from vlb.grids import uniform_log_snr
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.mixture import MixtureDenoiser, exact_prior, gaussian_mixture
-from vlb.observation import Continuous
-from vlb.sampling.adaptive import solve
-from vlb.sampling.ddim import DDIM
-from vlb.sampling.dpm_solver import DPMSolver
-from vlb.sampling.heun import Heun
-from vlb.sampling.ode import ProbabilityFlow, flow_field
-from vlb.sampling.stepping import FixedStep
-from vlb.schedule import LogSNRLinear
+from vlb.core.distributions import standard_normal
+from vlb.core.observation import Continuous
+from vlb.models.diffusion.denoiser import Denoises, Prediction
+from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.samplers.adaptive import solve
+from vlb.models.diffusion.samplers.ddim import DDIM
+from vlb.models.diffusion.samplers.dpm_solver import DPMSolver
+from vlb.models.diffusion.samplers.heun import Heun
+from vlb.models.diffusion.samplers.ode import ProbabilityFlow, flow_field
+from vlb.models.diffusion.samplers.stepping import FixedStep
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.mixture.gaussian import MixtureDenoiser, exact_prior, gaussian_mixture
 
 GAMMA_0, GAMMA_1, EXAMPLES = -6.0, 4.0, 512
 BUDGETS = (8, 16, 32, 64, 128, 256)

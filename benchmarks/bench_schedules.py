@@ -20,14 +20,15 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from vlb.commands.process import keep_freed_memory
-from vlb.config import override
+from vlb.base.configuration import override
 from vlb.data import Dataset, Split, load
-from vlb.evaluation import evaluate, examples
-from vlb.recipes import recipe
-from vlb.report.summary import subset
-from vlb.train.batches import batch_indices
-from vlb.train.loop import Trainer
+from vlb.data.batches import examples
+from vlb.interfaces.commands.process import keep_freed_memory
+from vlb.measure.evaluation import evaluate
+from vlb.pages.summary import subset
+from vlb.training.batches import batch_indices
+from vlb.training.loop import Trainer
+from vlb.training.recipes import recipe
 
 ARMS = {
     "fixed, log-SNR-linear": [],

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vlb.distributions import Normal
-from vlb.hierarchy import Rung
+from vlb.core.distributions import Normal
+from vlb.core.hierarchy import Rung
 
 
 def normal(mean: Tensor, variance: float) -> Normal:

@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.diffusion import (
+from vlb.core.observation import Continuous
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import (
     GaussianDiffusion,
     Scaling,
     optimal_transport,
     variance_exploding,
     variance_preserving,
 )
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.mixture import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
-from vlb.observation import Continuous
-from vlb.schedule import Cosine, LogSNRLinear, OptimalTransport, Schedule
+from vlb.models.diffusion.schedules import Cosine, LogSNRLinear, OptimalTransport, Schedule
+from vlb.models.mixture.gaussian import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
 
 SCALINGS: dict[str, Scaling] = {
     "vp": variance_preserving,

@@ -7,10 +7,10 @@ import torch
 
 from tests.gaussian_hierarchies import PPCA, TwoLevels
 from tests.oracles import LIMIT, seeded, z_score
-from vlb.bound import Bound, BoundEstimate, Ends, climb_log_weight, descent_log_weight, elbo, estimate
-from vlb.hierarchy import descend, from_prior, last_state
-from vlb.importance import importance_bound
-from vlb.times import UniformTime
+from vlb.core.bound import Bound, BoundEstimate, Ends, climb_log_weight, descent_log_weight, elbo, estimate
+from vlb.core.hierarchy import descend, from_prior, last_state
+from vlb.measure.importance import importance_bound
+from vlb.models.diffusion.times import UniformTime
 
 EXACT = pytest.mark.parametrize("model", [PPCA(), TwoLevels()], ids=["ppca", "two-levels"])
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tests.oracles import LIMIT, exact_model, line_mixture, seeded
-from vlb.comparison import Contender, compare, holm, level_differences, refuse_incomparable
+from vlb.base.errors import UserError
 from vlb.data import Split
-from vlb.errors import UserError
-from vlb.evaluation import Evaluation
-from vlb.evaluation_file import Subject
-from vlb.models.diffusion import DiffusionModel
-from vlb.report.comparison import verdict
-from vlb.schedule import LogSNRLinear
-from vlb.tightness.perturbed import Perturbed
+from vlb.measure.comparison import Contender, compare, holm, level_differences, refuse_incomparable
+from vlb.measure.evaluation import Evaluation
+from vlb.measure.evaluation_file import Subject
+from vlb.measure.tightness.perturbed import Perturbed
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.pages.comparison import verdict
 
 SUBJECT = Subject("digits", "abc", "test", 17, (2, 2), "bound on -log p(x)", False, "m", {"seed": 0})
 

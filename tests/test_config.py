@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlb.config import decode, encode, override
-from vlb.errors import UserError
-from vlb.experiment import Experiment, MLPConfig, UNetConfig
-from vlb.experiment.schedule import EDMConfig
-from vlb.recipes import RECIPES, recipe
+from vlb.base.configuration import decode, encode, override
+from vlb.base.errors import UserError
+from vlb.models.diffusion.schedule_config import EDMConfig
+from vlb.store.experiment import Experiment, MLPConfig, UNetConfig
+from vlb.training.recipes import RECIPES, recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.oracles import LIMIT, SCALINGS, gauss_legendre, seeded, z_score
-from vlb.bound import estimate
-from vlb.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, Regression
-from vlb.diffusion import GaussianDiffusion
-from vlb.distributions import DiscretisedMixture
-from vlb.models.diffusion import DiffusionModel
-from vlb.observation import Continuous, Levels
-from vlb.parameterization import velocity
-from vlb.schedule import LogSNRLinear
-from vlb.times import UniformTime
+from vlb.core.bound import estimate
+from vlb.core.distributions import DiscretisedMixture
+from vlb.core.observation import Continuous, Levels
+from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, Regression
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.parameterization import velocity
+from vlb.models.diffusion.process import GaussianDiffusion
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.diffusion.times import UniformTime
 
 
 def levels_of(scaling: str, gamma: float, n: int = 6) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import LIMIT
-from vlb.density import complexity, detection, likelihood_ratio, typicality
-from vlb.errors import UserError
+from vlb.base.errors import UserError
+from vlb.measure.outliers import complexity, detection, likelihood_ratio, typicality
 
 
 def test_scores() -> None:

@@ -10,7 +10,9 @@ from tests.gaussian_hierarchies import PPCA, TwoLevels
 from tests.models.test_hvae import examples
 from tests.oracles import LIMIT, seeded, z_score
 from tests.vae_models import ppca_vae, two_level_bottom_up, two_level_top_down
-from vlb.diagnostics import (
+from vlb.base.errors import UserError
+from vlb.core.distributions import Normal
+from vlb.measure.diagnostics import (
     active_units,
     aggregate,
     aggregate_kl,
@@ -19,9 +21,7 @@ from vlb.diagnostics import (
     mutual_information,
     pairwise_log_prob,
 )
-from vlb.distributions import Normal
-from vlb.errors import UserError
-from vlb.models.generative import normal
+from vlb.models.vae.generative import normal
 
 
 def test_pairwise_densities_are_those_of_each_gaussian() -> None:

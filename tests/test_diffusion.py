@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, SCALINGS, SCHEDULES, seeded, z_score
-from vlb.diffusion import GaussianDiffusion, along
-from vlb.schedule import LogSNRLinear
+from vlb.models.diffusion.process import GaussianDiffusion, along
+from vlb.models.diffusion.schedules import LogSNRLinear
 
 EVERY = [
     pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, seeded, z_score
-from vlb.distributions import Bernoulli, Categorical, DiscretisedMixture, Normal, expm1_minus
+from vlb.core.distributions import Bernoulli, Categorical, DiscretisedMixture, Normal, expm1_minus
 
 
 def normal(*shape: int, seed: int = 0) -> Normal:

@@ -8,22 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from tests.oracles import LIMIT, SCALINGS, plane_mixture, seeded, z_score
-from vlb.bound import estimate
+from vlb.base.errors import UserError
+from vlb.core.bound import estimate
+from vlb.core.observation import Continuous
 from vlb.data import load
-from vlb.denoiser import Denoiser, Regression
-from vlb.diffusion import GaussianDiffusion, along
-from vlb.energy import EnergyDenoiser, compose, energy_at
-from vlb.errors import UserError
-from vlb.experiment import EnergyConfig, Experiment, MLPConfig, RegressionHeadConfig
-from vlb.experiment.diffusion import DiffusionConfig
-from vlb.metropolis import annealed, hamiltonian, langevin, start
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.mixture import GaussianMixture, gaussian_mixture
+from vlb.models.diffusion.config import DiffusionConfig
+from vlb.models.diffusion.denoiser import Denoiser, Regression
+from vlb.models.diffusion.energy import EnergyDenoiser, compose, energy_at
+from vlb.models.diffusion.metropolis import annealed, hamiltonian, langevin, start
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.parameterization import velocity
+from vlb.models.diffusion.process import GaussianDiffusion, along
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.diffusion.times import UniformTime
+from vlb.models.mixture.gaussian import GaussianMixture, gaussian_mixture
 from vlb.nn.unet import UNet
-from vlb.observation import Continuous
-from vlb.parameterization import velocity
-from vlb.schedule import LogSNRLinear
-from vlb.times import UniformTime
+from vlb.store.experiment import EnergyConfig, Experiment, MLPConfig, RegressionHeadConfig
 
 
 class Ideal(nn.Module):

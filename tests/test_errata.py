@@ -22,17 +22,17 @@ from tests.oracles import (
     seeded,
     z_score,
 )
-from vlb import weighting
-from vlb.bound import elbo, estimate
-from vlb.denoiser import Denoiser, PosteriorHead
-from vlb.diffusion import GaussianDiffusion
-from vlb.distributions import Categorical, Normal
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.mixture import MixtureDenoiser, gaussian_mixture
-from vlb.observation import Continuous, Levels
-from vlb.parameterization import EDM, flow, noise, score, solve, target, velocity
-from vlb.schedule import Cosine, LogSNRLinear
-from vlb.times import LowDiscrepancyTime
+from vlb.core.bound import elbo, estimate
+from vlb.core.distributions import Categorical, Normal
+from vlb.core.observation import Continuous, Levels
+from vlb.models.diffusion import weightings as weighting
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.parameterization import EDM, flow, noise, score, solve, target, velocity
+from vlb.models.diffusion.process import GaussianDiffusion
+from vlb.models.diffusion.schedules import Cosine, LogSNRLinear
+from vlb.models.diffusion.times import LowDiscrepancyTime
+from vlb.models.mixture.gaussian import MixtureDenoiser, gaussian_mixture
 
 HIGH, LOW = 5.0, -3.0  # the range of λ in this file
 

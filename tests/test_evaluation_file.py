@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from vlb.base.errors import UserError
 from vlb.data import Split
-from vlb.errors import UserError
-from vlb.evaluation import Tally, evaluate
-from vlb.evaluation_file import Progress, Subject, _digest, load, read, resume, save
+from vlb.measure.evaluation import Tally, evaluate
+from vlb.measure.evaluation_file import Progress, Subject, _digest, load, read, resume, save
 
 SUBJECT = Subject("toy", "f" * 16, "test", 7, (2,), "a bound", False, "m" * 16, {"seed": 0})
 COUNT = 11

@@ -13,18 +13,18 @@ from scipy import stats
 from torch import Tensor, nn
 
 from tests.oracles import plane_mixture, seeded
-from vlb.bound import estimate
-from vlb.denoiser import Denoiser, PosteriorHead, Regression
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.distributions import Categorical, DiscretisedLogistic, DiscretisedMixture, Normal, NormalMixture
-from vlb.flow.density import Flow
-from vlb.flow.integrate import AdaptiveSteps
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.fitted_mixture import fit_gaussian_mixture
-from vlb.models.mixture import MixtureDenoiser, exact_prior
-from vlb.observation import Continuous, Levels
-from vlb.parameterization import noise
-from vlb.schedule import Cosine, LogSNRLinear, Schedule
+from vlb.core.bound import estimate
+from vlb.core.distributions import Categorical, DiscretisedLogistic, DiscretisedMixture, Normal, NormalMixture
+from vlb.core.observation import Continuous, Levels
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Regression
+from vlb.models.diffusion.flow.density import Flow
+from vlb.models.diffusion.flow.integrate import AdaptiveSteps
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.parameterization import noise
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.schedules import Cosine, LogSNRLinear, Schedule
+from vlb.models.mixture.categorical import fit_gaussian_mixture
+from vlb.models.mixture.gaussian import MixtureDenoiser, exact_prior
 
 K, SHAPE = 17, (2, 3)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.disk import no_file_beyond
-from vlb.errors import UserError
-from vlb.files import write_bytes, written_whole
+from vlb.base.errors import UserError
+from vlb.base.files import write_bytes, written_whole
 
 
 def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:

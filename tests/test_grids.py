@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import SCHEDULES
-from vlb.errors import UserError
-from vlb.grids import check_grid, edm, quantiles, uniform_log_snr, uniform_time
-from vlb.schedule import LogSNRLinear
+from vlb.base.errors import UserError
+from vlb.models.diffusion.grids import check_grid, edm, quantiles, uniform_log_snr, uniform_time
+from vlb.models.diffusion.schedules import LogSNRLinear
 
 schedules = pytest.mark.parametrize("schedule", [kind(-9.0, 4.0) for kind in SCHEDULES.values()], ids=SCHEDULES)
 

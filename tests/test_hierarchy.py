@@ -5,7 +5,7 @@ import torch
 
 from tests.gaussian_hierarchies import PPCA, TwoLevels
 from tests.oracles import LIMIT, seeded, z_score
-from vlb.hierarchy import climb, descend, from_posterior, from_prior, last_state
+from vlb.core.hierarchy import climb, descend, from_posterior, from_prior, last_state
 
 
 def test_descent_goes_from_the_top_to_the_data() -> None:

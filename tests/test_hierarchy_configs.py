@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from tests.oracles import seeded
+from vlb.base.errors import UserError
 from vlb.data import Dataset, Split, load
 from vlb.data.baselines import baselines, log_marginals
-from vlb.errors import UserError
-from vlb.evaluation import evaluate
-from vlb.experiment import TrainingConfig
-from vlb.experiment.hvae import HVAEConfig, ResidualHVAEConfig
-from vlb.experiment.likelihood import BernoulliConfig, DiscretisedLogisticConfig, GaussianConfig
-from vlb.experiment.mixture import MixtureConfig
-from vlb.experiment.prior import AggregatePriorConfig, VampPriorConfig
-from vlb.experiment.vae import ConvCoderConfig, DenseCoderConfig, VAEConfig
-from vlb.models.generative import MarkovGenerator
-from vlb.train.batches import batch_indices
-from vlb.train.elbo_objective import ElboObjective
-from vlb.train.loop import Trainer
+from vlb.measure.evaluation import evaluate
+from vlb.models.mixture.config import MixtureConfig
+from vlb.models.vae.config import ConvCoderConfig, DenseCoderConfig, VAEConfig
+from vlb.models.vae.generative import MarkovGenerator
+from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
+from vlb.models.vae.likelihood_config import BernoulliConfig, DiscretisedLogisticConfig, GaussianConfig
+from vlb.models.vae.loss import ElboObjective
+from vlb.models.vae.prior_config import AggregatePriorConfig, VampPriorConfig
+from vlb.store.experiment import TrainingConfig
+from vlb.training.batches import batch_indices
+from vlb.training.loop import Trainer
 
 SMALL = {
     "vae": VAEConfig(latents=4, coder=DenseCoderConfig(width=16)),

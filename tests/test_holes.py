@@ -7,9 +7,9 @@ from tests.gaussian_hierarchies import PPCA
 from tests.models.test_hvae import examples
 from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from tests.vae_models import ppca_vae
-from vlb.distributions import Normal
-from vlb.errors import UserError
-from vlb.holes import (
+from vlb.base.errors import UserError
+from vlb.core.distributions import Normal
+from vlb.measure.holes import (
     aggregate_prior,
     holes,
     kl_by_quadrature,
@@ -18,9 +18,9 @@ from vlb.holes import (
     standard_prior,
     top_posterior,
 )
-from vlb.models.generative import normal
-from vlb.models.prior import VampPrior
-from vlb.schedule import LogSNRLinear
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.vae.generative import normal
+from vlb.models.vae.prior import VampPrior
 
 
 def gaussians(means: torch.Tensor, variance: float) -> Normal:

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
-from vlb.bound import elbo
-from vlb.denoiser import Denoiser, PosteriorHead
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.importance import ImportanceWeighted
-from vlb.kernel import ExactMixture
-from vlb.models.diffusion import DiffusionModel, GridDiffusion
-from vlb.models.mixture import GaussianMixture, exact_reverse, gaussian_mixture
-from vlb.observation import Levels
-from vlb.schedule import LogSNRLinear
+from vlb.core.bound import elbo
+from vlb.core.observation import Levels
+from vlb.measure.importance import ImportanceWeighted
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.models.diffusion.kernels import ExactMixture
+from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.mixture.gaussian import GaussianMixture, exact_reverse, gaussian_mixture
 
 MARGINALS = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
 

@@ -10,13 +10,13 @@ from tests.gaussian_hierarchies import PPCA, TwoLevels
 from tests.models.test_hvae import examples
 from tests.oracles import LIMIT, seeded, z_score
 from tests.vae_models import ppca_vae, small_categorical_vae, two_level_top_down
-from vlb.bound import elbo
+from vlb.base.errors import UserError
+from vlb.core.bound import elbo
 from vlb.data import Split
-from vlb.errors import UserError
-from vlb.evaluation import evaluate
-from vlb.importance import FromPrior, ImportanceWeighted, importance_bound
-from vlb.inference import amortisation_gap, refine
-from vlb.models.generative import normal
+from vlb.measure.evaluation import evaluate
+from vlb.measure.importance import FromPrior, ImportanceWeighted, importance_bound
+from vlb.measure.refinement import amortisation_gap, refine
+from vlb.models.vae.generative import normal
 
 
 def test_refining_a_wrong_encoder_reaches_the_posterior() -> None:

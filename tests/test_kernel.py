@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from tests.oracles import LIMIT, SCALINGS, line_mixture, seeded, z_score
-from vlb.bound import climb_log_weight, descent_log_weight, elbo, estimate
-from vlb.denoiser import Denoiser, PosteriorHead, Prediction, Regression
-from vlb.diffusion import GaussianDiffusion
-from vlb.distributions import Categorical, DiscretisedMixture, Normal, NormalMixture
-from vlb.errors import UserError
-from vlb.kernel import ExactMixture, MomentMatched, ReverseKernel, Standard, data_variance
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.mixture import exact_reverse
-from vlb.observation import Levels, log_likelihoods
-from vlb.parameterization import velocity
-from vlb.schedule import LogSNRLinear
-from vlb.times import UniformLevel
+from vlb.base.errors import UserError
+from vlb.core.bound import climb_log_weight, descent_log_weight, elbo, estimate
+from vlb.core.distributions import Categorical, DiscretisedMixture, Normal, NormalMixture
+from vlb.core.observation import Levels, log_likelihoods
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Prediction, Regression
+from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard, data_variance
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.parameterization import velocity
+from vlb.models.diffusion.process import GaussianDiffusion
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.diffusion.times import UniformLevel
+from vlb.models.mixture.gaussian import exact_reverse
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
 LEVELS, SHAPE = Levels(5), (3, 2)

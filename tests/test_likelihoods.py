@@ -7,17 +7,17 @@ import pytest
 import torch
 
 from tests.oracles import LIMIT, seeded, z_score
-from vlb.data import Dataset, Split
-from vlb.distributions import DiscretisedLogistic, MixtureOfNormals, Normal
-from vlb.errors import UserError
-from vlb.experiment.likelihood import DiscretisedLogisticConfig
-from vlb.likelihoods import (
+from vlb.base.errors import UserError
+from vlb.core.distributions import DiscretisedLogistic, MixtureOfNormals, Normal
+from vlb.core.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
     DiscretisedLogisticLikelihood,
     GaussianLikelihood,
 )
-from vlb.models.mixture import gaussian_mixture
+from vlb.data import Dataset, Split
+from vlb.models.mixture.gaussian import gaussian_mixture
+from vlb.models.vae.likelihood_config import DiscretisedLogisticConfig
 
 
 def logistic(levels: int, n: int = 1) -> DiscretisedLogistic:

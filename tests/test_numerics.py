@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from tests.oracles import SCALINGS, SCHEDULES, seeded
-from vlb.diffusion import GaussianDiffusion
-from vlb.distributions import Categorical, DiscretisedMixture, Normal
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.mixture import MixtureDenoiser, gaussian_mixture
-from vlb.observation import Continuous, Levels, log_likelihoods
-from vlb.schedule import LogSNRLinear
-from vlb.times import low_discrepancy
+from vlb.core.distributions import Categorical, DiscretisedMixture, Normal
+from vlb.core.observation import Continuous, Levels, log_likelihoods
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import GaussianDiffusion
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.diffusion.times import low_discrepancy
+from vlb.models.mixture.gaussian import MixtureDenoiser, gaussian_mixture
 
 getcontext().prec = 50
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, SCALINGS, seeded, z_score
-from vlb.parameterization import EDM, amplification, data, flow, noise, score, solve, target, velocity
+from vlb.models.diffusion.parameterization import EDM, amplification, data, flow, noise, score, solve, target, velocity
 
 PARAMETERIZATIONS = {"x": data, "eps": noise, "v": velocity, "score": score, "u": flow, "edm": EDM(0.5)}
 

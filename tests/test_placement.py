@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, exact_model, line_mixture, noise_error, seeded, z_score
-from vlb.bound import elbo
-from vlb.condition import Labels
-from vlb.errors import UserError
-from vlb.kernel import Standard
-from vlb.models.mixture import gaussian_mixture
-from vlb.placement import Costs, average, cheapest, measure_costs
-from vlb.schedule import LogSNRLinear
+from vlb.base.errors import UserError
+from vlb.core.bound import elbo
+from vlb.core.condition import Labels
+from vlb.models.diffusion.kernels import Standard
+from vlb.models.diffusion.placement import Costs, average, cheapest, measure_costs
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.mixture.gaussian import gaussian_mixture
 
 
 def random_costs(count: int, seed: int) -> Costs:

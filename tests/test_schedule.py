@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, SCALINGS, gauss_legendre, seeded, z_score
-from vlb.denoiser import Prediction
-from vlb.diffusion import GaussianDiffusion, along
-from vlb.errors import UserError
-from vlb.models.diffusion import DiffusionModel
-from vlb.observation import Continuous
-from vlb.schedule import (
+from vlb.base.errors import UserError
+from vlb.core.observation import Continuous
+from vlb.models.diffusion.denoiser import Prediction
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import GaussianDiffusion, along
+from vlb.models.diffusion.schedules import (
     EDM,
     Cosine,
     FromFunction,

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from tests.oracles import LIMIT, exact_model, line_mixture, seeded, z_score
-from vlb.condition import Labels
+from vlb.base.errors import UserError
+from vlb.core.condition import Labels
+from vlb.core.observation import Levels
 from vlb.data import Split
-from vlb.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, Regression
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.errors import UserError
-from vlb.evaluation import evaluate
-from vlb.models.diffusion import DiffusionModel
-from vlb.observation import Levels
-from vlb.parameterization import velocity
-from vlb.schedule import Cosine, LogSNRLinear
-from vlb.stratified import Plan, StratifiedBound, fit
+from vlb.measure.evaluation import evaluate
+from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, Regression
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.parameterization import velocity
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.schedules import Cosine, LogSNRLinear
+from vlb.models.diffusion.stratified import Plan, StratifiedBound, fit
 
 LEVELS, SHAPE = 5, (3,)
 LOG_MARGINALS = torch.tensor([[0.4, 0.3, 0.1, 0.1, 0.1], [0.05, 0.15, 0.6, 0.1, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]]).log()

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tests.oracles import SCALINGS, seeded
-from vlb.diffusion import GaussianDiffusion
-from vlb.parameterization import data, flow, noise, score, solve, target, velocity
-from vlb.schedule import LogSNRLinear
+from vlb.models.diffusion.parameterization import data, flow, noise, score, solve, target, velocity
+from vlb.models.diffusion.process import GaussianDiffusion
+from vlb.models.diffusion.schedules import LogSNRLinear
 
 DOCS = Path(__file__).parent.parent / "docs"
 LIBRARY = {"x": data, "ε": noise, "s": score, "v": velocity, "u": flow}

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.oracles import LIMIT, exact_model, gauss_legendre, plane_mixture, seeded, z_score
-from vlb import weighting
-from vlb.bound import Measure
-from vlb.errors import UserError
-from vlb.schedule import EDM, Cosine, Learned, LinearBeta, LogSNRLinear, Schedule
-from vlb.times import (
+from vlb.base.errors import UserError
+from vlb.core.bound import Measure
+from vlb.models.diffusion import weightings as weighting
+from vlb.models.diffusion.schedules import EDM, Cosine, Learned, LinearBeta, LogSNRLinear, Schedule
+from vlb.models.diffusion.times import (
     AdaptiveTime,
     BinnedTime,
     DensityTime,

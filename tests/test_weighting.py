@@ -19,11 +19,20 @@ from tests.oracles import (
     plane_mixture,
     seeded,
 )
-from vlb import parameterization, weighting
-from vlb.diffusion import variance_preserving
-from vlb.errors import UserError
-from vlb.models.diffusion import DiffusionModel
-from vlb.schedule import EDM, Cosine, LearnedPerDimension, LinearBeta, LogSNRLinear, OptimalTransport, Schedule
+from vlb.base.errors import UserError
+from vlb.models.diffusion import parameterization
+from vlb.models.diffusion import weightings as weighting
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import variance_preserving
+from vlb.models.diffusion.schedules import (
+    EDM,
+    Cosine,
+    LearnedPerDimension,
+    LinearBeta,
+    LogSNRLinear,
+    OptimalTransport,
+    Schedule,
+)
 
 LOW, HIGH = -5.0, 6.0
 

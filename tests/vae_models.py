@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from tests.gaussian_hierarchies import PPCA, TwoLevels
-from vlb.likelihoods import CategoricalLikelihood, GaussianLikelihood
-from vlb.models.generative import LOG_VARIANCE_LIMIT, MarkovGenerator
-from vlb.models.hvae import BottomUpVAE, TopDownVAE
-from vlb.models.merge import Direct, Joined, PrecisionWeighted
+from vlb.core.likelihoods import CategoricalLikelihood, GaussianLikelihood
+from vlb.models.vae.generative import LOG_VARIANCE_LIMIT, MarkovGenerator
+from vlb.models.vae.merge import Direct, Joined, PrecisionWeighted
+from vlb.models.vae.model import BottomUpVAE, TopDownVAE
 from vlb.nn.coder import Dense, Single
 
 

@@ -8,8 +8,8 @@ import sys
 import matplotlib
 import torch
 
-from vlb.diffusion import variance_preserving
-from vlb.parameterization import EDM, amplification, data, flow, noise, score, velocity
+from vlb.models.diffusion.parameterization import EDM, amplification, data, flow, noise, score, velocity
+from vlb.models.diffusion.process import variance_preserving
 
 OUTPUTS = {"x": data, "ε": noise, "score": score, "v": velocity, "u": flow, "EDM F, σ_d = 0.5": EDM(0.5)}
 STYLES = ("-", "-", "--", "-", "--", ":")

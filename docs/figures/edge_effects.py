@@ -14,8 +14,8 @@ import matplotlib
 import numpy as np
 import torch
 
-from vlb.evaluation import noise_profile
-from vlb.runs import Run
+from vlb.measure.evaluation import noise_profile
+from vlb.store.runs import Run
 
 PASSES = 2
 

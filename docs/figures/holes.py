@@ -16,14 +16,14 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from vlb.diagnostics import active_units, aggregate
-from vlb.holes import Holes, holes, split_by_coverage, standard_prior, top_posterior
-from vlb.likelihoods import GaussianLikelihood
-from vlb.models.generative import MarkovGenerator
-from vlb.models.hvae import TopDownVAE
-from vlb.models.merge import Direct
-from vlb.models.mixture import gaussian_mixture
-from vlb.models.prior import VampPrior
+from vlb.core.likelihoods import GaussianLikelihood
+from vlb.measure.diagnostics import active_units, aggregate
+from vlb.measure.holes import Holes, holes, split_by_coverage, standard_prior, top_posterior
+from vlb.models.mixture.gaussian import gaussian_mixture
+from vlb.models.vae.generative import MarkovGenerator
+from vlb.models.vae.merge import Direct
+from vlb.models.vae.model import TopDownVAE
+from vlb.models.vae.prior import VampPrior
 from vlb.nn.coder import Dense, Single
 
 STEPS, EXAMPLES = 1500, 1000

@@ -10,18 +10,18 @@ import matplotlib
 import torch
 from torch import Tensor
 
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.grids import uniform_log_snr
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.mixture import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
-from vlb.observation import Continuous
-from vlb.sampling.ancestral import Ancestral
-from vlb.sampling.ddim import DDIM
-from vlb.sampling.dpm_solver import DPMSolver
-from vlb.sampling.generate import generate
-from vlb.sampling.heun import Heun
-from vlb.sampling.stepping import Sampler
-from vlb.schedule import LogSNRLinear
+from vlb.core.observation import Continuous
+from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.samplers.ancestral import Ancestral
+from vlb.models.diffusion.samplers.ddim import DDIM
+from vlb.models.diffusion.samplers.dpm_solver import DPMSolver
+from vlb.models.diffusion.samplers.generate import generate
+from vlb.models.diffusion.samplers.heun import Heun
+from vlb.models.diffusion.samplers.stepping import Sampler
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.mixture.gaussian import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt

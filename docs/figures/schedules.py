@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import torch
 
-from vlb.schedule import EDM, Cosine, LinearBeta, LogSNRLinear, OptimalTransport, Schedule, Sigmoid
+from vlb.models.diffusion.schedules import EDM, Cosine, LinearBeta, LogSNRLinear, OptimalTransport, Schedule, Sigmoid
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt

@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlb.bound import estimate
-from vlb.denoiser import Denoiser, Regression
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.distributions import Normal
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.mixture import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
+from vlb.core.bound import estimate
+from vlb.core.distributions import Normal
+from vlb.core.observation import Continuous
+from vlb.measure.tightness.gaussian import split_gaussian
+from vlb.measure.tightness.line import split_line
+from vlb.measure.tightness.perturbed import Perturbed
+from vlb.measure.tightness.split import Split
+from vlb.models.diffusion.denoiser import Denoiser, Regression
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.parameterization import velocity
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.diffusion.times import LowDiscrepancyTime
+from vlb.models.mixture.gaussian import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
 from vlb.nn.mlp import ResidualMLP
-from vlb.observation import Continuous
-from vlb.parameterization import velocity
-from vlb.schedule import LogSNRLinear
-from vlb.tightness.gaussian import split_gaussian
-from vlb.tightness.line import split_line
-from vlb.tightness.perturbed import Perturbed
-from vlb.tightness.split import Split
-from vlb.times import LowDiscrepancyTime
 
 PLANE = gaussian_mixture(torch.ones(1), torch.tensor([[0.3, -0.5]]), torch.tensor([[[0.5, 0.2], [0.2, 0.3]]]))
 BUMPS = gaussian_mixture(torch.tensor([0.6, 0.4]), torch.tensor([[-0.7], [0.9]]), torch.tensor([[[0.04]], [[0.15]]]))

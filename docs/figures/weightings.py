@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 import torch
 
-from vlb import weighting
+from vlb.models.diffusion import weightings as weighting
 
 matplotlib.use("svg")
 from matplotlib import pyplot as plt

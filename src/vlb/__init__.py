@@ -7,30 +7,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vlb.base.errors import UserError
     from vlb.data import Dataset, Split
-    from vlb.errors import UserError
-    from vlb.evaluation import Evaluation, classify, evaluate
-    from vlb.experiment import Experiment
-    from vlb.models.diffusion import DiffusionModel
-    from vlb.models.mixture import GaussianMixture
-    from vlb.recipes import recipe
-    from vlb.runs import Run, load
-    from vlb.train.loop import train
+    from vlb.measure.evaluation import Evaluation, classify, evaluate
+    from vlb.models.diffusion.model import DiffusionModel
+    from vlb.models.mixture.gaussian import GaussianMixture
+    from vlb.store.experiment import Experiment
+    from vlb.store.runs import Run, load
+    from vlb.training.loop import train
+    from vlb.training.recipes import recipe
 
 _HOMES = {
     "Dataset": "vlb.data",
-    "DiffusionModel": "vlb.models.diffusion",
-    "Evaluation": "vlb.evaluation",
-    "Experiment": "vlb.experiment",
-    "GaussianMixture": "vlb.models.mixture",
-    "Run": "vlb.runs",
+    "DiffusionModel": "vlb.models.diffusion.model",
+    "Evaluation": "vlb.measure.evaluation",
+    "Experiment": "vlb.store.experiment",
+    "GaussianMixture": "vlb.models.mixture.gaussian",
+    "Run": "vlb.store.runs",
     "Split": "vlb.data",
-    "UserError": "vlb.errors",
-    "classify": "vlb.evaluation",
-    "evaluate": "vlb.evaluation",
-    "load": "vlb.runs",
-    "recipe": "vlb.recipes",
-    "train": "vlb.train.loop",
+    "UserError": "vlb.base.errors",
+    "classify": "vlb.measure.evaluation",
+    "evaluate": "vlb.measure.evaluation",
+    "load": "vlb.store.runs",
+    "recipe": "vlb.training.recipes",
+    "train": "vlb.training.loop",
 }
 
 __all__ = [

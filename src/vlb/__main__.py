@@ -1,5 +1,5 @@
 """`python -m vlb` is the command line."""
 
-from vlb.cli import main
+from vlb.interfaces.cli import main
 
 main()

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
+from vlb.base.configuration import override
 from vlb.coding import models
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.sequence import Lanes
-from vlb.config import override
 from vlb.data import Dataset, load
-from vlb.models.diffusion import DiffusionModel
-from vlb.recipes import recipe
-from vlb.runs import Run
-from vlb.train.loop import train
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.store.runs import Run
+from vlb.training.loop import train
+from vlb.training.recipes import recipe
 
 TINY = (
     "steps=60", "batch=64", "backbone=MLPConfig", "backbone.width=48", "backbone.blocks=1", "validate_every=30",

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from tests.coding.conftest import placed
-from vlb.bound import elbo
 from vlb.coding import diffusion
 from vlb.coding.bitsback import Climbing, Grid
 from vlb.coding.codes import data_code, drawn, scored
 from vlb.coding.diffusion import DiffusionSettings, evenly
 from vlb.coding.sequence import SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
-from vlb.models.diffusion import DiffusionModel
+from vlb.core.bound import elbo
+from vlb.models.diffusion.model import DiffusionModel
 
 
 def in_swap_order(model: DiffusionModel, chosen: DiffusionSettings) -> SequenceCodec:
@@ -103,17 +103,17 @@ class Linear:
     depth = 1
 
     def up(self, level: int, below: torch.Tensor) -> object:
-        from vlb.distributions import Normal
+        from vlb.core.distributions import Normal
 
         return Normal(below.double() / 4, torch.full((1, 1), math.log(0.25), dtype=torch.float64))
 
     def down(self, level: int, z: torch.Tensor) -> object:
-        from vlb.distributions import Categorical
+        from vlb.core.distributions import Categorical
 
         return Categorical(-((4 * z.unsqueeze(-1) - torch.arange(5)) ** 2) / 4)
 
     def top(self, z: torch.Tensor) -> object:
-        from vlb.distributions import Normal
+        from vlb.core.distributions import Normal
 
         return Normal(torch.zeros_like(z), torch.zeros(1, 1, dtype=torch.float64))
 

@@ -6,18 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from vlb.base.errors import UserError
 from vlb.coding.budget import Budget
 from vlb.coding.carried import bare_model, carried, from_carried
 from vlb.data import Dataset
-from vlb.errors import UserError
-from vlb.recipes import recipe
-from vlb.runs import Run
+from vlb.store.runs import Run
+from vlb.training.recipes import recipe
 
 
 @pytest.fixture(scope="module")
 def mixture_run(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    from vlb.config import override
-    from vlb.train.loop import train
+    from vlb.base.configuration import override
+    from vlb.training.loop import train
 
     experiment = recipe("digits-mixture")
     for assignment in ("steps=2", "training.warmup=1", "components=3", "em_steps=2"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vlb.coding.cells import Code, Uncodable
 from vlb.coding.codes import FreeMixtureCode, MixtureCode, data_code, drawn, scored
 from vlb.coding.stack import BitStack
-from vlb.distributions import Bernoulli, Categorical, DiscretisedMixture, Normal, NormalMixture
+from vlb.core.distributions import Bernoulli, Categorical, DiscretisedMixture, Normal, NormalMixture
 
 
 def generator(seed: int) -> torch.Generator:

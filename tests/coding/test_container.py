@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, write
+from vlb.base.errors import UserError
 from vlb.coding import reading, texts, values, writing
 from vlb.coding.arrays import ArrayHead
 from vlb.coding.container import ARRAY, MODEL, PICTURES, TABLE, VERBATIM, ArchiveReader, ArchiveWriter, Chunk, Header
@@ -25,7 +26,6 @@ from vlb.coding.settings import Settings
 from vlb.coding.sources import FLAT, IDX, NPY, PLAIN, ROWS
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.data import Column
-from vlb.errors import UserError
 
 COLUMNS = (Column("n", tuple(map(str, range(LEVELS)))),) * 30
 

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from tests.commands.test_cli import vlb
+from vlb.base.configuration import override
+from vlb.base.errors import UserError
 from vlb.coding import models
 from vlb.coding.bitsback import Climbing, Descending, Exact
 from vlb.coding.cells import Uncodable
@@ -23,13 +25,11 @@ from vlb.coding.sequence import Lanes
 from vlb.coding.settings import Settings
 from vlb.coding.stack import BitStack
 from vlb.coding.wire import Reader
-from vlb.config import override
+from vlb.core.distributions import MixtureOfNormals
 from vlb.data import Dataset, Split
-from vlb.distributions import MixtureOfNormals
-from vlb.errors import UserError
-from vlb.experiment import Experiment
-from vlb.models.mixture import gaussian_mixture
-from vlb.recipes import recipe
+from vlb.models.mixture.gaussian import gaussian_mixture
+from vlb.store.experiment import Experiment
+from vlb.training.recipes import recipe
 
 SMALL = ("model.width=24", "model.dropout=0")
 CATEGORIES = "model.likelihood=CategoricalConfig"

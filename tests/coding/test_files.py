@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, write
+from vlb.base.errors import UserError
 from vlb.coding import reading, sources, writing
 from vlb.coding.container import ArchiveReader
 from vlb.coding.restoring import restore
 from vlb.coding.writing import Summary, write_archive
-from vlb.errors import UserError
 
 
 def there_and_back(folder: Path, *inputs: Path) -> tuple[Summary, Path]:

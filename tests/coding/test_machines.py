@@ -14,7 +14,7 @@ from tests.commands.test_cli import vlb
 from vlb.coding import models, values
 from vlb.coding.wire import Damaged, Reader
 from vlb.data import load
-from vlb.models.diffusion import DiffusionModel
+from vlb.models.diffusion.model import DiffusionModel
 
 ENVIRONMENTS = {
     "one thread": {"OMP_NUM_THREADS": "1"},

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.coding.conftest import placed
+from vlb.base.errors import UserError
 from vlb.coding import reading, values
 from vlb.coding.container import ArchiveReader, Header, Numerics
 from vlb.coding.mixtures import MixtureSettings
@@ -18,9 +19,8 @@ from vlb.coding.sources import items
 from vlb.coding.wire import Reader
 from vlb.coding.writing import Options, write_archive
 from vlb.data import Dataset
-from vlb.errors import UserError
-from vlb.experiment.mixture import MixtureConfig
-from vlb.models.diffusion import DiffusionModel
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.mixture.config import MixtureConfig
 
 
 @pytest.fixture(scope="module")

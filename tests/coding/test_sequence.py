@@ -17,7 +17,7 @@ from vlb.coding.products import ProductMixture, whole
 from vlb.coding.sequence import Lanes, Plan, SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
 from vlb.coding.wire import Damaged, Reader
-from vlb.models.diffusion import DiffusionModel
+from vlb.models.diffusion.model import DiffusionModel
 
 
 @given(st.integers(0, 400), st.integers(0, 20), st.integers(0, 300), st.integers(1, 64))

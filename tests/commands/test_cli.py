@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlb.cli import app, main
-from vlb.runs import Run
-from vlb.train import checkpoint
+from vlb.interfaces.cli import app, main
+from vlb.store import checkpoint
+from vlb.store.runs import Run
 
 TINY = [
     part
@@ -53,7 +53,8 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_needs_no_torch() -> None:
     code = (
-        "import sys, vlb.cli\ntry: vlb.cli.main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+        "import sys, vlb.interfaces.cli as cli\ntry: cli.main(['--help'])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

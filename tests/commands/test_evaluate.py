@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tests.commands.test_cli import TINY, vlb
-from vlb.commands.measure import BATCH
 from vlb.data import load as load_data
-from vlb.evaluation import Tally
-from vlb.evaluation_file import load, read
+from vlb.interfaces.commands.measure import BATCH
+from vlb.measure.evaluation import Tally
+from vlb.measure.evaluation_file import load, read
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_precision_out_of_reach_says_what_was_reached(
 
 def test_draws_are_planned_where_they_are_needed(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of few examples, or to a precision; of many, one time each will do, and costs less."""
-    monkeypatch.setattr("vlb.commands.evaluate.LARGE", 100)
+    monkeypatch.setattr("vlb.interfaces.commands.evaluate.LARGE", 100)
     bounds = {}
     for name, options in {"many": (), "precise": ("--precision", "1"), "few": ("--split", "FEW")}.items():
         np.save(tmp_path / "few.npy", load_data("digits").test.x[:100])
@@ -81,7 +81,10 @@ def test_draws_are_planned_where_they_are_needed(run: Path, tmp_path: Path, monk
 def test_a_killed_evaluation_goes_on_to_the_same_numbers(run: Path, tmp_path: Path) -> None:
     values = tmp_path / "v.npz"
     arguments = ["evaluate", str(run), "--passes", "40", "--values", str(values)]
-    code = f"import vlb.commands.measure as m; m.SAVE_SECONDS = 0; from vlb.cli import main; main({arguments!r})"
+    code = (
+        "import vlb.interfaces.commands.measure as m; m.SAVE_SECONDS = 0\n"
+        f"from vlb.interfaces.cli import main; main({arguments!r})"
+    )
     kills = 0
     for attempt in range(20):
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -112,7 +115,7 @@ def test_an_interrupt_says_how_to_go_on(
         raise KeyboardInterrupt
 
     values = tmp_path / "v.npz"
-    monkeypatch.setattr("vlb.commands.measure.evaluate", interrupted)
+    monkeypatch.setattr("vlb.interfaces.commands.measure.evaluate", interrupted)
     assert vlb("evaluate", run, "--values", values) == 130
     assert "v.npz, and the same command goes on" in " ".join(capsys.readouterr().err.split())
     assert read(values).tally.batch_means == [1.0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.commands.test_cli import vlb
-from vlb.train.checkpoint import read
+from vlb.store.checkpoint import read
 
 TINY = [
     part for s in ("steps=4", "batch=16", "validate_every=2", "training.log_every=2", "validation_examples=50")

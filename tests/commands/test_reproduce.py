@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from vlb.commands.reproduce import changes, train_command
-from vlb.commands.train import adjust
-from vlb.config import override
-from vlb.experiment import Experiment
-from vlb.recipes import RECIPES, recipe
+from vlb.base.configuration import override
+from vlb.interfaces.commands.reproduce import changes, train_command
+from vlb.interfaces.commands.train import adjust
+from vlb.store.experiment import Experiment
+from vlb.training.recipes import RECIPES, recipe
 
 
 def rebuilt(command: str) -> Experiment:

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from tests.commands.test_cli import TINY, vlb
-from vlb.commands.sample import GRIDS, SAMPLERS, learned_density
+from vlb.base.errors import UserError
 from vlb.data import load as load_data
-from vlb.errors import UserError
-from vlb.models.diffusion import DiffusionModel
-from vlb.recipes import recipe
-from vlb.runs import load
+from vlb.interfaces.commands.sample import GRIDS, SAMPLERS, learned_density
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.store.runs import load
+from vlb.training.recipes import recipe
 
 ADAPTIVE = ("--set", "model.times=AdaptiveTimesConfig")
 

@@ -6,9 +6,9 @@ import math
 import numpy as np
 import pytest
 
+from vlb.base.errors import UserError
 from vlb.data import Dataset, Split, load
 from vlb.data.baselines import baselines, log_marginals
-from vlb.errors import UserError
 
 
 def test_digits_baselines() -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vlb.base.errors import UserError
 from vlb.data import cache, cifar, sources
 from vlb.data.cache import Known, Source, Unreachable, cache_folder, members, obtain, run_client
-from vlb.errors import UserError
 
 CONTENT = {"a": b"first file", "b": b"second"}
 

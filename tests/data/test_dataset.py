@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlb.base.errors import UserError
 from vlb.data import Dataset, Split, load, sources
 from vlb.data.sources import SOURCES
 from vlb.data.splits import completed, division
-from vlb.errors import UserError
 
 
 @pytest.fixture(scope="module")

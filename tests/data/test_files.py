@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlb.base.errors import UserError
 from vlb.data import Dataset, load
 from vlb.data.files import load_images
-from vlb.errors import UserError
 
 from .test_idx import idx_bytes
 

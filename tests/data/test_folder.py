@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vlb.base.errors import UserError
 from vlb.data import load
 from vlb.data.files import load_images
-from vlb.errors import UserError
 
 
 def write(path: Path, pixels: np.ndarray) -> Path:

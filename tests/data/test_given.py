@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vlb.base.errors import UserError
 from vlb.data.dataset import Column
 from vlb.data.given import load_examples
 from vlb.data.idx import read_idx
-from vlb.errors import UserError
 
 SHAPE = (1, 4, 4)
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vlb.base.errors import UserError
 from vlb.data import load
 from vlb.data.tables import as_levels, load_table, ordered, pieces, split
-from vlb.errors import UserError
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters='",\n\r'), max_size=5) | st.sampled_from(
     ['"a,b"', '"say ""no"""', '"two\nlines"', '""', " 7"]

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from tests.oracles import LIMIT, SCALINGS, exact_model, line_grid, line_mixture, plane_mixture, seeded, z_score
 from tests.sampling.laws import Bent, gaussian_model, observed_order
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.errors import UserError
-from vlb.flow.density import Flow
-from vlb.flow.divergence import ExactDivergence, Hutchinson, with_divergence
-from vlb.flow.integrate import AdaptiveSteps, FixedSteps
-from vlb.grids import uniform_log_snr
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.mixture import MixtureDenoiser, gaussian_mixture
-from vlb.observation import Continuous
-from vlb.sampling.ode import flow_field
-from vlb.schedule import LogSNRLinear
+from vlb.base.errors import UserError
+from vlb.core.observation import Continuous
+from vlb.models.diffusion.flow.density import Flow
+from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson, with_divergence
+from vlb.models.diffusion.flow.integrate import AdaptiveSteps, FixedSteps
+from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.samplers.ode import flow_field
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.mixture.gaussian import MixtureDenoiser, gaussian_mixture
 
 TIGHT = AdaptiveSteps(1e-9, 1e-9)
 

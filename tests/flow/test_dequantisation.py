@@ -8,20 +8,20 @@ from torch import Tensor, nn
 
 from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from tests.test_importance import MARGINALS, Silent, independent_model, log_mass
-from vlb.condition import Labels
+from vlb.base.errors import UserError
+from vlb.core.condition import Labels
+from vlb.core.observation import Continuous, Levels
 from vlb.data import Split
-from vlb.denoiser import Denoiser, PosteriorHead
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.errors import UserError
-from vlb.evaluation import evaluate
-from vlb.flow.bound import FlowBound
-from vlb.flow.density import Flow
-from vlb.flow.dequantisation import Diffused, TruncatedNormalBins, UniformBins, VariationalBins
-from vlb.flow.divergence import Hutchinson
-from vlb.flow.integrate import AdaptiveSteps
-from vlb.models.diffusion import DiffusionModel
-from vlb.observation import Continuous, Levels
-from vlb.schedule import LogSNRLinear
+from vlb.measure.evaluation import evaluate
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.models.diffusion.flow.bound import FlowBound
+from vlb.models.diffusion.flow.density import Flow
+from vlb.models.diffusion.flow.dequantisation import Diffused, TruncatedNormalBins, UniformBins, VariationalBins
+from vlb.models.diffusion.flow.divergence import Hutchinson
+from vlb.models.diffusion.flow.integrate import AdaptiveSteps
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.schedules import LogSNRLinear
 
 START = torch.zeros(1, dtype=torch.float64)
 TIGHT = AdaptiveSteps(1e-8, 1e-8)

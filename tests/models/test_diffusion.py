@@ -19,17 +19,17 @@ from tests.oracles import (
     seeded,
     z_score,
 )
-from vlb.bound import climb_log_weight, descent_log_weight, elbo, estimate
-from vlb.condition import Labels
-from vlb.denoiser import Denoiser, PosteriorHead, Prediction
-from vlb.diffusion import GaussianDiffusion, along
-from vlb.distributions import Categorical, standard_normal
-from vlb.hierarchy import descend, from_posterior
-from vlb.models.diffusion import DiffusionModel, GridDiffusion
-from vlb.models.mixture import GaussianMixture, MixtureDenoiser, exact_prior, exact_reverse, gaussian_mixture
-from vlb.observation import Continuous, Levels
-from vlb.schedule import LogSNRLinear
-from vlb.times import LowDiscrepancyTime, UniformLevel, UniformTime
+from vlb.core.bound import climb_log_weight, descent_log_weight, elbo, estimate
+from vlb.core.condition import Labels
+from vlb.core.distributions import Categorical, standard_normal
+from vlb.core.hierarchy import descend, from_posterior
+from vlb.core.observation import Continuous, Levels
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Prediction
+from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
+from vlb.models.diffusion.process import GaussianDiffusion, along
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.diffusion.times import LowDiscrepancyTime, UniformLevel, UniformTime
+from vlb.models.mixture.gaussian import GaussianMixture, MixtureDenoiser, exact_prior, exact_reverse, gaussian_mixture
 
 
 class ExactGrid(GridDiffusion):

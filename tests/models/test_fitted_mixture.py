@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.oracles import LIMIT, plane_mixture, seeded, z_score
-from vlb.errors import UserError
-from vlb.models.fitted_mixture import CategoricalMixture, fit_gaussian_mixture
+from vlb.base.errors import UserError
+from vlb.models.mixture.categorical import CategoricalMixture, fit_gaussian_mixture
 
 
 def mixture(components: int = 3, smoothing: float = 1.0) -> CategoricalMixture:

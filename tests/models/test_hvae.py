@@ -17,14 +17,14 @@ from tests.vae_models import (
     two_level_bottom_up,
     two_level_top_down,
 )
-from vlb.bound import climb_elbo, elbo
-from vlb.distributions import Normal
-from vlb.errors import UserError
-from vlb.hierarchy import descend, from_prior
-from vlb.likelihoods import GaussianLikelihood
-from vlb.models.generative import MarkovGenerator, ResidualGenerator, normal
-from vlb.models.hvae import BottomUpVAE, TopDownVAE, VariationalHierarchy
-from vlb.models.merge import Direct, Joined, PrecisionWeighted, Relative, precision_weighted
+from vlb.base.errors import UserError
+from vlb.core.bound import climb_elbo, elbo
+from vlb.core.distributions import Normal
+from vlb.core.hierarchy import descend, from_prior
+from vlb.core.likelihoods import GaussianLikelihood
+from vlb.models.vae.generative import MarkovGenerator, ResidualGenerator, normal
+from vlb.models.vae.merge import Direct, Joined, PrecisionWeighted, Relative, precision_weighted
+from vlb.models.vae.model import BottomUpVAE, TopDownVAE, VariationalHierarchy
 from vlb.nn.coder import Single
 
 ORACLES = {"vae": (ppca_vae, PPCA()), "top-down": (two_level_top_down, TwoLevels()),

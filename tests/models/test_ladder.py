@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from tests.oracles import seeded
+from vlb.base.errors import UserError
 from vlb.data import Split, load
-from vlb.errors import UserError
-from vlb.experiment.ladder import LadderConfig, balanced
-from vlb.models.ladder import Denoise, LadderNetwork
-from vlb.recognition import recognise
+from vlb.measure.recognition import recognise
+from vlb.models.ladder.config import LadderConfig, balanced
+from vlb.models.ladder.model import Denoise, LadderNetwork
 
 
 def ladder(noise: float = 0.3, weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> LadderNetwork:

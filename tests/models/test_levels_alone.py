@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from tests.oracles import SCALINGS, line_mixture, seeded
-from vlb.bound import elbo
-from vlb.denoiser import Denoiser, Regression
-from vlb.diffusion import GaussianDiffusion
-from vlb.models.diffusion import DiffusionModel
-from vlb.observation import Continuous
-from vlb.parameterization import noise
-from vlb.schedule import LogSNRLinear
+from vlb.core.bound import elbo
+from vlb.core.observation import Continuous
+from vlb.models.diffusion.denoiser import Denoiser, Regression
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.parameterization import noise
+from vlb.models.diffusion.process import GaussianDiffusion
+from vlb.models.diffusion.schedules import LogSNRLinear
 
 STEPS, CHOSEN = 6, (2, 5)
 

@@ -17,11 +17,11 @@ from tests.oracles import (
     seeded,
     z_score,
 )
-from vlb.condition import Labels
-from vlb.diffusion import GaussianDiffusion
-from vlb.errors import UserError
-from vlb.models.mixture import MixtureDenoiser, exact_prior, exact_reverse, gaussian_mixture
-from vlb.schedule import LogSNRLinear
+from vlb.base.errors import UserError
+from vlb.core.condition import Labels
+from vlb.models.diffusion.process import GaussianDiffusion
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.mixture.gaussian import MixtureDenoiser, exact_prior, exact_reverse, gaussian_mixture
 
 
 def test_density_is_that_of_the_components() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.oracles import seeded
-from vlb.condition import Labels
+from vlb.core.condition import Labels
 from vlb.nn.embedding import Conditioning, fourier
 from vlb.nn.mlp import ResidualMLP
 from vlb.nn.unet import UNet, _Attention

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from vlb.config import override
+from vlb.base.configuration import override
 from vlb.data import Dataset, load
-from vlb.experiment import Experiment
-from vlb.recipes import recipe
-from vlb.runs import Run
-from vlb.train.loop import train
+from vlb.store.experiment import Experiment
+from vlb.store.runs import Run
+from vlb.training.loop import train
+from vlb.training.recipes import recipe
 
 SHORT = ("training.steps=6", "validate_every=2", "log_every=2", "validation_examples=50", "training.batch=32")
 SMALL = ("backbone=MLPConfig", "backbone.width=16", "backbone.blocks=1")

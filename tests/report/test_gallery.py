@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from vlb.data import Dataset, Split
-from vlb.report.film import filmed
-from vlb.report.gallery import ancestral, drawable
-from vlb.report.markup import sheet
-from vlb.runs import Run
+from vlb.pages.film import filmed
+from vlb.pages.gallery import ancestral, drawable
+from vlb.pages.markup import sheet
+from vlb.store.runs import Run
 
 
 def test_the_samples_are_those_of_ancestral_sampling(plain_run: Run, digits: Dataset) -> None:

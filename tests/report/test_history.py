@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vlb.report import figures
-from vlb.report.history import History, history
-from vlb.runs import Run
+from vlb.pages import figures
+from vlb.pages.history import History, history
+from vlb.store.runs import Run
 
 
 def test_a_whole_run_tells_its_course(plain_run: Run) -> None:

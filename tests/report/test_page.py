@@ -14,20 +14,20 @@ import torch
 from tests.commands.test_cli import vlb
 from tests.report.conftest import PREDECESSORS
 from tests.report.reading import read
-from vlb.commands.measure import Effort, measure
-from vlb.commands.report import Content, gather, page_of, run_report
+from vlb.base.errors import UserError
 from vlb.data import Dataset
 from vlb.data.baselines import baselines
-from vlb.errors import UserError
-from vlb.experiment import DataConfig
-from vlb.report.content import About
-from vlb.report.diffusion import DiffusionContent
-from vlb.report.hierarchy import DESCENTS, HierarchyContent, decided
-from vlb.report.ladder import LadderContent
-from vlb.report.mixture import MixtureContent
-from vlb.report.page import verdict
-from vlb.report.summary import subset, summarise
-from vlb.runs import Run
+from vlb.interfaces.commands.measure import Effort, measure
+from vlb.interfaces.commands.report import Content, gather, page_of, run_report
+from vlb.pages.content import About
+from vlb.pages.diffusion import DiffusionContent
+from vlb.pages.hierarchy import DESCENTS, HierarchyContent, decided
+from vlb.pages.ladder import LadderContent
+from vlb.pages.mixture import MixtureContent
+from vlb.pages.page import verdict
+from vlb.pages.summary import subset, summarise
+from vlb.store.experiment import DataConfig
+from vlb.store.runs import Run
 
 CPU = torch.device("cpu")
 

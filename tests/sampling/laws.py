@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from vlb.denoiser import Prediction
-from vlb.diffusion import GaussianDiffusion, along, variance_preserving
-from vlb.models.diffusion import DiffusionModel
-from vlb.observation import Continuous
-from vlb.sampling.stepping import FixedStep, Reverse, arrive
-from vlb.schedule import LogSNRLinear, Schedule
+from vlb.core.observation import Continuous
+from vlb.models.diffusion.denoiser import Prediction
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import GaussianDiffusion, along, variance_preserving
+from vlb.models.diffusion.samplers.stepping import FixedStep, Reverse, arrive
+from vlb.models.diffusion.schedules import LogSNRLinear, Schedule
 
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 

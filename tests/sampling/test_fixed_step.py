@@ -8,16 +8,16 @@ import torch
 
 from tests.oracles import LIMIT, SCALINGS, SCHEDULES, exact_model, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS, Bent, ChosenNoise, gaussian_model, observed_order, variance
-from vlb.errors import UserError
-from vlb.grids import edm, uniform_log_snr, uniform_time
-from vlb.models.diffusion import DiffusionModel
-from vlb.sampling.ancestral import Ancestral
-from vlb.sampling.ddim import DDIM
-from vlb.sampling.dpm_solver import DPMSolver
-from vlb.sampling.heun import Heun
-from vlb.sampling.ode import ProbabilityFlow
-from vlb.sampling.stepping import FixedStep, Reverse, State, walk
-from vlb.schedule import LogSNRLinear, Schedule
+from vlb.base.errors import UserError
+from vlb.models.diffusion.grids import edm, uniform_log_snr, uniform_time
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.samplers.ancestral import Ancestral
+from vlb.models.diffusion.samplers.ddim import DDIM
+from vlb.models.diffusion.samplers.dpm_solver import DPMSolver
+from vlb.models.diffusion.samplers.heun import Heun
+from vlb.models.diffusion.samplers.ode import ProbabilityFlow
+from vlb.models.diffusion.samplers.stepping import FixedStep, Reverse, State, walk
+from vlb.models.diffusion.schedules import LogSNRLinear, Schedule
 
 DETERMINISTIC: list[tuple[FixedStep, int]] = [(DDIM(), 1), (Heun(), 2), (DPMSolver(), 2)]
 STOCHASTIC: list[tuple[FixedStep, int]] = [

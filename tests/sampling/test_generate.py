@@ -6,20 +6,20 @@ from torch import Tensor, nn
 
 from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS
-from vlb.denoiser import Denoiser, PosteriorHead
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.grids import uniform_log_snr, uniform_time
-from vlb.kernel import ExactMixture
-from vlb.models.diffusion import DiffusionModel
-from vlb.observation import Levels
-from vlb.sampling.ancestral import Ancestral
-from vlb.sampling.ddim import DDIM
-from vlb.sampling.dpm_solver import DPMSolver
-from vlb.sampling.generate import decode, encode, generate
-from vlb.sampling.heun import Heun
-from vlb.sampling.ode import ProbabilityFlow
-from vlb.sampling.transforms import clip_to_levels, transformed
-from vlb.schedule import LogSNRLinear
+from vlb.core.observation import Levels
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.models.diffusion.grids import uniform_log_snr, uniform_time
+from vlb.models.diffusion.kernels import ExactMixture
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.samplers.ancestral import Ancestral
+from vlb.models.diffusion.samplers.ddim import DDIM
+from vlb.models.diffusion.samplers.dpm_solver import DPMSolver
+from vlb.models.diffusion.samplers.generate import decode, encode, generate
+from vlb.models.diffusion.samplers.heun import Heun
+from vlb.models.diffusion.samplers.ode import ProbabilityFlow
+from vlb.models.diffusion.samplers.transforms import clip_to_levels, transformed
+from vlb.models.diffusion.schedules import LogSNRLinear
 
 MASSES = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]])
 

@@ -7,11 +7,11 @@ import torch
 
 from tests.oracles import LIMIT, SCALINGS, SCHEDULES, exact_model, line_mixture, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS, observed_order
-from vlb.errors import UserError
-from vlb.models.mixture import GaussianMixture, gaussian_mixture
-from vlb.sampling.adaptive import ERROR, NODES, STAGES, Point, dormand_prince, solve
-from vlb.sampling.ode import ProbabilityFlow
-from vlb.schedule import LogSNRLinear
+from vlb.base.errors import UserError
+from vlb.models.diffusion.samplers.adaptive import ERROR, NODES, STAGES, Point, dormand_prince, solve
+from vlb.models.diffusion.samplers.ode import ProbabilityFlow
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.mixture.gaussian import GaussianMixture, gaussian_mixture
 
 
 def swing(t: float, y: torch.Tensor) -> torch.Tensor:

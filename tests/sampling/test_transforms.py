@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from tests.oracles import SCALINGS, exact_model, plane_mixture, seeded
-from vlb.condition import Labels
-from vlb.denoiser import Denoises, Prediction
-from vlb.distributions import Categorical
-from vlb.errors import UserError
-from vlb.models.mixture import MixtureDenoiser
-from vlb.observation import Levels
-from vlb.sampling.transforms import Clipped, Guided, Snapped, clip_to_levels, transformed
-from vlb.schedule import LogSNRLinear
+from vlb.base.errors import UserError
+from vlb.core.condition import Labels
+from vlb.core.distributions import Categorical
+from vlb.core.observation import Levels
+from vlb.models.diffusion.denoiser import Denoises, Prediction
+from vlb.models.diffusion.samplers.transforms import Clipped, Guided, Snapped, clip_to_levels, transformed
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.mixture.gaussian import MixtureDenoiser
 
 scalings = pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from tests.gaussian_hierarchies import PPCA, TwoLevels
 from tests.oracles import LIMIT, exact_model, gauss_legendre, line_mixture, plane_mixture, seeded, z_score
-from vlb.bound import elbo
-from vlb.diffusion import GaussianDiffusion, variance_preserving
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.mixture import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
-from vlb.observation import Continuous
-from vlb.schedule import Cosine, LogSNRLinear, Schedule
-from vlb.tightness.gaussian import split_gaussian
-from vlb.tightness.perturbed import Perturbed
-from vlb.tightness.split import Split
+from vlb.core.bound import elbo
+from vlb.core.observation import Continuous
+from vlb.measure.tightness.gaussian import split_gaussian
+from vlb.measure.tightness.perturbed import Perturbed
+from vlb.measure.tightness.split import Split
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.schedules import Cosine, LogSNRLinear, Schedule
+from vlb.models.mixture.gaussian import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
 
 TURN = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=torch.float64)
 

@@ -5,11 +5,11 @@ import torch
 
 from tests.oracles import LIMIT, entropy, exact_model, line_mixture, seeded, z_score
 from tests.tightness.test_gaussian import wrong
-from vlb.bound import elbo
-from vlb.models.mixture import gaussian_mixture
-from vlb.schedule import LogSNRLinear
-from vlb.tightness.gaussian import split_gaussian
-from vlb.tightness.line import split_line
+from vlb.core.bound import elbo
+from vlb.measure.tightness.gaussian import split_gaussian
+from vlb.measure.tightness.line import split_line
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.models.mixture.gaussian import gaussian_mixture
 
 SCHEDULE = LogSNRLinear(-4.0, 4.0)
 STEEPER = torch.full((1, 1), 0.2)

@@ -8,10 +8,10 @@ import torch
 
 from tests.gaussian_hierarchies import PPCA
 from tests.oracles import LIMIT, seeded
-from vlb.bound import descent_log_weight
+from vlb.base.errors import UserError
+from vlb.core.bound import descent_log_weight
 from vlb.data import Split
-from vlb.errors import UserError
-from vlb.tightness.trained import weigh
+from vlb.measure.tightness.trained import weigh
 
 
 class Stretched:

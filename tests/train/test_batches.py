@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlb.train.batches import batch_indices, stream_seed
+from vlb.training.batches import batch_indices, stream_seed
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)

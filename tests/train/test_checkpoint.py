@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.disk import no_file_beyond
-from vlb.errors import UserError
-from vlb.train.checkpoint import Checkpoint, read, save
+from vlb.base.errors import UserError
+from vlb.store.checkpoint import Checkpoint, read, save
 
 
 @pytest.fixture

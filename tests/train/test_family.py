@@ -7,19 +7,19 @@ import torch
 from torch import nn
 
 from tests.oracles import SCALINGS, exact_model, plane_mixture, seeded
-from vlb.bound import estimate
+from vlb.core.bound import estimate
+from vlb.core.observation import Continuous, Levels
 from vlb.data import Dataset, load
-from vlb.denoiser import Denoiser, PosteriorHead
-from vlb.diffusion import GaussianDiffusion
-from vlb.energy import EnergyDenoiser, energy_at
-from vlb.metropolis import annealed
-from vlb.models.diffusion import DiffusionModel
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.models.diffusion.energy import EnergyDenoiser, energy_at
+from vlb.models.diffusion.loss import DiffusionObjective
+from vlb.models.diffusion.metropolis import annealed
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import GaussianDiffusion
+from vlb.models.diffusion.schedules import Learned, LogSNRLinear, Schedule
+from vlb.models.diffusion.times import LowDiscrepancyTime, UniformTime
+from vlb.models.diffusion.weightings import likelihood
 from vlb.nn.mlp import ResidualMLP
-from vlb.observation import Continuous, Levels
-from vlb.schedule import Learned, LogSNRLinear, Schedule
-from vlb.times import LowDiscrepancyTime, UniformTime
-from vlb.train.objective import DiffusionObjective
-from vlb.weighting import likelihood
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from vlb.errors import UserError
-from vlb.train.guard import LEARNING, PATIENCE, SPIKES, Guard
+from vlb.base.errors import UserError
+from vlb.training.guard import LEARNING, PATIENCE, SPIKES, Guard
 
 
 def backward(scale: float) -> tuple[nn.Linear, torch.Tensor]:

@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import nn
 
-from vlb.condition import Labels
-from vlb.config import override
+from vlb.base.configuration import override
+from vlb.base.errors import UserError
+from vlb.core.condition import Labels
 from vlb.data import Dataset, load
-from vlb.errors import UserError
-from vlb.experiment import Experiment
-from vlb.recipes import recipe
-from vlb.runs import Run
-from vlb.train import checkpoint
-from vlb.train.batches import step_generator
-from vlb.train.loop import Progress, Trainer, drop_labels, read_metrics, train
-from vlb.train.objective import BoundJudged
+from vlb.models.loss import BoundJudged
+from vlb.store import checkpoint
+from vlb.store.experiment import Experiment
+from vlb.store.runs import Run
+from vlb.training.batches import step_generator
+from vlb.training.loop import Progress, Trainer, drop_labels, read_metrics, train
+from vlb.training.recipes import recipe
 
 SETTINGS = (
     "steps=12", "batch=16", "backbone=MLPConfig", "backbone.width=24", "backbone.blocks=1", "validate_every=4",

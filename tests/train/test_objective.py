@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from tests.oracles import LIMIT, SCALINGS, exact_model, line_grid, line_mixture, plane_mixture, seeded, z_score
-from vlb import weighting
-from vlb.config import override
+from vlb.base.configuration import override
+from vlb.base.errors import UserError
 from vlb.data import Dataset, load
-from vlb.errors import UserError
-from vlb.experiment import Experiment
-from vlb.models.diffusion import DiffusionModel
-from vlb.recipes import recipe
-from vlb.runs import Run
-from vlb.schedule import Learned, LearnedPerDimension, LogSNRLinear
-from vlb.times import AdaptiveTime, UniformTime
-from vlb.train import checkpoint
-from vlb.train.loop import Progress, train
-from vlb.train.objective import DiffusionObjective
+from vlb.models.diffusion import weightings as weighting
+from vlb.models.diffusion.loss import DiffusionObjective
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.schedules import Learned, LearnedPerDimension, LogSNRLinear
+from vlb.models.diffusion.times import AdaptiveTime, UniformTime
+from vlb.store import checkpoint
+from vlb.store.experiment import Experiment
+from vlb.store.runs import Run
+from vlb.training.loop import Progress, train
+from vlb.training.recipes import recipe
 
 BOUND = DiffusionObjective(UniformTime(), weighting.likelihood, 1.0)
 
@@ -130,7 +130,7 @@ class Halving(torch.nn.Module):
     decodes = False
 
     def forward(self, z, gamma, condition=None):
-        from vlb.denoiser import Prediction
+        from vlb.models.diffusion.denoiser import Prediction
 
         return Prediction(z, z / 2, None)
 

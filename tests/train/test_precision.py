@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from tests.oracles import seeded
 from tests.train.test_loop import same
-from vlb.bound import estimate
-from vlb.config import override
+from vlb.base.configuration import override
+from vlb.core.bound import estimate
 from vlb.data import Dataset, load
-from vlb.experiment import Experiment
-from vlb.recipes import recipe
-from vlb.runs import Run
-from vlb.times import LowDiscrepancyTime
-from vlb.train.loop import Trainer, read_metrics, train
+from vlb.models.diffusion.times import LowDiscrepancyTime
+from vlb.store.experiment import Experiment
+from vlb.store.runs import Run
+from vlb.training.loop import Trainer, read_metrics, train
+from vlb.training.recipes import recipe
 
 LOW = ("bfloat16", "float16")
 

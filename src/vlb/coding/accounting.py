@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from vlb.base.errors import UserError
 from vlb.coding import values
 from vlb.coding.container import MODEL, ArchiveReader, Header
 from vlb.coding.diffusion import DiffusionSettings, discretised
@@ -16,8 +17,7 @@ from vlb.coding.sequence import Account, SequenceCodec
 from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader
 from vlb.data import Column
-from vlb.errors import UserError
-from vlb.evaluation import Bounded
+from vlb.measure.evaluation import Bounded
 
 BATCH = 64
 

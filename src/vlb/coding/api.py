@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from vlb.base.errors import UserError
 from vlb.coding.accounting import Audit, audited
 from vlb.coding.carried import bare_model, carried, from_carried, numerics
 from vlb.coding.cells import Uncodable
@@ -22,10 +23,9 @@ from vlb.coding.settings import Settings
 from vlb.coding.sources import items
 from vlb.coding.writing import Options, Summary, write_archive
 from vlb.data import Column
-from vlb.errors import UserError
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.fitted_mixture import CategoricalMixture
-from vlb.runs import Run
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.mixture.categorical import CategoricalMixture
+from vlb.store.runs import Run
 
 MAX_STEPS = 200
 

@@ -22,8 +22,8 @@ from vlb.coding.cells import Code
 from vlb.coding.codes import data_code, drawn, scored
 from vlb.coding.products import ProductMixture
 from vlb.coding.stack import BitStack, Underflow
-from vlb.distributions import Distribution
-from vlb.hierarchy import Climbable, Hierarchy, Rung, climb, descend
+from vlb.core.distributions import Distribution
+from vlb.core.hierarchy import Climbable, Hierarchy, Rung, climb, descend
 
 State = TypeVar("State")
 

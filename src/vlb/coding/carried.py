@@ -12,18 +12,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from vlb import config as configuration
+from vlb.base import configuration
+from vlb.base.errors import UserError
 from vlb.coding.budget import Budget
 from vlb.coding.container import Numerics
 from vlb.coding.models import CodedModel, checked, digest, prepared
 from vlb.data import Column, Dataset, Split
-from vlb.errors import UserError
-from vlb.experiment import Experiment
-from vlb.experiment.ladder import LadderConfig
-from vlb.experiment.mixture import MixtureConfig
-from vlb.models.ladder import LadderNetwork
-from vlb.runs import Run, load_weights
-from vlb.train import checkpoint
+from vlb.models.ladder.config import LadderConfig
+from vlb.models.ladder.model import LadderNetwork
+from vlb.models.mixture.config import MixtureConfig
+from vlb.store import checkpoint
+from vlb.store.experiment import Experiment
+from vlb.store.runs import Run, load_weights
 
 DIGEST = 8
 ROOM = 8  # what building may allocate, in units of what is stored

@@ -20,7 +20,7 @@ from vlb.coding.cells import CELLS_AT_ONCE, WINDOW, Code, TableCode, Uncodable, 
 from vlb.coding.products import LOG_UNIT, GaussianProductMixture, ProductMixture, whole
 from vlb.coding.stack import BitStack
 from vlb.coding.tables import logistic_cdf, normal_cdf, snap, snapped_probabilities, snapped_weights
-from vlb.distributions import (
+from vlb.core.distributions import (
     Bernoulli,
     Categorical,
     DiscretisedLogistic,

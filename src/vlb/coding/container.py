@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from vlb.base.errors import UserError
 from vlb.coding import settings as coding
 from vlb.coding.settings import Settings
 from vlb.coding.wire import CRC, Damaged, Reader, Writer
-from vlb.errors import UserError
 
 MAGIC = b"\x8fvlb"
 VERSION = 2

@@ -12,8 +12,8 @@ from vlb.coding.cells import Uncodable
 from vlb.coding.models import marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
-from vlb.kernel import ExactMixture, MomentMatched, ReverseKernel, Standard
-from vlb.models.diffusion import DiffusionModel, GridDiffusion
+from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard
+from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
 
 KERNELS: tuple[ReverseKernel, ...] = (Standard(), MomentMatched(), ExactMixture())
 KERNEL_NAMES = ("standard", "moments", "mixture")

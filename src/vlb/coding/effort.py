@@ -1,8 +1,8 @@
 """Choosing how to code: for a diffusion model the number of levels for a time budget, then kernel and places.
 
 The cost of every interval is measured on a run's validation examples and the levels are placed by dynamic
-programming (`vlb.placement`), once per run and number of levels; the choice is kept beside the run. Other models
-have their levels: there is only how finely their latents are told apart, and how they are batched.
+programming (`vlb.models.diffusion.placement`), once per run and number of levels; the choice is kept beside the run.
+Other models have their levels: there is only how finely their latents are told apart, and how they are batched.
 """
 
 import json
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from vlb.base.errors import UserError, suggestion
+from vlb.base.files import write_text
 from vlb.coding.diffusion import FINE, KERNELS, DiffusionSettings, evenly
 from vlb.coding.hierarchies import measured
 from vlb.coding.mixtures import MixtureSettings
@@ -20,13 +22,11 @@ from vlb.coding.models import CodedModel
 from vlb.coding.sequence import USUAL_LANES, Lanes
 from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader, Writer
-from vlb.errors import UserError, suggestion
-from vlb.files import write_text
-from vlb.grids import uniform_log_snr
-from vlb.kernel import Standard
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.hvae import VariationalHierarchy
-from vlb.placement import cheapest, measure_costs
+from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.kernels import Standard
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.placement import cheapest, measure_costs
+from vlb.models.vae.model import VariationalHierarchy
 
 MEASURED = 16  # one measurement places the levels of every T up to so many
 

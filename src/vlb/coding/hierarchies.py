@@ -15,9 +15,9 @@ from vlb.coding.cells import Uncodable
 from vlb.coding.models import marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
-from vlb.distributions import Normal
-from vlb.hierarchy import descend, from_prior
-from vlb.models.hvae import BottomUpVAE, TopDownVAE, VariationalHierarchy
+from vlb.core.distributions import Normal
+from vlb.core.hierarchy import descend, from_prior
+from vlb.models.vae.model import BottomUpVAE, TopDownVAE, VariationalHierarchy
 
 FINEST, MAX_LEVELS = 24, 256
 UNIT = 0.5  # δ, at most, in units of a narrow posterior's deviation

@@ -11,7 +11,7 @@ from vlb.coding.models import marginals
 from vlb.coding.products import ProductMixture, whole
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Reader, Writer
-from vlb.models.fitted_mixture import CategoricalMixture
+from vlb.models.mixture.categorical import CategoricalMixture
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from vlb.base.errors import UserError
 from vlb.coding.cells import Uncodable
 from vlb.coding.codes import data_code
-from vlb.errors import UserError
-from vlb.models.diffusion import DiffusionModel
-from vlb.models.fitted_mixture import CategoricalMixture
-from vlb.models.hvae import VariationalHierarchy
-from vlb.models.ladder import LadderNetwork
-from vlb.observation import Levels
+from vlb.core.observation import Levels
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.ladder.model import LadderNetwork
+from vlb.models.mixture.categorical import CategoricalMixture
+from vlb.models.vae.model import VariationalHierarchy
 
 CodedModel = DiffusionModel | VariationalHierarchy | CategoricalMixture
 Model = TypeVar("Model", bound=nn.Module)

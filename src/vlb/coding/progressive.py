@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from vlb.base.errors import UserError
 from vlb.coding.bitsback import Climbing
 from vlb.coding.sequence import SequenceCodec
 from vlb.coding.stack import WatchedStack
-from vlb.errors import UserError
-from vlb.models.diffusion import GridDiffusion
-from vlb.observation import Levels
+from vlb.core.observation import Levels
+from vlb.models.diffusion.model import GridDiffusion
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vlb.base.errors import UserError
 from vlb.coding import texts, values
 from vlb.coding.arrays import ArrayHead
 from vlb.coding.container import (
@@ -24,7 +25,6 @@ from vlb.coding.sequence import SequenceCodec
 from vlb.coding.sources import MODES, NPY, PICTURE_FORMATS, PLAIN, as_rows
 from vlb.coding.wire import MAX_TEXT, Damaged, Reader
 from vlb.data import Column
-from vlb.errors import UserError
 
 MAX_PIECE = 1 << 26  # bytes in one chunk, whatever a file claims
 WEIGHTS_SHRINK = 200  # by no more than this, past the first MAX_PIECE bytes

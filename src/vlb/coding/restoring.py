@@ -15,10 +15,10 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from vlb.base.errors import UserError
 from vlb.coding.arrays import ArrayHead
 from vlb.coding.reading import Content, Pictures, Piece, Rows
 from vlb.coding.sources import IDX, IDX_GZ, NPY, PICTURE_FORMATS
-from vlb.errors import UserError
 
 
 def restore(found: Iterator[tuple[int, Content | UserError]], out: Path, salvage: bool) -> list[str]:

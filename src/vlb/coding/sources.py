@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from vlb.base.errors import UserError
 from vlb.coding.names import member, storable
 from vlb.data.idx import read_idx
 from vlb.data.tables import pieces
-from vlb.errors import UserError
 
 PICTURE_FORMATS = ("PNG", "BMP", "PPM")
 MODES = ("L", "RGB", "1")

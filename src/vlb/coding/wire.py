@@ -1,6 +1,6 @@
 """Reading and writing small binary structures; what is read comes from anywhere and is believed in nothing."""
 
-from vlb.errors import UserError
+from vlb.base.errors import UserError
 
 MAX_TEXT = 1 << 12
 CRC = 4  # bytes of a CRC-32

@@ -8,6 +8,8 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
+from vlb.base.errors import UserError
+from vlb.base.files import written_whole
 from vlb.coding import values
 from vlb.coding.arrays import ArrayHead
 from vlb.coding.container import ARRAY, MODEL, PICTURES, TABLE, VERBATIM, ArchiveWriter, Header
@@ -18,8 +20,6 @@ from vlb.coding.texts import understood
 from vlb.coding.wire import Writer
 from vlb.data import Column
 from vlb.data.tables import delimiter_of, pieces
-from vlb.errors import UserError
-from vlb.files import written_whole
 
 Part = TypeVar("Part")
 CHUNK_VALUES = 1 << 21

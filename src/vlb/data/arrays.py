@@ -5,10 +5,10 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from vlb.base.errors import UserError
 from vlb.data.dataset import Dataset, Split
 from vlb.data.splits import class_labels, completed
 from vlb.data.values import as_images, as_levels, checked_levels, default_levels
-from vlb.errors import UserError
 
 LABEL_NAMES = ("labels", "label", "y")
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}

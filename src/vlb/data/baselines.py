@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
+from vlb.base.errors import UserError, suggestion
 from vlb.data.dataset import Dataset, Split, chunks
-from vlb.errors import UserError, suggestion
 
 
 def baselines(data: Dataset, split: str) -> dict[str, float]:

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from vlb.errors import UserError
-from vlb.files import write_bytes
+from vlb.base.errors import UserError
+from vlb.base.files import write_bytes
 
 CLIENT_SECONDS = 600.0
 

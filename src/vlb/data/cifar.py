@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vlb.base.errors import UserError
 from vlb.data.dataset import Split
-from vlb.errors import UserError
 
 SHAPE = (3, 32, 32)
 RECORD = 1 + 3 * 32 * 32

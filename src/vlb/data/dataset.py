@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from vlb.errors import UserError, suggestion
+from vlb.base.errors import UserError, suggestion
 
 
 @dataclass(frozen=True, eq=False)

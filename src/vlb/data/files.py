@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlb.base.errors import UserError
 from vlb.data.arrays import from_arrays, load_npy, load_npz
 from vlb.data.cifar import read_bins
 from vlb.data.dataset import Dataset, Split
@@ -11,7 +12,6 @@ from vlb.data.folder import SUFFIXES, load_folder
 from vlb.data.idx import labels_beside, read_idx
 from vlb.data.splits import class_labels, completed
 from vlb.data.values import as_images, as_levels, checked_levels, default_levels
-from vlb.errors import UserError
 
 IDX_PARTS = (("train", "train-images-idx3-ubyte"), ("test", "t10k-images-idx3-ubyte"))
 

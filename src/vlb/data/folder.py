@@ -9,10 +9,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
+from vlb.base.errors import UserError
 from vlb.data.dataset import Dataset, Split
 from vlb.data.splits import completed, division
 from vlb.data.values import as_levels, checked_levels
-from vlb.errors import UserError
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")

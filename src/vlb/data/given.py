@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vlb.base.errors import UserError
 from vlb.data.arrays import read_array
 from vlb.data.dataset import Column, Split
 from vlb.data.folder import read_pictures
@@ -12,7 +13,6 @@ from vlb.data.idx import labels_beside, read_idx
 from vlb.data.splits import class_labels
 from vlb.data.tables import DELIMITERS, load_rows
 from vlb.data.values import as_images, as_levels
-from vlb.errors import UserError
 
 
 class Given(NamedTuple):

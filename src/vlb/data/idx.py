@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from vlb.errors import UserError
+from vlb.base.errors import UserError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_AXES = 4

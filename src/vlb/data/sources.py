@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from vlb.base.errors import UserError, suggestion
 from vlb.data import cifar
 from vlb.data.cache import (
     Known,
@@ -30,7 +31,6 @@ from vlb.data.files import load_images
 from vlb.data.idx import parse_idx
 from vlb.data.splits import class_labels
 from vlb.data.tables import load_table
-from vlb.errors import UserError, suggestion
 
 HELD_OUT = 5000
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"

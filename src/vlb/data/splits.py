@@ -7,8 +7,8 @@ the data bring a test or a validation split, only the missing one is taken, by t
 
 import numpy as np
 
+from vlb.base.errors import UserError
 from vlb.data.dataset import Dataset, Split
-from vlb.errors import UserError
 
 MAX_CLASSES = 1 << 16
 

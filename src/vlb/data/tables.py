@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vlb.base.errors import UserError
 from vlb.data.dataset import Column, Dataset, Split
 from vlb.data.splits import completed
-from vlb.errors import UserError
 
 DELIMITERS = {".csv": ",;|", ".tsv": "\t"}
 NEWLINES = ("\n", "\r\n")

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from vlb.base.errors import UserError
 from vlb.data.dataset import chunks
-from vlb.errors import UserError
 
 MAX_LEVELS = 1 << 16
 CHANNELS = (1, 3, 4)

@@ -1,0 +1,1 @@
+"""Kinds of model, one folder each, and what all of them offer."""

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vlb.condition import Labels
+from vlb.core.condition import Labels
 
 
 class Conditioning(nn.Module):

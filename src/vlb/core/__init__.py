@@ -1,0 +1,1 @@
+"""The nouns of the family: distributions, conditions, hierarchies and the bound."""

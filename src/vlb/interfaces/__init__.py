@@ -1,0 +1,1 @@
+"""Thin fronts over the verbs."""

@@ -1,0 +1,211 @@
+"""What `vlb compare` may be given: run directories, saved values, baselines. Nothing is computed before all fit."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vlb.base.errors import UserError, suggestion
+from vlb.data import Dataset, Split
+from vlb.data import load as load_data
+from vlb.data.baselines import PER_EXAMPLE, per_example
+from vlb.interfaces.commands.measure import BATCH, Effort, measure
+from vlb.measure.comparison import Contender, refuse_incomparable
+from vlb.measure.evaluation import Evaluation
+from vlb.measure.evaluation_file import Kept, Subject
+from vlb.measure.evaluation_file import load as load_values
+from vlb.models.diffusion.config import DiffusionConfig
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.stratified import Plan, StratifiedBound
+from vlb.models.ladder.config import LadderConfig
+from vlb.models.ladder.model import LadderNetwork
+from vlb.models.protocols import LikelihoodModel
+from vlb.pages.summary import subset_index
+from vlb.store.runs import Run
+
+DRAWS = 4  # noise levels per example and pass: what is paired are single examples
+
+
+@dataclass(frozen=True)
+class Given:
+    """One of the models to compare, before it is evaluated. model: None unless it is a run's."""
+
+    name: str
+    subject: Subject
+    evaluate: Callable[[], Evaluation]
+    model: LikelihoodModel | None
+
+
+@dataclass(frozen=True)
+class Field:
+    """All that is compared, on the examples `part` of the split; data and part: None where they are not here."""
+
+    contenders: tuple[Contender, ...]
+    models: tuple[LikelihoodModel | None, ...]
+    data: Dataset | None
+    part: Split | None
+
+    @property
+    def diffusions(self) -> list[tuple[str, DiffusionModel]]:
+        """The diffusion models among them, whose noise levels can be compared."""
+        pairs = zip(self.contenders, self.models, strict=True)
+        return [(contender.name, model) for contender, model in pairs if isinstance(model, DiffusionModel)]
+
+
+def gather(
+    names: Sequence[str],
+    split: str | None,
+    count: int | None,
+    effort: Effort,
+    data_path: Path | None,
+    device: torch.device,
+) -> Field:
+    """Find, check and then evaluate. Raises `UserError` for what is not there or cannot be compared."""
+    if len(names) < 2:
+        raise UserError("give at least two models to compare: runs, files of `vlb evaluate --values`, or baselines")
+    effort.check()
+    kept = {name: load_values(Path(name)) for name in names if name.endswith(".npz")}
+    runs = {name: Run.open(Path(name)) for name in names if name not in kept and name not in PER_EXAMPLE}
+    refuse_ladders(runs)
+    where, index = _examples(kept, split)
+    data = _data(runs, kept, data_path)
+    if data is not None:
+        _fits(index, len(data.split(where)), kept)
+        if index is None:
+            index = subset_index(len(data.split(where)), count or len(data.split(where)))
+        elif count is not None:
+            raise UserError("--examples is already settled by the saved values: leave it out")
+    elif runs or len(kept) < len(names):
+        raise UserError("a baseline needs the data: give a run as well, or values of a data set that vlb has")
+    assert index is not None
+    part = None if data is None else data.split(where).take(index)
+    short = _labels(names)
+    given = []
+    for number, name in enumerate(names):
+        if name in kept:
+            found = kept[name]
+            given.append(Given(short[name], found.subject, lambda found=found: found.evaluation, None))  # type: ignore[misc]
+            continue
+        assert data is not None and part is not None
+        if name in runs:
+            own_effort = reseeded(effort, number, runs[name], kept)
+            given.append(_run(short[name], runs[name], data, where, part, own_effort, device))
+        else:
+            given.append(_baseline(name, data, where, part))
+    indices = [kept[name].index if name in kept else index for name in names]
+    for one, at in zip(given[1:], indices[1:], strict=True):
+        refuse_incomparable(given[0].name, given[0].subject, indices[0], one.name, one.subject, at)
+    contenders = tuple(Contender(g.name, g.evaluate(), g.subject, at) for g, at in zip(given, indices, strict=True))
+    return Field(contenders, tuple(g.model for g in given), data, part)
+
+
+def reseeded(effort: Effort, number: int, run: Run, kept: dict[str, Kept]) -> Effort:
+    """The effort with the seed of a contender.
+
+    Diffusion models share one, so that at equal noise levels they are given the same noise, which then cancels in the
+    differences. Others have one that nobody else has: draws that are known to be independent make the errors known.
+    """
+    if isinstance(run.experiment.model, DiffusionConfig):
+        return effort
+    taken = {effort.seed, *(found.subject.options.get("seed") for found in kept.values())}
+    free = (seed for seed in itertools.count(effort.seed) if seed not in taken)
+    return dataclasses.replace(effort, seed=next(itertools.islice(free, number, None)))
+
+
+def refuse_ladders(runs: dict[str, Run]) -> None:
+    """Raises `UserError` where one is a ladder network, before anything is loaded or computed."""
+    for name, run in runs.items():
+        if isinstance(run.experiment.model, LadderConfig):
+            raise UserError(f"{name}: {LadderNetwork.without_likelihood}")
+
+
+def _run(
+    name: str,
+    run: Run,
+    data: Dataset,
+    split: str,
+    part: Split,
+    effort: Effort,
+    device: torch.device,
+) -> Given:
+    own = run.data_description
+    if own["fingerprint"] != data.fingerprint:
+        raise UserError(
+            f"{name} cannot be compared with the others: it is of other data ({own['name']} {own['fingerprint']}, not "
+            f"{data.name} {data.fingerprint})"
+        )
+    model = run.model(data, device)
+    conditional = run.experiment.condition == "labels"
+    options = {"seed": effort.seed, "batch": BATCH, "draws": DRAWS}
+    subject = Subject(
+        data.name, data.fingerprint, split, data.levels, data.shape, model.bound, conditional, run.fingerprint, options
+    )
+    # No control variates: they draw noise of their own, and the models would not be given the same any more.
+    bounded = StratifiedBound(model, Plan.plain(DRAWS)) if isinstance(model, DiffusionModel) else model
+    return Given(name, subject, lambda: measure(bounded, part, conditional, effort, device), model)
+
+
+def _baseline(name: str, data: Dataset, split: str, part: Split) -> Given:
+    subject = Subject(
+        data.name, data.fingerprint, split, data.levels, data.shape, "exact -log p(x)", False, f"baseline {name}"
+    )
+
+    def evaluate() -> Evaluation:
+        values = per_example(name, data, part)
+        means, none = np.full((2, 1), values.mean()), np.zeros(len(values))
+        terms = ("negative_log_likelihood",)
+        return Evaluation(terms, values[:, None], means, len(values), none, data.dimensions, subject.bound, False)
+
+    return Given(name, subject, evaluate, None)
+
+
+def _examples(kept: dict[str, Kept], split: str | None) -> tuple[str, np.ndarray | None]:
+    """The split, and which of its examples where saved values settle that."""
+    if not kept:
+        return split or "test", None
+    first = next(iter(kept.values()))
+    if split is not None and split != first.subject.split:
+        raise UserError(f"the saved values are of the {first.subject.split} split: leave out --split")
+    return first.subject.split, first.index
+
+
+def _data(runs: dict[str, Run], kept: dict[str, Kept], data_path: Path | None) -> Dataset | None:
+    """The data of the first run, or of saved values where they are a data set that vlb has; else None."""
+    if runs:
+        return next(iter(runs.values())).data(data_path)
+    subject = next(iter(kept.values())).subject if kept else None
+    if subject is None:
+        raise UserError("baselines alone are of no data: give a run as well")
+    try:
+        data = load_data(subject.data, data_path)
+    except UserError:
+        return None
+    return data if data.fingerprint == subject.fingerprint else None
+
+
+def _fits(index: np.ndarray | None, total: int, kept: dict[str, Kept]) -> None:
+    if index is not None and (len(index) == 0 or int(index.min()) < 0 or int(index.max()) >= total):
+        raise UserError(f"{next(iter(kept))} is of examples that the split has not: the file was changed")
+
+
+def _labels(names: Sequence[str]) -> dict[str, str]:
+    """The shortest ends of paths that tell the models apart."""
+    paths = {name: name if name in PER_EXAMPLE else str(Path(name).absolute()) for name in names}
+    if len(set(paths.values())) < len(names):
+        raise UserError("the same model is given twice")
+    short: dict[str, str] = {}
+    depth = 1
+    while len(set(short.values())) < len(names):
+        short = {name: "/".join(path.split("/")[-depth:]) for name, path in paths.items()}
+        depth += 1
+    return short
+
+
+def known(name: str) -> None:
+    """Raises `UserError` for a word that is neither a path nor a baseline."""
+    if name not in PER_EXAMPLE and not Path(name).exists():
+        raise UserError(f"there is no run or file {name}; of the baselines, {suggestion(name, PER_EXAMPLE)}")

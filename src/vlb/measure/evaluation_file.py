@@ -1,0 +1,201 @@
+"""An evaluation as a file: values per example, what they are of, and where it goes on if it was interrupted.
+
+A plain `.npz` of numeric arrays and one JSON text, written whole after each save; nothing in it is ever executed.
+
+    values (examples, terms) nats, means over the draws so far · index (examples,) places in the split ·
+    deviations (examples,) nats², sums of squares of their totals · batch_means: of the batches seen · batch: their
+    size · about: JSON, see `Subject`, with a SHA-256 of everything else: numbers that were changed are noticed
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vlb.base.errors import UserError
+from vlb.base.files import written_whole
+from vlb.measure.evaluation import Evaluation, Tally
+
+FORMAT = 2
+LARGEST = 1e100  # whose squares are finite
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an evaluation is of: with equal subjects and examples, two runs of it give the same numbers.
+
+    data, fingerprint: the data set; split: its part, or "given" for a person's own examples, whose fingerprint it then
+    is; levels: K of discrete data, whose likelihood is a mass, or None for a density; shape: of an example;
+    bound: in words; model: fingerprint of the weights; options: everything else that the numbers depend on.
+    """
+
+    data: str
+    fingerprint: str
+    split: str
+    levels: int | None
+    shape: tuple[int, ...]
+    bound: str
+    conditional: bool
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits that tell subjects apart in file names, and formats of files."""
+        content = json.dumps([FORMAT, dataclasses.asdict(self)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A finished evaluation from a file, what it is of, and which examples of the split: (examples,)."""
+
+    evaluation: Evaluation
+    subject: Subject
+    index: np.ndarray
+
+
+@dataclass
+class Progress:
+    """A tally as a file holds it; notes: JSON values that the one who saved it needs again."""
+
+    tally: Tally
+    subject: Subject
+    index: np.ndarray
+    notes: dict[str, Any]
+
+
+def save(path: Path, progress: Progress) -> None:
+    """Write the state of an evaluation, whole or not at all. Raises `UserError` if the disk refuses."""
+    tally = progress.tally
+    arrays = {
+        "values": tally.means,
+        "index": progress.index,
+        "deviations": tally.deviations,
+        "batch_means": np.array(tally.batch_means, dtype=np.float64),
+        "batch": np.array(tally.batch),
+    }
+    about = {
+        "format": FORMAT,
+        "names": tally.names,
+        "subject": dataclasses.asdict(progress.subject),
+        "notes": progress.notes,
+    }
+    about["digest"] = _digest(arrays, about)
+    with written_whole(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+
+
+def load(path: Path) -> Kept:
+    """A finished evaluation. Raises `UserError` for a file that is none, is damaged, or is not finished."""
+    progress = read(path)
+    tally, subject = progress.tally, progress.subject
+    if tally.start or tally.passes < 2:
+        raise UserError(
+            f"{path} holds an evaluation that is not finished ({tally.passes} whole passes and {tally.start} examples "
+            "of another): repeat the command that began it"
+        )
+    evaluation = tally.evaluation(math.prod(subject.shape), subject.bound, subject.conditional)
+    return Kept(evaluation, subject, progress.index)
+
+
+def resume(path: Path, subject: Subject, index: np.ndarray) -> Progress | None:
+    """What a file holds of this evaluation; None where there is none. Raises `UserError` if it is of another."""
+    if not path.exists():
+        return None
+    progress = read(path)
+    found, wanted = dataclasses.asdict(progress.subject), json.loads(json.dumps(dataclasses.asdict(subject)))
+    found = json.loads(json.dumps(found))
+    different = [name for name in wanted if found[name] != wanted[name]]
+    if not np.array_equal(progress.index, index):
+        different.append("examples")
+    if different:
+        shown = "; ".join(f"{n}: {found[n]} there, {wanted[n]} here" for n in different if n in wanted)
+        raise UserError(
+            f"{path} is an evaluation of something else ({shown or 'other examples'}): choose another file for --values"
+        )
+    return progress
+
+
+def read(path: Path) -> Progress:
+    """A file's content, finished or not. Raises `UserError` for what is not such a file, or is damaged."""
+    if path.exists() and not zipfile.is_zipfile(path):
+        raise UserError(
+            f"{path} is no whole file of an evaluation: choose another; `vlb evaluate RUN --values FILE.npz` makes one"
+        )
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            about = json.loads(str(archive["about"][()]))
+            if about["format"] != FORMAT:
+                raise UserError(
+                    f"{path} has format {about['format']}, and this version of vlb reads {FORMAT}: choose another "
+                    "file, and evaluate again"
+                )
+            arrays = {name: archive[name] for name in ("values", "index", "deviations", "batch_means", "batch")}
+        if about.pop("digest") != _digest(arrays, about):
+            raise ValueError("its checksum is not that of its numbers")
+        progress = Progress(
+            Tally(
+                tuple(str(name) for name in about["names"]),
+                _numbers(arrays["values"], 2),
+                _numbers(arrays["deviations"], 1),
+                int(arrays["batch"]),
+                _numbers(arrays["batch_means"], 1).tolist(),
+            ),
+            _subject(about["subject"]),
+            arrays["index"],
+            dict(about["notes"]),
+        )
+        _check(progress)
+    except (UserError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}: `vlb evaluate RUN --values {path}` makes one") from error
+    except Exception as error:  # numpy, zip and zlib let many kinds escape from a damaged file
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path} is no whole file of an evaluation ({reason}): make it again") from error
+    return progress
+
+
+def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
+    """Of the arrays and of `about` without a digest of its own."""
+    # As it is read: JSON makes lists of tuples and texts of numbered keys.
+    state = hashlib.sha256(json.dumps(json.loads(json.dumps(about)), sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        state.update(f"{name}:{array.dtype.str}:{array.shape};".encode() + np.ascontiguousarray(array).tobytes())
+    return state.hexdigest()
+
+
+def _subject(content: dict[str, Any]) -> Subject:
+    subject = Subject(**{**content, "shape": tuple(int(side) for side in content["shape"])})
+    texts = (subject.data, subject.fingerprint, subject.split, subject.bound, subject.model)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(subject.options, dict):
+        raise ValueError("its description is not one")
+    if not isinstance(subject.levels, int | None) or math.prod(subject.shape) < 1:
+        raise ValueError("its description is not one")
+    return subject
+
+
+def _numbers(array: np.ndarray, dimensions: int) -> np.ndarray:
+    if array.dtype != np.float64 or array.ndim != dimensions or not np.isfinite(array).all():
+        raise ValueError("its numbers are not finite float64")
+    return array
+
+
+def _check(progress: Progress) -> None:
+    tally, index = progress.tally, progress.index
+    count, terms = tally.means.shape
+    if count == 0 or terms != len(tally.names) or tally.deviations.shape != (count,):
+        raise ValueError("its arrays do not fit each other")
+    if index.dtype != np.int64 or index.shape != (count,) or tally.batch < 1:
+        raise ValueError("its arrays do not fit each other")
+    if progress.subject.options.get("batch", tally.batch) != tally.batch:
+        raise ValueError("its arrays do not fit its description")
+    if (tally.deviations < 0).any() or max(np.abs(tally.means).max(), tally.deviations.max()) > LARGEST:
+        raise ValueError("its numbers are not those of an evaluation")

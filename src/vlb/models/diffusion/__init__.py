@@ -1,0 +1,1 @@
+"""Variational diffusion models: the hierarchy whose q is fixed (Section 3)."""

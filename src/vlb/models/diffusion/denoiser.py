@@ -1,0 +1,200 @@
+"""Denoisers: a backbone and a head that turns its output into x̂, ε̂ and p(x | z_t).
+
+The backbone is any `nn.Module` called as `backbone(z, gamma, condition)` with z (batch, *shape),
+γ (batch, 1) or (batch, D) in float64 and a condition or None; it returns (batch, *shape, outputs)
+with the `outputs` its head asks for. A head knows z, α and σ, so it can use them exactly:
+
+* `Regression`: out = a·x + b·ε for a chosen (a, b), Section 4.1.
+* `PosteriorHead`: the output is a prior over each element's K levels *given the other elements*;
+  multiplied by the known Gaussian likelihood of z it gives p(x | z_t), whose mean is x̂. With zero
+  output the model is the independent-element model, exactly.
+* `MixturePosteriorHead`: the same in closed form with a mixture of Gaussians per element, for data
+  with too many levels to list.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from vlb.core.distributions import Categorical, DiscretisedMixture, Distribution
+from vlb.core.observation import Levels, deviations
+from vlb.models.diffusion.parameterization import Parameterization, solve
+from vlb.models.diffusion.process import Scaling, along
+
+
+class Prediction(NamedTuple):
+    """x̂ and ε̂ (batch, *shape), and the head's p(x | z_t) where it has one."""
+
+    x: Tensor
+    eps: Tensor
+    data: Distribution | None
+
+
+class Head(Protocol):
+    """Turns a backbone's output (batch, *shape, outputs) into a `Prediction`."""
+
+    @property
+    def outputs(self) -> int: ...
+
+    def __call__(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction: ...
+
+
+class Denoises(Protocol):
+    """What a diffusion model asks of its denoiser: z (batch, *shape), γ (batch or 1, 1 or D) -> `Prediction`."""
+
+    @property
+    def decodes(self) -> bool:
+        """Whether predictions carry p(x | z_t), which then serves as the decoder at t = 0."""
+
+    def __call__(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction: ...
+
+
+class Denoiser(nn.Module):
+    """A backbone with a head, under the scaling it is trained for."""
+
+    def __init__(self, backbone: nn.Module, head: Head, scaling: Scaling) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.scaling = scaling
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the head gives p(x | z_t); one output per element is plain regression, which does not."""
+        return self.head.outputs > 1
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+        """z (batch, *shape), γ (batch or 1, 1 or D) -> `Prediction`."""
+        return self.read(self.ask(z, gamma, condition), z, gamma)
+
+    def ask(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+        """The backbone's output (batch, *shape, outputs), which is all that a prediction costs."""
+        return self.backbone(z, gamma.expand(z.shape[0], -1), condition).to(z.dtype)
+
+    def read(self, out: Tensor, z: Tensor, gamma: Tensor) -> Prediction:
+        """What the head makes of an output at z: that of `ask` at the same z, or any other."""
+        alpha, sigma = self.scaling(along(gamma, z))
+        # A head's own arithmetic keeps its precision: an x̂ rounded to bfloat16 is off by half a level of 256.
+        with torch.autocast(z.device.type, enabled=False):
+            return self.head(out, z, alpha, sigma)
+
+
+class Transported(nn.Module):
+    """A denoiser of one scaling, asked in another: z^A = (α^A/α^B) z^B at equal SNR (A.45, A.47).
+
+    x̂, ε̂ and p(x | z_t) are of x and ε, which no scaling touches, so they are handed on as they are.
+    """
+
+    def __init__(self, denoiser: Denoises, own: Scaling, asked: Scaling) -> None:
+        """own: the scaling A that `denoiser` was trained in; asked: the scaling B of the z it is given."""
+        super().__init__()
+        self.denoiser = denoiser
+        self.own, self.asked = own, asked
+
+    @property
+    def decodes(self) -> bool:
+        return self.denoiser.decodes
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+        """z (batch, *shape), γ (batch or 1, 1 or D) -> `Prediction`."""
+        own, asked = (scaling(along(gamma, z))[0] for scaling in (self.own, self.asked))
+        return self.denoiser((own / asked).to(z.dtype) * z, gamma, condition)
+
+
+class Regression(nn.Module):
+    """Plain regression on a·x + b·ε."""
+
+    outputs = 1
+
+    def __init__(self, parameterization: Parameterization) -> None:
+        super().__init__()
+        self.parameterization = parameterization
+
+    def forward(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
+        x, eps = solve(self.parameterization, out.squeeze(-1), z, alpha, sigma)
+        return Prediction(x, eps, None)
+
+
+class PosteriorHead(nn.Module):
+    """p(x = v_k | z_t) ∝ softmax(out + bias)_k · N(z_t; α v_k, σ²), per element.
+
+    log_marginals: (D, K), the initial bias; a backbone whose output starts at zero then starts as the
+    model of independent elements, whose bound is known.
+    """
+
+    def __init__(self, levels: Levels, log_marginals: Tensor) -> None:
+        super().__init__()
+        self.levels = levels
+        self.bias = nn.Parameter(log_marginals.float())
+
+    @property
+    def outputs(self) -> int:
+        return self.levels.count
+
+    def forward(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
+        values = self.levels.values(z)
+        bias = self.bias.view(*z.shape[1:], -1)
+        # out + bias + log N(z; αv, σ²), in as few passes over all levels as there can be.
+        away = deviations(z, values, alpha, sigma)
+        logits = torch.addcmul(out + bias, away, away, value=-0.5)
+        x = _SoftmaxMean.apply(logits, values)
+        eps = (z - alpha.to(z.dtype) * x) / sigma.to(z.dtype)
+        return Prediction(x, eps, Categorical(logits))
+
+
+class _SoftmaxMean(torch.autograd.Function):
+    """Σ_k v_k softmax(logits)_k in two passes over the logits each way, where autograd takes six."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, logits: Tensor, values: Tensor) -> Tensor:
+        probabilities = logits.softmax(-1)
+        mean = probabilities @ values
+        ctx.save_for_backward(probabilities, values, mean)
+        return mean
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
+        probabilities, values, mean = ctx.saved_tensors  # type: ignore[attr-defined]
+        return probabilities * (grads[0].unsqueeze(-1) * (values - mean.unsqueeze(-1))), None
+
+
+class MixturePosteriorHead(nn.Module):
+    """A mixture of M Gaussians per element as the prior given the other elements.
+
+    Each component N(m, s²) times N(z; αx, σ²) is Gaussian again, and its weight is multiplied by
+    N(z; αm, α²s² + σ²). p(x | z_t) is the resulting mixture integrated over the bins of the K levels.
+    """
+
+    def __init__(self, levels: Levels, components: int, mean: Tensor, std: Tensor) -> None:
+        """mean, std: (D,) of the embedded data; the components start spread over ±1.5 std."""
+        super().__init__()
+        self.levels = levels
+        self.components = components
+        spread = torch.linspace(-1.5, 1.5, components) if components > 1 else torch.zeros(1)
+        start_mean = mean.float().unsqueeze(-1) + std.float().unsqueeze(-1) * spread
+        start_std = std.float().clamp(min=1.0 / levels.count).log().unsqueeze(-1).expand_as(start_mean)
+        self.bias = nn.Parameter(torch.stack((torch.zeros_like(start_mean), start_mean, start_std), -1))
+
+    @property
+    def outputs(self) -> int:
+        return 3 * self.components
+
+    def forward(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
+        raw = out.unflatten(-1, (self.components, 3)) + self.bias.view(*z.shape[1:], self.components, 3)
+        log_weights, means, log_stds = raw.unbind(-1)
+        # A component narrower than a tenth of a bin gains nothing and costs precision.
+        variances = torch.exp(2 * log_stds) + (0.2 / self.levels.count) ** 2
+        z_, a = z.unsqueeze(-1), alpha.to(z.dtype).unsqueeze(-1)
+        noise = sigma.to(z.dtype).unsqueeze(-1) ** 2
+        total = a**2 * variances + noise
+        error = z_ - a * means
+        posterior_means = means + a * variances / total * error
+        posterior_log_stds = 0.5 * (variances * noise / total).log()
+        posterior_weights = log_weights - 0.5 * (error**2 / total + total.log())
+        x = (posterior_weights.softmax(-1) * posterior_means).sum(-1)
+        eps = (z - alpha.to(z.dtype) * x) / sigma.to(z.dtype)
+        return Prediction(
+            x, eps, DiscretisedMixture(posterior_weights, posterior_means, posterior_log_stds, self.levels.count)
+        )

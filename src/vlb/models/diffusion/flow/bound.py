@@ -1,0 +1,42 @@
+"""The bound on −log p(x) of the probability-flow model, to be evaluated like any other."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vlb.models.diffusion.flow.density import Flow
+from vlb.models.diffusion.flow.dequantisation import DIFFUSED, Dequantisation
+
+
+@dataclass(frozen=True, eq=False)
+class FlowBound:
+    """E_q[log q(z_0 | x) − log p(x | z_0) − log p_ODE(z_0)] ≥ −log p_ODE(x), by one draw of z_0 and of probes.
+
+    `report` is told the network evaluations of each solve.
+    """
+
+    flow: Flow
+    dequantisation: Dequantisation = DIFFUSED
+    report: Callable[[int], None] = lambda _evaluations: None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return self.flow.model.shape
+
+    @property
+    def bound(self) -> str:
+        """What the sum of `terms` is, in words."""
+        return f"bound on -log p(x) of the probability-flow ODE, a model of its own: {self.dequantisation}, {self.flow}"
+
+    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+        """One draw of `reconstruction` −log p(x | z_0), `dequantisation` log q(z_0 | x) and `flow` −log p_ODE(z_0).
+
+        (batch,) nats each; the last two are log-densities, of which only the sum is free of units.
+        """
+        z, log_q, log_likelihood = self.dequantisation(self.flow.model, x, self.flow.start, condition, generator)
+        density = self.flow.log_prob(z, condition, generator)
+        self.report(density.evaluations)
+        return {"reconstruction": -log_likelihood, "dequantisation": log_q, "flow": -density.log_prob}

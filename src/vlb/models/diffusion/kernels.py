@@ -1,0 +1,114 @@
+"""Reverse kernels p(z_s | z_t): what a model makes of its prediction at z_t, one step down a grid.
+
+The true q(z_s | z_t) = E over p(x | z_t) of q(z_s | z_t, x) = N(μ_Q(z_t, x), σ_Q²), with μ_Q = a z_t + b x
+(Eq. 3.48, A.21; b = α_s c, σ_Q² = σ_s² c). Three ways to stand in for that average:
+
+* `Standard`: x̂ in place of x (Eq. 3.55), the Gaussian whose KL is the noise error;
+* `MomentMatched`: the Gaussian with the right mean and variance, σ_Q² + b² Var[x | z_t];
+* `ExactMixture`: the average itself, element by element, Σ_k w_k N(μ_Q(z_t, v_k), σ_Q²).
+
+All have the same limit as the step s → t; on few levels the second and third are far tighter, and
+free where the head says what p(x | z_t) is. With independent elements the third is exact.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vlb.base.errors import UserError
+from vlb.core.distributions import Categorical, DiscretisedMixture, Distribution, Normal, NormalMixture
+from vlb.core.observation import Levels
+from vlb.models.diffusion.denoiser import Prediction
+from vlb.models.diffusion.process import GaussianDiffusion
+
+
+class ReverseKernel(Protocol):
+    """p(z_s | z_t) from the prediction at z_t (batch, *shape); times s < t are (batch,) or (1,)."""
+
+    def __call__(
+        self, process: GaussianDiffusion, z_t: Tensor, s: Tensor, t: Tensor, prediction: Prediction
+    ) -> Distribution: ...
+
+
+@dataclass(frozen=True)
+class Standard:
+    """N(μ_Q(z_t, x̂), σ_Q²): q(z_s | z_t, x) with x̂ in place of x (Eq. 3.55)."""
+
+    def __str__(self) -> str:
+        return "standard"
+
+    def __call__(self, process: GaussianDiffusion, z_t: Tensor, s: Tensor, t: Tensor, prediction: Prediction) -> Normal:
+        return process.posterior(z_t, prediction.x, s, t)
+
+
+@dataclass(frozen=True)
+class MomentMatched:
+    """N(μ_Q(z_t, x̂), σ_Q² + b² Var[x | z_t]): the Gaussian nearest to the true kernel, per element.
+
+    Raises `UserError` where the prediction says nothing of p(x | z_t).
+    """
+
+    def __str__(self) -> str:
+        return "moment-matched"
+
+    def __call__(self, process: GaussianDiffusion, z_t: Tensor, s: Tensor, t: Tensor, prediction: Prediction) -> Normal:
+        standard = process.posterior(z_t, prediction.x, s, t)
+        # b²/σ_Q² = c SNR_s, so that the variance grows by a factor that log1p keeps exact near one.
+        alpha, sigma = process.alpha_sigma(s, z_t)
+        gain = process.fraction(s, t, z_t) * (alpha / sigma) ** 2
+        return Normal(standard.mean, standard.log_variance + torch.log1p(gain * data_variance(prediction)))
+
+
+@dataclass(frozen=True)
+class ExactMixture:
+    """Σ_k w_k N(μ_Q(z_t, v_k), σ_Q²), w the head's p(x | z_t), each element by itself.
+
+    For a `DiscretisedMixture` it is the mixture of its Gaussians' kernels, N(μ_Q(z_t, m), σ_Q² + b² s²):
+    as fine as the head, though blind to the bins. Raises `UserError` where the prediction says nothing of
+    p(x | z_t).
+    """
+
+    def __str__(self) -> str:
+        return "mixture"
+
+    def __call__(
+        self, process: GaussianDiffusion, z_t: Tensor, s: Tensor, t: Tensor, prediction: Prediction
+    ) -> NormalMixture:
+        law = data_law(prediction)
+        origin = process.posterior(z_t.double(), torch.zeros_like(z_t, dtype=torch.float64), s, t)
+        alpha, _ = process.alpha_sigma(s, z_t)
+        shift = alpha * process.fraction(s, t, z_t)
+        if isinstance(law, Categorical):
+            values = Levels(law.logits.shape[-1]).values(law.logits)
+            offsets = shift.to(values.dtype).unsqueeze(-1) * values
+            return NormalMixture(law.logits, origin.mean, offsets, origin.log_variance.unsqueeze(-1))
+        offsets = shift.to(law.means.dtype).unsqueeze(-1) * law.means
+        spread = torch.exp(2 * (law.log_stds + (shift.log() - 0.5 * origin.log_variance).unsqueeze(-1)))
+        return NormalMixture(
+            law.log_weights, origin.mean, offsets, origin.log_variance.unsqueeze(-1) + torch.log1p(spread)
+        )
+
+
+def data_law(prediction: Prediction) -> Categorical | DiscretisedMixture:
+    """The head's p(x | z_t) per element. Raises `UserError` where there is none."""
+    if isinstance(prediction.data, Categorical | DiscretisedMixture):
+        return prediction.data
+    raise UserError(
+        "this model predicts a single x̂ and nothing of how far x may be from it, which the kernels MomentMatched "
+        "and ExactMixture are made of: use the kernel Standard (--kernel standard), or train with "
+        "head=PosteriorHeadConfig or head=MixtureHeadConfig"
+    )
+
+
+def data_variance(prediction: Prediction) -> Tensor:
+    """Var[x | z_t] by the head, (batch, *shape), in the units of the embedded data."""
+    law = data_law(prediction)
+    mean = prediction.x.unsqueeze(-1)
+    if isinstance(law, Categorical):
+        # Centred before squaring: the difference of moments would cancel where x is nearly known.
+        deviation = Levels(law.logits.shape[-1]).values(law.logits) - mean
+        return (law.logits.softmax(-1) * deviation**2).sum(-1)
+    within = torch.exp(2 * law.log_stds) + (law.means - mean) ** 2
+    return (law.log_weights.softmax(-1) * within).sum(-1)

@@ -1,0 +1,333 @@
+"""The variational diffusion model: the hierarchy whose q is fixed (Section 3).
+
+What the fixed q buys is random access: the KL of any level can be had without walking there.
+`DiffusionModel` is the continuous-time model, an integral over t (Eq. 3.124, 3.134); `model.at(grid)`
+is its discretisation, a hierarchy to descend or climb, and a sum over levels (Eq. 3.93, A.36).
+Both terms are the same noise error under two weights: γ′(t) and expm1(γ_t − γ_s). On a grid the
+model has a choice of reverse kernel (`vlb.models.diffusion.kernels`) and of where its levels begin and end
+(`vlb.models.diffusion.placement`): the head decodes at any noise level, so the finest need not be t = 0.
+"""
+
+from collections.abc import Callable
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vlb.core.bound import Ends, Measure, descent_log_weight, elbo, estimate, kl_or_log_ratio
+from vlb.core.distributions import Distribution, Normal, Rescaled, standard_normal, sum_event
+from vlb.core.hierarchy import Rung, Step, descend, from_prior, last_state
+from vlb.core.observation import Observation
+from vlb.models.diffusion.denoiser import Denoises, Prediction, Transported
+from vlb.models.diffusion.kernels import ReverseKernel, Standard
+from vlb.models.diffusion.process import GaussianDiffusion, Scaling, along
+from vlb.models.diffusion.times import LowDiscrepancyTime, UniformLevel
+from vlb.models.diffusion.weightings import Weighting, likelihood
+from vlb.models.diffusion.weightings import check as check_weighting
+
+STANDARD = Standard()
+WALK = 128  # a bound walks every level of a grid of up to so many steps, and samples the levels of longer ones
+LOW_DISCREPANCY = LowDiscrepancyTime()
+
+
+class DiffusionModel(nn.Module):
+    """A continuous-time variational diffusion model of x (batch, *shape)."""
+
+    def __init__(
+        self,
+        process: GaussianDiffusion,
+        denoiser: Denoises,
+        observation: Observation,
+        shape: tuple[int, ...],
+        prior: Callable[[Tensor], Distribution] | None = None,
+        *,
+        measure: Measure = LOW_DISCREPANCY,
+        weighting: Weighting = likelihood,
+    ) -> None:
+        """prior: p(z_1) for latents like its argument; the standard normal of the process by default.
+
+        measure, weighting: how training draws times and weighs noise levels. They are the model's because those
+        that learn have a state; the bound depends on neither. Raises `UserError` for a weighting that is no weight.
+        """
+        super().__init__()
+        check_weighting(weighting, process.schedule.gamma_0, process.schedule.gamma_1)
+        self.measure, self.weighting = measure, weighting
+        self.process = process
+        self.prior = prior or process.prior
+        self.denoiser = denoiser
+        self.observation = observation
+        self.shape = tuple(shape)
+
+    def predict(self, z: Tensor, t: Tensor, condition: object = None) -> Prediction:
+        """The denoiser at time t, asked in its own precision: z (batch, *shape), t (batch,) or (1,)."""
+        return self.denoise(z, self.process.schedule.gamma(t), condition)
+
+    def denoise(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+        """The denoiser at noise level γ (batch or 1, 1 or D), asked in its own precision: z (batch, *shape)."""
+        return self.denoiser(z.to(self.dtype or z.dtype), gamma, condition)
+
+    def likelihood(self, z: Tensor, condition: object = None, t: Tensor | None = None) -> Distribution:
+        """p(x | z_t), at t = 0 by default: the head's, or what z_t alone says where the head has none."""
+        time = torch.zeros(1, dtype=torch.float64, device=z.device) if t is None else t
+        data = self.predict(z, time, condition).data if self.learns_decoder else None
+        if data is not None:
+            return data
+        return self.observation.decode(z, *self.process.alpha_sigma(time, z))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's tensors are."""
+        return next((tensor.device for tensor in chain(self.parameters(), self.buffers())), torch.device("cpu"))
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The precision in which the denoiser is asked, that of its tensors; None, for any, where it has none."""
+        if not isinstance(self.denoiser, nn.Module):
+            return None
+        tensors = chain(self.denoiser.parameters(), self.denoiser.buffers())
+        return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
+
+    @property
+    def learns_decoder(self) -> bool:
+        """Whether the head gives p(x | z_t), so that p(x | z_0) costs a network evaluation."""
+        return self.denoiser.decodes
+
+    def ends(self, x: Tensor, condition: object, generator: torch.Generator) -> Ends:
+        """E −log p(x | z_0) by one draw of z_0, and KL(q(z_1|x) ‖ p(z_1)): (batch,) nats each."""
+        return Ends(self.reconstruction(x, condition, generator), self.prior_kl(x, generator))
+
+    def reconstruction(
+        self, x: Tensor, condition: object, generator: torch.Generator, t: Tensor | None = None
+    ) -> Tensor:
+        """E −log p(x | z_t) by one draw of z_t, (batch,) nats; t (1,) or (batch,), 0 by default."""
+        embedded = self.observation.embed(x)
+        time = torch.zeros(1, dtype=torch.float64, device=embedded.device) if t is None else t
+        z = self.process.marginal(embedded, time).sample(generator)
+        return -self.likelihood(z, condition, time).log_prob(x)
+
+    @property
+    def tops_anywhere(self) -> bool:
+        """Whether a hierarchy may have its top below t = 1: not with a prior of one's own, which is of z_1."""
+        return self.prior == self.process.prior
+
+    def prior_at(self, z: Tensor, t: Tensor) -> Distribution:
+        """p(z_t) of a hierarchy whose top is at t (1,). Raises `ValueError` where only p(z_1) is known."""
+        if bool((t == 1).all()):
+            return self.prior(z)
+        if not self.tops_anywhere:
+            raise ValueError("a model with a prior of its own, p(z_1), has its top level at t = 1")
+        return self.process.prior(z, t)
+
+    def prior_kl(self, x: Tensor, generator: torch.Generator, t: Tensor | None = None) -> Tensor:
+        """KL(q(z_t | x) ‖ p(z_t)), t = 1 by default: (batch,) nats; by one draw where it has no closed form."""
+        embedded = self.observation.embed(x)
+        time = torch.ones(1, dtype=torch.float64, device=embedded.device) if t is None else t
+        q, p = self.process.marginal(embedded, time), self.prior_at(embedded, time)
+        if isinstance(p, Normal):
+            return q.kl(p)
+        z = q.sample(generator)
+        return q.log_prob(z) - p.log_prob(z)
+
+    bound = "continuous-time variational bound on -log p(x)"
+
+    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+        """One draw of the three terms of −VLB(x), (batch,) nats each; the times are spread evenly over the batch."""
+        drawn = estimate(self, x, condition, LowDiscrepancyTime(), generator)
+        return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
+
+    def term(self, x: Tensor, place: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+        """½ γ′(t) ‖ε − ε̂‖² at times `place` (batch,): the rate of the bound in t, (batch,) nats (Eq. 3.134)."""
+        return self.noise_error(x, place, self.process.schedule.rate(place), condition, generator)
+
+    def noise_error(
+        self, x: Tensor, t: Tensor, weight: Tensor, condition: object, generator: torch.Generator
+    ) -> Tensor:
+        """½ Σ_d weight_d (ε − ε̂)_d² at z_t ~ q(z_t | x): t (batch,), weight (batch, 1 or D) -> (batch,)."""
+        return self.noise_error_at(x, self.process.schedule.gamma(t), weight, condition, generator)
+
+    def noise_error_at(
+        self, x: Tensor, gamma: Tensor, weight: Tensor, condition: object, generator: torch.Generator
+    ) -> Tensor:
+        """The same at noise levels γ (batch, 1 or D) in place of times: it knows no schedule (Section 4.3)."""
+        embedded = self.observation.embed(x)
+        alpha, sigma = self.process.scaling(along(gamma, embedded))
+        eps = standard_normal(embedded.shape, generator, embedded)
+        z = alpha.to(eps.dtype) * embedded + sigma.to(eps.dtype) * eps
+        error = (eps - self.denoise(z, gamma, condition).eps) ** 2
+        return 0.5 * sum_event(along(weight, error) * error)
+
+    def under(self, scaling: Scaling) -> "DiffusionModel":
+        """The same model under another scaling, sharing its tensors: every bound is the same (A.45–A.48).
+
+        Latents, denoiser and prior are transported together; with p(z_1) left as it was, they would be two models.
+        """
+        own = self.process.scaling
+
+        def prior(z: Tensor) -> Distribution:
+            gamma = along(self.process.schedule.gamma(torch.ones(1, dtype=torch.float64, device=z.device)), z)
+            factor = scaling(gamma)[0] / own(gamma)[0]
+            return Rescaled(self.prior(z / factor.to(z.dtype)), factor)
+
+        return DiffusionModel(
+            GaussianDiffusion(self.process.schedule, scaling),
+            Transported(self.denoiser, own, scaling),
+            self.observation,
+            self.shape,
+            None if self.tops_anywhere else prior,
+            measure=self.measure,
+            weighting=self.weighting,
+        )
+
+    def at(self, grid: int | Tensor, kernel: ReverseKernel = STANDARD, condition: object = None) -> "GridDiffusion":
+        """The discrete-time model on `grid`: T equal steps in t from 0 to 1, or increasing times within [0, 1].
+
+        kernel: p(z_s | z_t), `kernels.Standard()` by default. condition: what a climb is conditioned on, and a descent
+        that is given no other.
+        """
+        if isinstance(grid, int):
+            grid = torch.linspace(0, 1, grid + 1, dtype=torch.float64)
+        return GridDiffusion(self, grid, kernel, condition)
+
+    def sample(
+        self, n: int, *, steps: int = 100, generator: torch.Generator | None = None, condition: object = None
+    ) -> Tensor:
+        """n ancestral samples (Eq. 3.103) in `steps` steps equal in t: (n, *shape), fresh ones without a generator."""
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        with torch.no_grad():
+            hierarchy = self.at(steps)
+            state = last_state(descend(hierarchy, hierarchy.start(n, condition), from_prior(generator)))
+            return hierarchy.likelihood(state).sample(generator).view(n, *self.shape)
+
+
+class DiffusionState(NamedTuple):
+    """The latent chosen last (at the top: zeros that carry shape and device), the data where known."""
+
+    z: Tensor
+    x: Tensor | None
+    condition: object
+
+
+class GridDiffusion:
+    """A diffusion model on a grid 0 ≤ t_0 < … < t_T ≤ 1: a hierarchy of T + 1 latents z_{t_i}.
+
+    Level T is the prior's; its KL is the prior term. Level i < T has p(z_{t_i} | z_{t_{i+1}}). Latents
+    are float64 however the network computes: neighbouring levels differ by less than float32 resolves.
+    """
+
+    def __init__(
+        self, model: DiffusionModel, grid: Tensor, kernel: ReverseKernel = STANDARD, condition: object = None
+    ) -> None:
+        """grid: (T + 1,) increasing times, T ≥ 1. Raises `ValueError` otherwise."""
+        if grid.ndim != 1 or len(grid) < 2 or not bool((grid.diff() > 0).all()) or grid[0] < 0 or grid[-1] > 1:
+            raise ValueError(f"a grid increases within [0, 1] in at least one step, unlike {grid.tolist()}")
+        self.model = model
+        self.grid = grid.double().to(model.device)
+        self.kernel = kernel
+        self.condition = condition
+
+    @property
+    def depth(self) -> int:
+        return len(self.grid)
+
+    def time(self, level: int) -> Tensor:
+        """t_level as (1,)."""
+        return self.grid[level : level + 1]
+
+    def start(self, n: int, condition: object = None) -> DiffusionState:
+        """A descent without data: generation of n examples."""
+        zeros = torch.zeros(n, *self.model.shape, dtype=torch.float64, device=self.grid.device)
+        return DiffusionState(zeros, None, self.condition if condition is None else condition)
+
+    def infer(self, x: Tensor, condition: object = None) -> DiffusionState:
+        """A descent that knows x (batch, *shape): the bound."""
+        embedded = self.model.observation.embed(x).double()
+        return DiffusionState(torch.zeros_like(embedded), embedded, self.condition if condition is None else condition)
+
+    def rung(self, level: int, state: DiffusionState) -> Rung:
+        process, x, z = self.model.process, state.x, state.z
+        t = self.time(level)
+        if level == self.depth - 1:
+            return Rung(self.model.prior_at(z, t), None if x is None else process.marginal(x, t))
+        above = self.time(level + 1)
+        q = None if x is None else process.posterior(z, x, t, above)
+        return Rung(self.reverse(z, t, above, state.condition), q)
+
+    def reverse(self, z_t: Tensor, s: Tensor, t: Tensor, condition: object) -> Distribution:
+        """p(z_s | z_t) by this grid's kernel."""
+        return self.kernel(self.model.process, z_t, s, t, self.model.predict(z_t, t, condition))
+
+    def advance(self, level: int, state: DiffusionState, z: Tensor) -> DiffusionState:
+        return DiffusionState(z, state.x, state.condition)
+
+    def likelihood(self, state: DiffusionState) -> Distribution:
+        return self.model.likelihood(state.z, state.condition, self.time(0))
+
+    def up(self, level: int, below: Tensor) -> Normal:
+        """q(z_0 | x) from data, or q(z_{t_level} | z_{t_{level−1}})."""
+        if level == 0:
+            return self.model.process.marginal(self.model.observation.embed(below).double(), self.time(0))
+        return self.model.process.transition(below, self.time(level - 1), self.time(level))
+
+    def down(self, level: int, z: Tensor) -> Distribution:
+        """p(x | z_0), or p(z_{t_{level−1}} | z_{t_level}), given the grid's condition."""
+        if level == 0:
+            return self.model.likelihood(z, self.condition, self.time(0))
+        return self.reverse(z, self.time(level - 1), self.time(level), self.condition)
+
+    def top(self, z: Tensor) -> Distribution:
+        """p(z) at the top."""
+        return self.model.prior_at(z, self.time(self.depth - 1))
+
+    def ends(self, x: Tensor, condition: object, generator: torch.Generator) -> Ends:
+        """The bound's two outer terms, at this grid's own ends."""
+        reconstruction = self.model.reconstruction(x, condition, generator, self.time(0))
+        return Ends(reconstruction, self.model.prior_kl(x, generator, self.time(self.depth - 1)))
+
+    def term(self, x: Tensor, place: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+        """KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) of the steps ending in levels `place` (batch,), 1 … T: (batch,) nats.
+
+        In closed form for one-Gaussian kernels (A.36 for `Standard`), else the log-ratio at one draw of z_s.
+        """
+        return self.step_kl(x, self.grid[place - 1], self.grid[place], condition, generator)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example."""
+        return self.model.shape
+
+    @property
+    def bound(self) -> str:
+        """What the sum of `terms` is, in words."""
+        return f"discrete-time variational bound on -log p(x), T = {self.depth - 1}, {self.kernel} kernel"
+
+    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+        """One draw of the terms of −VLB(x), (batch,) nats each, with a `kl_i` per step, kl_1 next to the data.
+
+        A grid of more than `WALK` steps is not walked: one of its steps per example stands for all, `diffusion`.
+        """
+        steps = self.depth - 1
+        if steps > WALK:
+            drawn = estimate(self, x, condition, UniformLevel(steps), generator)
+            return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
+        walked = elbo(self, self.infer(x, condition), x, generator)
+        kls = {f"kl_{i}": walked.kl[:, steps + 1 - i] for i in range(1, steps + 1)}
+        return {"reconstruction": walked.reconstruction, "prior": walked.kl[:, 0], **kls}
+
+    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+        """log p(x, z_{0:T}) − log q(z_{0:T} | x) of one trajectory from q, (batch,) nats: log-ratios, not KLs."""
+        return descent_log_weight(self, self.infer(x, condition), x, generator)
+
+    def step_kl(self, x: Tensor, s: Tensor, t: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+        """The same for any step, of this grid or not: s < t (batch,) -> (batch,) nats."""
+        process = self.model.process
+        if isinstance(self.kernel, Standard):
+            weight = torch.expm1(process.schedule.gamma(t) - process.schedule.gamma(s))
+            return self.model.noise_error(x, t, weight, condition, generator)
+        embedded = self.model.observation.embed(x).double()
+        z_t = process.marginal(embedded, t).sample(generator)
+        q, p = process.posterior(z_t, embedded, s, t), self.reverse(z_t, s, t, condition)
+        z_s = z_t if isinstance(p, Normal) else q.sample(generator)
+        return kl_or_log_ratio(Step(0, p, q, z_s, None))

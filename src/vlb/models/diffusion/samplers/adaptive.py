@@ -1,0 +1,117 @@
+"""An embedded Runge–Kutta method with adaptive steps: dy/dt = f(t, y) by Dormand & Prince (1980), 5(4).
+
+Two solutions of orders 5 and 4 share their stages; their difference estimates the error of a step, which is
+taken again with a smaller stride where it is too large. The last stage is the first of the next step. All
+examples of a batch take the same steps, those that the worst of them needs.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vlb.base.errors import UserError
+
+Field = Callable[[float, Tensor], Tensor]
+
+NODES = (0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1, 1)
+STAGES: tuple[tuple[float, ...], ...] = (
+    (),
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+# Weights of order 5 less those of order 4.
+ERROR = (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
+
+SAFETY, SHRINK, GROW = 0.9, 0.2, 5.0
+
+
+class Trial(NamedTuple):
+    """One step tried: y after it, dy/dt there, and the estimate of the local error."""
+
+    y: Tensor
+    slope: Tensor
+    error: Tensor
+
+
+class Point(NamedTuple):
+    """An accepted point of a solution, and what it has cost so far."""
+
+    t: float
+    y: Tensor
+    slope: Tensor
+    evaluations: int
+    rejected: int
+
+
+def dormand_prince(field: Field, t: float, y: Tensor, slope: Tensor, stride: float) -> Trial:
+    """One step of order 5 from (t, y) with f(t, y) = slope: six evaluations."""
+    slopes = [slope]
+    at = y
+    for node, row in zip(NODES[1:], STAGES[1:], strict=True):
+        at = y + stride * _combine(row, slopes)
+        slopes.append(field(t + node * stride, at))
+    return Trial(at, slopes[-1], stride * _combine(ERROR, slopes))
+
+
+def solve(
+    field: Field,
+    y: Tensor,
+    start: float,
+    end: float,
+    *,
+    rtol: float,
+    atol: float,
+    max_steps: int = 10_000,
+) -> Iterator[Point]:
+    """The accepted points from `start` to `end`, in either direction; y is (batch, *shape).
+
+    A step is accepted if the root mean square over each example of error/(atol + rtol |y|) is at most 1.
+    Raises `UserError` after `max_steps` tries, or where no stride is short enough.
+    """
+    point = Point(start, y, field(start, y), 1, 0)
+    stride = 0.01 * (end - start)
+    shortest = 1e-14 * abs(end - start)
+    for _ in range(max_steps):
+        if abs(stride) < shortest:
+            break
+        remaining = end - point.t
+        last = abs(stride) >= abs(remaining)
+        stride = remaining if last else stride
+        trial = dormand_prince(field, point.t, point.y, point.slope, stride)
+        size = _size(trial.error, point.y, trial.y, rtol, atol)
+        evaluations = point.evaluations + len(NODES) - 1
+        if size <= 1:
+            t = end if last else point.t + stride
+            point = Point(t, trial.y, trial.slope, evaluations, point.rejected)
+            yield point
+            if last:
+                return
+        else:
+            point = point._replace(evaluations=evaluations, rejected=point.rejected + 1)
+        # A size that is not a number comes from a stride far too long.
+        factor = SAFETY * max(size, 1e-10) ** -0.2 if size == size else SHRINK
+        stride *= min(GROW, max(SHRINK, factor))
+    raise UserError(
+        f"the ODE solver stopped at t = {point.t:g} after {point.evaluations} evaluations: the slope is not finite "
+        f"there, or rtol = {rtol:g}, atol = {atol:g} ask for more than {y.dtype} holds"
+    )
+
+
+def _combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
+    total = torch.zeros_like(slopes[0])
+    for weight, slope in zip(weights, slopes, strict=True):
+        if weight:
+            total = total + weight * slope
+    return total
+
+
+def _size(error: Tensor, old: Tensor, new: Tensor, rtol: float, atol: float) -> float:
+    """The error in tolerances: root mean square over an example, the largest of the batch."""
+    scaled = error / (atol + rtol * torch.maximum(old.abs(), new.abs()))
+    return scaled.flatten(1).square().mean(1).sqrt().max().item()

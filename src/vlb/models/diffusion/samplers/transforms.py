@@ -1,0 +1,107 @@
+"""Transforms of a denoiser that are denoisers again: guidance, clipping, snapping to levels.
+
+They compose: `Clipped(Guided(denoiser, 2.0), …)` clips what guidance overshoots. `transformed` puts one into
+a model. A changed x̂ changes ε̂ with it, so that αx̂ + σε̂ = z throughout.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from vlb.base.errors import UserError
+from vlb.core.condition import Labels
+from vlb.core.distributions import Categorical
+from vlb.core.observation import Levels
+from vlb.models.diffusion.denoiser import Denoises, Prediction
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.process import Scaling, along
+
+
+class Guided(nn.Module):
+    """Classifier-free guidance (Ho & Salimans 2022): ε̂ = ε̂(z) + w (ε̂(z, y) − ε̂(z)), and x̂ alike.
+
+    It needs a denoiser that knows both p(x | y) and p(x), the latter as `Labels` of −1. w = 0 is the unconditional
+    model, w = 1 the conditional one, w > 1 the score of q(z | y)^w q(z)^{1−w}, which is q(z_t) of no data: guided
+    samples have no bound. p(x | z_0) stays the conditional one. Two evaluations instead of one.
+    """
+
+    def __init__(self, denoiser: Denoises, scale: float) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+        self.scale = scale
+
+    @property
+    def decodes(self) -> bool:
+        return self.denoiser.decodes
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+        """Raises `UserError` where the condition is no `Labels`."""
+        if not isinstance(condition, Labels):
+            raise UserError("guidance strengthens a class label, and none was given: condition on Labels")
+        given = self.denoiser(z, gamma, condition)
+        free = self.denoiser(z, gamma, Labels(torch.full_like(condition.label, -1)))
+        # lerp is exact at both ends: w = 1 changes no bit.
+        return Prediction(
+            torch.lerp(free.x, given.x, self.scale), torch.lerp(free.eps, given.eps, self.scale), given.data
+        )
+
+
+class Clipped(nn.Module):
+    """x̂ clipped to [low, high], the range of the data."""
+
+    def __init__(self, denoiser: Denoises, scaling: Scaling, low: float, high: float) -> None:
+        """Raises `UserError` unless low < high."""
+        super().__init__()
+        if not low < high:
+            raise UserError(f"a range to clip to needs low < high, not {low} and {high}")
+        self.denoiser, self.scaling, self.low, self.high = denoiser, scaling, low, high
+
+    @property
+    def decodes(self) -> bool:
+        return self.denoiser.decodes
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+        prediction = self.denoiser(z, gamma, condition)
+        return _with_x(prediction, prediction.x.clamp(self.low, self.high), z, gamma, self.scaling)
+
+
+class Snapped(nn.Module):
+    """x̂ moved to a level of the data: the likeliest under the head's p(x | z_t), else the nearest to x̂.
+
+    The clamping of Li et al. (2022, Diffusion-LM). A mean of levels is the better estimate; a level commits.
+    """
+
+    def __init__(self, denoiser: Denoises, scaling: Scaling, levels: Levels) -> None:
+        super().__init__()
+        self.denoiser, self.scaling, self.levels = denoiser, scaling, levels
+
+    @property
+    def decodes(self) -> bool:
+        return self.denoiser.decodes
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+        prediction = self.denoiser(z, gamma, condition)
+        if isinstance(prediction.data, Categorical):
+            level = prediction.data.mode()
+        else:
+            level = ((prediction.x + 1) * (self.levels.count / 2)).floor().clamp(0, self.levels.count - 1).long()
+        return _with_x(prediction, self.levels.values(z)[level], z, gamma, self.scaling)
+
+
+def clip_to_levels(model: DiffusionModel) -> Clipped:
+    """The model's denoiser, clipped to its outermost levels. Raises `UserError` where its data have none."""
+    if not isinstance(model.observation, Levels):
+        raise UserError("only data with levels have a range to clip to: name one with Clipped(denoiser, …, low, high)")
+    edge = 1 - 1 / model.observation.count
+    return Clipped(model.denoiser, model.process.scaling, -edge, edge)
+
+
+def transformed(model: DiffusionModel, denoiser: Denoises) -> DiffusionModel:
+    """The model with another denoiser; all else is shared."""
+    return DiffusionModel(model.process, denoiser, model.observation, model.shape, model.prior)
+
+
+def _with_x(prediction: Prediction, x: Tensor, z: Tensor, gamma: Tensor, scaling: Scaling) -> Prediction:
+    """The prediction with another x̂; where that is the same, ε̂ keeps the digits that division by σ would cost."""
+    alpha, sigma = scaling(along(gamma, z))
+    eps = (z - alpha.to(z.dtype) * x) / sigma.to(z.dtype)
+    return Prediction(x, torch.where(x == prediction.x, prediction.eps, eps), prediction.data)

@@ -1,0 +1,35 @@
+"""A weighting that is trained beside the model."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vlb.base.errors import UserError
+
+
+class Uncertainty(nn.Module):
+    """The learned weighting of EDM2: w(λ) = e^{−u(λ)}, u trained beside the model (Karras et al. 2024, Eq. 21).
+
+    The objective is ∫[e^{−u(λ)} h(λ) + u(λ)] dλ with h the loss per dimension; its minimum over u is
+    u = log E h, which makes all noise levels count alike. u is a cosine series on the interval of λ,
+    zero at the start. Unlike EDM2's, the integral is over λ and not over the law from which it is drawn, so
+    that u does not depend on the sampler.
+    """
+
+    def __init__(self, gamma_0: float, gamma_1: float, terms: int = 16) -> None:
+        """terms: length of the series."""
+        super().__init__()
+        if terms < 1:
+            raise UserError(f"a learned weighting needs at least one term, not {terms}")
+        self.low, self.width = -gamma_1, gamma_1 - gamma_0
+        self.coefficients = nn.Parameter(torch.zeros(terms, dtype=torch.float64))
+
+    def penalty(self, log_snr: Tensor) -> Tensor:
+        """u(λ): (…,) -> (…,)."""
+        order = torch.arange(len(self.coefficients), dtype=torch.float64, device=log_snr.device)
+        position = (log_snr.double() - self.low) / self.width
+        return torch.cos(math.pi * order * position.unsqueeze(-1)) @ self.coefficients
+
+    def forward(self, log_snr: Tensor) -> Tensor:
+        return torch.exp(-self.penalty(log_snr))

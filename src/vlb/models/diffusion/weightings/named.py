@@ -1,0 +1,161 @@
+"""The weightings of published losses, in closed form and up to a constant (Kingma & Gao 2023, Table 1)."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vlb.base.errors import UserError
+
+
+def _sech(value: Tensor) -> Tensor:
+    """1/cosh without overflow."""
+    return 2 * torch.exp(-value.abs()) / (1 + torch.exp(-2 * value.abs()))
+
+
+def _check_parameters(good: bool, weighting: object, needs: str) -> None:
+    if not good:
+        raise UserError(f"{weighting}: a weighting of this kind needs {needs}")
+
+
+def likelihood(log_snr: Tensor) -> Tensor:
+    """w(λ) = 1: the variational lower bound."""
+    return torch.ones_like(log_snr)
+
+
+def sigmoid(log_snr: Tensor, shift: float = 2.0) -> Tensor:
+    """w(λ) = sigmoid(k − λ), monotone (Kingma & Gao 2023)."""
+    return torch.sigmoid(shift - log_snr)
+
+
+def noise_cosine(log_snr: Tensor) -> Tensor:
+    """‖ε − ε̂‖² under the cosine schedule: sech(λ/2) (Nichol & Dhariwal 2021)."""
+    return _sech(0.5 * log_snr)
+
+
+def velocity_cosine(log_snr: Tensor) -> Tensor:
+    """‖v − v̂‖² under the cosine schedule: e^{−λ/2}, monotone (Salimans & Ho 2022)."""
+    return torch.exp(-0.5 * log_snr)
+
+
+def flow_matching(log_snr: Tensor) -> Tensor:
+    """‖u − û‖² along α = 1 − t, σ = t: e^{−λ/2}, monotone (Lipman et al. 2023)."""
+    return torch.exp(-0.5 * log_snr)
+
+
+def inversion(log_snr: Tensor) -> Tensor:
+    """‖x − x̂‖² along α = 1 − t, σ = t: e^{−λ} sech²(λ/4), monotone (InDI, Delbracio & Milanfar 2023)."""
+    return torch.exp(-log_snr) * _sech(0.25 * log_snr) ** 2
+
+
+@dataclass(frozen=True)
+class Sigmoid:
+    """w(λ) = sigmoid(k − λ), monotone (Kingma & Gao 2023)."""
+
+    shift: float = 2.0
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return sigmoid(log_snr, self.shift)
+
+
+@dataclass(frozen=True)
+class NoiseLinearBeta:
+    """‖ε − ε̂‖² under linear β (Ho et al. 2020): sigmoid(−λ)/√(β_min² + 2(β_max − β_min) softplus(−λ)), that is p(λ)."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        _check_parameters(0 < self.beta_min < self.beta_max < math.inf, self, "0 < beta_min < beta_max")
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        total = F.softplus(-log_snr)
+        return torch.sigmoid(-log_snr) / torch.sqrt(self.beta_min**2 + 2 * (self.beta_max - self.beta_min) * total)
+
+
+@dataclass(frozen=True)
+class RectifiedFlow:
+    """‖u − û‖² along α = 1 − t, σ = t with t ~ π: π(t) e^{−λ/2} at t = sigmoid(−λ/2) (Liu et al. 2023)."""
+
+    density: Callable[[Tensor], Tensor]
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return self.density(torch.sigmoid(-0.5 * log_snr)) * torch.exp(-0.5 * log_snr)
+
+
+@dataclass(frozen=True)
+class LogitNormal:
+    """π(t) of logit t ~ N(mean, std²), for `RectifiedFlow` (Esser et al. 2024)."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_parameters(0 < self.std < math.inf and math.isfinite(self.mean), self, "a positive std")
+
+    def __call__(self, t: Tensor) -> Tensor:
+        z = (torch.logit(t) - self.mean) / self.std
+        return torch.exp(-0.5 * z**2) / (self.std * math.sqrt(2 * math.pi) * t * (1 - t))
+
+
+@dataclass(frozen=True)
+class EDM:
+    """‖F − F̂‖² with λ ~ N(mean, std²): N(λ; mean, std²)(e^{−λ} + σ_d²) (Karras et al. 2022)."""
+
+    mean: float = 2.4
+    std: float = 2.4
+    data_std: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check_parameters(0 < self.std < math.inf and 0 < self.data_std < math.inf, self, "positive std and data_std")
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        z = (log_snr - self.mean) / self.std
+        # As two exponents: e^{−λ} alone overflows where the product does not.
+        return torch.exp(-0.5 * z**2 - log_snr) + torch.exp(-0.5 * z**2) * self.data_std**2
+
+
+@dataclass(frozen=True)
+class EDMMonotonic:
+    """EDM's weighting where it decreases, its maximum at all smaller λ (Kingma & Gao 2023)."""
+
+    edm: EDM = EDM()
+
+    @property
+    def peak(self) -> float:
+        """λ* where EDM's weighting is largest, −3.31 for the published parameters."""
+        # d log w/dλ = (m − λ)/s² − 1/(1 + σ_d² e^λ) vanishes between m − s² and m only.
+        log_snr = torch.linspace(self.edm.mean - self.edm.std**2, self.edm.mean, 100_001, dtype=torch.float64)
+        return log_snr[self.edm(log_snr).argmax()].item()
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return self.edm(log_snr.clamp(min=self.peak))
+
+
+@dataclass(frozen=True)
+class P2:
+    """‖ε − ε̂‖²/(1 + SNR)^γ under the cosine schedule: sech(λ/2)/(1 + e^λ)^γ (Choi et al. 2022)."""
+
+    gamma: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_parameters(0 <= self.gamma < math.inf, self, "gamma ≥ 0")
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return _sech(0.5 * log_snr) * torch.exp(-self.gamma * F.softplus(log_snr))
+
+
+@dataclass(frozen=True)
+class MinSNR:
+    """min(SNR, γ)‖x − x̂‖² under the cosine schedule: sech(λ/2) min(1, γ e^{−λ}) (Hang et al. 2023)."""
+
+    gamma: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check_parameters(0 < self.gamma < math.inf, self, "gamma > 0")
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return _sech(0.5 * log_snr) * (self.gamma * torch.exp(-log_snr)).clamp(max=1)

@@ -1,0 +1,1 @@
+"""Mixtures, whose sum over the latent can be done."""

@@ -1,0 +1,112 @@
+"""Mixtures fitted to data: the simplest latent-variable model, whose sum over z can be done (Eq. 2.1 in one line).
+
+`CategoricalMixture` is of discrete data, a product of categoricals per component: its log p is a mass,
+exact, and comparable with every bound on the same data. `fit_gaussian_mixture` fits the Gaussian
+mixture of real data, whose oracle is `vlb.models.mixture.gaussian`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from vlb.base.errors import UserError
+from vlb.core.distributions import Categorical
+from vlb.models.mixture.gaussian import GaussianMixture, gaussian_mixture
+
+
+class CategoricalMixture(nn.Module):
+    """Σ_j w_j Π_d p_jd(x_d), with categoricals p_jd over K levels.
+
+    log_marginals: (D, K), the law towards which components are smoothed; `smoothing` counts as many observations
+    of it per component. The components start as the marginals, disturbed.
+    """
+
+    bound = "exact -log p(x)"
+
+    def __init__(self, log_marginals: Tensor, components: int, shape: tuple[int, ...], smoothing: float = 1.0) -> None:
+        super().__init__()
+        if components < 1:
+            raise UserError(f"a mixture needs at least one component, not {components}")
+        self.shape = tuple(shape)
+        self.smoothing = smoothing
+        self.levels = log_marginals.shape[1]
+        self.register_buffer("log_marginals", log_marginals.float())
+        # How many examples the fit is of: they share the smoothing.
+        self.register_buffer("examples", torch.ones((), dtype=torch.int64))
+        self.log_weights = nn.Parameter(torch.zeros(components))
+        disturbed = log_marginals.float() + 0.3 * torch.randn(components, *log_marginals.shape)
+        self.logits = nn.Parameter(disturbed)
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """log w_j p_j(x): integers (batch, *shape) -> (batch, J) nats."""
+        log_p = self.logits.log_softmax(-1)
+        chosen = log_p.gather(-1, x.long().flatten(1).T.expand(len(log_p), -1, -1)).sum(1)
+        return self.log_weights.log_softmax(0) + chosen.T
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x), a mass: integers (batch, *shape) -> (batch,) nats."""
+        return self.log_joint(x).logsumexp(1)
+
+    def responsibilities(self, x: Tensor) -> Tensor:
+        """p(j | x), (batch, J): the posterior that other models must approximate."""
+        return self.log_joint(x).softmax(1)
+
+    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+        """−log p(x), (batch,) nats: nothing is drawn."""
+        if condition is not None:
+            raise UserError("this mixture is not conditioned on labels: leave out --condition labels and --class")
+        return {"negative_log_likelihood": -self.log_prob(x)}
+
+    def marginals(self) -> Categorical:
+        """The law of each element by itself, Σ_j w_j p_jd; logits (1, D, K)."""
+        joint = self.log_weights.log_softmax(0).view(-1, 1, 1) + self.logits.log_softmax(-1)
+        return Categorical(joint.logsumexp(0, keepdim=True))
+
+    def penalty(self) -> Tensor:
+        """−log of the smoothing prior on the components, nats: what EM and gradients minimise beside −log p."""
+        return -self.smoothing * (self.get_buffer("log_marginals").exp() * self.logits.log_softmax(-1)).sum()
+
+    @torch.no_grad()
+    def em(self, x: Tensor, steps: int) -> Tensor:
+        """Expectation–maximisation on integers (n, *shape): penalised −log p per example before each step, (steps,).
+
+        It never rises (Dempster, Laird & Rubin 1977).
+        """
+        self.get_buffer("examples").fill_(len(x))
+        onehot = nn.functional.one_hot(x.long().flatten(1), self.levels).flatten(1).to(self.logits.dtype)
+        prior = self.smoothing * self.get_buffer("log_marginals").exp()
+        path = torch.empty(steps)
+        for step in range(steps):
+            joint = self.log_joint(x)
+            path[step] = (self.penalty() - joint.logsumexp(1).sum()) / len(x)
+            shares = joint.softmax(1)
+            self.log_weights.copy_(shares.sum(0).clamp(min=1e-6).log())
+            counts = (shares.T @ onehot).view_as(self.logits) + prior
+            self.logits.copy_((counts / counts.sum(-1, keepdim=True)).log())
+        return path
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, *, steps: int = 100, generator: torch.Generator | None = None, condition: object = None
+    ) -> Tensor:
+        """n draws, (n, *shape) int64; `steps` is ignored."""
+        if condition is not None:
+            raise UserError("this mixture is not conditioned on labels: leave out --condition labels and --class")
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        component = Categorical(self.log_weights.expand(n, -1)).sample(generator)
+        return Categorical(self.logits[component]).sample(generator).view(n, *self.shape)
+
+
+def fit_gaussian_mixture(x: Tensor, components: int, seed: int = 0) -> GaussianMixture:
+    """The Gaussian mixture of `components` full covariances fitted to reals x (n, D) by EM (scikit-learn's).
+
+    Raises `UserError` for fewer examples than components.
+    """
+    from sklearn.mixture import GaussianMixture as Estimator  # a second of import that only this needs
+
+    if not 1 <= components <= len(x):
+        raise UserError(f"{components} components cannot be fitted to {len(x)} examples: between 1 and {len(x)} can")
+    fitted = Estimator(components, random_state=seed, max_iter=500, tol=1e-6).fit(x.double().flatten(1).cpu().numpy())
+    parts = (torch.from_numpy(part) for part in (fitted.weights_, fitted.means_, fitted.covariances_))
+    return gaussian_mixture(*parts)

@@ -1,0 +1,1 @@
+"""Variational autoencoders of any depth (Section 2)."""

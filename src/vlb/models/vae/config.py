@@ -1,0 +1,99 @@
+"""The configuration of a variational autoencoder: a hierarchy of one level."""
+
+import math
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from vlb.base.checks import positive, without_labels
+from vlb.base.errors import UserError
+from vlb.core.likelihoods import Likelihood
+from vlb.data import Dataset
+from vlb.models.loss import Objective
+from vlb.models.vae.generative import MarkovGenerator
+from vlb.models.vae.likelihood_config import CategoricalConfig, LikelihoodConfig
+from vlb.models.vae.loss import ElboObjective
+from vlb.models.vae.merge import Direct
+from vlb.models.vae.model import TopDownVAE
+from vlb.models.vae.prior_config import PriorConfig, StandardPriorConfig
+from vlb.nn.coder import ConvDecoder, ConvEncoder, Dense, Single
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseCoderConfig:
+    """Residual MLPs for encoder and decoder."""
+
+    width: int = 256
+    blocks: int = 1
+    dropout: float = 0.1
+
+    def build(self, data: Dataset, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+        """Encoder to 2·latents numbers, and decoder."""
+        positive("width", self.width)
+        encoder = Dense(data.dimensions, (2 * latents,), self.width, self.blocks, self.dropout)
+        decoder = Dense(latents, (*data.shape, outputs), self.width, self.blocks, self.dropout, scale=0.1)
+        return encoder, decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvCoderConfig:
+    """Convolutions; one entry of `widths` per halving of the image."""
+
+    widths: tuple[int, ...] = (32, 64)
+    dropout: float = 0.1
+
+    def build(self, data: Dataset, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+        """Encoder to 2·latents numbers, and decoder."""
+        if not self.widths or min(self.widths) < 1:
+            raise UserError(f"widths need at least one positive entry, not {list(self.widths)}")
+        images_of(data, len(self.widths), "widths")
+        encoder = ConvEncoder(data.shape, 2 * latents, self.widths, self.dropout)
+        return encoder, ConvDecoder(latents, data.shape, outputs, self.widths)
+
+
+CoderConfig = DenseCoderConfig | ConvCoderConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class VAEConfig:
+    """A VAE with `latents` Gaussian latents (Eq. 2.9). warmup: steps of KL warm-up; free_nats: of KL without cost."""
+
+    latents: int = 16
+    coder: CoderConfig = field(default_factory=DenseCoderConfig)
+    likelihood: LikelihoodConfig = field(default_factory=CategoricalConfig)
+    prior: PriorConfig = field(default_factory=StandardPriorConfig)
+    warmup: int = 0
+    free_nats: float = 0.0
+
+    def build(self, data: Dataset, classes: int) -> TopDownVAE:
+        """The untrained model."""
+        without_labels("a VAE", classes)
+        positive("latents", self.latents)
+        likelihood = self.likelihood.build(data)
+        encoder, decoder = self.coder.build(data, self.latents, outputs_of(likelihood))
+        prior = self.prior.build(encoder, likelihood, data)
+        generator = MarkovGenerator([(self.latents,)], [], decoder, likelihood, prior)
+        return TopDownVAE(generator, Single(encoder), [Direct(nn.Identity())], data.shape)
+
+    def objective(self, model: nn.Module) -> Objective:
+        """What its training minimises."""
+        return ElboObjective(self.warmup, self.free_nats)
+
+
+def outputs_of(likelihood: nn.Module) -> int:
+    """How many numbers per element a likelihood asks of its decoder."""
+    typed: Likelihood = likelihood  # type: ignore[assignment]
+    return typed.outputs
+
+
+def images_of(data: Dataset, halvings: int, field_name: str) -> None:
+    """Raises `UserError` unless the data are images that can be halved so often."""
+    if len(data.shape) != 3:
+        raise UserError(f"convolutions need images (channels, height, width), not {data.shape}: use dense networks")
+    smallest = min(data.shape[1:])
+    if smallest < 2**halvings:
+        most = int(math.log2(smallest))
+        raise UserError(
+            f"{halvings} halvings do not fit images of {data.shape[1]}×{data.shape[2]}: {field_name} may ask for at "
+            f"most {most}"
+        )

@@ -1,0 +1,119 @@
+"""Configurations of hierarchical variational autoencoders."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+from torch import nn
+
+from vlb.base.checks import positive, without_labels
+from vlb.base.errors import UserError
+from vlb.data import Dataset
+from vlb.models.loss import Objective
+from vlb.models.vae.config import images_of, outputs_of
+from vlb.models.vae.generative import MarkovGenerator, ResidualGenerator, check_latents
+from vlb.models.vae.likelihood_config import CategoricalConfig, LikelihoodConfig
+from vlb.models.vae.loss import ElboObjective
+from vlb.models.vae.merge import Direct, Joined, PrecisionWeighted, Relative
+from vlb.models.vae.model import BottomUpVAE, TopDownVAE
+from vlb.nn.coder import Dense, DenseFeatures, halved
+from vlb.nn.pyramid import Join, Output, Parameters, Pyramid, top_features
+
+
+@dataclass(frozen=True, kw_only=True)
+class HVAEConfig:
+    """A Markov hierarchy of dense levels; `latents` next to the data first. The generative network is the same for
+    both directions of inference.
+
+    merge: how top-down inference combines data and generative feedback; "precision" is the ladder VAE (Sønderby et
+    al. 2016), "joined" a network of both, "relative" a change of p. Bottom-up inference merges nothing.
+    """
+
+    latents: tuple[int, ...] = (16, 16, 16)
+    inference: Literal["top-down", "bottom-up"] = "top-down"
+    merge: Literal["precision", "joined", "relative"] = "precision"
+    width: int = 256
+    blocks: int = 1
+    dropout: float = 0.1
+    likelihood: LikelihoodConfig = field(default_factory=CategoricalConfig)
+    warmup: int = 200
+    free_nats: float = 0.0
+
+    def build(self, data: Dataset, classes: int) -> TopDownVAE | BottomUpVAE:
+        """The untrained model."""
+        without_labels("a hierarchical VAE", classes)
+        positive("width", self.width)
+        generator = self._generator(data)
+        if self.inference == "bottom-up":
+            inputs = (data.dimensions, *self.latents[:-1])
+            return BottomUpVAE(
+                generator, [self._dense(a, 2 * b) for a, b in zip(inputs, self.latents, strict=True)], data.shape
+            )
+        encoder = DenseFeatures(data.dimensions, len(self.latents), self.width, self.blocks, self.dropout)
+        merges: list[nn.Module] = [self._merge(above, own) for own, above in pairwise(self.latents)]
+        merges.append(Direct(self._dense(self.width, 2 * self.latents[-1])))
+        return TopDownVAE(generator, encoder, merges, data.shape)
+
+    def objective(self, model: nn.Module) -> Objective:
+        """What its training minimises."""
+        return ElboObjective(self.warmup, self.free_nats)
+
+    def _generator(self, data: Dataset) -> MarkovGenerator:
+        likelihood = self.likelihood.build(data)
+        check_latents([(count,) for count in self.latents])
+        shape = (*data.shape, outputs_of(likelihood))
+        decoder = Dense(self.latents[0], shape, self.width, self.blocks, self.dropout, scale=0.1)
+        transitions = [self._dense(above, 2 * own) for own, above in pairwise(self.latents)]
+        return MarkovGenerator([(count,) for count in self.latents], transitions, decoder, likelihood)
+
+    def _merge(self, above: int, own: int) -> nn.Module:
+        if self.merge == "precision":
+            return PrecisionWeighted(self._dense(self.width, 2 * own))
+        network = self._dense(self.width + above, 2 * own)
+        return Joined(network) if self.merge == "joined" else Relative(network)
+
+    def _dense(self, inputs: int, outputs: int) -> Dense:
+        return Dense(inputs, (outputs,), self.width, self.blocks, self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualHVAEConfig:
+    """A top-down hierarchy of images: each level has `channels` latents per place, and p depends on all levels above.
+
+    halvings: of the image at each level, next to the data first; never falling.
+    """
+
+    halvings: tuple[int, ...] = (1, 2, 3)
+    channels: int = 4
+    width: int = 48
+    dropout: float = 0.1
+    likelihood: LikelihoodConfig = field(default_factory=CategoricalConfig)
+    warmup: int = 200
+    free_nats: float = 0.0
+
+    def build(self, data: Dataset, classes: int) -> TopDownVAE:
+        """The untrained model: the independent-element one."""
+        without_labels("a hierarchical VAE", classes)
+        for name in ("channels", "width"):
+            positive(name, getattr(self, name))
+        check_latents([(self.channels,) for _ in self.halvings])
+        if list(self.halvings) != sorted(self.halvings) or self.halvings[0] < 0:
+            raise UserError(f"halvings never fall from the data up, unlike {list(self.halvings)}: sort them")
+        images_of(data, self.halvings[-1], "halvings")
+        likelihood = self.likelihood.build(data)
+        size = (data.shape[1], data.shape[2])
+        below = [size, *(halved(size, times) for times in self.halvings[:-1])]
+        generator = ResidualGenerator(
+            top_features(data.shape, self.halvings[-1], self.width),
+            [Parameters(self.width, self.channels, self.width) for _ in self.halvings],
+            [Join(self.channels, self.width, self.dropout, target) for target in below],
+            Output(self.width, data.shape[0], outputs_of(likelihood)),
+            likelihood,
+        )
+        encoder = Pyramid(data.shape[0], self.halvings, self.width, self.dropout)
+        merges = [Relative(Parameters(2 * self.width, self.channels, self.width)) for _ in self.halvings]
+        return TopDownVAE(generator, encoder, merges, data.shape)
+
+    def objective(self, model: nn.Module) -> Objective:
+        """What its training minimises."""
+        return ElboObjective(self.warmup, self.free_nats)

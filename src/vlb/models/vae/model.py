@@ -1,0 +1,224 @@
+"""Variational autoencoders of any depth, inferred from the top down or from the bottom up (Section 2).
+
+Both classes have the same generator. What differs is the factorisation of q(z | x), and with it what
+can be known in closed form:
+
+    TopDownVAE    q(z_top | x) … q(z_i | above, x)   (Eq. 2.27)   a KL per level, through `bound.elbo`
+    BottomUpVAE   q(z_0 | x) … q(z_i | z_{i−1})      (Eq. 2.16)   log-ratios, through `bound.climb_elbo`
+
+A plain VAE (Eq. 2.9) is either of them at depth 1. Sampling is the same descent for both – and for a
+diffusion model.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from vlb.base.errors import UserError
+from vlb.core.bound import Bound, climb_elbo, climb_log_weight, descent_log_weight, elbo
+from vlb.core.distributions import Distribution, Normal
+from vlb.core.hierarchy import Choose, Rung, climb, descend, from_posterior, from_prior, last_state
+from vlb.models.vae.generative import Generator, MarkovGenerator, normal
+
+
+class FeatureState(NamedTuple):
+    """The generator's features, and the encoder's per level (level 0 first) where x is known."""
+
+    features: Tensor
+    evidence: tuple[Tensor, ...] | None
+
+
+class Inferred(NamedTuple):
+    """One level of one draw from q(z | x): its conditional and what was drawn."""
+
+    q: Distribution
+    z: Tensor
+
+
+class VariationalHierarchy(nn.Module, ABC):
+    """What both directions of inference share: the generator, the descent from it, sampling, the bound's terms.
+
+    shape: of one example. `updates` counts training steps in the checkpoint, for warm-up schedules.
+    """
+
+    bound = "variational bound on -log p(x)"
+
+    def __init__(self, generator: Generator, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.generator = generator
+        self.shape = tuple(shape)
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def depth(self) -> int:
+        """The number of latent levels."""
+        return self.generator.depth
+
+    def start(self, n: int, condition: object = None) -> FeatureState:
+        """A descent without data: generation of n examples."""
+        _unconditional(condition)
+        return FeatureState(self.generator.start(n), None)
+
+    @abstractmethod
+    def rung(self, level: int, state: FeatureState) -> Rung:
+        """p(z_level | above), and q(z_level | above, x) where it is known."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """x as numbers, in the precision of the networks."""
+        return self.generator.likelihood.embed(x).to(next(self.parameters()).dtype)
+
+    def advance(self, level: int, state: FeatureState, z: Tensor) -> FeatureState:
+        return state._replace(features=self.generator.advance(level, state.features, z))
+
+    def likelihood(self, state: FeatureState) -> Distribution:
+        return self.generator.decode(state.features)
+
+    @abstractmethod
+    def bounds(self, x: Tensor, condition: object, generator: torch.Generator) -> Bound:
+        """−VLB by one draw of all latents."""
+
+    @abstractmethod
+    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+        """log p(x, z) − log q(z | x) at one draw of all latents, (batch,) nats."""
+
+    @abstractmethod
+    def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
+        """One draw from q(z | x), level 0 first."""
+
+    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+        """Terms of −VLB, (batch,) nats each: `reconstruction`, and a `kl_i` per level, kl_1 next to the data."""
+        bound = self.bounds(x, condition, generator)
+        return {"reconstruction": bound.reconstruction} | {
+            f"kl_{i + 1}": kl for i, kl in enumerate(bound.kl.flip(1).unbind(1))
+        }
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        steps: int = 100,
+        generator: torch.Generator | None = None,
+        condition: object = None,
+        temperatures: Sequence[float] | None = None,
+    ) -> Tensor:
+        """n ancestral samples, (n, *shape); `steps` is ignored, a hierarchy has its levels.
+
+        temperatures: factors on the standard deviation of p, one for all levels or one per level, level 0 first.
+        """
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        choose = from_prior(generator) if temperatures is None else tempered(temperatures, self.depth, generator)
+        state = last_state(descend(self, self.start(n, condition), choose))
+        return self.likelihood(state).sample(generator).view(n, *self.shape)
+
+
+class TopDownVAE(VariationalHierarchy):
+    """q follows the order of p (Eq. 2.27): the encoder's features of a level, merged with what is above.
+
+    encoder: x as numbers (batch, *shape) -> features per level, level 0 first; merges: one per level (see `merge`).
+    """
+
+    def __init__(
+        self, generator: Generator, encoder: nn.Module, merges: Sequence[nn.Module], shape: tuple[int, ...]
+    ) -> None:
+        super().__init__(generator, shape)
+        if len(merges) != generator.depth:
+            raise ValueError(f"{generator.depth} levels need as many merges, not {len(merges)}")
+        self.encoder = encoder
+        self.merges = nn.ModuleList(merges)
+
+    def infer(self, x: Tensor, condition: object = None) -> FeatureState:
+        """A descent that knows x (batch, *shape)."""
+        _unconditional(condition)
+        evidence = self.encoder(self.embed(x))
+        return FeatureState(self.generator.start(len(x)), tuple(evidence))
+
+    def rung(self, level: int, state: FeatureState) -> Rung:
+        p = self.generator.prior(level, state.features)
+        if state.evidence is None:
+            return Rung(p, None)
+        return Rung(p, self.merges[level](state.evidence[level], p, state.features))
+
+    def bounds(self, x: Tensor, condition: object, generator: torch.Generator) -> Bound:
+        return elbo(self, self.infer(x, condition), x, generator)
+
+    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+        return descent_log_weight(self, self.infer(x, condition), x, generator)
+
+    def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
+        steps = list(descend(self, self.infer(x), from_posterior(generator)))
+        return [Inferred(step.q, step.z) for step in reversed(steps) if step.q is not None]
+
+
+class BottomUpVAE(VariationalHierarchy):
+    """q is Markov from the data up (Eq. 2.16), against the order of p; `climb` scores it.
+
+    encoders: one network per level, the first from x as numbers to the 2C numbers of z_0, the i-th from z_{i−1}.
+    A descent knows no q: it generates.
+    """
+
+    def __init__(self, generator: MarkovGenerator, encoders: Sequence[nn.Module], shape: tuple[int, ...]) -> None:
+        super().__init__(generator, shape)
+        if not isinstance(generator, MarkovGenerator):
+            raise UserError("bottom-up inference needs a Markov generative network: use inference=top-down with others")
+        if len(encoders) != generator.depth:
+            raise ValueError(f"{generator.depth} levels need as many encoders, not {len(encoders)}")
+        self.encoders = nn.ModuleList(encoders)
+
+    def rung(self, level: int, state: FeatureState) -> Rung:
+        return Rung(self.generator.prior(level, state.features), None)
+
+    def up(self, level: int, below: Tensor) -> Distribution:
+        """q(z_0 | x), or q(z_level | z_{level−1})."""
+        return normal(self.encoders[level](self.embed(below) if level == 0 else below))
+
+    def down(self, level: int, z: Tensor) -> Distribution:
+        """p(x | z_0), or p(z_{level−1} | z_level)."""
+        return self.generator.decode(z) if level == 0 else self.generator.prior(level - 1, z)
+
+    def top(self, z: Tensor) -> Distribution:
+        """p(z_top)."""
+        return self.generator.prior(self.depth - 1, z)
+
+    def bounds(self, x: Tensor, condition: object, generator: torch.Generator) -> Bound:
+        _unconditional(condition)
+        return climb_elbo(self, x, generator)
+
+    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+        _unconditional(condition)
+        return climb_log_weight(self, x, generator)
+
+    def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
+        return [Inferred(step.q, step.z) for step in climb(self, x, lambda _, q: q.sample(generator))]
+
+
+def tempered(temperatures: Sequence[float], depth: int, generator: torch.Generator) -> Choose:
+    """Choose each latent from p with its standard deviation multiplied by the temperature of its level.
+
+    temperatures: one for all levels, or one per level, level 0 first. Raises `UserError` for others.
+    """
+    factors = list(temperatures) * (depth if len(temperatures) == 1 else 1)
+    if len(factors) != depth or not all(math.isfinite(factor) and factor >= 0 for factor in factors):
+        raise UserError(
+            f"a hierarchy of {depth} levels has one temperature ≥ 0 for all of them or {depth}, the data's first, "
+            f"not {list(temperatures)}"
+        )
+
+    def choose(level: int, rung: Rung) -> Tensor:
+        if not isinstance(rung.p, Normal):
+            raise UserError(f"level {level} has no Gaussian prior to cool: leave the temperatures out")
+        z = rung.p.sample(generator)
+        return rung.p.mean + factors[level] * (z - rung.p.mean)
+
+    return choose
+
+
+def _unconditional(condition: object) -> None:
+    if condition is not None:
+        raise UserError("this hierarchy is not conditioned on labels: leave out --condition labels and --class")

@@ -1,0 +1,130 @@
+"""The page of a comparison: differences with their errors, at which noise levels they arise, for which examples."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlb.data import Dataset, Split
+from vlb.measure.comparison import Comparison, LevelDifferences
+from vlb.pages import figures, page
+from vlb.pages.gallery import drawable
+from vlb.pages.markup import chart, table, text, thumbnail
+
+SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Differences by noise level of the model `name` from the first, measured on so many examples."""
+
+    name: str
+    examples: int
+    found: LevelDifferences
+
+
+def comparison_page(
+    comparisons: Sequence[Comparison],
+    adjusted: Sequence[float],
+    levels: Sequence[Levels],
+    data: Dataset | None,
+    part: Split | None,
+) -> str:
+    """The whole page; pictures where the examples are here and are images. `adjusted` p-values, one per comparison."""
+    by_name = {level.name: level for level in levels}
+    sections = [_headline(comparisons)]
+    for number, (comparison, p) in enumerate(zip(comparisons, adjusted, strict=True)):
+        sections.append(_pair(comparison, p, len(comparisons), by_name.get(comparison.second.name), number))
+        if data is not None and part is not None and drawable(data.shape):
+            sections.append(_disagreements(comparison, data, part))
+    names = ", ".join(comparison.second.name for comparison in comparisons)
+    return page.page(f"{comparisons[0].first.name} against {names}", sections)
+
+
+def _headline(comparisons: Sequence[Comparison]) -> str:
+    first = comparisons[0].first
+    subject = first.subject
+    contenders = [first, *(comparison.second for comparison in comparisons)]
+    rows = [
+        (f"{c.name}: {c.subject.bound}", f"{c.evaluation.bits_per_dim:.4f} ± {c.evaluation.standard_error:.4f}", "")
+        for c in contenders
+    ]
+    kind = "continuous data" if subject.levels is None else f"discrete data, {subject.levels} levels"
+    given = " All are told the labels." if subject.conditional else ""
+    return (
+        f"<header><h1><b>{text(first.name)}</b> against {len(comparisons)} on {text(subject.data)}</h1>"
+        f"<p>{len(first.index):,} {text(subject.split)} examples ({text(page.dimensions(subject.shape))}; "
+        f"{text(kind)}), the same for all.{given} Lower is better. Where a bound is stated, bounds are compared and "
+        "not likelihoods: the better model may have the looser bound.</p>"
+        f"{table(rows, 'Bits per dimension, ± one standard error', ('model', 'bits/dim'))}</header>"
+    )
+
+
+def _pair(comparison: Comparison, p: float, count: int, levels: Levels | None, number: int) -> str:
+    first, second, total = comparison.first, comparison.second, comparison.total
+    low, high = total.interval()
+    rows = [("all", f"{total.mean:+.3f} ± {total.standard_error:.3f}", "strong")]
+    rows += [
+        (name, f"{term.mean:+.3f} ± {term.standard_error:.3f}", "inner") for name, term in comparison.terms.items()
+    ]
+    adjusted = f", adjusted for {count} comparisons (Holm)" if count > 1 else ""
+    shares = float((total.values > 0).mean())
+    charts = chart(
+        figures.differences(total.values, f"pair-{number}", first.name, second.name),
+        "Every example’s difference. Right of zero the first model finds it likelier.",
+    )
+    if levels is not None:
+        outside = total.mean - float(levels.found.means.sum())
+        charts += chart(
+            figures.level_differences(levels.found, f"levels-{number}"),
+            text(
+                f"What the second pays more in each bin of log SNR, nats per example, ± one standard error, on "
+                f"{levels.examples} examples with the same noise for both. The rest of the difference, {outside:+.3f} "
+                "nats, is of the ends, of noise levels that only one of them has, and of the draws."
+            ),
+        )
+    return (
+        f"<section><h2>{text(second.name)} less {text(first.name)}</h2>"
+        f'<p class="verdict {"better" if low > 0 else "worse" if high < 0 else "even"}">'
+        f"{text(verdict(comparison))}</p><p>{total.mean:+.3f} nats per example, 95 % interval {low:+.3f} to "
+        f"{high:+.3f}; p = {p:.2g} by a paired t-test{adjusted}. The first is better on {shares:.0%} of the "
+        "examples.</p>"
+        f"{table(rows, 'Differences of the terms', ('term', 'nats per example'))}{charts}</section>"
+    )
+
+
+def verdict(comparison: Comparison) -> str:
+    """Which model is better, if that can be told.
+
+    What is below an exact −log p has the better log p itself, be it a bound or not; what is below a bound may not.
+    """
+    low, high = comparison.total.interval()
+    if low <= 0 <= high:
+        return f"{comparison.first.name} and {comparison.second.name} cannot be told apart on these examples."
+    pair = (comparison.first, comparison.second)
+    better, worse = pair if low > 0 else pair[::-1]
+    if worse.subject.bound.startswith("exact"):
+        return f"{better.name} is better than {worse.name}."
+    if better.subject.bound.startswith("exact"):
+        return f"{better.name} is better than the bound of {worse.name}."
+    return f"{better.name} has a better bound than {worse.name}."
+
+
+def _disagreements(comparison: Comparison, data: Dataset, part: Split) -> str:
+    better, worse = comparison.extremes(SHOWN)
+    halves = ((comparison.first.name, better), (comparison.second.name, worse))
+    shown = "".join(
+        f"<h3>{text(name)} is better by most</h3>{_tiles(comparison, index, data, part)}" for name, index in halves
+    )
+    return f"<section><h2>Where they disagree most</h2>{shown}</section>"
+
+
+def _tiles(comparison: Comparison, index: np.ndarray, data: Dataset, part: Split) -> str:
+    if not len(index):
+        return "<p>On no example.</p>"
+    cells = "".join(
+        f"<figure>{thumbnail(part.x[i], data.levels, f'example {comparison.first.index[i]}')}"
+        f"<figcaption>{abs(comparison.total.values[i]):.1f} nats</figcaption></figure>"
+        for i in index
+    )
+    return f'<div class="tiles">{cells}</div>'

@@ -1,0 +1,39 @@
+"""What the pages of all models say, as values, before HTML is made of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vlb.pages.gallery import Gallery
+from vlb.pages.history import History
+from vlb.store.experiment import Experiment
+
+
+@dataclass(frozen=True)
+class About:
+    """What is known of a run without asking its model anything.
+
+    shape: of an example; parameters: how many numbers were learned; data: name and fingerprint; changed: paths of
+    configuration fields, such as "training.steps", that differ from the recipe, None where there is no such recipe;
+    versions: of software by name, at the time of the report; commands: command lines that repeat the run and its
+    evaluation.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    data: Mapping[str, str]
+    history: History
+    experiment: Experiment
+    changed: frozenset[str] | None
+    versions: Mapping[str, str]
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model with a likelihood. summary: as by `vlb.pages.summary.summarise`; gallery: None for what is no image."""
+
+    about: About
+    summary: Mapping[str, Any]
+    gallery: Gallery | None

@@ -1,0 +1,135 @@
+"""The page about a diffusion model: which noise levels cost the bits, and how noise becomes data."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from vlb.data import Split
+from vlb.measure.evaluation import NoiseProfile, classify
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.pages import figures, page
+from vlb.pages.content import Measured
+from vlb.pages.film import Film
+from vlb.pages.markup import chart, text, thumbnail
+from vlb.pages.summary import subset
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How often the most probable class under p(y | x) by Bayes' rule was right."""
+
+    right: int
+    examples: int
+    classes: int
+    draws: int
+
+    @property
+    def share(self) -> float:
+        """The share of right answers."""
+        return self.right / self.examples
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the share over other examples (binomial)."""
+        return math.sqrt(self.share * (1 - self.share) / self.examples)
+
+
+@dataclass(frozen=True)
+class DiffusionContent:
+    """film: None for examples that are not images; accuracy: None for unconditional models."""
+
+    measured: Measured
+    profile: NoiseProfile
+    film: Film | None
+    accuracy: Accuracy | None
+
+
+def accuracy(
+    model: DiffusionModel, split: Split, classes: int, *, draws: int = 8, device: torch.device | str = "cpu"
+) -> Accuracy:
+    """The accuracy on up to 300 labelled examples, fewer where there are more than ten classes."""
+    assert split.labels is not None
+    examples = subset(split, max(30, min(300, 3000 // classes)), seed=1)
+    assert examples.labels is not None
+    guesses = classify(model, examples, classes, draws=draws, device=device).argmax(1)
+    return Accuracy(int(np.sum(guesses == examples.labels)), len(examples), classes, draws)
+
+
+def diffusion_page(content: DiffusionContent) -> str:
+    """The whole page. Likelihoods are in bits/dim, noise levels in nats of log SNR."""
+    measured, s = content.measured, content.measured.summary
+    what = "−log₂ p(x | y) of examples x given their class y" if s["conditional"] else "−log₂ p(x)"
+    what = f"An upper bound on {what}: the continuous-time variational bound with all three terms"
+    meaning = (
+        "Diffusion: the cost of denoising at all noise levels. Reconstruction: of the data given the least noisy "
+        "latent. Prior: of the noisiest latent."
+    )
+    sections = (
+        page.headline(measured, "a variational diffusion model", what, page.two_errors(s, "noise")),
+        page.bound(measured, "The bound and its terms", meaning),
+        page.training(measured, "with dropout and one draw of noise per example"),
+        noise(content),
+        page.pictures(measured),
+        film(content.film),
+        classification(content.accuracy),
+        page.configuration(measured.about),
+        page.reproduction(measured.about),
+    )
+    return page.page(page.title(measured), sections)
+
+
+def noise(content: DiffusionContent) -> str:
+    """Where on the noise axis the diffusion term is paid."""
+    profile, term = content.profile, content.measured.summary["terms"]["diffusion"]
+    area = float(profile.bits.sum()) * figures.bin_width(profile)
+    caption = (
+        f"The area is the diffusion term: {area:.3f} bits/dim by this curve, {term:.3f} by the evaluation, which "
+        "draws its own noise."
+    )
+    figure = chart(figures.noise_levels(profile), text(caption))
+    return f"<section><h2>Which noise levels cost the bits</h2>{figure}</section>"
+
+
+def film(found: Film | None) -> str:
+    """How some of the samples came about."""
+    if found is None:
+        return ""
+    head = "".join(f'<th scope="col">{frame.log_snr:+.1f}</th>'.replace("-", "−") for frame in found.frames)
+    rows = "".join(_strip(found, i) for i in range(len(found.ends)))
+    return f"""<section><h2>From noise to data</h2>
+<figure><div class="wide"><table class="film">
+<thead><tr><th scope="row">log SNR</th>{head}<th scope="col">x</th></tr></thead><tbody>{rows}</tbody></table></div>
+<figcaption>The first samples of some rows above on their way down: the latent z at each log SNR in nats (scaled to
+unit variance of the process), below it x̂(z), the mean of x that the model expects there, and the sample x at the
+end.</figcaption></figure></section>"""
+
+
+def _strip(found: Film, i: int) -> str:
+    def cells(name: str, images: Iterable[np.ndarray]) -> str:
+        return "".join(
+            f"<td>{thumbnail(image, 256, f'{name} of sample {i + 1} at log SNR {frame.log_snr:.1f}')}</td>"
+            for frame, image in zip(found.frames, images, strict=True)
+        )
+
+    end = thumbnail(found.ends[i], found.levels, f"sample {i + 1}")
+    return (
+        f'<tr class="state"><th scope="row">z</th>{cells("z", [frame.z[i] for frame in found.frames])}'
+        f'<td class="end" rowspan="2">{end}</td></tr>'
+        f'<tr><th scope="row">x̂</th>{cells("x̂", [frame.x[i] for frame in found.frames])}</tr>'
+    )
+
+
+def classification(found: Accuracy | None) -> str:
+    """The accuracy of p(y | x), for conditional models."""
+    if found is None:
+        return ""
+    return (
+        "<section><h2>Classification by Bayes’ rule</h2>"
+        f"<p><b>{found.share:.1%} ± {found.standard_error:.1%}</b> of {found.examples:,} test examples get their right "
+        f"class ({found.right:,} of {found.examples:,}; chance is {1 / found.classes:.1%}).</p>"
+        "<p class='note'>The class with the largest bound on log p(x | y) is taken, as if all classes were equally "
+        f"frequent; each bound is the mean of {found.draws} draws, which all classes of an example share.</p></section>"
+    )

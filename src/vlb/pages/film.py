@@ -1,0 +1,97 @@
+"""How the samples of a diffusion model come about: one descent serves both gallery and film."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlb.core.condition import Labels
+from vlb.core.hierarchy import descend, from_prior
+from vlb.data import Dataset
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.pages.gallery import COLUMNS, ROWS, Gallery, drawable, examples
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One noise level of a descent: z_t and x̂(z_t), (n, C, H, W) as grey values 0 … 255; log SNR in nats."""
+
+    log_snr: float
+    z: np.ndarray
+    x: np.ndarray
+
+
+@dataclass(frozen=True)
+class Film:
+    """frames: from noise to data, of the first samples of some rows; ends: those samples, (n, C, H, W) of `levels`."""
+
+    frames: tuple[Frame, ...]
+    ends: np.ndarray
+    levels: int
+
+
+@torch.no_grad()
+def filmed(
+    model: DiffusionModel,
+    data: Dataset,
+    classes: int,
+    *,
+    columns: int = COLUMNS,
+    steps: int = 100,
+    films: int = 3,
+    seed: int = 0,
+    report: Callable[[int], None] = lambda _done: None,
+) -> tuple[Gallery, Film]:
+    """Sample images in `steps` steps; at most ten of `classes` get a row each, 0 means no condition.
+
+    `report` is told how many of steps + 1 latents are done. The data are of the test split.
+    Raises `ValueError` unless the model's shape is `drawable`.
+    """
+    if not drawable(model.shape):
+        raise ValueError(f"examples of shape {model.shape} are no pictures")
+    rows = min(classes, 10) or ROWS
+    chosen = tuple(range(rows)) if classes else ()
+    condition = None
+    if classes:
+        condition = Labels(torch.arange(rows, device=model.device).repeat_interleave(columns))
+    index = columns * np.unique(np.linspace(0, rows - 1, min(films, rows)).round().astype(int))
+    hierarchy = model.at(steps)
+    log_snr = -model.process.schedule.gamma(hierarchy.grid).mean(-1).cpu().numpy()
+    shown = _spread(log_snr)
+    generator = torch.Generator().manual_seed(seed)
+    frames = []
+    state = hierarchy.start(rows * columns, condition)
+    for step in descend(hierarchy, state, from_prior(generator)):
+        state = step.state
+        if step.level in shown:
+            frames.append(_frame(model, step.z, hierarchy.time(step.level), condition, index, data.levels))
+        report(hierarchy.depth - step.level)
+    samples = hierarchy.likelihood(state).sample(generator).cpu().numpy().astype(np.int64)
+    how = f"{steps} steps of ancestral sampling"
+    gallery = Gallery(samples, *examples(data.test, chosen, rows, columns), data.levels, columns, chosen, how)
+    return gallery, Film(tuple(frames), samples[index], data.levels)
+
+
+def _spread(log_snr: np.ndarray, count: int = 8) -> set[int]:
+    """The levels nearest to `count` noise levels spread evenly in λ, both ends among them."""
+    targets = np.linspace(log_snr.min(), log_snr.max(), count)
+    return {int(np.abs(log_snr - target).argmin()) for target in targets}
+
+
+def _frame(
+    model: DiffusionModel, z: Tensor, t: Tensor, condition: Labels | None, index: np.ndarray, levels: int
+) -> Frame:
+    """The filmed examples at time t; z is brought to the scale of variance preservation to be seen."""
+    x = model.predict(z, t, condition).x
+    alpha, sigma = model.process.alpha_sigma(t, z)
+    scaled = z / (alpha**2 + sigma**2).sqrt().to(z.dtype)
+    log_snr = -float(model.process.schedule.gamma(t).mean())
+    return Frame(log_snr, _grey(scaled[index], levels), _grey(x[index], levels))
+
+
+def _grey(values: Tensor, levels: int) -> np.ndarray:
+    """Embedded values, bin centres (2k + 1)/K − 1, as k/(K − 1) in 0 … 255; what is beyond is cut off."""
+    k = ((values.double() + 1) * levels - 1) / 2
+    return (255 * (k / max(1, levels - 1)).clamp(0, 1)).round().to(torch.uint8).cpu().numpy()

@@ -1,0 +1,35 @@
+"""Samples and data as pictures."""
+
+import math
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from vlb.base.errors import UserError
+
+
+def grid(x: np.ndarray, levels: int, columns: int | None = None, margin: int = 1) -> np.ndarray:
+    """Images x (n, C, H, W) of integers below `levels` as one picture (rows, columns[, 3]) of uint8.
+
+    Raises `UserError` for examples that are not images of one or three channels.
+    """
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
+        raise UserError(f"only images of 1 or 3 channels can be drawn, not examples of shape {x.shape[1:]}: use .npz")
+    n, channels, height, width = x.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    canvas = np.full((rows * (height + margin) + margin, columns * (width + margin) + margin, channels), 255, np.uint8)
+    scaled = np.round(x.astype(np.float64) * (255 / max(1, levels - 1))).astype(np.uint8)
+    for i, image in enumerate(scaled):
+        top, left = margin + i // columns * (height + margin), margin + i % columns * (width + margin)
+        canvas[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return canvas.squeeze(-1) if channels == 1 else canvas
+
+
+def png(picture: np.ndarray, scale: int = 1) -> bytes:
+    """A uint8 picture (H, W[, 3]) as PNG, every pixel enlarged `scale` times."""
+    buffer = BytesIO()
+    enlarged = picture.repeat(scale, 0).repeat(scale, 1)
+    Image.fromarray(enlarged).save(buffer, "PNG")
+    return buffer.getvalue()

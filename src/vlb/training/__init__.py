@@ -1,0 +1,1 @@
+"""Training: one loop, resumable at any moment, and the recipes."""

@@ -1,0 +1,291 @@
+"""The training loop: one step after another, resumable at any moment to the same bits.
+
+All randomness is a function of (seed, step), and a checkpoint holds weights, average, optimiser and
+counters, so a run that is killed and resumed repeats exactly what it would have done.
+"""
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlb.base.errors import UserError
+from vlb.base.files import write_text
+from vlb.core.condition import Labels
+from vlb.data import Dataset
+from vlb.data.batches import examples
+from vlb.models.loss import Objective
+from vlb.store import checkpoint
+from vlb.store.checkpoint import Checkpoint
+from vlb.store.experiment import Experiment, TrainingConfig
+from vlb.store.runs import Run, load_weights
+from vlb.training.average import Average
+from vlb.training.batches import NETWORK, NOISE, batch_indices, step_generator, stream_seed
+from vlb.training.guard import Guard
+
+# Where networks compute; noise levels, times, heads and losses stay in float32 and float64 whatever it is.
+AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass
+class Progress:
+    """What a step reports: its number (1 …), the loss and its unit, the gradient norm, what was skipped."""
+
+    step: int
+    steps: int
+    loss: float
+    unit: str
+    gradient_norm: float
+    skipped: int
+    note: str = ""
+
+
+@dataclass
+class Trainer:
+    """A model in training: everything that a checkpoint must restore."""
+
+    model: nn.Module
+    objective: Objective
+    settings: TrainingConfig
+    seed: int
+    device: torch.device
+    step: int = 0
+    best: float = math.inf
+    optimiser: torch.optim.AdamW = field(init=False)
+    average: Average = field(init=False)
+    guard: Guard = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.model.to(self.device).train()
+        decayed = [p for p in self.model.parameters() if p.ndim > 1]
+        others = [p for p in self.model.parameters() if p.ndim <= 1]
+        s = self.settings
+        groups = [{"params": decayed, "weight_decay": s.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=s.learning_rate, betas=(s.betas[0], s.betas[1]), fused=True)
+        self.average = Average(self.model, s.ema)
+        self.guard = Guard(s.clip, s.spike)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=s.precision == "float16")
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then a cosine from `learning_rate` to `final_learning_rate`."""
+        s = self.settings
+        warm = min(1.0, (self.step + 1) / max(1, s.warmup))
+        cosine = 0.5 + 0.5 * math.cos(math.pi * self.step / s.steps)
+        return warm * (s.final_learning_rate + (s.learning_rate - s.final_learning_rate) * cosine)
+
+    def update(self, x: Tensor, condition: object) -> Progress:
+        """One step on a batch x (batch, *shape)."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+        generator = step_generator(self.seed, self.step, self.device)
+        with seeded(stream_seed(self.seed, NETWORK, self.step), self.device), self.autocast():
+            terms = self.objective(self.model, x, condition, generator)
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.optimiser)
+        norm = self.guard.admit(self.model, loss, terms, self.step + 1)
+        note = ""
+        if norm is None:
+            note = self.guard.reason
+        else:
+            self.optimiser.step()
+            self.average.update(self.model)
+        self.scaler.update()
+        self.step += 1
+        unit = self.objective.unit
+        read = float(loss.detach()) * unit.factor
+        return Progress(self.step, self.settings.steps, read, unit.name, norm or math.nan, self.guard.skipped, note)
+
+    def autocast(self) -> Any:
+        """The autocast context of the configured precision."""
+        dtype = AUTOCAST[self.settings.precision]
+        return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything needed to go on exactly."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"ema.{k}": v for k, v in self.average.tensors.items()}
+        names = {p: n for n, p in self.model.named_parameters()}
+        for parameter, entry in self.optimiser.state.items():
+            assert isinstance(parameter, nn.Parameter)
+            tensors |= {f"optimiser.{names[parameter]}.{k}": v for k, v in entry.items()}
+        state = {
+            "step": self.step,
+            "best": None if math.isinf(self.best) else self.best,
+            "ema_updates": self.average.updates,
+            "guard": self.guard.state,
+            "scaler": self.scaler.state_dict(),
+        }
+        return Checkpoint(tensors, state)
+
+    def restore(self, run: Run) -> None:
+        """Load the last checkpoint of `run`. Raises `UserError` if it is damaged or does not fit."""
+        stored = checkpoint.read(run.last, self.device)
+        load_weights(self.model, stored.section("model"), run.last)
+        moments, state = stored.section("optimiser"), stored.state
+        missing = [name for name in ("step", "best", "ema_updates", "guard", "scaler") if name not in state]
+        if missing:
+            raise UserError(f"{run.last} has no {', '.join(missing)}: another version of vlb wrote it, train again")
+        self.average.load(stored.section("ema"), state["ema_updates"])
+        for name, parameter in self.model.named_parameters():
+            entry = {k: moments[f"{name}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{k}" in moments}
+            if entry:
+                self.optimiser.state[parameter] = {k: laid_out_like(parameter, v) for k, v in entry.items()}
+        self.step = state["step"]
+        self.best = math.inf if state["best"] is None else state["best"]
+        self.guard.restore(state["guard"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+
+
+def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A moment in the memory order of its parameter, in which a fused optimiser reads both; files know none."""
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value
+
+
+def train(
+    experiment: Experiment,
+    data: Dataset,
+    run: Run,
+    *,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    report: Callable[[Progress], None] = lambda _: None,
+) -> bool:
+    """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
+
+    An interrupt ends the current step, saves and returns; `resume` goes on from the last checkpoint.
+    """
+    device = torch.device(device)
+    model = experiment.build(data)
+    trainer = Trainer(model, experiment.model.objective(model), experiment.training, experiment.seed, device)
+    if resume and run.last.is_file():
+        trainer.restore(run)
+    _forget_metrics_after(run, trainer.step)
+    classes = experiment.classes(data)
+    settings = experiment.training
+    with run.metrics.open("a") as metrics, interruptible() as interrupted:
+        window, started = [], time.monotonic()
+        while trainer.step < settings.steps:
+            index = batch_indices(trainer.seed, trainer.step, settings.batch, len(data.train))
+            x, condition = examples(data.train, index, classes > 0, device)
+            condition = drop_labels(condition, experiment.unconditional_share, trainer.seed, trainer.step)
+            progress = trainer.update(x, condition)
+            window.append(progress.loss)
+            if trainer.step % settings.log_every == 0 or trainer.step == settings.steps or progress.note:
+                elapsed = time.monotonic() - started
+                line = {
+                    "step": trainer.step,
+                    trainer.objective.unit.key: sum(window) / len(window),
+                    "gradient_norm": progress.gradient_norm,
+                    "learning_rate": trainer.optimiser.param_groups[0]["lr"],
+                    "skipped": progress.skipped,
+                    "seconds": elapsed,
+                }
+                _append(metrics, line | ({"note": progress.note} if progress.note else {}))
+                window, started = [], time.monotonic()
+            stopping = interrupted()
+            done = trainer.step == settings.steps
+            if settings.validate_every and (trainer.step % settings.validate_every == 0 or done):
+                _validate(trainer, data, classes, experiment, run, metrics)
+            if trainer.step % settings.checkpoint_every == 0 or done or stopping:
+                checkpoint.save(run.last, trainer.checkpoint())
+            report(progress)
+            if stopping and not done:
+                return False
+    return True
+
+
+def _validate(trainer: Trainer, data: Dataset, classes: int, experiment: Experiment, run: Run, metrics: Any) -> None:
+    """Bound of the averaged weights on validation data; the best ones are kept."""
+    current = {k: v.clone() for k, v in trainer.model.state_dict().items()}
+    trainer.model.load_state_dict(trainer.average.tensors)
+    trainer.model.eval()
+    count = experiment.training.validation_examples
+    with trainer.autocast():
+        merit = trainer.objective.judge(trainer.model, data.validation, count, classes > 0, trainer.device)
+    trainer.model.load_state_dict(current)
+    trainer.model.train()
+    _append(metrics, {"step": trainer.step, "validation": merit})
+    first = next(iter(merit.values()))
+    if first < trainer.best:
+        trainer.best = first
+        state = {"step": trainer.step, "validation": merit}
+        checkpoint.save(run.best, Checkpoint({f"ema.{k}": v for k, v in trainer.average.tensors.items()}, state))
+
+
+def drop_labels(condition: Labels | None, share: float, seed: int, step: int) -> Labels | None:
+    """Replace a share of the labels by "none", so that one model serves p(x | y) and p(x)."""
+    if condition is None or share == 0:
+        return condition
+    generator = torch.Generator().manual_seed(stream_seed(seed, NOISE + 10, step))
+    drop = torch.rand(len(condition.label), generator=generator).to(condition.label.device) < share
+    return Labels(torch.where(drop, -1, condition.label))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's own generators (dropout draws from them) for a while, and put them back as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.manual_seed_all(seed)
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a request that the loop reads; a second one interrupts at once."""
+    asked = False
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    try:
+        previous = signal.signal(signal.SIGINT, ask)
+    except ValueError:  # not in the main thread: Ctrl-C is somebody else's business
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _append(metrics: Any, line: dict[str, Any]) -> None:
+    metrics.write(json.dumps(line) + "\n")
+    metrics.flush()
+
+
+def _forget_metrics_after(run: Run, step: int) -> None:
+    """Drop lines that a killed run wrote beyond its last checkpoint (a torn last line, too)."""
+    kept = [line for line in read_metrics(run) if line["step"] <= step]
+    write_text(run.metrics, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def read_metrics(run: Run) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl` that are whole."""
+    if not run.metrics.is_file():
+        return []
+    lines = []
+    for text in run.metrics.read_text("utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            lines.append(line)
+    return lines

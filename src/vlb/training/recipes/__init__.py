@@ -1,0 +1,47 @@
+"""Recipes: functions that return a complete `Experiment`, each with a first line that says what it is for."""
+
+from collections.abc import Callable
+
+from vlb.base.errors import UserError, suggestion
+from vlb.store.experiment import Experiment
+from vlb.training.recipes.hierarchies import (
+    digits_hvae_bottom_up,
+    digits_hvae_top_down,
+    digits_ladder,
+    digits_mixture,
+    digits_vae,
+    mnist_hvae,
+    mnist_ladder,
+    mnist_vae,
+    table,
+)
+from vlb.training.recipes.images import cifar10, digits, fashion_mnist, images, mnist
+
+RECIPES: dict[str, Callable[[], Experiment]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "images": images,
+    "table": table,
+    "digits-mixture": digits_mixture,
+    "digits-vae": digits_vae,
+    "digits-hvae-bottom-up": digits_hvae_bottom_up,
+    "digits-hvae-top-down": digits_hvae_top_down,
+    "digits-ladder": digits_ladder,
+    "mnist-vae": mnist_vae,
+    "mnist-hvae": mnist_hvae,
+    "mnist-ladder": mnist_ladder,
+}
+
+
+def recipe(name: str) -> Experiment:
+    """The experiment of a named recipe. Raises `UserError` with a suggestion for an unknown name."""
+    if name not in RECIPES:
+        raise UserError(f"there is no recipe {name!r}; {suggestion(name, RECIPES)}")
+    return RECIPES[name]()
+
+
+def describe(name: str) -> str:
+    """One line about a recipe."""
+    return (RECIPES[name].__doc__ or "").partition("\n")[0]

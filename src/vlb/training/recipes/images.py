@@ -1,0 +1,93 @@
+"""Diffusion models of images."""
+
+from vlb.store.experiment import (
+    DataConfig,
+    DiffusionConfig,
+    Experiment,
+    LogSNRLinearConfig,
+    TrainingConfig,
+    UNetConfig,
+)
+
+
+def digits() -> Experiment:
+    """Digits bundled with scikit-learn, 8×8, 17 levels: about three minutes on a 2-core CPU."""
+    return Experiment(
+        recipe="digits",
+        data=DataConfig(name="digits"),
+        model=DiffusionConfig(
+            schedule=LogSNRLinearConfig(gamma_0=-6.0, gamma_1=5.0),
+            backbone=UNetConfig(widths=(32, 64), blocks=1, attention=(True, True), dropout=0.2),
+        ),
+        training=TrainingConfig(
+            steps=1000, batch=64, learning_rate=3e-3, warmup=50, ema=0.99, validate_every=100, checkpoint_every=200
+        ),
+    )
+
+
+def mnist() -> Experiment:
+    """MNIST, 28×28, 256 levels: about half an hour on a 2-core CPU."""
+    return _small_images("mnist")
+
+
+def fashion_mnist() -> Experiment:
+    """Fashion-MNIST, 28×28, 256 levels: about half an hour on a 2-core CPU."""
+    return _small_images("fashion-mnist")
+
+
+def _small_images(name: str) -> Experiment:
+    return Experiment(
+        recipe=name,
+        data=DataConfig(name=name),
+        model=DiffusionConfig(
+            schedule=LogSNRLinearConfig(gamma_0=-7.5, gamma_1=5.0),
+            backbone=UNetConfig(widths=(64, 64, 64), blocks=1, attention=(False, False, True)),
+        ),
+        training=TrainingConfig(
+            steps=1800,
+            batch=64,
+            learning_rate=3e-3,
+            warmup=50,
+            ema=0.99,
+            precision="bfloat16",
+            validate_every=300,
+            validation_examples=500,
+            checkpoint_every=100,
+        ),
+    )
+
+
+def cifar10() -> Experiment:
+    """CIFAR-10, 32×32×3, 256 levels: meant for a GPU; starts on a CPU and makes progress there."""
+    return Experiment(
+        recipe="cifar10",
+        data=DataConfig(name="cifar10"),
+        model=DiffusionConfig(
+            schedule=LogSNRLinearConfig(gamma_0=-10.0, gamma_1=5.0),
+            backbone=UNetConfig(widths=(128, 128, 128), blocks=2, attention=(False, True, True), dropout=0.1),
+        ),
+        training=TrainingConfig(
+            steps=100_000,
+            batch=128,
+            learning_rate=1e-3,
+            warmup=500,
+            ema=0.9995,
+            precision="bfloat16",
+            validate_every=2000,
+            validation_examples=1000,
+            checkpoint_every=500,
+        ),
+    )
+
+
+def images() -> Experiment:
+    """Your own images (--data PATH: a folder, .npy, .npz, idx or CIFAR .bin), small ones on a CPU."""
+    return Experiment(
+        recipe="images",
+        data=DataConfig(name="images"),
+        model=DiffusionConfig(
+            schedule=LogSNRLinearConfig(gamma_0=-9.0, gamma_1=5.0),
+            backbone=UNetConfig(widths=(64, 96, 128), blocks=1, attention=(False, False, True), dropout=0.05),
+        ),
+        training=TrainingConfig(steps=5000, batch=32, ema=0.998, precision="float32"),
+    )
