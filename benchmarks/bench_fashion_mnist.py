@@ -33,7 +33,7 @@ from vlb.training.recipes import recipe
 ARMS = {
     "posterior head, recipe": [],
     "posterior head, λ_max 13.3": ["gamma_0=-13.3"],
-    "v-prediction, λ_max 13.3": ["gamma_0=-13.3", "head=RegressionHeadConfig"],
+    "v-prediction, λ_max 13.3": ["gamma_0=-13.3", "head=regression"],
 }
 
 

@@ -57,7 +57,7 @@ def trained(steps: int) -> tuple[DiffusionModel, Dataset]:
     """The digits recipe, briefly."""
     data = load("digits")
     experiment = recipe("digits")
-    for assignment in (f"steps={steps}", "backbone=MLPConfig", "backbone.width=256", "backbone.blocks=3"):
+    for assignment in (f"steps={steps}", "backbone=mlp", "backbone.width=256", "backbone.blocks=3"):
         experiment = override(experiment, assignment)
     experiment = dataclasses.replace(
         experiment, training=dataclasses.replace(experiment.training, validate_every=steps, learning_rate=2e-3)

@@ -34,8 +34,8 @@ from vlb.training.recipes import recipe
 LIKELIHOODS: tuple[tuple[str, ...], ...] = (
     ("digits-mixture",),
     ("digits-vae",),
-    ("digits-vae", "prior=VampPriorConfig"),
-    ("digits-vae", "prior=AggregatePriorConfig"),
+    ("digits-vae", "prior=vamp"),
+    ("digits-vae", "prior=aggregate"),
     ("digits-hvae-bottom-up",),
     ("digits-hvae-top-down",),
     ("digits-hvae-top-down", "merge=joined"),

@@ -32,11 +32,11 @@ from vlb.training.recipes import recipe
 
 ARMS = {
     "fixed, log-SNR-linear": [],
-    "fixed, cosine": ["model.schedule=CosineConfig"],
-    "learned, ends fixed": ["model.schedule=LearnedConfig", "learn_ends=false"],
-    "learned, ends too": ["model.schedule=LearnedConfig"],
-    "adaptive (4.130)": ["model.times=AdaptiveTimesConfig"],
-    "least variance": ["model.times=LeastVarianceTimesConfig"],
+    "fixed, cosine": ["model.schedule=cosine"],
+    "learned, ends fixed": ["model.schedule=learned", "learn_ends=false"],
+    "learned, ends too": ["model.schedule=learned"],
+    "adaptive (4.130)": ["model.times=adaptive"],
+    "least variance": ["model.times=least-variance"],
 }
 
 

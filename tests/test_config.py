@@ -26,19 +26,19 @@ def test_override_by_path_and_by_unique_name() -> None:
 
 
 def test_override_replaces_a_nested_choice() -> None:
-    changed = override(recipe("digits"), "model.backbone=UNetConfig")
+    changed = override(recipe("digits"), "model.backbone=unet")
     assert changed.model.backbone == UNetConfig()
     assert override(changed, "widths=[8, 16]").model.backbone.widths == (8, 16)
-    assert override(changed, "backbone=MLPConfig").model.backbone == MLPConfig()
+    assert override(changed, "backbone=mlp").model.backbone == MLPConfig()
 
 
 def test_a_schedule_chosen_by_name_keeps_its_ends() -> None:
     """The ends of the digits recipe are not the default; a shape of another kind has nothing of the old one's."""
-    schedule = override(recipe("digits"), "schedule=EDMConfig").model.schedule
+    schedule = override(recipe("digits"), "schedule=edm").model.schedule
     assert schedule == EDMConfig(gamma_0=-6.0, gamma_1=5.0)
-    moved = override(override(recipe("digits"), "schedule=EDMConfig"), "schedule.mean=1")
-    assert override(moved, "schedule=LogSNRLinearConfig") == recipe("digits")
-    assert override(recipe("digits"), 'schedule={"type": "EDMConfig"}').model.schedule == EDMConfig()
+    moved = override(override(recipe("digits"), "schedule=edm"), "schedule.mean=1")
+    assert override(moved, "schedule=log-snr-linear") == recipe("digits")
+    assert override(recipe("digits"), 'schedule={"type": "edm"}').model.schedule == EDMConfig()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_schedule_chosen_by_name_keeps_its_ends() -> None:
         ("steps=-1", "must be positive"),
         ("ema=2", r"\[0, 1\)"),
         ("learning_rate=NaN", "finite"),
-        ("backbone=Transformer", "choose one of: MLPConfig, UNetConfig"),
+        ("backbone=Transformer", "choose one of: mlp, unet"),
         ("precision=float8", "not offered"),
         ("betas=[0.9]", "two numbers"),
         ("seed=-1", "from 0"),

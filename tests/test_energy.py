@@ -128,7 +128,7 @@ def test_heads_are_reached_from_configurations() -> None:
 
 def test_other_denoisers_have_no_energy() -> None:
     denoiser = Denoiser(nn.Identity(), Regression(velocity), SCALINGS["vp"])
-    with pytest.raises(UserError, match="head=EnergyConfig"):
+    with pytest.raises(UserError, match="head=energy"):
         energy_at(denoiser, torch.zeros(1, 1))
 
 

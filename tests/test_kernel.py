@@ -173,7 +173,7 @@ def test_regression_says_why_it_has_no_such_kernel(kernel: ReverseKernel) -> Non
     process = GaussianDiffusion(LogSNRLinear(-3.0, 3.0), scaling)
     model = DiffusionModel(process, Denoiser(Silent(1), Regression(velocity), scaling), LEVELS, SHAPE)
     hierarchy, x = model.at(2, kernel), torch.zeros(3, *SHAPE, dtype=torch.int64)
-    with pytest.raises(UserError, match=r"Standard.*PosteriorHeadConfig"):
+    with pytest.raises(UserError, match=r"Standard.*head=posterior"):
         elbo(hierarchy, hierarchy.infer(x), x, seeded())
 
 

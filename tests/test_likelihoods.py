@@ -114,9 +114,9 @@ def test_a_zero_logistic_decoder_has_the_datas_own_mean_and_spread() -> None:
 
 
 def test_data_that_do_not_fit_are_refused_with_a_way_out() -> None:
-    with pytest.raises(UserError, match=r"two levels.*CategoricalConfig"):
+    with pytest.raises(UserError, match=r"two levels.*categorical"):
         BernoulliLikelihood(17)
-    with pytest.raises(UserError, match=r"density.*CategoricalConfig"):
+    with pytest.raises(UserError, match=r"density.*categorical"):
         GaussianLikelihood(3).embed(torch.zeros(2, 3, dtype=torch.uint8))
     with pytest.raises(UserError, match="two levels"):
         DiscretisedLogisticLikelihood(1)

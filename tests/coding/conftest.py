@@ -14,7 +14,7 @@ from vlb.training.loop import train
 from vlb.training.recipes import recipe
 
 TINY = (
-    "steps=60", "batch=64", "backbone=MLPConfig", "backbone.width=48", "backbone.blocks=1", "validate_every=30",
+    "steps=60", "batch=64", "backbone=mlp", "backbone.width=48", "backbone.blocks=1", "validate_every=30",
     "warmup=5", "learning_rate=0.003", "ema=0.9",
 )  # fmt: skip
 

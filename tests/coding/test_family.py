@@ -32,20 +32,20 @@ from vlb.store.experiment import Experiment
 from vlb.training.recipes import recipe
 
 SMALL = ("model.width=24", "model.dropout=0")
-CATEGORIES = "model.likelihood=CategoricalConfig"
+CATEGORIES = "model.likelihood=categorical"
 VAE = ("model.coder.width=24", "model.coder.dropout=0")
 KINDS = {
     "mixture": ("digits-mixture", ("model.components=7", "model.em_steps=3"), Exact),
     "vae": ("digits-vae", VAE, Descending),
     "vae, logistic, VampPrior": (
         "digits-vae",
-        (*VAE, "model.likelihood=DiscretisedLogisticConfig", "model.prior=VampPriorConfig", "model.prior.inputs=9"),
+        (*VAE, "model.likelihood=discretised-logistic", "model.prior=vamp", "model.prior.inputs=9"),
         Descending,
     ),
     "bottom-up": ("digits-hvae-bottom-up", (*SMALL, CATEGORIES), Climbing),
     "top-down": ("digits-hvae-top-down", (*SMALL, CATEGORIES), Descending),
     "top-down, relative": ("digits-hvae-top-down", (*SMALL, CATEGORIES, "model.merge=relative"), Descending),
-    "residual": ("digits-vae", ("model=ResidualHVAEConfig", "model.halvings=[1,2]", *SMALL), Descending),
+    "residual": ("digits-vae", ("model=residual-hvae", "model.halvings=[1,2]", *SMALL), Descending),
 }
 
 
@@ -124,7 +124,7 @@ def test_latents_of_a_bound_are_what_is_coded(digits: Dataset) -> None:
 def test_binary_data(digits: Dataset) -> None:
     parts = [Split((split.x > 7).astype(np.uint8)) for split in (digits.train, digits.validation, digits.test)]
     binary = Dataset("binary", 2, None, *parts)
-    model = wild(chosen("digits-vae", (*VAE, "model.likelihood=BernoulliConfig")).build(binary))
+    model = wild(chosen("digits-vae", (*VAE, "model.likelihood=bernoulli")).build(binary))
     codec = settings_for(model, parts[2].x).codec(model)
     content, _ = codec.encode(parts[2].x)
     assert models.levels(model) == 2
@@ -179,19 +179,19 @@ def test_headers_that_name_another_kind_of_model_are_refused(member: tuple[nn.Mo
 @pytest.mark.parametrize(
     "assignments",
     [
-        ("head=RegressionHeadConfig",),
-        ("head=RegressionHeadConfig", "scaling=VE"),
-        ("head=MixtureHeadConfig",),
-        ("head=EnergyConfig",),
+        ("head=regression",),
+        ("head=regression", "scaling=VE"),
+        ("head=mixture",),
+        ("head=energy",),
         ("scaling=OT",),
-        ("model.schedule=CosineConfig",),
-        ("schedule=LearnedConfig",),
-        ("schedule=LearnedPerDimensionConfig",),
+        ("model.schedule=cosine",),
+        ("schedule=learned",),
+        ("schedule=learned-per-dimension",),
     ],
     ids=" ".join,
 )
 def test_every_diffusion_codes(assignments: tuple[str, ...], digits: Dataset, tmp_path: Path) -> None:
-    network = ("backbone=MLPConfig", "backbone.width=16", "backbone.blocks=1")
+    network = ("backbone=mlp", "backbone.width=16", "backbone.blocks=1")
     model = models.prepared(models.checked(chosen("digits", (*network, *assignments)).build(digits)))
     x = torch.from_numpy(digits.validation.x[:16].copy())
     settings = remembered(tmp_path, b"12345678", model, x, Effort(3, Lanes(16)))

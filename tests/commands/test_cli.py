@@ -19,7 +19,7 @@ TINY = [
     for s in (
         "steps=4",
         "batch=8",
-        "model.backbone=MLPConfig",
+        "model.backbone=mlp",
         "model.backbone.width=16",
         "model.backbone.blocks=1",
         "validate_every=2",
@@ -169,7 +169,7 @@ def test_finished_runs_resume_to_themselves(unlabelled: Path) -> None:
         (("train", "digits", "--out", "RUN"), "exists already"),
         (("train", "digits", "--out", "RUN", "--resume", "--set", "steps=9"), "leave out --set"),
         (("train", "mnist", "--out", "RUN", "--resume"), "is a run of the recipe 'digits'"),
-        (("train", "digits", "--set", "backbone=UNetConfig", "--set", "widths=[8]"), "one entry per resolution"),
+        (("train", "digits", "--set", "backbone=unet", "--set", "widths=[8]"), "one entry per resolution"),
         (("train", "digits", "--set", "gamma_0=6"), "γ₀ < γ₁"),
         (("train", "digits-vae", "--set", "model.latents=1000000000000"), "more memory than there is"),
         (("train", "digits-vae", "--set", f"model.latents={2**62}"), "more memory than there is"),

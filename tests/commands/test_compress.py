@@ -14,7 +14,7 @@ from tests.commands.test_cli import vlb
 TINY = [
     part
     for s in (
-        "steps=40", "batch=32", "backbone=MLPConfig", "backbone.width=32", "backbone.blocks=1", "validate_every=20",
+        "steps=40", "batch=32", "backbone=mlp", "backbone.width=32", "backbone.blocks=1", "validate_every=20",
         "warmup=5", "learning_rate=0.003", "ema=0.9",
     )
     for part in ("--set", s)

@@ -59,7 +59,7 @@ def test_evaluation_says_nats_too(runs: dict[str, Path], capsys: pytest.CaptureF
     assert "nats per example" in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("prior", ["VampPriorConfig", "AggregatePriorConfig"])
+@pytest.mark.parametrize("prior", ["vamp", "aggregate"])
 def test_priors_made_of_posteriors_are_trained_kept_and_resumed(prior: str, tmp_path: Path) -> None:
     """The encoder, which they share, is in the checkpoint once; there is nothing Gaussian to cool."""
     settings = [*TINY, "--set", "coder.width=16", "--set", f"prior={prior}"]
@@ -126,18 +126,18 @@ def test_hierarchies_sample_with_a_temperature_per_level(
         (("train", "digits-hvae-top-down", "--set", "model.latents=[]"), "at least one level"),
         (("train", "digits-hvae-top-down", "--set", "model.latents=[8, 0]"), "at least one latent"),
         (("train", "digits-hvae-bottom-up", "--set", "inference=bottomup"), "did you mean 'bottom-up'"),
-        (("train", "digits-vae", "--set", "likelihood=BernoulliConfig"), "likelihood=CategoricalConfig"),
-        (("train", "digits-vae", "--set", "likelihood=GaussianConfig"), "likelihood=CategoricalConfig"),
-        (("train", "digits-vae", "--set", "likelihood=Bernouli"), "BernoulliConfig"),
+        (("train", "digits-vae", "--set", "likelihood=bernoulli"), "likelihood=categorical"),
+        (("train", "digits-vae", "--set", "likelihood=gaussian"), "likelihood=categorical"),
+        (("train", "digits-vae", "--set", "likelihood=Bernouli"), "bernoulli"),
         (
-            ("train", "digits-vae", "--set", "coder=ConvCoderConfig", "--set", "coder.widths=[8, 8, 8, 8]"),
+            ("train", "digits-vae", "--set", "coder=convolutional", "--set", "coder.widths=[8, 8, 8, 8]"),
             "may ask for at most 3",
         ),
         (
-            ("train", "digits-hvae-top-down", "--set", "model=ResidualHVAEConfig", "--set", "halvings=[1, 4]"),
+            ("train", "digits-hvae-top-down", "--set", "model=residual-hvae", "--set", "halvings=[1, 4]"),
             "may ask for at most 3",
         ),
-        (("train", "digits-vae", "--set", "prior=VampPriorConfig", "--set", "inputs=9999"), "1257 training examples"),
+        (("train", "digits-vae", "--set", "prior=vamp", "--set", "inputs=9999"), "1257 training examples"),
         (("train", "digits-vae", "--condition", "labels"), "leave out --condition labels"),
         (("train", "digits-ladder", "--set", "labelled=3"), "one per class"),
         (("train", "digits-ladder", "--set", "costs=[1]"), "cost weights"),

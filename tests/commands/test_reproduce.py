@@ -37,9 +37,9 @@ def test_a_recipe_is_its_own_command(name: str) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        ("training.steps=7", "model.backbone=MLPConfig", "backbone.width=3", "seed=4", "condition=labels"),
-        ("model.backbone=UNetConfig", "backbone.widths=[8, 16]", "backbone.attention=[false, true]"),
-        ("head=RegressionHeadConfig", "head.output=eps", "schedule=CosineConfig", "schedule.gamma_0=-9"),
+        ("training.steps=7", "model.backbone=mlp", "backbone.width=3", "seed=4", "condition=labels"),
+        ("model.backbone=unet", "backbone.widths=[8, 16]", "backbone.attention=[false, true]"),
+        ("head=regression", "head.output=eps", "schedule=cosine", "schedule.gamma_0=-9"),
         ('data.path="it\'s; 12"', "training.betas=[0.8, 0.9]"),
         ("data.path=\"12\"",),
     ],

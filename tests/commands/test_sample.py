@@ -14,7 +14,7 @@ from vlb.models.diffusion.model import DiffusionModel
 from vlb.store.runs import load
 from vlb.training.recipes import recipe
 
-ADAPTIVE = ("--set", "model.times=AdaptiveTimesConfig")
+ADAPTIVE = ("--set", "model.times=adaptive")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_learned_grid_halves_the_learned_density(run: Path) -> None:
     ]
     assert shares == pytest.approx([0.2] * 5, abs=2e-3)
     assert (grid - GRIDS["snr"](model, 5)).abs().max() > 1e-3
-    with pytest.raises(UserError, match="AdaptiveTimesConfig"):
+    with pytest.raises(UserError, match="times=adaptive"):
         learned_density(recipe("digits").build(load_data("digits")))
 
 

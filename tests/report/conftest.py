@@ -13,7 +13,7 @@ from vlb.training.loop import train
 from vlb.training.recipes import recipe
 
 SHORT = ("training.steps=6", "validate_every=2", "log_every=2", "validation_examples=50", "training.batch=32")
-SMALL = ("backbone=MLPConfig", "backbone.width=16", "backbone.blocks=1")
+SMALL = ("backbone=mlp", "backbone.width=16", "backbone.blocks=1")
 PREDECESSORS = {
     "digits-mixture": ("components=3", "em_steps=2"),
     "digits-vae": ("coder.width=16",),

@@ -26,7 +26,7 @@ from vlb.training.loop import Progress, Trainer, drop_labels, read_metrics, trai
 from vlb.training.recipes import recipe
 
 SETTINGS = (
-    "steps=12", "batch=16", "backbone=MLPConfig", "backbone.width=24", "backbone.blocks=1", "validate_every=4",
+    "steps=12", "batch=16", "backbone=mlp", "backbone.width=24", "backbone.blocks=1", "validate_every=4",
     "checkpoint_every=3",
     "log_every=2", "warmup=3",
 )  # fmt: skip
@@ -61,10 +61,10 @@ def without_time(run: Run) -> list[dict[str, object]]:
     "more",
     [
         ("condition=labels",),
-        ("model.schedule=LearnedConfig",),
-        ("model.schedule=LearnedPerDimensionConfig",),
-        ("model.times=AdaptiveTimesConfig",),
-        ("model.times=LeastVarianceTimesConfig", "model.weighting=UncertaintyWeightingConfig"),
+        ("model.schedule=learned",),
+        ("model.schedule=learned-per-dimension",),
+        ("model.times=adaptive",),
+        ("model.times=least-variance", "model.weighting=uncertainty"),
     ],
     ids=lambda more: more[0],
 )
@@ -90,18 +90,18 @@ def test_an_exception_and_a_resume_change_nothing(more: tuple[str, ...], tmp_pat
     ]
 
 
-SMALL_UNET = ("backbone=UNetConfig", "backbone.widths=[8, 8]", "backbone.attention=[false, true]")
+SMALL_UNET = ("backbone=unet", "backbone.widths=[8, 8]", "backbone.attention=[false, true]")
 FAMILY = {
     "unet": ("digits", SMALL_UNET),
     "unet, labels": ("digits", (*SMALL_UNET, "condition=labels", "precision=bfloat16")),
-    "energy": ("digits", (*SMALL_UNET, "head=EnergyConfig")),
-    "mlp": ("digits", ("backbone=MLPConfig", "backbone.width=24")),
+    "energy": ("digits", (*SMALL_UNET, "head=energy")),
+    "mlp": ("digits", ("backbone=mlp", "backbone.width=24")),
     "mixture": ("digits-mixture", ("em_steps=2", "components=3")),
     "dense vae": ("digits-vae", ("coder.width=24", "model.warmup=8")),
-    "convolutional vae": ("digits-vae", ("coder=ConvCoderConfig", "coder.widths=[8, 8]", "prior=VampPriorConfig")),
+    "convolutional vae": ("digits-vae", ("coder=convolutional", "coder.widths=[8, 8]", "prior=vamp")),
     "bottom-up": ("digits-hvae-bottom-up", ("width=24",)),
     "top-down": ("digits-hvae-top-down", ("width=24",)),
-    "residual": ("digits-hvae-top-down", ("model=ResidualHVAEConfig", "model.width=8")),
+    "residual": ("digits-hvae-top-down", ("model=residual-hvae", "model.width=8")),
     "ladder": ("digits-ladder", ("widths=[32, 16]", "costs=[10, 1, 0.1, 0.1]")),
 }
 

@@ -168,15 +168,15 @@ def test_uncertainty_adds_its_penalty_and_learns() -> None:
 
 
 SETTINGS = (
-    "steps=8", "batch=16", "model.backbone=MLPConfig", "backbone.width=16", "backbone.blocks=1", "validate_every=4",
+    "steps=8", "batch=16", "model.backbone=mlp", "backbone.width=16", "backbone.blocks=1", "validate_every=4",
     "checkpoint_every=2", "log_every=2", "warmup=3",
 )  # fmt: skip
 LEARNERS = {
-    "learned": ("model.schedule=LearnedConfig", "schedule.gamma_0=-6"),
-    "per-dimension": ("model.schedule=LearnedPerDimensionConfig", "schedule.gamma_0=-6"),
-    "adaptive": ("model.times=AdaptiveTimesConfig", "model.weighting=SigmoidWeightingConfig"),
-    "warped-uncertain": ("model.times=WarpedTimesConfig", "model.weighting=UncertaintyWeightingConfig"),
-    "of-cosine": ("model.times=ScheduleTimesConfig", "model.weighting=EDMWeightingConfig"),
+    "learned": ("model.schedule=learned", "schedule.gamma_0=-6"),
+    "per-dimension": ("model.schedule=learned-per-dimension", "schedule.gamma_0=-6"),
+    "adaptive": ("model.times=adaptive", "model.weighting=sigmoid"),
+    "warped-uncertain": ("model.times=warped", "model.weighting=uncertainty"),
+    "of-cosine": ("model.times=schedule", "model.weighting=edm"),
 }
 
 
@@ -223,10 +223,10 @@ def test_what_learns_is_resumed_to_the_same_bits(name: str, tmp_path: Path, digi
 @pytest.mark.parametrize(
     "assignments, message",
     [
-        (("model.schedule=LearnedConfig", "model.times=AdaptiveTimesConfig"), "learns p"),
-        (("model.schedule=LearnedConfig", "model.weighting=SigmoidWeightingConfig"), "trained on the bound"),
-        (("model.schedule=PerColumnConfig",), "64"),
-        (("model.schedule=LinearBetaConfig", "model.schedule.gamma_0=7"), "γ₀ = 7"),
+        (("model.schedule=learned", "model.times=adaptive"), "learns p"),
+        (("model.schedule=learned", "model.weighting=sigmoid"), "trained on the bound"),
+        (("model.schedule=per-column",), "64"),
+        (("model.schedule=linear-beta", "model.schedule.gamma_0=7"), "γ₀ = 7"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(assignments, message: str, digits: Dataset) -> None:

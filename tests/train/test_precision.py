@@ -28,7 +28,7 @@ def digits() -> Dataset:
 
 def small(*more: str) -> Experiment:
     experiment = recipe("digits")
-    for assignment in ("backbone=MLPConfig", "backbone.width=256", "warmup=20", "validate_every=0", *more):
+    for assignment in ("backbone=mlp", "backbone.width=256", "warmup=20", "validate_every=0", *more):
         experiment = override(experiment, assignment)
     return experiment
 
@@ -85,7 +85,7 @@ def test_only_the_network_computes_in_low_precision(precision: str, digits: Data
     assert float(losses[1]) == pytest.approx(float(losses[0]), abs=1e-3)
 
 
-@pytest.mark.parametrize("schedule", ["LogSNRLinearConfig", "LearnedConfig"])
+@pytest.mark.parametrize("schedule", ["log-snr-linear", "learned"])
 def test_training_in_float16_with_a_scaled_loss_learns(schedule: str, tmp_path: Path, digits: Dataset) -> None:
     """An overflow costs its update and halves the scale; the rest learn what float32 learns, nearly."""
     ends = []

@@ -1,16 +1,18 @@
 """Typed configurations: frozen dataclasses to JSON and back, and overrides by field name.
 
-A field whose type is a union of dataclasses is written with its class name under "type" and read
-back only as one of the classes that the annotation lists, so a configuration file can name nothing
-that the code does not offer.
+A field that may hold one of several dataclasses is annotated with the `Family` of them, as in
+`Annotated[Schedule, SCHEDULES]`: a value is written with its stable tag under "type" and read back only as a
+member of that family, so that a configuration file can name nothing that the code does not offer, and no
+renamed class makes a file unreadable.
 """
 
 import dataclasses
 import json
 import math
 import types
-import typing
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from vlb.base.errors import UserError, suggestion
 
@@ -18,18 +20,50 @@ T = TypeVar("T")
 LARGEST = 2**63 - 1
 
 
-def encode(value: Any) -> Any:
-    """A dataclass as plain JSON values, every nested dataclass tagged with its class name."""
+class Family:
+    """The dataclasses offered for one place, each under the tag by which files and people name it, for ever."""
+
+    def __init__(self, what: str, offered: Mapping[str, type]) -> None:
+        """what: in words, for messages; offered: tag -> dataclass, whose fields all have defaults. Raises `ValueError`
+        for a class offered under two tags."""
+        self.what = what
+        self.offered = types.MappingProxyType(dict(offered))
+        self._tags = {kind: tag for tag, kind in offered.items()}
+        if len(self._tags) < len(offered):
+            raise ValueError(f"a {what} is offered under two tags")
+
+    def tag(self, value: object) -> str:
+        """The tag of a member. Raises `UserError` for what is offered under none, and so cannot be written."""
+        if type(value) not in self._tags:
+            raise UserError(
+                f"a {type(value).__name__} is no {self.what} that has a name; {suggestion('', self.offered)}"
+            )
+        return self._tags[type(value)]
+
+    def kind(self, tag: Any, where: str) -> type:
+        """The dataclass under a tag. Raises `UserError`, naming `where`, with a suggestion for an unknown one."""
+        if not isinstance(tag, str) or tag not in self.offered:
+            raise UserError(f"{where}: {tag!r} is not offered; {suggestion(str(tag), self.offered)}")
+        return self.offered[tag]
+
+
+def encode(value: Any, kind: Any = None) -> Any:
+    """A dataclass as plain JSON values, members of a family with their tag.
+
+    kind: what `value` is annotated as, where that is a family; its own class by default.
+    """
+    family = _family(kind)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        kind: type = type(value)
-        return {"type": kind.__name__, **fields}
+        hints = _hints(value.__class__)
+        fields = {f.name: encode(getattr(value, f.name), hints[f.name]) for f in dataclasses.fields(value)}
+        return fields if family is None else {"type": family.tag(value), **fields}
     if isinstance(value, tuple | list):
-        return [encode(item) for item in value]
+        inner = get_args(_plain(kind))
+        return [encode(item, inner[0] if inner else None) for item in value]
     return value
 
 
-def decode(kind: type[T], value: Any, where: str = "config") -> T:
+def decode(kind: Any, value: Any, where: str = "config") -> Any:
     """The inverse of `encode` for an instance of `kind`. Raises `UserError` naming the field that is wrong."""
     return _read(kind, value, where)
 
@@ -37,9 +71,9 @@ def decode(kind: type[T], value: Any, where: str = "config") -> T:
 def override(config: T, assignment: str) -> T:
     """A copy of `config` with one field replaced, from "path.to.field=value" or a unique "field=value".
 
-    Values are read as JSON where they parse, else as text. A nested configuration is chosen by its class
-    name; it keeps what both inherit, as schedules do their ends. Raises `UserError` for an unknown or ambiguous
-    name (with a suggestion) and for a value that does not fit.
+    Values are read as JSON where they parse, else as text. A member of a family is chosen by its tag; it keeps what
+    both inherit, as schedules do their ends. Raises `UserError` for an unknown or ambiguous name (with a suggestion)
+    and for a value that does not fit.
     """
     name, equals, text = assignment.partition("=")
     if not equals:
@@ -58,7 +92,7 @@ def override(config: T, assignment: str) -> T:
     return _replace(config, matches[0].split("."), value, matches[0])
 
 
-def _paths(config: Any, prefix: str = "") -> typing.Iterator[str]:
+def _paths(config: Any, prefix: str = "") -> Iterator[str]:
     for field in dataclasses.fields(config):
         path = prefix + field.name
         yield path
@@ -72,7 +106,7 @@ def _replace(config: Any, path: list[str], value: Any, where: str) -> Any:
     if rest:
         new = _replace(getattr(config, head), rest, value, where)
     else:
-        new = _read(get_type_hints(type(config))[head], value, where)
+        new = _read(_hints(config.__class__)[head], value, where)
         if isinstance(value, str):
             new = _keep_inherited(new, getattr(config, head))
     return dataclasses.replace(config, **{head: new})
@@ -85,10 +119,32 @@ def _keep_inherited(new: Any, old: Any) -> Any:
     return dataclasses.replace(new, **kept) if kept else new
 
 
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _family(kind: Any) -> Family | None:
+    """The family that an annotation names, also where None is another choice."""
+    if get_origin(kind) is Annotated:
+        return next((extra for extra in kind.__metadata__ if isinstance(extra, Family)), None)
+    if get_origin(kind) in (Union, types.UnionType):
+        return next(filter(None, map(_family, get_args(kind))), None)
+    return None
+
+
+def _plain(kind: Any) -> Any:
+    """An annotation without what it is annotated with."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
 def _read(kind: Any, value: Any, where: str) -> Any:
+    family = _family(kind)
+    if get_origin(kind) is Annotated:
+        return _read(_plain(kind), value, where) if family is None else _read_member(family, value, where)
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
-        return _read_union(arguments, value, where)
+        return _read_optional(arguments, value, where)
     if origin is Literal:
         if value not in arguments:
             raise UserError(f"{where}: {value!r} is not offered; {suggestion(str(value), map(str, arguments))}")
@@ -110,33 +166,38 @@ def _read(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-def _read_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+def _read_optional(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in arguments:
         return None
-    classes = {a.__name__: a for a in arguments if isinstance(a, type) and dataclasses.is_dataclass(a)}
-    if classes:
-        name = value.get("type") if isinstance(value, dict) else value
-        if not isinstance(name, str) or name not in classes:
-            raise UserError(f"{where}: {name!r} is not offered; {suggestion(str(name), classes)}")
-        return _read_dataclass(classes[name], value if isinstance(value, dict) else {}, where)
-    plain = [a for a in arguments if a is not type(None)]
-    if len(plain) != 1:
-        raise TypeError(f"{where}: a field is a union of dataclasses or optional, nothing else")
-    return _read(plain[0], value, where)
+    kinds = [a for a in arguments if a is not type(None)]
+    if len(kinds) != 1:
+        raise TypeError(f"{where}: a field has one type, a family of them, or is optional, nothing else")
+    return _read(kinds[0], value, where)
+
+
+def _read_member(family: Family, value: Any, where: str) -> Any:
+    """From its tag alone, or from an object with the tag under "type" and fields."""
+    if not isinstance(value, dict):
+        return _read_dataclass(family.kind(value, where), {}, where)
+    fields = {name: item for name, item in value.items() if name != "type"}
+    return _read_dataclass(family.kind(value.get("type"), where), fields, where)
 
 
 def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise UserError(f"{where}: expected an object with the fields of {kind.__name__}, not {value!r}")
-    hints = get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    given = {k: v for k, v in value.items() if k != "type"}
-    if value.get("type", kind.__name__) != kind.__name__:
-        raise UserError(f"{where}: expected a {kind.__name__}, not a {value['type']}")
-    for name in given:
+    for name in value:
         if name not in fields:
-            raise UserError(f"{where}: no field is called {name!r}; {suggestion(name, fields)}")
-    return kind(**{name: _read(hints[name], item, f"{where}.{name}") for name, item in given.items()})
+            raise UserError(f"{where}: no field is called {name!r}; {suggestion(str(name), fields)}")
+    missing = [name for name, f in fields.items() if _required(f) and name not in value]
+    if missing:
+        raise UserError(f"{where}: the field {missing[0]!r} is missing")
+    return kind(**{name: _read(_hints(kind)[name], item, f"{where}.{name}") for name, item in value.items()})
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _describe(kind: Any) -> str:

@@ -36,7 +36,7 @@ class BernoulliLikelihood(nn.Module):
         if levels != 2:
             raise UserError(
                 f"a Bernoulli likelihood is of two levels, and these data have {levels}: use "
-                "likelihood=CategoricalConfig or DiscretisedLogisticConfig, or binarised data"
+                "likelihood=categorical or discretised-logistic, or binarised data"
             )
         self.register_buffer("logits", (torch.zeros(1) if logits is None else logits).float())
 
@@ -102,7 +102,7 @@ class GaussianLikelihood(nn.Module):
         if not x.is_floating_point():
             raise UserError(
                 "a Gaussian likelihood is a density of real numbers, and these data are whole ones: use "
-                "likelihood=CategoricalConfig or DiscretisedLogisticConfig"
+                "likelihood=categorical or discretised-logistic"
             )
         return x
 

@@ -1,10 +1,12 @@
 """Configurations of backbones."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from torch import nn
 
 from vlb.base.checks import positive
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.nn.mlp import ResidualMLP
 from vlb.nn.unet import UNet
@@ -36,7 +38,7 @@ class UNetConfig:
 
     def build(self, shape: tuple[int, ...], outputs: int, classes: int) -> nn.Module:
         if len(shape) != 3:
-            raise UserError(f"a U-Net needs images (channels, height, width), not {shape}: use MLPConfig")
+            raise UserError(f"a U-Net needs images (channels, height, width), not {shape}: use backbone=mlp")
         if len(self.widths) != len(self.attention) or not self.widths:
             raise UserError(
                 f"widths and attention need one entry per resolution each, not {self.widths} and {self.attention}"
@@ -53,4 +55,12 @@ class UNetConfig:
         )
 
 
-BackboneConfig = MLPConfig | UNetConfig
+BACKBONES = Family(
+    "backbone",
+    {
+        "mlp": MLPConfig,
+        "unet": UNetConfig,
+    },
+)
+
+BackboneConfig = Annotated[MLPConfig | UNetConfig, BACKBONES]

@@ -5,11 +5,12 @@ a run directory keeps it as `config.json`, from which the model is rebuilt.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import nn
 
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.data import Dataset
 from vlb.models.diffusion.config import DiffusionConfig
@@ -38,7 +39,21 @@ __all__ = [
     "UNetConfig",
 ]
 
-ModelConfig = DiffusionConfig | VAEConfig | HVAEConfig | ResidualHVAEConfig | MixtureConfig | LadderConfig
+MODELS = Family(
+    "model",
+    {
+        "diffusion": DiffusionConfig,
+        "vae": VAEConfig,
+        "hvae": HVAEConfig,
+        "residual-hvae": ResidualHVAEConfig,
+        "mixture": MixtureConfig,
+        "ladder": LadderConfig,
+    },
+)
+
+ModelConfig = Annotated[
+    DiffusionConfig | VAEConfig | HVAEConfig | ResidualHVAEConfig | MixtureConfig | LadderConfig, MODELS
+]
 
 
 @dataclass(frozen=True, kw_only=True)

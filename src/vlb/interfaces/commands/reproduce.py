@@ -42,7 +42,7 @@ def _differences(base: dict[str, Any], other: dict[str, Any], prefix: str) -> li
     found: list[tuple[str, Any]] = []
     for name, value in other.items():
         old = base[name]
-        if isinstance(value, dict) and isinstance(old, dict) and value["type"] == old["type"]:
+        if isinstance(value, dict) and isinstance(old, dict) and value.get("type") == old.get("type"):
             found += _differences(old, value, f"{prefix}{name}.")
         elif value != old:
             found.append((prefix + name, value))

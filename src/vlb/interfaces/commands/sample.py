@@ -84,7 +84,7 @@ def learned_density(model: DiffusionModel) -> Density:
     if not isinstance(model.measure, BinnedTime):
         raise UserError(
             "--grid learned places steps by the p(λ) that adaptive times learn, and this run was trained without: "
-            "train with --set model.times=AdaptiveTimesConfig (a learned schedule has its density in t: --grid t)"
+            "train with --set model.times=adaptive (a learned schedule has its density in t: --grid t)"
         )
     return model.measure.density
 

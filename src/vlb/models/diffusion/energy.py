@@ -60,7 +60,7 @@ class EnergyDenoiser(nn.Module):
 def energy_at(denoiser: nn.Module, gamma: Tensor, condition: object = None) -> Energy:
     """E(·, γ) at one noise level γ (1, 1 or D). Raises `UserError` for a denoiser without an energy."""
     if not isinstance(denoiser, EnergyDenoiser):
-        raise UserError(f"a {type(denoiser).__name__} has no energy, only a vector field: train with head=EnergyConfig")
+        raise UserError(f"a {type(denoiser).__name__} has no energy, only a vector field: train with head=energy")
     return lambda z: denoiser.energy(z, gamma, condition)
 
 

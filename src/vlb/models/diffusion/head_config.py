@@ -1,12 +1,13 @@
 """Configurations of heads: what a backbone's output means."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
 
 from vlb.base.checks import positive
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.observation import Levels
 from vlb.data import Dataset
@@ -32,9 +33,7 @@ class PosteriorHeadConfig:
 
     def build(self, data: Dataset) -> Head:
         if data.levels > 256:
-            raise UserError(
-                f"a posterior head lists every level, too many at {data.levels}: use head=MixtureHeadConfig"
-            )
+            raise UserError(f"a posterior head lists every level, too many at {data.levels}: use head=mixture")
         return PosteriorHead(Levels(data.levels), torch.from_numpy(log_marginals(data)))
 
 
@@ -73,7 +72,17 @@ class EnergyConfig:
     """score = −∇E: the backbone gives an energy, and its gradient ε̂. A step costs about three times another's."""
 
 
-HeadConfig = PosteriorHeadConfig | MixtureHeadConfig | RegressionHeadConfig | EnergyConfig
+HEADS = Family(
+    "head",
+    {
+        "posterior": PosteriorHeadConfig,
+        "mixture": MixtureHeadConfig,
+        "regression": RegressionHeadConfig,
+        "energy": EnergyConfig,
+    },
+)
+
+HeadConfig = Annotated[PosteriorHeadConfig | MixtureHeadConfig | RegressionHeadConfig | EnergyConfig, HEADS]
 
 
 def build_denoiser(

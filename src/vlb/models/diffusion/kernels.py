@@ -98,7 +98,7 @@ def data_law(prediction: Prediction) -> Categorical | DiscretisedMixture:
     raise UserError(
         "this model predicts a single x̂ and nothing of how far x may be from it, which the kernels MomentMatched "
         "and ExactMixture are made of: use the kernel Standard (--kernel standard), or train with "
-        "head=PosteriorHeadConfig or head=MixtureHeadConfig"
+        "head=posterior or head=mixture"
     )
 
 

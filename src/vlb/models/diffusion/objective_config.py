@@ -1,7 +1,9 @@
 """Configurations of what training minimises: the weighting w(λ) and how times are drawn."""
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
 
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.bound import Measure
 from vlb.models.diffusion import times
@@ -137,21 +139,26 @@ class UncertaintyWeightingConfig:
         return weighting.Uncertainty(schedule.gamma_0, schedule.gamma_1, self.terms)
 
 
-WeightingConfig = (
-    LikelihoodWeightingConfig
-    | SigmoidWeightingConfig
-    | NoiseLinearBetaWeightingConfig
-    | NoiseCosineWeightingConfig
-    | VelocityCosineWeightingConfig
-    | FlowMatchingWeightingConfig
-    | RectifiedFlowWeightingConfig
-    | InversionWeightingConfig
-    | EDMWeightingConfig
-    | EDMMonotonicWeightingConfig
-    | P2WeightingConfig
-    | MinSNRWeightingConfig
-    | UncertaintyWeightingConfig
+WEIGHTINGS = Family(
+    "weighting",
+    {
+        "likelihood": LikelihoodWeightingConfig,
+        "sigmoid": SigmoidWeightingConfig,
+        "noise-linear-beta": NoiseLinearBetaWeightingConfig,
+        "noise-cosine": NoiseCosineWeightingConfig,
+        "velocity-cosine": VelocityCosineWeightingConfig,
+        "flow-matching": FlowMatchingWeightingConfig,
+        "rectified-flow": RectifiedFlowWeightingConfig,
+        "inversion": InversionWeightingConfig,
+        "edm": EDMWeightingConfig,
+        "edm-monotonic": EDMMonotonicWeightingConfig,
+        "p2": P2WeightingConfig,
+        "min-snr": MinSNRWeightingConfig,
+        "uncertainty": UncertaintyWeightingConfig,
+    },
 )
+
+WeightingConfig = Annotated[Any, WEIGHTINGS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,14 +221,19 @@ class WarpedTimesConfig(LearningTimesConfig):
         return times.WarpedTime(schedule, self.bins, self.decay, self.uniform_share)
 
 
-TimesConfig = (
-    LowDiscrepancyTimesConfig
-    | UniformTimesConfig
-    | ScheduleTimesConfig
-    | AdaptiveTimesConfig
-    | LeastVarianceTimesConfig
-    | WarpedTimesConfig
+TIMES = Family(
+    "law of times",
+    {
+        "low-discrepancy": LowDiscrepancyTimesConfig,
+        "uniform": UniformTimesConfig,
+        "schedule": ScheduleTimesConfig,
+        "adaptive": AdaptiveTimesConfig,
+        "least-variance": LeastVarianceTimesConfig,
+        "warped": WarpedTimesConfig,
+    },
 )
+
+TimesConfig = Annotated[Any, TIMES]
 
 
 def check_together(schedule: Schedule, measure: Measure, weighting_: Weighting) -> None:
@@ -229,13 +241,13 @@ def check_together(schedule: Schedule, measure: Measure, weighting_: Weighting) 
     even = isinstance(measure, times.UniformTime | times.LowDiscrepancyTime)
     if isinstance(schedule, Learned) and not even:
         raise UserError(
-            "a learned schedule learns p(λ), which these times replace: use model.times=LowDiscrepancyTimesConfig, "
+            "a learned schedule learns p(λ), which these times replace: use model.times=low-discrepancy, "
             "or another schedule"
         )
     if isinstance(schedule, LearnedEnds) and schedule.learns_ends and weighting_ is not weighting.likelihood:
         raise UserError(
             "the ends of a learned schedule are trained on the bound, which a weighting replaces: "
-            "set model.schedule.learn_ends=false, or model.weighting=LikelihoodWeightingConfig"
+            "set model.schedule.learn_ends=false, or model.weighting=likelihood"
         )
     fixed = isinstance(measure, times.ScheduleTime) or isinstance(weighting_, weighting.Uncertainty)
     if isinstance(schedule, LearnedEnds) and schedule.learns_ends and fixed:

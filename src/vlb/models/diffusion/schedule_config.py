@@ -1,7 +1,9 @@
 """Configurations of noise schedules, each with the ends γ₀ and γ₁ between which it runs."""
 
 from dataclasses import dataclass
+from typing import Annotated, Any
 
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.models.diffusion import schedules as schedule
 from vlb.models.diffusion.schedules import Schedule
@@ -124,15 +126,20 @@ class LearnedPerDimensionConfig(EndsConfig):
         return _ends(learned, self.learn_ends)
 
 
-ColumnConfig = (
-    LogSNRLinearConfig
-    | LinearBetaConfig
-    | CosineConfig
-    | InterpolatedCosineConfig
-    | OptimalTransportConfig
-    | SigmoidConfig
-    | EDMConfig
+COLUMN_SCHEDULES = Family(
+    "noise schedule of one column",
+    {
+        "log-snr-linear": LogSNRLinearConfig,
+        "linear-beta": LinearBetaConfig,
+        "cosine": CosineConfig,
+        "interpolated-cosine": InterpolatedCosineConfig,
+        "optimal-transport": OptimalTransportConfig,
+        "sigmoid": SigmoidConfig,
+        "edm": EDMConfig,
+    },
 )
+
+ColumnConfig = Annotated[Any, COLUMN_SCHEDULES]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,18 +156,23 @@ class PerColumnConfig:
         return schedule.PerColumn([column.build(1) for column in self.columns])
 
 
-ScheduleConfig = (
-    LogSNRLinearConfig
-    | LinearBetaConfig
-    | CosineConfig
-    | InterpolatedCosineConfig
-    | OptimalTransportConfig
-    | SigmoidConfig
-    | EDMConfig
-    | LearnedConfig
-    | LearnedPerDimensionConfig
-    | PerColumnConfig
+SCHEDULES = Family(
+    "noise schedule",
+    {
+        "log-snr-linear": LogSNRLinearConfig,
+        "linear-beta": LinearBetaConfig,
+        "cosine": CosineConfig,
+        "interpolated-cosine": InterpolatedCosineConfig,
+        "optimal-transport": OptimalTransportConfig,
+        "sigmoid": SigmoidConfig,
+        "edm": EDMConfig,
+        "learned": LearnedConfig,
+        "learned-per-dimension": LearnedPerDimensionConfig,
+        "per-column": PerColumnConfig,
+    },
 )
+
+ScheduleConfig = Annotated[Any, SCHEDULES]
 
 
 def _ends(learned: schedule.LearnedEnds, learn: bool) -> Schedule:

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated
 
 from torch import nn
 
 from vlb.base.checks import positive, without_labels
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.likelihoods import Likelihood
 from vlb.data import Dataset
@@ -51,7 +53,15 @@ class ConvCoderConfig:
         return encoder, ConvDecoder(latents, data.shape, outputs, self.widths)
 
 
-CoderConfig = DenseCoderConfig | ConvCoderConfig
+CODERS = Family(
+    "coder",
+    {
+        "dense": DenseCoderConfig,
+        "convolutional": ConvCoderConfig,
+    },
+)
+
+CoderConfig = Annotated[DenseCoderConfig | ConvCoderConfig, CODERS]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import nn
 
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.likelihoods import BernoulliLikelihood, CategoricalLikelihood, DiscretisedLogisticLikelihood
 from vlb.data import Dataset
@@ -33,7 +35,7 @@ class CategoricalConfig:
         if data.levels > 256:
             raise UserError(
                 f"a categorical likelihood lists every level, too many at {data.levels}: use "
-                "likelihood=DiscretisedLogisticConfig"
+                "likelihood=discretised-logistic"
             )
         return CategoricalLikelihood(torch.from_numpy(log_marginals(data)))
 
@@ -63,9 +65,21 @@ class GaussianConfig:
     def build(self, data: Dataset) -> nn.Module:
         raise UserError(
             f"a Gaussian likelihood is a density, and {data.name!r} has {data.levels} discrete levels: use "
-            "likelihood=CategoricalConfig or DiscretisedLogisticConfig (in Python, "
+            "likelihood=categorical or discretised-logistic (in Python, "
             "`vlb.core.likelihoods.GaussianLikelihood` serves real data)"
         )
 
 
-LikelihoodConfig = BernoulliConfig | CategoricalConfig | DiscretisedLogisticConfig | GaussianConfig
+LIKELIHOODS = Family(
+    "likelihood",
+    {
+        "bernoulli": BernoulliConfig,
+        "categorical": CategoricalConfig,
+        "discretised-logistic": DiscretisedLogisticConfig,
+        "gaussian": GaussianConfig,
+    },
+)
+
+LikelihoodConfig = Annotated[
+    BernoulliConfig | CategoricalConfig | DiscretisedLogisticConfig | GaussianConfig, LIKELIHOODS
+]

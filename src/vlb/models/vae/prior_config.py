@@ -1,11 +1,13 @@
 """Configurations of p(z) of a VAE, beside N(0, I) those of Section 2.5 that leave no holes."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.likelihoods import Likelihood
 from vlb.data import Dataset
@@ -44,7 +46,16 @@ class AggregatePriorConfig:
         return VampPrior(encoder, _drawn("examples", self.examples, likelihood, data)).requires_grad_(False)
 
 
-PriorConfig = StandardPriorConfig | VampPriorConfig | AggregatePriorConfig
+PRIORS = Family(
+    "prior",
+    {
+        "standard": StandardPriorConfig,
+        "vamp": VampPriorConfig,
+        "aggregate": AggregatePriorConfig,
+    },
+)
+
+PriorConfig = Annotated[StandardPriorConfig | VampPriorConfig | AggregatePriorConfig, PRIORS]
 
 
 def _drawn(name: str, count: int, likelihood: nn.Module, data: Dataset) -> Tensor:
