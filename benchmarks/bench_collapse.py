@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from tests.building import built
 from vlb.data import Dataset, load
 from vlb.measure.diagnostics import aggregate_kl, label_probe, level_use
 from vlb.measure.evaluation import evaluate
@@ -62,7 +63,7 @@ def trained(setup: Setup, data: Dataset, steps: int, warmup: int, seed: int) -> 
     config = dataclasses.replace(setup.config, warmup=warmup)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = config.build(data, 0)
+        model = built(config, data)
     settings = TrainingConfig(
         steps=steps, batch=64, learning_rate=2e-3, warmup=50, ema=0.99, clip=5.0, weight_decay=setup.weight_decay
     )

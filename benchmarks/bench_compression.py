@@ -137,7 +137,7 @@ def headline(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> dict[s
           f"({line['bytes']:,} bytes; with the model {line['bytes'] + model_bytes:,}); {line['encode_mb_s']:.5f} MB/s "
           f"encoding, {line['decode_mb_s']:.5f} decoding; coder {line['coder_share']:.0%}", flush=True)  # fmt: skip
     if options.passes:
-        continuous = evaluate(bench.run.model(bench.data), type(bench.data.test)(x), passes=options.passes)
+        continuous = evaluate(bench.run.model(), type(bench.data.test)(x), passes=options.passes)
         result |= {"continuous": continuous.bits_per_dim, "continuous_error": continuous.se_monte_carlo}
         print(f"continuous-time bound {continuous.bits_per_dim:.4f} ± {continuous.se_monte_carlo:.4f} (Monte Carlo)")
     result["others"] = others(bench, x, options)

@@ -52,7 +52,7 @@ def main() -> None:
             started = time.monotonic()
             train(chosen, data, run)
             elapsed = time.monotonic() - started
-            result = evaluate(run.model(data), data.test, passes=options.passes)
+            result = evaluate(run.model(), data.test, passes=options.passes)
             best = checkpoint.read(run.best).state
             validation = best["validation"]["bits_per_dim"]
         results.append(result.bits_per_dim)

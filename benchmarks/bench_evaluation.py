@@ -159,8 +159,8 @@ def main() -> None:
     device = torch.device(options.device)
     run = Run.open(options.run)
     data = run.data()
-    model = diffusion_model(run.model(data, device), "this benchmark")
-    conditional = run.experiment.condition == "labels"
+    model = diffusion_model(run.model(device), "this benchmark")
+    conditional = run.conditional
     split = subset(data.test, options.examples)
     counter = Counter(model.denoiser.backbone)
     few = subset(data.validation, FITTED)

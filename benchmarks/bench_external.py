@@ -94,7 +94,7 @@ def main() -> None:
             run = Run.create(Path(folder) / "run", experiment, data)
             train(experiment, data, run)
         data = run.data()
-        model = diffusion_model(run.model(data), "a flow").double()
+        model = diffusion_model(run.model(), "a flow").double()
     x = torch.from_numpy(data.test.x[: options.examples])
     start = torch.zeros(1, dtype=torch.float64)
     z = model.process.marginal(model.observation.embed(x).double(), start).sample(torch.Generator().manual_seed(0))

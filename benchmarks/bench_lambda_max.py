@@ -44,7 +44,7 @@ def main() -> None:
             started = time.monotonic()
             train(experiment, data, run)
             elapsed = time.monotonic() - started
-            result = evaluate(run.model(data), subset(data.validation, options.examples), passes=options.passes)
+            result = evaluate(run.model(), subset(data.validation, options.examples), passes=options.passes)
         print(
             f"| {-gamma_0:g} | {experiment.training.steps} | {elapsed:.0f} | {result.bits_per_dim:.4f} ± "
             f"{result.se_monte_carlo:.4f} | {result.terms['reconstruction']:.4f} | {result.terms['diffusion']:.4f} |",

@@ -158,7 +158,7 @@ def main() -> None:
             run = Run.create(Path(folder) / "run", experiment, data)
             train(experiment, data, run)
         data = run.data()
-        model, double = (diffusion_model(run.model(data), "a flow") for _ in range(2))
+        model, double = (diffusion_model(run.model(), "a flow") for _ in range(2))
     split = subset(data.test, options.examples)
     print_table(model, data, split)
     print_convergence(model, double.double(), split, options.figure)

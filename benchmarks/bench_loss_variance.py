@@ -65,7 +65,7 @@ def trained(steps: int) -> tuple[DiffusionModel, Dataset]:
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", experiment, data)
         train(experiment, data, run)
-        return run.model(data), data
+        return run.model(), data
 
 
 def batches(data: Dataset, count: int, seed: int) -> list[Tensor]:
@@ -147,7 +147,7 @@ def main() -> None:
     if options.run:
         run = Run.open(options.run)
         data = run.data()
-        model = run.model(data)
+        model = run.model()
     else:
         model, data = trained(options.steps)
     ends = (model.process.schedule.gamma_0, model.process.schedule.gamma_1)

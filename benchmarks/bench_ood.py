@@ -82,7 +82,7 @@ def main() -> None:
     data = run.data()
 
     def scorer(of: Run) -> Callable[[np.ndarray], np.ndarray]:
-        model = of.model(data)
+        model = of.model()
         if not isinstance(model, DiffusionModel):
             return lambda x: evaluate(model, Split(x), passes=16).totals
         apart = torch.from_numpy(data.validation.x[:100].copy())

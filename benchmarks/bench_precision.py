@@ -32,7 +32,7 @@ def main() -> None:
             run = Run.create(Path(folder) / "run", experiment, digits)
             train(experiment, digits, run)
         data = run.data()
-        model = run.model(data)
+        model = run.model()
     x, scale = torch.from_numpy(data.test.x.copy()), data.dimensions * torch.log(torch.tensor(2.0)).item()
     totals = []
     for enabled in (False, True):

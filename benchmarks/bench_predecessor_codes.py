@@ -48,7 +48,7 @@ def images(name: str, steps: int, folder: Path) -> None:
     """One recipe, one line per grid."""
     data = load("digits")
     run = trained(override(recipe(name), f"steps={steps}"), data, folder)
-    model, x = run.model(data), data.test.x
+    model, x = run.model(), data.test.x
     bound = evaluate(model, data.test, passes=16)
     ready = models.prepared(models.checked(model))
     grids: list[Settings] = [MixtureSettings()]

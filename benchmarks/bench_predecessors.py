@@ -48,7 +48,7 @@ def trained(experiment: Experiment, data: Dataset) -> tuple[torch.nn.Module, flo
         run = Run.create(Path(folder) / "run", experiment, data)
         started = time.monotonic()
         train(experiment, data, run)
-        return run.model(data), time.monotonic() - started
+        return run.model(), time.monotonic() - started
 
 
 def describe_vae(model: TopDownVAE, data: Dataset) -> None:

@@ -85,7 +85,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Run.open(options.run) if options.run else digits_run(Path(folder))
         data = run.data()
-        model = run.model(data)
+        model = run.model()
     schedule = model.process.schedule
     continuous = evaluate(model, data.test, passes=8 * options.passes)
     print(f"continuous time: {continuous.bits_per_dim:.3f} ± {continuous.se_monte_carlo:.3f} (Monte Carlo) bits/dim")

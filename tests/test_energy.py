@@ -123,7 +123,7 @@ def test_heads_are_reached_from_configurations() -> None:
             bound = estimate(model, torch.from_numpy(data.test.x[:4].copy()), None, UniformTime(), seeded())
         assert bool(bound.total.isfinite().all())
     with pytest.raises(UserError, match="sigma_data must be positive"):
-        RegressionHeadConfig(output="edm", sigma_data=0.0).build(data)
+        RegressionHeadConfig(output="edm", sigma_data=0.0).build(data.schema)
 
 
 def test_other_denoisers_have_no_energy() -> None:

@@ -15,7 +15,8 @@ from vlb.core.likelihoods import (
     DiscretisedLogisticLikelihood,
     GaussianLikelihood,
 )
-from vlb.data import Dataset, Split
+from vlb.core.schema import levels_schema
+from vlb.data import Split
 from vlb.models.mixture.gaussian import gaussian_mixture
 from vlb.models.vae.likelihood_config import DiscretisedLogisticConfig
 
@@ -104,7 +105,8 @@ def test_a_zero_logistic_decoder_has_the_datas_own_mean_and_spread() -> None:
     rng = np.random.default_rng(0)
     columns = [rng.normal(mean, std, 3000) for mean, std in ((100, 4), (128, 20), (60, 10))]
     x = np.stack([*columns, np.full(3000, 7.0)], 1).round().astype(np.uint8)
-    likelihood = DiscretisedLogisticConfig().build(Dataset("pixels", 256, None, Split(x), Split(x), Split(x)))
+    likelihood = DiscretisedLogisticConfig().build(levels_schema(x.shape[1:], 256))
+    likelihood.initialise(Split(x), torch.Generator())
     draws = likelihood.decode(torch.zeros(4000, 4, 2)).sample(seeded(9)).double()  # type: ignore[operator]
     data = torch.from_numpy(x).double()
     error = (draws.mean(0) - data.mean(0)) / data.std(0)

@@ -27,7 +27,7 @@ def main() -> None:
 
     run = Run.open(Path(sys.argv[1]))
     data = run.data()
-    model, test = run.model(data), data.test
+    model, test = run.model(), data.test
     profile = noise_profile(model, test, conditional=False, bins=16, limit=len(test))
     width = profile.log_snr[1] - profile.log_snr[0]
     # Bins run from noise to data; a hierarchy that stops at an edge pays for all bins before it.

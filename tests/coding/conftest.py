@@ -39,7 +39,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Run:
 
 @pytest.fixture(scope="session")
 def model(tiny_run: Run, digits: Dataset) -> DiffusionModel:
-    trained = tiny_run.model(digits)
+    trained = tiny_run.model()
     assert isinstance(trained, DiffusionModel)
     return models.prepared(trained)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from vlb.base.errors import UserError
-from vlb.coding.budget import Budget
 from vlb.coding.carried import bare_model, carried, from_carried
 from vlb.data import Dataset
+from vlb.store.budget import Budget
 from vlb.store.runs import Run
 from vlb.training.recipes import recipe
 
@@ -48,7 +48,7 @@ def test_configurations_that_ask_for_too_much_are_refused(
 ) -> None:
     line, _, weights = carried(tiny_run if kind == "diffusion" else mixture_run).partition(b"\n")
     said = json.loads(line)
-    place = said["experiment"]["model"]
+    place = said["model"]
     (place["backbone"] if kind == "diffusion" else place)[field] = value
     with pytest.raises(UserError, match="not of its model"):
         from_carried(json.dumps(said).encode() + b"\n" + weights, Path("x.vlb"))
@@ -57,12 +57,21 @@ def test_configurations_that_ask_for_too_much_are_refused(
 def test_steps_of_fitting_are_not_repeated(mixture_run: Run) -> None:
     line, _, weights = carried(mixture_run).partition(b"\n")
     said = json.loads(line)
-    said["experiment"]["model"]["em_steps"] = 10**12
+    said["model"]["em_steps"] = 10**12
     from_carried(json.dumps(said).encode() + b"\n" + weights, Path("x.vlb"))
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"{}\n", b"[1]\nabc", b"\xff\xfe\n", b'{"data": {}, "experiment": {}}\n']
+    "content",
+    [
+        b"",
+        b"\n",
+        b"{}\n",
+        b"[1]\nabc",
+        b"\xff\xfe\n",
+        b'{"data": {}, "experiment": {}}\n',
+        b'{"model": {}, "schema": {}}\n',
+    ],
 )
 def test_what_is_no_model_says_so(content: bytes) -> None:
     with pytest.raises(UserError, match=r"x\.vlb"):

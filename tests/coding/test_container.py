@@ -25,9 +25,10 @@ from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes
 from vlb.coding.settings import Settings
 from vlb.coding.sources import FLAT, IDX, NPY, PLAIN, ROWS
 from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.core.schema import Categories
 from vlb.data import Column
 
-COLUMNS = (Column("n", tuple(map(str, range(LEVELS)))),) * 30
+COLUMNS = (Column("n", Categories(tuple(map(str, range(LEVELS))))),) * 30
 
 ONCE = settings(
     derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -26,6 +26,7 @@ from vlb.coding.settings import Settings
 from vlb.coding.stack import BitStack
 from vlb.coding.wire import Reader
 from vlb.core.distributions import MixtureOfNormals
+from vlb.core.schema import levels_schema
 from vlb.data import Dataset, Split
 from vlb.models.mixture.gaussian import gaussian_mixture
 from vlb.store.experiment import Experiment
@@ -123,7 +124,7 @@ def test_latents_of_a_bound_are_what_is_coded(digits: Dataset) -> None:
 
 def test_binary_data(digits: Dataset) -> None:
     parts = [Split((split.x > 7).astype(np.uint8)) for split in (digits.train, digits.validation, digits.test)]
-    binary = Dataset("binary", 2, None, *parts)
+    binary = Dataset("binary", levels_schema(parts[0].x.shape[1:], 2), *parts)
     model = wild(chosen("digits-vae", (*VAE, "model.likelihood=bernoulli")).build(binary))
     codec = settings_for(model, parts[2].x).codec(model)
     content, _ = codec.encode(parts[2].x)

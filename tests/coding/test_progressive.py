@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.building import built
 from tests.coding.conftest import placed
 from vlb.base.errors import UserError
 from vlb.coding import reading, values
@@ -99,7 +100,7 @@ def test_previews_become_files(
 
 
 def test_models_without_noise_levels_refuse(digits: Dataset, test_images: np.ndarray) -> None:
-    mixture = MixtureConfig(components=2, em_steps=1).build(digits, 0)
+    mixture = built(MixtureConfig(components=2, em_steps=1), digits)
     codec = MixtureSettings().codec(mixture)
     with pytest.raises(UserError, match="diffusion"):
         next(previews(codec, codec.encode(test_images[:5])[0], 5))

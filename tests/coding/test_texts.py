@@ -12,9 +12,10 @@ from vlb.coding import writing
 from vlb.coding.container import KIND_NAMES, ArchiveReader, Chunk
 from vlb.coding.texts import Rows, understood
 from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.core.schema import Categories
 from vlb.data import Column
 
-COLUMNS = (Column("n", ("1", "2", "3")), Column("member", ("no", '"y,es"')))
+COLUMNS = (Column("n", Categories(("1", "2", "3"))), Column("member", Categories(("no", '"y,es"'))))
 
 
 def table(seed: int, rows: int) -> str:

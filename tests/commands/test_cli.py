@@ -186,7 +186,7 @@ def test_finished_runs_resume_to_themselves(unlabelled: Path) -> None:
         (("sample", "RUN", "-o", "x.gif"), ".png"),
         (("sample", "RUN", "-n", "0", "-o", "x.png"), "at least 1"),
         (("sample", "RUN", "--class", "3", "-o", "x.png"), "without labels"),
-        (("sample", "LABELLED", "--class", "10", "-o", "x.png"), "0 to 9"),
+        (("sample", "LABELLED", "--class", "10", "-o", "x.png"), "the classes are 0, 1, 2"),
     ],
 )
 def test_bad_input_is_explained(
@@ -226,15 +226,15 @@ def test_a_damaged_checkpoint_is_refused(
     assert "best.safetensors" in capsys.readouterr().err.replace("\n", "")
 
 
-@pytest.mark.parametrize("name, value", [("levels", "17"), ("shape", "abc"), ("classes", -1), ("fingerprint", 3)])
-def test_a_changed_description_of_data_is_refused(
+@pytest.mark.parametrize("name, value", [("kinds", "17"), ("layout", "abc"), ("labels", -1), ("shape", 3)])
+def test_a_changed_schema_is_refused(
     name: str, value: object, unlabelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = json.loads((unlabelled / "config.json").read_text())
-    content["data"][name] = value
+    content["schema"][name] = value
     (tmp_path / "config.json").write_text(json.dumps(content))
     assert vlb("sample", tmp_path, "-o", tmp_path / "x.png") == 2
-    assert "config.json is damaged" in capsys.readouterr().err.replace("\n", " ")
+    assert "config.json: schema" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_checkpoint_of_another_version_is_refused(

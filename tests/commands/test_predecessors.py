@@ -137,7 +137,7 @@ def test_hierarchies_sample_with_a_temperature_per_level(
             ("train", "digits-hvae-top-down", "--set", "model=residual-hvae", "--set", "halvings=[1, 4]"),
             "may ask for at most 3",
         ),
-        (("train", "digits-vae", "--set", "prior=vamp", "--set", "inputs=9999"), "1257 training examples"),
+        (("train", "digits-vae", "--set", "prior=vamp", "--set", "inputs=9999"), "the 1257 that there are"),
         (("train", "digits-vae", "--condition", "labels"), "leave out --condition labels"),
         (("train", "digits-ladder", "--set", "labelled=3"), "one per class"),
         (("train", "digits-ladder", "--set", "costs=[1]"), "cost weights"),

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from vlb.base.errors import UserError
+from vlb.core.marginals import log_marginals
+from vlb.core.schema import levels_schema
 from vlb.data import Dataset, Split, load
-from vlb.data.baselines import baselines, log_marginals
+from vlb.data.baselines import baselines
 
 
 def test_digits_baselines() -> None:
@@ -26,8 +28,8 @@ def test_digits_baselines() -> None:
 def test_marginals_are_smoothed_relative_counts(levels: int) -> None:
     generator = np.random.default_rng(1)
     x = generator.integers(0, levels, (50, 2, 3, 2)).astype(np.uint8 if levels <= 256 else np.uint16)
-    data = Dataset("x", levels, None, *(Split(part) for part in (x[:30], x[30:40], x[40:])))
-    log_p = log_marginals(data)
+    data = Dataset("x", levels_schema(x.shape[1:], levels), *(Split(part) for part in (x[:30], x[30:40], x[40:])))
+    log_p = log_marginals(data.train.x, data.levels)
     assert log_p.shape == (12, levels)
     assert log_p.dtype == np.float64
     assert np.allclose(np.exp(log_p).sum(1), 1)
@@ -43,6 +45,6 @@ def test_many_chunks_count_like_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from vlb.data.dataset import chunks
 
     data = load("digits")
-    whole = log_marginals(data)
+    whole = log_marginals(data.train.x, data.levels)
     monkeypatch.setattr(module, "chunks", lambda x: chunks(x, 1000))
-    assert np.array_equal(log_marginals(data), whole)
+    assert np.array_equal(log_marginals(data.train.x, data.levels), whole)

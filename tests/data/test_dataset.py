@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlb.base.errors import UserError
+from vlb.core.schema import levels_schema
 from vlb.data import Dataset, Split, load, sources
 from vlb.data.sources import SOURCES
 from vlb.data.splits import completed, division
@@ -28,7 +29,7 @@ def test_digits_are_the_stated_permutation_of_the_bundled_data(digits: Dataset) 
     assert [len(part) for part in parts] == [360, 180, 1257]
     assert np.array_equal(np.concatenate([part.x for part in parts])[:, 0], bunch.images[order])
     assert np.array_equal(np.concatenate([part.labels for part in parts]), bunch.target[order])
-    assert (digits.shape, digits.dimensions, digits.levels, digits.classes) == ((1, 8, 8), 64, 17, 10)
+    assert (digits.shape, digits.dimensions, digits.levels, digits.schema.classes) == ((1, 8, 8), 64, 17, 10)
     assert digits.train.x.dtype == np.uint8
     assert max(int(part.x.max()) for part in parts) == 16
 
@@ -37,7 +38,7 @@ def test_fingerprint_is_of_the_content_not_the_name(digits: Dataset) -> None:
     assert len(digits.fingerprint) == 16
     assert load("digits").fingerprint == digits.fingerprint
     assert replace(digits, name="another").fingerprint == digits.fingerprint
-    assert replace(digits, levels=256).fingerprint != digits.fingerprint
+    assert replace(digits, schema=levels_schema((1, 8, 8), 256)).fingerprint != digits.fingerprint
     assert replace(digits, train=digits.test, test=digits.train).fingerprint != digits.fingerprint
     changed = digits.train.x.copy()
     changed[5, 0, 3, 3] ^= 1
@@ -66,8 +67,8 @@ def test_unknown_source_is_answered_with_the_nearest() -> None:
 
 def test_splits_that_cannot_belong_together_are_refused() -> None:
     a, b = Split(np.zeros((2, 1, 2, 2), np.uint8)), Split(np.zeros((2, 1, 3, 3), np.uint8))
-    with pytest.raises(ValueError, match="different shapes"):
-        Dataset("x", 256, None, a, a, b)
+    with pytest.raises(ValueError, match=r"the test split has shape \(1, 3, 3\)"):
+        Dataset("x", levels_schema((1, 2, 2), 256), a, a, b)
     with pytest.raises(ValueError, match="labels"):
         Split(a.x, np.zeros(3, np.int64))
 
@@ -112,7 +113,9 @@ def test_binarisation_is_a_fixed_draw_with_the_grey_value_as_probability(monkeyp
 
     def grey(cache: Path | None = None) -> Dataset:
         x = np.broadcast_to(values[:, None], (5000, 1, 5, 4))
-        return Dataset("mnist", 256, 10, *(Split(x, np.zeros(5000, np.int64)) for _ in range(3)))
+        return Dataset(
+            "mnist", levels_schema((1, 5, 4), 256, 10), *(Split(x, np.zeros(5000, np.int64)) for _ in range(3))
+        )
 
     monkeypatch.setattr(sources, "mnist", grey)
     data = sources.binarised_mnist()

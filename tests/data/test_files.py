@@ -33,7 +33,7 @@ def test_npy(tmp_path: Path, dtype: str) -> None:
     x = random_images(30, 5, 6)
     np.save(tmp_path / "a.npy", x.astype(dtype))
     data = load_images(tmp_path / "a.npy", levels=256)
-    assert (data.name, data.levels, data.classes, data.shape) == ("a.npy", 256, None, (1, 5, 6))
+    assert (data.name, data.levels, data.schema.classes, data.shape) == ("a.npy", 256, None, (1, 5, 6))
     assert [len(part) for part in (data.train, data.validation, data.test)] == [24, 3, 3]
     assert data.train.x.dtype == np.uint8
     assert np.array_equal(in_file_order(data, 30)[:, 0], x)
@@ -104,7 +104,7 @@ def test_npz_with_labels(tmp_path: Path) -> None:
     for names in ({"x": x, "labels": labels}, {"x": x, "y": labels}, {"pictures": x, "y": labels[:, None]}):
         np.savez_compressed(tmp_path / "a.npz", **names)
         data = load_images(tmp_path / "a.npz")
-        assert data.classes == 3
+        assert data.schema.classes == 3
         assert data.train.labels.dtype == np.int64
         order = np.random.default_rng(0).permutation(20)
         assert np.array_equal(data.test.labels, labels[order[:2]])
@@ -119,7 +119,7 @@ def test_npz_with_splits(tmp_path: Path) -> None:
         y_train=y[:12], y_valid=y[12:15], y_test=y[15:], levels=5,
     )  # fmt: skip
     data = load_images(tmp_path / "a.npz")
-    assert (data.levels, data.classes) == (5, 4)
+    assert (data.levels, data.schema.classes) == (5, 4)
     for part, where in (
         (data.train, slice(12)),
         (data.validation, slice(12, 15)),
@@ -205,7 +205,7 @@ def test_idx_with_the_labels_beside_it(tmp_path: Path, packed: bool) -> None:
         content = idx_bytes(array)
         (tmp_path / (name + ".gz" * packed)).write_bytes(gzip.compress(content) if packed else content)
     data = load_images(tmp_path / ("train-images-idx3-ubyte" + ".gz" * packed))
-    assert (data.classes, data.shape, len(data.train)) == (10, (1, 3, 4), 8)
+    assert (data.schema.classes, data.shape, len(data.train)) == (10, (1, 3, 4), 8)
     assert np.array_equal(in_file_order(data, 10)[:, 0], x)
     assert np.array_equal(data.test.x[0, 0], x[data.test.labels[0]])
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(labels[:9]))
@@ -219,7 +219,7 @@ def test_a_folder_of_idx_brings_its_test_split(tmp_path: Path) -> None:
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx_bytes(x[10:]))
     data = load_images(tmp_path)
     assert np.array_equal(data.test.x[:, 0], x[10:])
-    assert (len(data.train), len(data.validation), data.classes) == (9, 1, None)
+    assert (len(data.train), len(data.validation), data.schema.classes) == (9, 1, None)
 
 
 def cifar_bin(n: int, seed: int) -> bytes:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from vlb.base.errors import UserError
 from vlb.data import load
 from vlb.data.files import load_images
+from vlb.data.folder import natural
 
 
 def write(path: Path, pixels: np.ndarray) -> Path:
@@ -47,7 +50,7 @@ def test_grayscale_and_rgb_round_trip(tmp_path: Path) -> None:
         (tmp_path / kind / "notes.txt").write_text("not an image")
         (tmp_path / kind / "._00.png").write_text("not one either")
         data = load("images", tmp_path / kind)
-        assert (data.name, data.levels, data.classes) == (kind, 256, None)
+        assert (data.name, data.levels, data.schema.classes) == (kind, 256, None)
         assert [len(part) for part in (data.train, data.validation, data.test)] == [10, 1, 1]
         order = np.random.default_rng(0).permutation(12)
         read = np.concatenate([data.test.x, data.validation.x, data.train.x])
@@ -82,11 +85,11 @@ def test_subfolders_are_classes(tmp_path: Path) -> None:
     for i in range(9):
         write(tmp_path / "abc"[i % 3] / f"{i}.png", np.full((2, 2), i, np.uint8))
     data = load_images(tmp_path)
-    assert data.classes == 3
+    assert data.schema.classes == 3
     for part in (data.train, data.validation, data.test):
         assert np.array_equal(part.labels, part.x[:, 0, 0, 0] % 3)
     write(tmp_path / "stray.png", np.full((2, 2), 9, np.uint8))
-    assert load_images(tmp_path).classes is None
+    assert load_images(tmp_path).schema.classes is None
 
 
 def test_folders_named_after_splits(tmp_path: Path) -> None:
@@ -96,7 +99,7 @@ def test_folders_named_after_splits(tmp_path: Path) -> None:
     data = load_images(tmp_path)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [6, 2, 3]
     assert data.validation.x.min() == 100
-    assert data.classes == 2
+    assert data.schema.classes == 2
     assert np.array_equal(data.test.labels, data.test.x[:, 0, 0, 0] % 2)
 
 
@@ -104,7 +107,7 @@ def test_only_a_train_folder_is_divided(tmp_path: Path) -> None:
     for i in range(10):
         write(tmp_path / "train" / f"{i}.png", np.full((2, 2), i, np.uint8))
     data = load_images(tmp_path)
-    assert data.classes is None
+    assert data.schema.classes is None
     assert sorted(np.concatenate([s.x[:, 0, 0, 0] for s in (data.train, data.validation, data.test)])) == [*range(10)]
 
 
@@ -200,3 +203,23 @@ def test_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "0.png").chmod(0)
     with pytest.raises(UserError, match=r"0\.png"):
         load_images(tmp_path)
+
+
+def test_classes_are_in_natural_order_and_keep_their_names(tmp_path: Path) -> None:
+    """Folders 0 … 10 are the classes 0 … 10, not 0, 1, 10, 2, …"""
+    for i in range(33):
+        write(tmp_path / str(i % 11) / f"{i}.png", np.full((2, 2), i % 11, np.uint8))
+    data = load_images(tmp_path)
+    assert data.schema.labels == tuple(str(i) for i in range(11))
+    for part in (data.train, data.validation, data.test):
+        assert np.array_equal(part.labels, part.x[:, 0, 0, 0])
+    assert (data.schema.label("2"), data.schema.label("10")) == (2, 10)
+
+
+@given(names=st.sets(st.text(st.sampled_from("ab09 12_-é"), min_size=1, max_size=6), min_size=2, max_size=8))
+@settings(derandomize=True, deadline=None)
+def test_natural_order_is_total_and_by_number(names: set[str]) -> None:
+    ordered = sorted(names, key=natural)
+    assert len({natural(name) for name in names}) == len(names)
+    numbers = [int(name) for name in ordered if name.isascii() and name.isdecimal()]
+    assert numbers == sorted(numbers)

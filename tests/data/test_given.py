@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vlb.base.errors import UserError
-from vlb.data.dataset import Column
+from vlb.core.schema import Categories, Column, Schema, Vector, levels_schema
 from vlb.data.given import load_examples
 from vlb.data.idx import read_idx
 
@@ -24,15 +24,15 @@ def test_arrays_keep_their_order(tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", x[:, 0])
     np.savez(tmp_path / "c.npz", x=x, labels=np.arange(5), levels=17)
     for name in ("a.npy", "b.npy", "c.npz"):
-        given = load_examples(tmp_path / name, SHAPE, 17)
+        given = load_examples(tmp_path / name, levels_schema(SHAPE, 17))
         assert np.array_equal(given.split.x, x) and given.names == ()
-    assert load_examples(tmp_path / "c.npz", SHAPE, 17).split.labels.tolist() == list(range(5))
+    assert load_examples(tmp_path / "c.npz", levels_schema(SHAPE, 17)).split.labels.tolist() == list(range(5))
 
 
 def test_vectors_need_not_be_images(tmp_path: Path) -> None:
     x = np.random.default_rng(0).integers(0, 9, (6, 7))
     np.save(tmp_path / "v.npy", x)
-    assert np.array_equal(load_examples(tmp_path / "v.npy", (7,), 9).split.x, x)
+    assert np.array_equal(load_examples(tmp_path / "v.npy", levels_schema((7,), 9)).split.x, x)
 
 
 def test_a_folder_is_read_by_sorted_paths(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_folder_is_read_by_sorted_paths(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     for name, image in zip(("b.png", "a.png", "train/c.png"), x, strict=True):
         Image.fromarray(image[0]).save(tmp_path / name)
-    given = load_examples(tmp_path, SHAPE, 256)
+    given = load_examples(tmp_path, levels_schema(SHAPE, 256))
     assert given.names == ("a.png", "b.png", "train/c.png")
     assert np.array_equal(given.split.x, x[[1, 0, 2]])
 
@@ -50,7 +50,7 @@ def test_idx_is_read(tmp_path: Path) -> None:
     header = bytes([0, 0, 8, 3]) + b"".join(int(side).to_bytes(4, "big") for side in x.shape)
     (tmp_path / "d.idx").write_bytes(header + x.tobytes())
     assert np.array_equal(read_idx(tmp_path / "d.idx"), x)
-    assert np.array_equal(load_examples(tmp_path / "d.idx", SHAPE, 17).split.x[:, 0], x)
+    assert np.array_equal(load_examples(tmp_path / "d.idx", levels_schema(SHAPE, 17)).split.x[:, 0], x)
 
 
 @pytest.mark.parametrize(
@@ -71,37 +71,39 @@ def test_idx_is_read(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path, content: np.ndarray, words: str) -> None:
     np.save(tmp_path / "bad.npy", content)
     with pytest.raises(UserError, match=words) as caught:
-        load_examples(tmp_path / "bad.npy", SHAPE, 17)
+        load_examples(tmp_path / "bad.npy", levels_schema(SHAPE, 17))
     assert "bad.npy" in str(caught.value)
 
 
 def test_other_reasons(tmp_path: Path) -> None:
     np.savez(tmp_path / "levels.npz", x=images(), levels=256)
     with pytest.raises(UserError, match="256 levels, and the model is of 17"):
-        load_examples(tmp_path / "levels.npz", SHAPE, 17)
+        load_examples(tmp_path / "levels.npz", levels_schema(SHAPE, 17))
     (tmp_path / "text.txt").write_text("?")
     with pytest.raises(UserError, match="no known kind"):
-        load_examples(tmp_path / "text.txt", SHAPE, 17)
+        load_examples(tmp_path / "text.txt", levels_schema(SHAPE, 17))
     with pytest.raises(UserError, match="nothing at"):
-        load_examples(tmp_path / "missing.npy", SHAPE, 17)
+        load_examples(tmp_path / "missing.npy", levels_schema(SHAPE, 17))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no images"):
-        load_examples(tmp_path / "empty", SHAPE, 17)
+        load_examples(tmp_path / "empty", levels_schema(SHAPE, 17))
     (tmp_path / "short.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(UserError, match="no readable"):
-        load_examples(tmp_path / "short.npy", SHAPE, 17)
+        load_examples(tmp_path / "short.npy", levels_schema(SHAPE, 17))
 
 
 def test_a_table_is_read_by_the_columns_of_the_model(tmp_path: Path) -> None:
-    columns = (Column("a", ("1", "2", "3")), Column("b", ("no", "yes")))
+    schema = Schema(
+        layout=Vector((2,)), kinds=(Column("a", Categories(("1", "2", "3"))), Column("b", Categories(("no", "yes"))))
+    )
     path = tmp_path / "t.csv"
     path.write_text("a,b\n3,no\n1,yes\n")
-    assert load_examples(path, (2,), 3, columns).split.x.tolist() == [[2, 0], [0, 1]]
+    assert load_examples(path, schema).split.x.tolist() == [[2, 0], [0, 1]]
     path.write_text("b,a\nno,3\n")
     with pytest.raises(UserError, match="has the columns b, a, and the model is of a, b"):
-        load_examples(path, (2,), 3, columns)
+        load_examples(path, schema)
     path.write_text("a,b\n3,no\n4,yes\n")
     with pytest.raises(UserError, match="row 2 after the names has '4' in the column 'a'"):
-        load_examples(path, (2,), 3, columns)
+        load_examples(path, schema)
     with pytest.raises(UserError, match="no known kind"):
-        load_examples(path, (2,), 3)
+        load_examples(path, levels_schema((2,), 3))

@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 )
 def test_splits(name: str, levels: int, shape: tuple[int, ...], train: int) -> None:
     data = load(name)
-    assert (data.shape, data.levels, data.classes) == (shape, levels, 10)
+    assert (data.shape, data.levels, data.schema.classes) == (shape, levels, 10)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [train, 5000, 10000]
     assert data.train.x.dtype == np.uint8
 

@@ -58,11 +58,11 @@ def test_a_table_is_a_data_set(tmp_path: Path) -> None:
     rows = [f"{rng.integers(30)};{rng.choice(['yes', 'no'])}" for _ in range(100)]
     (tmp_path / "t.csv").write_text("age;member\n" + "\n".join(rows))
     data = load("table", tmp_path / "t.csv")
-    assert data.columns is not None and [column.name for column in data.columns] == ["age", "member"]
-    assert data.columns[1].values == ("no", "yes") and data.levels == len(data.columns[0].values)
+    assert data.schema.columns is not None and [column.name for column in data.schema.columns] == ["age", "member"]
+    assert data.schema.columns[1].values == ("no", "yes") and data.levels == len(data.schema.columns[0].values)
     assert data.shape == (2,) and [len(s) for s in (data.train, data.validation, data.test)] == [80, 10, 10]
-    x, unknown = as_levels([["7", "maybe"], ["8", "no"]], data.columns)
-    assert unknown == {1: "maybe"} and data.columns[0].values[x[0, 0]] == "7" and x[1, 1] == 0
+    x, unknown = as_levels([["7", "maybe"], ["8", "no"]], data.schema.columns)
+    assert unknown == {1: "maybe"} and data.schema.columns[0].values[x[0, 0]] == "7" and x[1, 1] == 0
 
 
 @pytest.mark.parametrize(

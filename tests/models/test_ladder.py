@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from tests.building import built
 from tests.oracles import seeded
 from vlb.base.errors import UserError
 from vlb.data import Split, load
 from vlb.measure.recognition import recognise
-from vlb.models.ladder.config import LadderConfig, balanced
-from vlb.models.ladder.model import Denoise, LadderNetwork
+from vlb.models.ladder.config import LadderConfig
+from vlb.models.ladder.model import Denoise, LadderNetwork, balanced
 
 
 def ladder(noise: float = 0.3, weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> LadderNetwork:
@@ -98,7 +99,7 @@ def test_unlabelled_examples_help() -> None:
     for costs in ((10.0, 1.0, 0.1, 0.1), (0.0, 0.0, 0.0, 0.0)):
         torch.manual_seed(0)
         config = LadderConfig(widths=(100, 50), costs=costs, labelled=20)
-        model = config.build(data, 0)
+        model = built(config, data)
         objective = config.objective(model)
         optimiser = torch.optim.Adam(model.parameters(), 3e-3)
         model.train()
@@ -124,9 +125,9 @@ def test_likelihood_is_refused_with_the_reason() -> None:
 
 def test_bad_configurations_are_refused() -> None:
     data = load("digits")
-    with pytest.raises(UserError, match="between 10"):
-        LadderConfig(labelled=3).build(data, 0)
+    with pytest.raises(UserError, match="at least 10"):
+        built(LadderConfig(labelled=3), data)
     with pytest.raises(UserError, match="cost weights"):
-        LadderConfig(costs=(1.0,)).build(data, 0)
+        built(LadderConfig(costs=(1.0,)), data)
     with pytest.raises(UserError, match="labelled examples"):
         recognise(ladder(), Split(data.test.x))

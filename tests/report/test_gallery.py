@@ -12,7 +12,7 @@ from vlb.store.runs import Run
 
 
 def test_the_samples_are_those_of_ancestral_sampling(plain_run: Run, digits: Dataset) -> None:
-    model = plain_run.model(digits)
+    model = plain_run.model()
     done: list[int] = []
     shown, _ = filmed(model, digits, 0, columns=4, steps=5, seed=3, report=done.append)
     expected = model.sample(24, steps=5, generator=torch.Generator().manual_seed(3))
@@ -21,7 +21,7 @@ def test_the_samples_are_those_of_ancestral_sampling(plain_run: Run, digits: Dat
 
 
 def test_the_film_runs_from_noise_to_data(plain_run: Run, digits: Dataset) -> None:
-    _, shown = filmed(plain_run.model(digits), digits, 0, steps=20)
+    _, shown = filmed(plain_run.model(), digits, 0, steps=20)
     log_snr = [frame.log_snr for frame in shown.frames]
     assert log_snr == sorted(log_snr)
     assert (log_snr[0], log_snr[-1]) == pytest.approx((-5.0, 6.0))
@@ -32,7 +32,7 @@ def test_the_film_runs_from_noise_to_data(plain_run: Run, digits: Dataset) -> No
 
 
 def test_rows_are_classes(labelled_run: Run, digits: Dataset) -> None:
-    shown, _ = filmed(labelled_run.model(digits), digits, 10, columns=3, steps=2)
+    shown, _ = filmed(labelled_run.model(), digits, 10, columns=3, steps=2)
     assert shown.classes == tuple(range(10))
     assert shown.samples.shape == shown.data.shape == (30, 1, 8, 8)
     assert digits.test.labels is not None
@@ -41,15 +41,15 @@ def test_rows_are_classes(labelled_run: Run, digits: Dataset) -> None:
 
 
 def test_too_few_examples_leave_blanks(plain_run: Run, digits: Dataset) -> None:
-    few = Dataset("few", 17, None, digits.train, digits.validation, Split(digits.test.x[:3]))
-    shown, _ = filmed(plain_run.model(digits), few, 0, steps=2)
+    few = Dataset("few", digits.schema, digits.train, digits.validation, Split(digits.test.x[:3]))
+    shown, _ = filmed(plain_run.model(), few, 0, steps=2)
     assert np.array_equal(shown.data[:3], digits.test.x[:3])
     assert shown.present.tolist() == [True] * 3 + [False] * 45
 
 
 def test_only_images_are_drawn(plain_run: Run, digits: Dataset) -> None:
     assert [drawable(shape) for shape in ((1, 8, 8), (3, 4, 5), (2, 8, 8), (64,), ())] == [True, True, *[False] * 3]
-    model = plain_run.model(digits)
+    model = plain_run.model()
     model.shape = (64,)
     with pytest.raises(ValueError, match="no pictures"):
         filmed(model, digits, 0)

@@ -194,7 +194,7 @@ def test_a_hierarchys_levels_add_up(others: dict[str, Content]) -> None:
 def test_what_latents_decide_starts_with_the_reconstruction(predecessors: dict[str, Run], digits: Dataset) -> None:
     """Row i is E[x | z_i, …] under q above and p below: for both directions, and the last row is not the first."""
     for name in ("digits-hvae-bottom-up", "digits-hvae-top-down"):
-        model = predecessors[name].model(digits)
+        model = predecessors[name].model()
         found = decided(model, digits.test.x[:3], 17)
         assert found.means.shape == (3, 3, 1, 8, 8) and np.array_equal(found.data, digits.test.x[:3])
         # A level more that p draws: the means over descents differ by what that level decides, and by noise.
@@ -266,7 +266,7 @@ def test_the_verdict_is_honest(gain: float, error: float, kind: str) -> None:
 
 def test_the_gain_is_over_the_same_examples(plain_run: Run, digits: Dataset) -> None:
     part = subset(digits.test, 50)
-    evaluation = measure(plain_run.model(digits), part, False, Effort(2), CPU)
+    evaluation = measure(plain_run.model(), part, False, Effort(2), CPU)
     summary = summarise(evaluation, digits, "test", part)
     base = summary["baselines"]["independent_pixels"]
     assert summary["gain_over_independent_bits_per_dim"] == pytest.approx(base - summary["bits_per_dim"])
@@ -282,7 +282,7 @@ def test_a_subset_is_in_order_without_repetition(digits: Dataset) -> None:
 
 def test_baselines_are_of_the_evaluated_examples(plain_run: Run, digits: Dataset) -> None:
     part = subset(digits.test, 50)
-    evaluation = measure(plain_run.model(digits), part, False, Effort(2), CPU)
+    evaluation = measure(plain_run.model(), part, False, Effort(2), CPU)
     summary = summarise(evaluation, digits, "test", part)
     assert (summary["examples"], summary["split_examples"]) == (50, 360)
     assert summary["baselines"]["independent_pixels"] != baselines(digits, "test")["independent_pixels"]

@@ -215,7 +215,7 @@ def test_what_learns_is_resumed_to_the_same_bits(name: str, tmp_path: Path, digi
     learned = [key for key in start if key.startswith(("process.schedule", "measure", "weighting"))]
     assert bool(learned) == (name != "of-cosine")
     assert any(not torch.equal(start[k], first.tensors[f"model.{k}"]) for k in learned) or not learned
-    model = reopened.model(digits)
+    model = reopened.model()
     t = torch.linspace(0, 1, 33, dtype=torch.float64)
     assert bool((model.process.schedule.gamma(t).diff(dim=0) > 0).all())
 

@@ -41,7 +41,7 @@ def test_low_precision_costs_less_than_two_thousandths_of_a_bit(
     """Bounds of one model under autocast and in float32, on the same examples, times and noise."""
     run = Run.create(tmp_path / "run", small("steps=200"), digits)
     train(run.experiment, digits, run)
-    model, x = run.model(digits), torch.from_numpy(digits.test.x.copy())
+    model, x = run.model(), torch.from_numpy(digits.test.x.copy())
     totals = []
     for enabled in (False, True):
         generator = seeded()

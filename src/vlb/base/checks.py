@@ -7,9 +7,3 @@ def positive(name: str, value: float) -> None:
     """Raises `UserError` unless `value` is positive."""
     if not value > 0:
         raise UserError(f"{name} must be positive, not {value}")
-
-
-def without_labels(model: str, classes: int) -> None:
-    """Raises `UserError` if labels are to condition a model that cannot be conditioned."""
-    if classes:
-        raise UserError(f"{model} is not conditioned on labels: leave out --condition labels")

@@ -58,8 +58,8 @@ def encode(value: Any, kind: Any = None) -> Any:
         fields = {f.name: encode(getattr(value, f.name), hints[f.name]) for f in dataclasses.fields(value)}
         return fields if family is None else {"type": family.tag(value), **fields}
     if isinstance(value, tuple | list):
-        inner = get_args(_plain(kind))
-        return [encode(item, inner[0] if inner else None) for item in value]
+        inner = _of_items(kind)
+        return [encode(item, inner) for item in value]
     return value
 
 
@@ -133,6 +133,12 @@ def _family(kind: Any) -> Family | None:
     return None
 
 
+def _of_items(kind: Any) -> Any:
+    """What the items of a list are annotated as."""
+    arms = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    return next((get_args(arm)[0] for arm in arms if get_origin(arm) is tuple), None)
+
+
 def _plain(kind: Any) -> Any:
     """An annotation without what it is annotated with."""
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
@@ -167,12 +173,15 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 
 def _read_optional(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+    """One type, or a list of another, or None where that is a choice."""
     if value is None and type(None) in arguments:
         return None
-    kinds = [a for a in arguments if a is not type(None)]
-    if len(kinds) != 1:
+    lists = [a for a in arguments if get_origin(a) is tuple]
+    others = [a for a in arguments if a is not type(None) and a not in lists]
+    chosen = lists if lists and isinstance(value, list | tuple) else others or lists
+    if len(chosen) != 1:
         raise TypeError(f"{where}: a field has one type, a family of them, or is optional, nothing else")
-    return _read(kinds[0], value, where)
+    return _read(chosen[0], value, where)
 
 
 def _read_member(family: Family, value: Any, where: str) -> Any:

@@ -16,7 +16,7 @@ from vlb.coding.reading import walked
 from vlb.coding.sequence import Account, SequenceCodec
 from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader
-from vlb.data import Column
+from vlb.core.schema import Categories, Column
 from vlb.measure.evaluation import Bounded
 
 BATCH = 64
@@ -73,7 +73,7 @@ def outlined(archive: ArchiveReader) -> list[Outline | UserError]:
         seen.append((count, values.coded_directly(reader, count)))
         return np.zeros((count, *header.shape), values.plain_dtype(header.levels))
 
-    nameless = (Column("", ("",) * header.levels),) * header.shape[0]
+    nameless = (Column("", Categories(tuple(map(str, range(header.levels))))),) * header.shape[0]
     chunks = (c for c in archive.chunks() if isinstance(c, UserError) or c.kind != MODEL)
     for chunk, (_, content) in zip(chunks, walked(archive, look, nameless, (MODEL,)), strict=True):
         if isinstance(content, UserError) or isinstance(chunk, UserError):

@@ -1,8 +1,6 @@
 """What the codec asks of every kind of model: levels, marginals, a copy to code with, a digest."""
 
 import copy
-import hashlib
-import json
 import math
 from typing import TypeVar
 
@@ -72,16 +70,6 @@ def levels(model: CodedModel) -> int:
 def prepared(model: Model) -> Model:
     """A copy in float64, where machines differ in the 16th digit instead of the 7th."""
     return copy.deepcopy(model).double().eval().requires_grad_(False)
-
-
-def digest(model: nn.Module, description: dict[str, object]) -> bytes:
-    """16 bytes of a SHA-256 over a model's weights and what it is."""
-    state = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        values = tensor.detach().cpu().contiguous()
-        state.update(f"{name}:{values.dtype}:{tuple(values.shape)};".encode())
-        state.update(values.reshape(-1).view(torch.uint8).numpy().data)
-    return state.digest()[:16]
 
 
 def _continuous() -> UserError:

@@ -6,7 +6,7 @@ import numpy as np
 
 from vlb.coding.general import pack, unpack
 from vlb.coding.wire import Damaged, Reader, Writer
-from vlb.data.dataset import Column
+from vlb.core.schema import Column
 from vlb.data.tables import NEWLINES, Cells, as_levels, split
 
 DELIMITERS = ",;|\t"

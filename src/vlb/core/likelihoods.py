@@ -5,13 +5,17 @@ x; `embed` gives the numbers that an encoder sees. Masses and densities are neve
 `GaussianLikelihood` are masses over the levels 0 … K−1.
 """
 
+import math
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
+from vlb.core import marginals
 from vlb.core.distributions import Bernoulli, Categorical, DiscretisedLogistic, Distribution, Normal
+from vlb.core.initial import Examples
 from vlb.core.observation import Levels
 
 
@@ -40,6 +44,11 @@ class BernoulliLikelihood(nn.Module):
             )
         self.register_buffer("logits", (torch.zeros(1) if logits is None else logits).float())
 
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """The untrained decoder gives the marginals."""
+        log_p = torch.from_numpy(marginals.log_marginals(data.x, 2))
+        self.get_buffer("logits").copy_(log_p[:, 1] - log_p[:, 0])
+
     def embed(self, x: Tensor) -> Tensor:
         return Levels(2).embed(x)
 
@@ -55,6 +64,10 @@ class CategoricalLikelihood(nn.Module):
         super().__init__()
         self.register_buffer("log_marginals", log_marginals.float())
         self.outputs = log_marginals.shape[-1]
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """The untrained decoder gives the marginals."""
+        self.get_buffer("log_marginals").copy_(torch.from_numpy(marginals.log_marginals(data.x, self.outputs)))
 
     def embed(self, x: Tensor) -> Tensor:
         return Levels(self.outputs).embed(x)
@@ -76,6 +89,14 @@ class DiscretisedLogisticLikelihood(nn.Module):
         self.levels = levels
         self.register_buffer("means", (torch.zeros(1) if means is None else means).float())
         self.register_buffer("log_scales", (-torch.ones(1) if log_scales is None else log_scales).float())
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """The untrained decoder has the mean and spread of each element."""
+        mean, std = marginals.moments(data.x)
+        # A logistic's standard deviation is π/√3 of its scale; constant pixels get an eighth of a bin's half-width.
+        scale = np.maximum(std * 2 / self.levels * math.sqrt(3) / math.pi, 0.125 / self.levels)
+        self.get_buffer("means").copy_(torch.from_numpy((2 * mean + 1) / self.levels - 1))
+        self.get_buffer("log_scales").copy_(torch.from_numpy(np.log(scale)))
 
     def embed(self, x: Tensor) -> Tensor:
         return Levels(self.levels).embed(x)

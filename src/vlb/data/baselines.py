@@ -10,7 +10,8 @@ import math
 import numpy as np
 
 from vlb.base.errors import UserError, suggestion
-from vlb.data.dataset import Dataset, Split, chunks
+from vlb.core.marginals import chunks, counts, log_marginals
+from vlb.data.dataset import Dataset, Split
 
 
 def baselines(data: Dataset, split: str) -> dict[str, float]:
@@ -25,8 +26,8 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
     Raises `UserError` for an unknown split.
     """
     x = data.split(split).x
-    log_p = log_marginals(data)
-    nats = -float((_counts(x, data.levels) * log_p).sum()) / x.size
+    log_p = log_marginals(data.train.x, data.levels)
+    nats = -float((counts(x, data.levels) * log_p).sum()) / x.size
     return {
         "uniform": math.log2(data.levels),
         "independent_pixels": nats / math.log(2),
@@ -49,31 +50,9 @@ def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
         return np.full(len(split), data.dimensions * math.log(data.levels))
     if name != "independent-pixels":
         raise UserError(f"there is no baseline {name!r}; {suggestion(name, PER_EXAMPLE)}")
-    log_p, each = log_marginals(data), np.arange(data.dimensions)
+    log_p, each = log_marginals(data.train.x, data.levels), np.arange(data.dimensions)
     parts = [-log_p[each, part.reshape(len(part), -1)].sum(1) for part in chunks(split.x)]
     return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def log_marginals(data: Dataset) -> np.ndarray:
-    """(D, K) float64 log-probabilities in nats, one categorical for each dimension.
-
-    Fitted on the train split with add-one smoothing: p = (count + 1) / (n + K). D is
-    `data.dimensions`, in the order of a flattened example.
-    """
-    log_p: np.ndarray = np.log(_counts(data.train.x, data.levels) + 1.0)
-    log_p -= math.log(len(data.train) + data.levels)
-    return log_p
-
-
-def _counts(x: np.ndarray, levels: int) -> np.ndarray:
-    """(D, K) int64: how often each dimension takes each value."""
-    dimensions = math.prod(x.shape[1:])
-    offsets = np.arange(dimensions, dtype=np.int64) * levels
-    counts = np.zeros(dimensions * levels, np.int64)
-    for chunk in chunks(x):
-        cells = chunk.reshape(len(chunk), dimensions) + offsets
-        counts += np.bincount(cells.reshape(-1), minlength=counts.size)
-    return counts.reshape(dimensions, levels)
 
 
 def _packed_length(x: np.ndarray, levels: int) -> int:

@@ -1,90 +1,93 @@
-"""What every data set is here: three splits of whole numbers 0..K-1, and nothing hidden.
+"""What every data set is here: a schema and three splits of values under it, and nothing hidden.
 
-Discrete data have a likelihood in bits only because K is known, so K (`levels`) travels with the
-values. Nothing is scaled or dequantised at this place; that belongs to the model.
+Discrete data have a likelihood in bits only because K is known, so the schema travels with the values.
+Nothing is scaled or dequantised at this place; that belongs to the model.
 """
 
 import hashlib
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 
 from vlb.base.errors import UserError, suggestion
+from vlb.core.marginals import chunks
+from vlb.core.schema import Schema
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """One split of a data set.
 
-    x: (n, *shape) whole numbers, uint8 where the data set has at most 256 levels, else uint16; images
-        are (n, C, H, W). It may be read-only (a memmap): copy a batch before writing to it.
-    labels: (n,) int64 class numbers, or None.
+    x: (n, *shape) the numbers of values, in the schema's dtype; images are (n, C, H, W). It may be read-only (a
+        memmap): copy a batch before writing to it. An unobserved element holds a valid value, never NaN.
+    labels: (n,) int64 class numbers; observed: (n, *shape) bool, which elements are known; weight: (n,) float64, how
+        much each example counts; whole: (n,) int64, the thing that each is a piece of. Each may be None: no classes,
+        all observed, all alike, all whole.
 
-    Raises ValueError if the two disagree about n.
+    Raises ValueError if they disagree about n or the shape.
     """
 
     x: np.ndarray
     labels: np.ndarray | None = None
+    observed: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    whole: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.labels is not None and self.labels.shape != (len(self.x),):
-            raise ValueError(f"labels of shape {self.labels.shape} for {len(self.x)} examples")
+        for name in ("labels", "weight", "whole"):
+            part = getattr(self, name)
+            if part is not None and part.shape != (len(self.x),):
+                raise ValueError(f"{name} of shape {part.shape} for {len(self.x)} examples")
+        if self.observed is not None and self.observed.shape != self.x.shape:
+            raise ValueError(f"observed of shape {self.observed.shape} for examples {self.x.shape}")
 
     def __len__(self) -> int:
         """The number of examples."""
         return len(self.x)
 
     def take(self, index: np.ndarray) -> "Split":
-        """A copy of the examples at `index`, in that order, with their labels."""
-        return Split(self.x[index], None if self.labels is None else self.labels[index])
+        """A copy of the examples at `index`, in that order, with all that is known of them."""
+        parts = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: part[index] for name, part in parts.items() if part is not None})
 
 
 SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: its name, and the cell that each level stands for, in order."""
-
-    name: str
-    values: tuple[str, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A named data set with `levels` values per dimension and three disjoint splits.
+    """A named data set: its schema and three disjoint splits.
 
-    classes: how many classes the labels number (0..classes-1), None where there are no labels.
-    columns: of a table, what its dimensions are; None for other data.
-
-    Raises ValueError if the splits hold examples of different shapes.
+    Raises ValueError if a split holds examples of another shape than the schema's.
     """
 
     name: str
-    levels: int
-    classes: int | None
+    schema: Schema
     train: Split
     validation: Split
     test: Split
-    columns: tuple[Column, ...] | None = None
 
     def __post_init__(self) -> None:
-        shapes = {split.x.shape[1:] for split in (self.train, self.validation, self.test)}
-        if len(shapes) > 1:
-            raise ValueError(f"the splits of {self.name} have different shapes: {sorted(shapes)}")
+        for name in SPLITS:
+            shape = getattr(self, name).x.shape[1:]
+            if tuple(shape) != self.schema.shape:
+                raise ValueError(f"{self.name}: the {name} split has shape {shape}, the schema {self.schema.shape}")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example; (C, H, W) for images."""
-        return tuple(self.train.x.shape[1:])
+        return self.schema.shape
 
     @property
     def dimensions(self) -> int:
         """The number of values in one example: what bits per dimension divides by."""
-        return math.prod(self.shape)
+        return self.schema.dimensions
+
+    @property
+    def levels(self) -> int:
+        """The largest number of values of an element."""
+        return self.schema.levels
 
     @cached_property
     def fingerprint(self) -> str:
@@ -105,10 +108,3 @@ class Dataset:
             raise UserError(f"there is no split {name!r}; {suggestion(name, SPLITS)}")
         split: Split = getattr(self, name)
         return split
-
-
-def chunks(x: np.ndarray, values: int = 1 << 22) -> Iterator[np.ndarray]:
-    """Views of consecutive examples of x (n, *shape), about `values` values in each."""
-    step = max(1, values // max(1, math.prod(x.shape[1:])))
-    for start in range(0, len(x), step):
-        yield x[start : start + step]

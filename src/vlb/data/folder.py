@@ -1,6 +1,7 @@
 """A folder of image files, read one after the other into arrays made beforehand."""
 
 import os
+import re
 import warnings
 from pathlib import Path, PurePath
 
@@ -62,7 +63,8 @@ def load_folder(folder: Path, levels: int | None) -> Dataset:
             if classes is not None:
                 labels = np.array([classes[within[source][position].parts[0]] for position in order], np.int64)
             splits[split] = Split(x, labels)
-    return completed(folder.name, levels, splits["train"], splits["validation"], splits["test"], what)
+    names = None if classes is None else tuple(classes)
+    return completed(folder.name, levels, splits["train"], splits["validation"], splits["test"], what, names)
 
 
 def read_pictures(folder: Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -105,10 +107,16 @@ def _own_splits(paths: list[PurePath]) -> tuple[dict[str, list[PurePath]], dict[
 
 
 def _classes(paths: list[PurePath]) -> dict[str, int] | None:
-    """Class numbers of subfolders in sorted order, if every image lies in exactly one level of them."""
+    """Class numbers of subfolders in natural order, if every image lies in exactly one level of them."""
     if any(len(path.parts) != 2 for path in paths):
         return None
-    return {name: i for i, name in enumerate(sorted({path.parts[0] for path in paths}))}
+    return {name: i for i, name in enumerate(sorted({path.parts[0] for path in paths}, key=natural))}
+
+
+def natural(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """A key that puts "2" before "10", as a person would: digits are compared as the numbers that they write."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return (*((True, int(p), p) if p[0] in "0123456789" else (False, 0, p) for p in parts), (False, 0, name))
 
 
 def _pixels(path: Path) -> np.ndarray:

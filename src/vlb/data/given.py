@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.core.schema import Schema
 from vlb.data.arrays import read_array
-from vlb.data.dataset import Column, Split
+from vlb.data.dataset import Split
 from vlb.data.folder import read_pictures
 from vlb.data.idx import labels_beside, read_idx
 from vlb.data.splits import class_labels
@@ -22,15 +23,14 @@ class Given(NamedTuple):
     names: tuple[str, ...]
 
 
-def load_examples(path: Path, shape: tuple[int, ...], levels: int, columns: tuple[Column, ...] | None = None) -> Given:
-    """Examples of `shape` with values 0..levels-1 from a folder of images, an .npy, .npz (`x`, `labels`) or IDX file.
-
-    With `columns`, those that the data are of, also from a .csv or .tsv file.
+def load_examples(path: Path, schema: Schema) -> Given:
+    """Examples of a schema from a folder of images, an .npy, .npz (`x`, `labels`) or IDX file; of a table also from a
+    .csv or .tsv file.
 
     Raises `UserError`, naming the file, for what is missing, empty or damaged, for examples of another shape or with
     other levels, and for values that are no whole numbers in range.
     """
-    path = Path(path).expanduser()
+    path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
     names: tuple[str, ...] = ()
     labels, said = None, None
     try:

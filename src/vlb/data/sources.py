@@ -9,12 +9,14 @@
 """  # noqa: E501
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
 from vlb.base.errors import UserError, suggestion
+from vlb.core.schema import Levels, levels_schema
 from vlb.data import cifar
 from vlb.data.cache import (
     Known,
@@ -33,6 +35,13 @@ from vlb.data.splits import class_labels
 from vlb.data.tables import load_table
 
 HELD_OUT = 5000
+DIGITS = tuple("0123456789")
+CLASSES = {
+    "fashion-mnist": (
+        "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+    ),
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}  # fmt: skip
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 IDX_NAMES = (TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS)
@@ -103,7 +112,7 @@ def digits(cache: Path | None = None) -> Dataset:
     labels = bunch.target.astype(np.int64)
     order = np.random.default_rng(0).permutation(len(x))
     test, validation, train = (Split(x[part], labels[part]) for part in (order[:360], order[360:540], order[540:]))
-    return Dataset("digits", 17, 10, train, validation, test)
+    return Dataset("digits", levels_schema((1, 8, 8), 17, 10), train, validation, test)
 
 
 def mnist(cache: Path | None = None) -> Dataset:
@@ -126,7 +135,8 @@ def binarised_mnist(cache: Path | None = None) -> Dataset:
         Split((split.x > rng.integers(0, 255, split.x.shape, np.uint8)).astype(np.uint8), split.labels)
         for split in (grey.train, grey.validation, grey.test)
     )
-    return Dataset("binarised-mnist", 2, grey.classes, train, validation, test)
+    schema = replace(grey.schema, kinds=Levels(2))
+    return Dataset("binarised-mnist", schema, train, validation, test)
 
 
 def fashion_mnist(cache: Path | None = None) -> Dataset:
@@ -186,7 +196,8 @@ SOURCES: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType(
 def _held_out(name: str, train: Split, test: Split) -> Dataset:
     assert train.labels is not None
     validation = Split(train.x[-HELD_OUT:], train.labels[-HELD_OUT:])
-    return Dataset(name, 256, 10, Split(train.x[:-HELD_OUT], train.labels[:-HELD_OUT]), validation, test)
+    schema = replace(levels_schema(tuple(train.x.shape[1:]), 256, 10), labels=CLASSES.get(name, DIGITS))
+    return Dataset(name, schema, Split(train.x[:-HELD_OUT], train.labels[:-HELD_OUT]), validation, test)
 
 
 def _idx_dataset(source: Source, cache: Path | None) -> Dataset:

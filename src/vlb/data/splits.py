@@ -5,9 +5,12 @@ Of n examples in file order, numpy's `default_rng(0).permutation(n)` gives the o
 the data bring a test or a validation split, only the missing one is taken, by the same rule.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.core.schema import levels_schema
 from vlb.data.dataset import Dataset, Split
 
 MAX_CLASSES = 1 << 16
@@ -33,8 +36,18 @@ def division(
     return (rest[tenth:] if validation else rest), validations, tests
 
 
-def completed(name: str, levels: int, train: Split, validation: Split | None, test: Split | None, what: str) -> Dataset:
+def completed(
+    name: str,
+    levels: int,
+    train: Split,
+    validation: Split | None,
+    test: Split | None,
+    what: str,
+    labels: tuple[str, ...] | None = None,
+) -> Dataset:
     """A data set of the splits given, the missing ones taken out of `train` (see the module).
+
+    labels: the names of the classes, by default their numbers, from 0 to the largest that there is.
 
     Raises `UserError` where there are too few examples, an empty split, splits of different shapes, or
     labels for some splits only.
@@ -59,7 +72,10 @@ def completed(name: str, levels: int, train: Split, validation: Split | None, te
         validation = validation if indices[1] is None else _taken(whole, indices[1])
         test = test if indices[2] is None else _taken(whole, indices[2])
     assert validation is not None and test is not None
-    return Dataset(name, levels, max(counts) if counts else None, train, validation, test)
+    schema = levels_schema(tuple(train.x.shape[1:]), levels, max(counts) if counts else None)
+    if labels is not None:
+        schema = replace(schema, labels=labels)
+    return Dataset(name, schema, train, validation, test)
 
 
 def class_labels(labels: np.ndarray, n: int, what: str) -> np.ndarray:
@@ -76,6 +92,5 @@ def class_labels(labels: np.ndarray, n: int, what: str) -> np.ndarray:
 
 
 def _taken(whole: Split, indices: np.ndarray) -> Split:
-    labels = None if whole.labels is None else whole.labels[indices]
     # A fancy index copies, so nothing of a memmapped file or of the other splits is kept alive.
-    return Split(np.ascontiguousarray(whole.x[indices]), labels)
+    return replace(part := whole.take(indices), x=np.ascontiguousarray(part.x))

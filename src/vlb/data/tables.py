@@ -8,14 +8,15 @@ of its distinct cells, in order of size where all are numbers, in alphabetical o
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.data.dataset import Column, Dataset, Split
+from vlb.core.schema import Categories, Column, Schema, Vector
+from vlb.data.dataset import Dataset, Split
 from vlb.data.splits import completed
 
 DELIMITERS = {".csv": ",;|", ".tsv": "\t"}
@@ -96,11 +97,14 @@ def load_table(path: Path) -> Dataset:
                 f"{path}: the column {name!r} has {len(distinct)} distinct values, and tables here are of discrete "
                 f"columns, of at most {MAX_DISTINCT}: round it, group it, or leave it out"
             )
-        columns.append(Column(name, distinct))
-    levels = max(2, *(len(column.values) for column in columns))
-    x = as_levels(rows, tuple(columns))[0].astype(np.uint8 if levels <= 256 else np.uint16)
-    data = completed(path.name, levels, Split(x), None, None, str(path))
-    return Dataset(data.name, levels, None, data.train, data.validation, data.test, tuple(columns))
+        columns.append(Column(name, Categories(distinct)))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{path}: two columns are called {twice!r}: rename one")
+    schema = Schema(layout=Vector((len(columns),)), kinds=tuple(columns))
+    x = as_levels(rows, tuple(columns))[0].astype(schema.dtype)
+    data = completed(path.name, schema.levels, Split(x), None, None, str(path))
+    return replace(data, schema=schema)
 
 
 def load_rows(path: Path, columns: tuple[Column, ...]) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.data.dataset import chunks
+from vlb.core.marginals import chunks
 
 MAX_LEVELS = 1 << 16
 CHANNELS = (1, 3, 4)

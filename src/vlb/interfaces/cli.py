@@ -296,9 +296,8 @@ def sample(
     clip: Annotated[bool, Parameter(negative="")] = False,
     temperature: Annotated[list[float] | None, Parameter(negative=(), consume_multiple=True)] = None,
     seed: Seed = 0,
-    class_: Annotated[int | None, Parameter(name="--class")] = None,
+    class_: Annotated[str | None, Parameter(name="--class")] = None,
     out: Annotated[Path, Parameter(name=["-o", "--out"])],
-    data: Path | None = None,
     device: str | None = None,
 ) -> None:
     """Generate examples.
@@ -326,18 +325,16 @@ def sample(
     seed
         The same seed gives the same samples.
     class_
-        Which class, for a model trained with --condition labels.
+        Which class, by its name or number, for a model trained with --condition labels.
     out
         A .png (a grid) or .npz (array `x`) that does not exist yet.
-    data
-        Where your own data are now, if they have moved.
     device
         cpu or cuda.
     """
     from vlb.interfaces.commands.sample import Plan, run_sampling
 
     plan = Plan(sampler=sampler, grid=grid, steps=steps, guidance=guidance, clip=clip)
-    run_sampling(run, n, plan, temperature, seed, class_, out, data, device)
+    run_sampling(run, n, plan, temperature, seed, class_, out, device)
 
 
 @app.command

@@ -5,21 +5,17 @@ a run directory keeps it as `config.json`, from which the model is rebuilt.
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
 
 import torch
 from torch import nn
 
-from vlb.base.configuration import Family
 from vlb.base.errors import UserError
+from vlb.core.initial import initialise
 from vlb.data import Dataset
 from vlb.models.diffusion.config import DiffusionConfig
 from vlb.models.diffusion.head_config import EnergyConfig, MixtureHeadConfig, PosteriorHeadConfig, RegressionHeadConfig
 from vlb.models.diffusion.schedule_config import CosineConfig, LogSNRLinearConfig, OptimalTransportConfig
-from vlb.models.ladder.config import LadderConfig
-from vlb.models.mixture.config import MixtureConfig
-from vlb.models.vae.config import VAEConfig
-from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
+from vlb.models.kinds import ModelConfig
 from vlb.nn.config import MLPConfig, UNetConfig
 from vlb.store.training import TrainingConfig
 
@@ -39,22 +35,6 @@ __all__ = [
     "UNetConfig",
 ]
 
-MODELS = Family(
-    "model",
-    {
-        "diffusion": DiffusionConfig,
-        "vae": VAEConfig,
-        "hvae": HVAEConfig,
-        "residual-hvae": ResidualHVAEConfig,
-        "mixture": MixtureConfig,
-        "ladder": LadderConfig,
-    },
-)
-
-ModelConfig = Annotated[
-    DiffusionConfig | VAEConfig | HVAEConfig | ResidualHVAEConfig | MixtureConfig | LadderConfig, MODELS
-]
-
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -66,13 +46,13 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A recipe's result. `condition` "labels" models p(x | y); a share of steps then drops the label."""
+    """A recipe's result. Of a model that is conditioned on labels, `unconditional_share` of the examples of a step are
+    without theirs."""
 
     recipe: str
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=DiffusionConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    condition: Literal["none", "labels"] = "none"
     unconditional_share: float = 0.1
     seed: int = 0
 
@@ -80,16 +60,16 @@ class Experiment:
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed is a whole number from 0 to 2^63 − 1, not {self.seed}")
 
-    def classes(self, data: Dataset) -> int:
-        """The number of labels the model is conditioned on, 0 for none. Raises `UserError` if there are none to use."""
-        if self.condition == "none":
-            return 0
-        if data.classes is None:
-            raise UserError(f"the data {data.name!r} carry no labels to condition on: leave out --condition labels")
-        return data.classes
+    @property
+    def conditional(self) -> bool:
+        """Whether the model is conditioned on labels."""
+        return "label" in self.model.takes
 
     def build(self, data: Dataset) -> nn.Module:
-        """The untrained model with its initial weights, a function of the seed alone."""
+        """The model with which training begins: built from the schema, with initial weights that are a function of the
+        seed alone, and given what it takes from the training examples."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            return self.model.build(data, self.classes(data))
+            model = self.model.build(data.schema)
+            initialise(model, data.train, torch.default_generator)
+            return model

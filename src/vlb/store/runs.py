@@ -1,7 +1,11 @@
-"""Run directories: `config.json`, `checkpoints/*.safetensors`, `metrics.jsonl`, `report.html`."""
+"""Run directories: `config.json`, `checkpoints/*.safetensors`, `metrics.jsonl`, `report.html`.
 
-import hashlib
+`config.json` has the sections `model` and `schema`, from which a model is built without any data, `data`, which says
+what the run was trained on, and `experiment`, everything else that defines the run.
+"""
+
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,44 +14,47 @@ import torch
 from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.base.files import write_text
+from vlb.core.schema import Schema
 from vlb.data import Dataset
 from vlb.data import load as load_data
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.kinds import ModelConfig
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.protocols import LikelihoodModel
-from vlb.store import checkpoint
+from vlb.store import before, checkpoint
 from vlb.store.experiment import Experiment
+from vlb.store.trained import Trained
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Run:
     """A directory that holds one experiment and what came of it."""
 
-    def __init__(self, path: Path, experiment: Experiment, data: dict[str, Any]) -> None:
-        self.path, self.experiment, self.data_description = path, experiment, data
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        """content: of `config.json`, in today's format. Raises `UserError` where its sections do not make sense."""
+        self.path, self.content = path, content
+        self.schema: Schema = configuration.decode(Schema, content["schema"], f"{path / 'config.json'}: schema")
 
     @classmethod
     def create(cls, path: Path, experiment: Experiment, data: Dataset) -> "Run":
         """Start a run at `path`. Raises `UserError` if something is there already."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UserError(f"{path} already holds something: choose another --out, or --resume to go on with a run")
-        description = {
-            "name": data.name,
-            "fingerprint": data.fingerprint,
-            "shape": list(data.shape),
-            "levels": data.levels,
-            "classes": data.classes,
+        written = configuration.encode(experiment)
+        content = {
+            "format": FORMAT,
+            "model": written.pop("model"),
+            "schema": configuration.encode(data.schema),
+            "data": {"name": data.name, "fingerprint": data.fingerprint},
+            "experiment": written,
         }
-        if data.columns is not None:
-            description["columns"] = [[column.name, *column.values] for column in data.columns]
         try:
             (path / "checkpoints").mkdir(parents=True)
         except OSError as error:
             raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
-        content = {"format": FORMAT, "data": description, "experiment": configuration.encode(experiment)}
         write_text(path / "config.json", json.dumps(content, indent=2) + "\n")
-        return cls(path, experiment, description)
+        return cls(path, json.loads(json.dumps(content)))
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -60,13 +67,33 @@ class Run:
             )
         try:
             content = json.loads(file.read_text())
+            if content["format"] == before.FORMAT:
+                content = before.run(content)
             if content["format"] != FORMAT:
                 raise UserError(f"{file} has format {content['format']}; this version of vlb reads {FORMAT}")
-            description, written = dict(content["data"]), content["experiment"]
-            _check_description(description)
+            dict(content["model"]), dict(content["schema"]), dict(content["experiment"])
+            if not all(isinstance(content["data"][name], str) for name in ("name", "fingerprint")):
+                raise ValueError("name and fingerprint of data are text")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({error!r}): restore it from a copy") from error
-        return cls(path, configuration.decode(Experiment, written, f"{file}: experiment"), description)
+        return cls(path, content)
+
+    @cached_property
+    def experiment(self) -> Experiment:
+        """How it was trained. Raises `UserError` for what this version does not offer."""
+        written = {**self.content["experiment"], "model": self.content["model"]}
+        return cast(Experiment, configuration.decode(Experiment, written, f"{self.path / 'config.json'}: experiment"))
+
+    @cached_property
+    def configuration(self) -> ModelConfig:
+        """What the model is built by, beside the schema. Raises `UserError` for what this version does not offer."""
+        where = f"{self.path / 'config.json'}: model"
+        return cast(ModelConfig, configuration.decode(ModelConfig, self.content["model"], where))
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the model is conditioned on labels."""
+        return "label" in self.configuration.takes
 
     @property
     def last(self) -> Path:
@@ -84,13 +111,15 @@ class Run:
         return self.best if self.best.is_file() else self.last
 
     @property
+    def trained(self) -> Trained:
+        """What is written of the trained model: sections and averaged weights, the best on validation data."""
+        tensors = checkpoint.read(self.chosen).section("ema")
+        return Trained(self.content["model"], self.content["schema"], tensors, self.chosen, self.content.get("before"))
+
+    @property
     def fingerprint(self) -> str:
-        """16 hex digits of a SHA-256 over the model's configuration and the weights that `model` reads."""
-        digest = hashlib.sha256(json.dumps(configuration.encode(self.experiment.model), sort_keys=True).encode())
-        for name, tensor in sorted(checkpoint.read(self.chosen).section("ema").items()):
-            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()[:16]
+        """16 hex digits of the trained model's identity."""
+        return self.trained.identity.hex()[:16]
 
     @property
     def metrics(self) -> Path:
@@ -99,49 +128,25 @@ class Run:
 
     def data(self, path: Path | None = None) -> Dataset:
         """The run's data, verified against its fingerprint. `path` says where one's own data are now."""
-        source = self.experiment.data
+        source, described = self.experiment.data, self.content["data"]
         where = path or (Path(source.path) if source.path else None)
         if path is None and where is not None and not where.exists():
             raise UserError(f"the data of {self.path} are no longer at {where}: say where they are now, --data PATH")
         data = load_data(source.name, where)
-        if data.fingerprint != self.data_description["fingerprint"]:
+        if data.fingerprint != described["fingerprint"]:
             raise UserError(
                 f"the data {source.name!r}{f' at {where}' if where else ''} are not those that {self.path} was "
-                f"trained on (fingerprint {data.fingerprint}, expected {self.data_description['fingerprint']})"
+                f"trained on (fingerprint {data.fingerprint}, expected {described['fingerprint']})"
             )
         return data
 
-    def model(self, data: Dataset, device: torch.device | str = "cpu") -> LikelihoodModel:
-        """The trained model: averaged weights, the best on validation data, ready for use.
+    def model(self, device: torch.device | str = "cpu") -> LikelihoodModel:
+        """The trained model: averaged weights, the best on validation data, ready for use. No data are needed.
 
         One without a likelihood (a ladder network) refuses in every verb that needs one.
         """
-        model = self.experiment.build(data)
-        stored = checkpoint.read(self.chosen).section("ema")
-        load_weights(model, stored, self.chosen)
+        model = self.trained.build()
         return cast(LikelihoodModel, model.to(device).eval().requires_grad_(False))
-
-
-def _check_description(data: dict[str, Any]) -> None:
-    """Raises an error unless the data are described as `Run.create` does."""
-    counts = [data["levels"], *data["shape"], *([] if data["classes"] is None else [data["classes"]])]
-    if not all(type(count) is int and count > 0 for count in counts):
-        raise ValueError("levels, shape and classes of data are whole numbers above 0")
-    if not all(isinstance(data[name], str) for name in ("name", "fingerprint")):
-        raise ValueError("name and fingerprint of data are text")
-
-
-def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], source: Path) -> None:
-    """Copy named weights into a model. Raises `UserError` where they do not fit."""
-    expected = model.state_dict()
-    for name, tensor in expected.items():
-        if name not in weights or weights[name].shape != tensor.shape:
-            found = tuple(weights[name].shape) if name in weights else "nothing"
-            raise UserError(
-                f"{source} does not fit config.json: {name} should be {tuple(tensor.shape)}, found {found}. "
-                "One of the two files was changed"
-            )
-    model.load_state_dict({name: weights[name] for name in expected})
 
 
 def diffusion_model(model: LikelihoodModel, purpose: str) -> DiffusionModel:
@@ -155,5 +160,4 @@ def diffusion_model(model: LikelihoodModel, purpose: str) -> DiffusionModel:
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> LikelihoodModel:
     """The trained model of the run at `path`. Raises `UserError` if it is not a whole run."""
-    run = Run.open(Path(path))
-    return run.model(run.data(), device)
+    return Run.open(Path(path)).model(device)

@@ -26,7 +26,8 @@ from vlb.models.loss import Objective
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
 from vlb.store.experiment import Experiment, TrainingConfig
-from vlb.store.runs import Run, load_weights
+from vlb.store.runs import Run
+from vlb.store.trained import load_weights
 from vlb.training.average import Average
 from vlb.training.batches import NETWORK, NOISE, batch_indices, step_generator, stream_seed
 from vlb.training.guard import Guard
@@ -172,13 +173,12 @@ def train(
     if resume and run.last.is_file():
         trainer.restore(run)
     _forget_metrics_after(run, trainer.step)
-    classes = experiment.classes(data)
     settings = experiment.training
     with run.metrics.open("a") as metrics, interruptible() as interrupted:
         window, started = [], time.monotonic()
         while trainer.step < settings.steps:
             index = batch_indices(trainer.seed, trainer.step, settings.batch, len(data.train))
-            x, condition = examples(data.train, index, classes > 0, device)
+            x, condition = examples(data.train, index, experiment.conditional, device)
             condition = drop_labels(condition, experiment.unconditional_share, trainer.seed, trainer.step)
             progress = trainer.update(x, condition)
             window.append(progress.loss)
@@ -197,7 +197,7 @@ def train(
             stopping = interrupted()
             done = trainer.step == settings.steps
             if settings.validate_every and (trainer.step % settings.validate_every == 0 or done):
-                _validate(trainer, data, classes, experiment, run, metrics)
+                _validate(trainer, data, experiment, run, metrics)
             if trainer.step % settings.checkpoint_every == 0 or done or stopping:
                 checkpoint.save(run.last, trainer.checkpoint())
             report(progress)
@@ -206,14 +206,14 @@ def train(
     return True
 
 
-def _validate(trainer: Trainer, data: Dataset, classes: int, experiment: Experiment, run: Run, metrics: Any) -> None:
+def _validate(trainer: Trainer, data: Dataset, experiment: Experiment, run: Run, metrics: Any) -> None:
     """Bound of the averaged weights on validation data; the best ones are kept."""
     current = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     trainer.model.load_state_dict(trainer.average.tensors)
     trainer.model.eval()
     count = experiment.training.validation_examples
     with trainer.autocast():
-        merit = trainer.objective.judge(trainer.model, data.validation, count, classes > 0, trainer.device)
+        merit = trainer.objective.judge(trainer.model, data.validation, count, experiment.conditional, trainer.device)
     trainer.model.load_state_dict(current)
     trainer.model.train()
     _append(metrics, {"step": trainer.step, "validation": merit})

@@ -132,14 +132,14 @@ def _run(
     effort: Effort,
     device: torch.device,
 ) -> Given:
-    own = run.data_description
+    own = run.content["data"]
     if own["fingerprint"] != data.fingerprint:
         raise UserError(
             f"{name} cannot be compared with the others: it is of other data ({own['name']} {own['fingerprint']}, not "
             f"{data.name} {data.fingerprint})"
         )
-    model = run.model(data, device)
-    conditional = run.experiment.condition == "labels"
+    model = run.model(device)
+    conditional = run.conditional
     options = {"seed": effort.seed, "batch": BATCH, "draws": DRAWS}
     subject = Subject(
         data.name, data.fingerprint, split, data.levels, data.shape, model.bound, conditional, run.fingerprint, options

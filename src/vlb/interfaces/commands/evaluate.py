@@ -73,10 +73,10 @@ def run_evaluation(
     run = Run.open(path)
     data = run.data(data_path)
     if split not in SPLITS and Path(split).exists():
-        data, split = with_own(data, Path(split), run.experiment.condition == "labels"), "test"
+        data, split = with_own(data, Path(split), run.conditional), "test"
     chosen_split = data.split(split)
     chosen = choose_device(device)
-    model = run.model(data, chosen)
+    model = run.model(chosen)
     if isinstance(model, LadderNetwork):
         if request.dear or steps is not None:
             raise UserError(model.without_likelihood)
@@ -87,7 +87,7 @@ def run_evaluation(
             )
         judge_ladder(model, chosen_split, chosen, out)
         return
-    conditional = run.experiment.condition == "labels"
+    conditional = run.conditional
     target: Bounded = model
     levels = None
     if steps is not None and not request.integrates:
@@ -145,9 +145,10 @@ def run_evaluation(
 
 def with_own(data: Dataset, path: Path, conditional: bool) -> Dataset:
     """The data with a person's own examples for a test split, called after them. Raises `UserError` if they differ."""
-    own = load_examples(path, data.shape, data.levels, data.columns).split
-    if conditional and own.labels is not None and data.classes is not None and int(own.labels.max()) >= data.classes:
-        raise UserError(f"{path} has the label {int(own.labels.max())}, and the model knows 0 to {data.classes - 1}")
+    own = load_examples(path, data.schema).split
+    classes = data.schema.classes
+    if conditional and own.labels is not None and classes is not None and int(own.labels.max()) >= classes:
+        raise UserError(f"{path} has the label {int(own.labels.max())}, and the model knows 0 to {classes - 1}")
     return dataclasses.replace(data, name=path.name, test=own)
 
 

@@ -53,11 +53,11 @@ def run_report(path: Path, data_path: Path | None, device: str | None) -> None:
 
 def gather(run: Run, data: Dataset, device: torch.device) -> Content:
     """Measure and draw everything that a page about the run's model shows, on at most `EXAMPLES` test examples."""
-    model = run.model(data, device)
+    model = run.model(device)
     if isinstance(model, LadderNetwork):
         return _ladder(run, model, data, device)
     examples = subset(data.test, EXAMPLES)
-    evaluation = evaluated(model, data, examples, bool(run.experiment.classes(data)), device)
+    evaluation = evaluated(model, data, examples, run.conditional, device)
     summary = summarise(evaluation, data, "test", examples)
     about = _about(run, model, data, history(run))
     if isinstance(model, DiffusionModel):
@@ -109,7 +109,8 @@ def _diffusion(
     summary: dict[str, Any],
     device: torch.device,
 ) -> DiffusionContent:
-    classes = run.experiment.classes(data)
+    classes = run.schema.classes if run.conditional else 0
+    assert classes is not None
     console.print("measuring noise levels" + (" and classification" if classes else ""))
     profile = noise_profile(model, examples, conditional=bool(classes), bins=32, limit=EXAMPLES, device=device)
     gallery, film = None, None

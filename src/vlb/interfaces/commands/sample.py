@@ -54,7 +54,7 @@ class Plan:
     guidance: float | None = None
     clip: bool = False
 
-    def check(self, label: int | None) -> None:
+    def check(self, class_name: str | None) -> None:
         """Raises `UserError` for words that name nothing or do not go together."""
         if self.sampler not in SAMPLERS:
             raise UserError(f"there is no sampler {self.sampler!r}; {suggestion(self.sampler, SAMPLERS)}")
@@ -64,7 +64,7 @@ class Plan:
             raise UserError(f"--steps must be at least 1, not {self.steps}")
         if self.sampler == "ode" and (self.steps is not None or self.grid != "t"):
             raise UserError("--sampler ode finds its own steps: leave out --steps and --grid")
-        if self.guidance is not None and label is None:
+        if self.guidance is not None and class_name is None:
             raise UserError("--guidance strengthens a class: name it with --class")
 
     def times(self, model: DiffusionModel) -> Tensor:
@@ -95,9 +95,8 @@ def run_sampling(
     plan: Plan,
     temperatures: list[float] | None,
     seed: int,
-    label: int | None,
+    class_name: str | None,
     out: Path,
-    data: Path | None,
     device: str | None,
 ) -> None:
     """Draw samples and write them as a picture or an array."""
@@ -106,17 +105,15 @@ def run_sampling(
         raise UserError(f"{out}: samples are written as .png (a grid) or .npz (array x)")
     if n < 1:
         raise UserError(f"-n must be at least 1, not {n}")
-    plan.check(label)
+    plan.check(class_name)
     refuse_existing(out)
     run = Run.open(path)
-    levels = run.data_description["levels"]
-    classes = run.data_description["classes"] if run.experiment.condition == "labels" else 0
-    if label is not None and not classes:
+    levels = run.schema.levels
+    if class_name is not None and not run.conditional:
         raise UserError(f"{path} was trained without labels: leave out --class, or train with --condition labels")
-    if label is not None and not 0 <= label < classes:
-        raise UserError(f"there is no class {label}: {path} knows 0 to {classes - 1}")
+    label = None if class_name is None else run.schema.label(class_name)
     chosen = choose_device(device)
-    model = run.model(run.data(data), chosen)
+    model = run.model(chosen)
     condition = None if label is None else Labels(torch.full((n,), label, device=chosen))
     generator, how = torch.Generator().manual_seed(seed), ""
     if temperatures and not isinstance(model, VariationalHierarchy):
@@ -142,4 +139,5 @@ def run_sampling(
         write_bytes(out, buffer.getvalue())
     else:
         write_bytes(out, png(grid(samples, levels)))
-    console.print(f"{n} samples{how}: {out}")
+    of = "" if label is None or run.schema.labels is None else f" of class {run.schema.labels[label]}"
+    console.print(f"{n} samples{of}{how}: {out}", markup=False)

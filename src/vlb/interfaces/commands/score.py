@@ -112,13 +112,13 @@ def found(examples: str, data: Dataset) -> Given:
     """The examples of a split of the run's own data, or of a path. Raises `UserError` for what is neither."""
     if examples in SPLITS:
         return Given(data.split(examples), ())
-    return load_examples(Path(examples), data.shape, data.levels, data.columns)
+    return load_examples(Path(examples), data.schema)
 
 
 def scored(run: Run, data: Dataset, split: Split, where: str, request: Request, device: torch.device) -> Evaluation:
     """A run's values of every example of `split`; where: the split's name, or what else it was given as."""
-    model: LikelihoodModel = run.model(data, device)
-    conditional = run.experiment.condition == "labels"
+    model: LikelihoodModel = run.model(device)
+    conditional = run.conditional
     bounded: Bounded = model
     if isinstance(model, DiffusionModel):
         bounded = StratifiedBound(model, planned(model, data, where, conditional, device, request.draws))
@@ -131,10 +131,9 @@ def _background_run(request: Request, data: Dataset) -> Run | None:
     if name is None or name == LZMA or name in PER_EXAMPLE:
         return None
     run = _opened(Path(name))
-    own = run.data_description
-    if tuple(own["shape"]) != data.shape or own["levels"] != data.levels:
+    if run.schema.shape != data.shape or run.schema.levels != data.levels:
         raise UserError(
-            f"--background {name} is of {own['levels']} levels and examples of shape {tuple(own['shape'])}, the model "
+            f"--background {name} is of {run.schema.levels} levels and examples of shape {run.schema.shape}, the model "
             f"of {data.levels} and {data.shape}: the two give no ratio"
         )
     return run
@@ -153,7 +152,7 @@ def _background(
     assert name is not None
     if run is None:
         return complexity(split.x, data.levels) if name == LZMA else per_example(name, data, split)
-    same = run.data_description["fingerprint"] == data.fingerprint
+    same = run.content["data"]["fingerprint"] == data.fingerprint
     return scored(run, data if same else run.data(data_path), split, where, request, device).totals
 
 

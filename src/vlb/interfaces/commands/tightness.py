@@ -74,14 +74,14 @@ def run_tightness(
     data = run.data(data_path)
     part = subset(data.split(split), request.examples)
     chosen = choose_device(device)
-    model = run.model(data, chosen)
+    model = run.model(chosen)
     if isinstance(model, LadderNetwork):
         raise UserError(model.without_likelihood)
     if len(part) < 2:
         raise UserError(
             f"the {split} split of {data.name} has {len(part)} example: looseness has no error of a single one"
         )
-    conditional = run.experiment.condition == "labels"
+    conditional = run.conditional
     if not isinstance(model, DiffusionModel | VariationalHierarchy):
         raise UserError(
             f"{path} holds a {type(model).__name__}, whose log p(x) is exact: there is no bound to be loose"

@@ -61,7 +61,12 @@ def adjust(
     if condition is not None:
         if condition not in ("none", "labels"):
             raise UserError(f"--condition {condition!r} is not offered; {suggestion(condition, ('none', 'labels'))}")
-        experiment = override(experiment, f"condition={condition}")
+        if not hasattr(experiment.model, "condition") and condition != "none":
+            raise UserError(
+                f"the model of {experiment.recipe!r} is not conditioned on labels: leave out --condition labels"
+            )
+        if hasattr(experiment.model, "condition"):
+            experiment = override(experiment, f"model.condition={condition}")
     if seed is not None:
         experiment = dataclasses.replace(experiment, seed=seed)
     if data_path is not None:

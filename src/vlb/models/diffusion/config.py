@@ -1,13 +1,13 @@
 """The configuration of a variational diffusion model."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import nn
 
+from vlb.base.errors import UserError
 from vlb.core.observation import Levels
-from vlb.data import Dataset
+from vlb.core.schema import Schema
 from vlb.models.diffusion.head_config import HeadConfig, PosteriorHeadConfig, build_denoiser
 from vlb.models.diffusion.loss import DiffusionObjective
 from vlb.models.diffusion.model import DiffusionModel
@@ -28,7 +28,7 @@ SCALINGS = {"VP": variance_preserving, "VE": variance_exploding, "OT": optimal_t
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionConfig:
-    """A variational diffusion model of discrete data."""
+    """A variational diffusion model of discrete data. condition: "labels" models p(x | y)."""
 
     schedule: ScheduleConfig = field(default_factory=LogSNRLinearConfig)
     scaling: Literal["VP", "VE", "OT"] = "VP"
@@ -37,18 +37,27 @@ class DiffusionConfig:
     weighting: WeightingConfig = field(default_factory=LikelihoodWeightingConfig)
     times: TimesConfig = field(default_factory=LowDiscrepancyTimesConfig)
     decoder_share: float = 0.125
+    condition: Literal["none", "labels"] = "none"
 
-    def build(self, data: Dataset, classes: int) -> DiffusionModel:
-        """The untrained model; `classes` is the number of labels it is conditioned on, 0 for none."""
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that it asks for."""
+        return frozenset() if self.condition == "none" else frozenset({"label"})
+
+    def build(self, schema: Schema) -> DiffusionModel:
+        """The untrained model. Raises `UserError` where it is to be conditioned on labels that the data do not have."""
+        classes = schema.classes if self.condition == "labels" else 0
+        if classes is None:
+            raise UserError("these data carry no labels to condition on: leave out --condition labels")
         scaling = SCALINGS[self.scaling]
-        schedule = self.schedule.build(math.prod(data.shape))
+        schedule = self.schedule.build(schema.dimensions)
         measure, weighting = self.times.build(schedule), self.weighting.build(schedule)
         check_together(schedule, measure, weighting)
         return DiffusionModel(
             GaussianDiffusion(schedule, scaling),
-            build_denoiser(self.head, self.backbone, data, classes, scaling),
-            Levels(data.levels),
-            data.shape,
+            build_denoiser(self.head, self.backbone, schema, classes, scaling),
+            Levels(schema.levels),
+            schema.shape,
             measure=measure,
             weighting=weighting,
         )

@@ -17,7 +17,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from vlb.core import marginals
 from vlb.core.distributions import Categorical, DiscretisedMixture, Distribution
+from vlb.core.initial import Examples
 from vlb.core.observation import Levels, deviations
 from vlb.models.diffusion.parameterization import Parameterization, solve
 from vlb.models.diffusion.process import Scaling, along
@@ -128,6 +130,10 @@ class PosteriorHead(nn.Module):
         self.levels = levels
         self.bias = nn.Parameter(log_marginals.float())
 
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """The untrained model is that of independent elements."""
+        self.bias.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.levels.count)))
+
     @property
     def outputs(self) -> int:
         return self.levels.count
@@ -172,10 +178,19 @@ class MixturePosteriorHead(nn.Module):
         super().__init__()
         self.levels = levels
         self.components = components
-        spread = torch.linspace(-1.5, 1.5, components) if components > 1 else torch.zeros(1)
+        self.bias = nn.Parameter(self._spread(mean, std))
+
+    def _spread(self, mean: Tensor, std: Tensor) -> Tensor:
+        spread = torch.linspace(-1.5, 1.5, self.components) if self.components > 1 else torch.zeros(1)
         start_mean = mean.float().unsqueeze(-1) + std.float().unsqueeze(-1) * spread
-        start_std = std.float().clamp(min=1.0 / levels.count).log().unsqueeze(-1).expand_as(start_mean)
-        self.bias = nn.Parameter(torch.stack((torch.zeros_like(start_mean), start_mean, start_std), -1))
+        start_std = std.float().clamp(min=1.0 / self.levels.count).log().unsqueeze(-1).expand_as(start_mean)
+        return torch.stack((torch.zeros_like(start_mean), start_mean, start_std), -1)
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """The untrained mixture is spread about each element's mean."""
+        mean, std = marginals.moments(data.x)
+        embedded = self.levels.embed(torch.from_numpy(mean))
+        self.bias.copy_(self._spread(embedded, torch.from_numpy(std) * (2 / self.levels.count)))
 
     @property
     def outputs(self) -> int:

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from vlb.base.checks import without_labels
 from vlb.base.errors import UserError
-from vlb.data import Dataset
+from vlb.core.schema import Schema
 from vlb.models.ladder.loss import LadderObjective
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.loss import Objective
@@ -28,31 +27,22 @@ class LadderConfig:
     labelled: int = 100
     labelled_seed: int = 0
 
-    def build(self, data: Dataset, classes: int) -> LadderNetwork:
-        """The untrained network, with the labelled examples it may use."""
-        without_labels("a ladder network", classes)
-        if data.classes is None or data.train.labels is None:
-            raise UserError(f"a ladder network classifies, and {data.name!r} carries no labels: use data with labels")
-        if not data.classes <= self.labelled <= len(data.train):
-            raise UserError(
-                f"labelled must be between {data.classes}, one per class, and {len(data.train)}, not {self.labelled}"
-            )
-        index = balanced(data.train.labels, self.labelled, self.labelled_seed)
-        widths = (data.dimensions, *self.widths, data.classes)
-        x = torch.from_numpy(np.ascontiguousarray(data.train.x[index]))
-        labels = torch.from_numpy(data.train.labels[index])
-        return LadderNetwork(widths, data.shape, data.levels, self.noise, self.costs, x, labels)
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that it asks for."""
+        return frozenset()
+
+    def build(self, schema: Schema) -> LadderNetwork:
+        """The untrained network, with room for the labelled examples that it may use."""
+        if schema.classes is None:
+            raise UserError("a ladder network classifies, and these data carry no labels: use data with labels")
+        if self.labelled < schema.classes:
+            raise UserError(f"labelled must be at least {schema.classes}, one per class, not {self.labelled}")
+        widths = (schema.dimensions, *self.widths, schema.classes)
+        x = torch.from_numpy(np.zeros((self.labelled, *schema.shape), schema.dtype))
+        labels = torch.zeros(self.labelled, dtype=torch.int64)
+        return LadderNetwork(widths, schema.shape, schema.levels, self.noise, self.costs, x, labels, self.labelled_seed)
 
     def objective(self, model: nn.Module) -> Objective:
         """What its training minimises."""
         return LadderObjective(self.labelled if self.labelled <= 100 else 100)
-
-
-def balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Indices of `count` examples with as equal a number of each class as there are, (count,)."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    rank = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        own = order[labels[order] == label]
-        rank[own] = np.arange(len(own))
-    return order[np.argsort(rank[order], kind="stable")[:count]]

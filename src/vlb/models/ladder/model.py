@@ -9,12 +9,14 @@ representations instead of noised data – and there is no p(x): nothing here bo
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlb.base.errors import UserError
 from vlb.core.distributions import standard_normal
+from vlb.core.initial import Examples
 
 REASON = (
     "a ladder network has no likelihood: it denoises its own representations and classifies; `vlb evaluate` gives "
@@ -69,6 +71,7 @@ class LadderNetwork(nn.Module):
         weights: tuple[float, ...],
         labelled_x: Tensor,
         labels: Tensor,
+        labelled_seed: int = 0,
     ) -> None:
         super().__init__()
         if len(widths) < 2 or min(widths) < 1:
@@ -86,6 +89,19 @@ class LadderNetwork(nn.Module):
             self.register_buffer(f"std_{level}", torch.ones(width))
         self.register_buffer("labelled_x", labelled_x)
         self.register_buffer("labels", labels)
+        self.labelled_seed = labelled_seed
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """The examples whose labels may be used, as many of each class. Raises `UserError` where there are fewer."""
+        labelled, labels = self.get_buffer("labelled_x"), self.get_buffer("labels")
+        if data.labels is None or len(data.x) < len(labels):
+            raise UserError(
+                f"a ladder network that may see {len(labels)} labels needs as many labelled examples, and there are "
+                f"{0 if data.labels is None else len(data.x)}: set labelled to fewer"
+            )
+        index = balanced(data.labels, len(labels), self.labelled_seed)
+        labelled.copy_(torch.from_numpy(np.ascontiguousarray(data.x[index])))
+        labels.copy_(torch.from_numpy(data.labels[index]))
 
     @property
     def depth(self) -> int:
@@ -173,3 +189,13 @@ class LadderNetwork(nn.Module):
         for level, (mean, std) in enumerate(zip(clean.means, clean.stds, strict=True)):
             self.get_buffer(f"mean_{level}").lerp_(mean, 0.05)
             self.get_buffer(f"std_{level}").lerp_(std, 0.05)
+
+
+def balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Indices of `count` examples with as equal a number of each class as there are, (count,)."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    rank = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        own = order[labels[order] == label]
+        rank[own] = np.arange(len(own))
+    return order[np.argsort(rank[order], kind="stable")[:count]]

@@ -5,11 +5,14 @@ exact, and comparable with every bound on the same data. `fit_gaussian_mixture` 
 mixture of real data, whose oracle is `vlb.models.mixture.gaussian`.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
+from vlb.core import marginals
 from vlb.core.distributions import Categorical
+from vlb.core.initial import Examples
 from vlb.models.mixture.gaussian import GaussianMixture, gaussian_mixture
 
 
@@ -17,17 +20,25 @@ class CategoricalMixture(nn.Module):
     """Σ_j w_j Π_d p_jd(x_d), with categoricals p_jd over K levels.
 
     log_marginals: (D, K), the law towards which components are smoothed; `smoothing` counts as many observations
-    of it per component. The components start as the marginals, disturbed.
+    of it per component. The components start as the marginals, disturbed; `initialise` fits them by `em_steps` steps
+    of EM.
     """
 
     bound = "exact -log p(x)"
 
-    def __init__(self, log_marginals: Tensor, components: int, shape: tuple[int, ...], smoothing: float = 1.0) -> None:
+    def __init__(
+        self,
+        log_marginals: Tensor,
+        components: int,
+        shape: tuple[int, ...],
+        smoothing: float = 1.0,
+        em_steps: int = 0,
+    ) -> None:
         super().__init__()
         if components < 1:
             raise UserError(f"a mixture needs at least one component, not {components}")
         self.shape = tuple(shape)
-        self.smoothing = smoothing
+        self.smoothing, self.em_steps = smoothing, em_steps
         self.levels = log_marginals.shape[1]
         self.register_buffer("log_marginals", log_marginals.float())
         # How many examples the fit is of: they share the smoothing.
@@ -35,6 +46,15 @@ class CategoricalMixture(nn.Module):
         self.log_weights = nn.Parameter(torch.zeros(components))
         disturbed = log_marginals.float() + 0.3 * torch.randn(components, *log_marginals.shape)
         self.logits = nn.Parameter(disturbed)
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """Marginals of the data, towards which components are smoothed, then EM."""
+        log_marginals = self.get_buffer("log_marginals")
+        log_marginals.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.levels)))
+        self.logits.add_(log_marginals)
+        if self.em_steps:
+            self.em(torch.from_numpy(np.ascontiguousarray(data.x)), self.em_steps)
+        self.get_buffer("examples").fill_(len(data.x))
 
     def log_joint(self, x: Tensor) -> Tensor:
         """log w_j p_j(x): integers (batch, *shape) -> (batch, J) nats."""

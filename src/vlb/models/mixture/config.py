@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
-from vlb.base.checks import positive, without_labels
+from vlb.base.checks import positive
 from vlb.base.errors import UserError
-from vlb.data import Dataset
-from vlb.data.baselines import log_marginals
+from vlb.core.schema import Schema
 from vlb.models.loss import Objective
 from vlb.models.mixture.categorical import CategoricalMixture
 from vlb.models.mixture.loss import MixtureObjective
@@ -26,18 +24,18 @@ class MixtureConfig:
     em_steps: int = 50
     smoothing: float = 20.0
 
-    def build(self, data: Dataset, classes: int) -> CategoricalMixture:
-        """The model after EM on the train split."""
-        without_labels("a mixture", classes)
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that it asks for."""
+        return frozenset()
+
+    def build(self, schema: Schema) -> CategoricalMixture:
+        """The model before it is fitted."""
         positive("smoothing", self.smoothing)
-        if data.levels > 256:
-            raise UserError(f"a mixture of categoricals lists every level, too many at {data.levels}: use a VAE")
-        marginals = torch.from_numpy(log_marginals(data))
-        mixture = CategoricalMixture(marginals, self.components, data.shape, self.smoothing)
-        if self.em_steps:
-            mixture.em(torch.from_numpy(np.ascontiguousarray(data.train.x)), self.em_steps)
-        mixture.get_buffer("examples").fill_(len(data.train))
-        return mixture
+        if schema.levels > 256:
+            raise UserError(f"a mixture of categoricals lists every level, too many at {schema.levels}: use a VAE")
+        silent = torch.zeros(schema.dimensions, schema.levels)
+        return CategoricalMixture(silent, self.components, schema.shape, self.smoothing, self.em_steps)
 
     def objective(self, model: nn.Module) -> Objective:
         """What its training minimises."""

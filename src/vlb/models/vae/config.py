@@ -6,11 +6,11 @@ from typing import Annotated
 
 from torch import nn
 
-from vlb.base.checks import positive, without_labels
+from vlb.base.checks import positive
 from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.likelihoods import Likelihood
-from vlb.data import Dataset
+from vlb.core.schema import Schema
 from vlb.models.loss import Objective
 from vlb.models.vae.generative import MarkovGenerator
 from vlb.models.vae.likelihood_config import CategoricalConfig, LikelihoodConfig
@@ -29,11 +29,11 @@ class DenseCoderConfig:
     blocks: int = 1
     dropout: float = 0.1
 
-    def build(self, data: Dataset, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+    def build(self, schema: Schema, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
         """Encoder to 2·latents numbers, and decoder."""
         positive("width", self.width)
-        encoder = Dense(data.dimensions, (2 * latents,), self.width, self.blocks, self.dropout)
-        decoder = Dense(latents, (*data.shape, outputs), self.width, self.blocks, self.dropout, scale=0.1)
+        encoder = Dense(schema.dimensions, (2 * latents,), self.width, self.blocks, self.dropout)
+        decoder = Dense(latents, (*schema.shape, outputs), self.width, self.blocks, self.dropout, scale=0.1)
         return encoder, decoder
 
 
@@ -44,13 +44,13 @@ class ConvCoderConfig:
     widths: tuple[int, ...] = (32, 64)
     dropout: float = 0.1
 
-    def build(self, data: Dataset, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+    def build(self, schema: Schema, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
         """Encoder to 2·latents numbers, and decoder."""
         if not self.widths or min(self.widths) < 1:
             raise UserError(f"widths need at least one positive entry, not {list(self.widths)}")
-        images_of(data, len(self.widths), "widths")
-        encoder = ConvEncoder(data.shape, 2 * latents, self.widths, self.dropout)
-        return encoder, ConvDecoder(latents, data.shape, outputs, self.widths)
+        images_of(schema, len(self.widths), "widths")
+        encoder = ConvEncoder(schema.shape, 2 * latents, self.widths, self.dropout)
+        return encoder, ConvDecoder(latents, schema.shape, outputs, self.widths)
 
 
 CODERS = Family(
@@ -75,15 +75,19 @@ class VAEConfig:
     warmup: int = 0
     free_nats: float = 0.0
 
-    def build(self, data: Dataset, classes: int) -> TopDownVAE:
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that it asks for."""
+        return frozenset()
+
+    def build(self, schema: Schema) -> TopDownVAE:
         """The untrained model."""
-        without_labels("a VAE", classes)
         positive("latents", self.latents)
-        likelihood = self.likelihood.build(data)
-        encoder, decoder = self.coder.build(data, self.latents, outputs_of(likelihood))
-        prior = self.prior.build(encoder, likelihood, data)
+        likelihood = self.likelihood.build(schema)
+        encoder, decoder = self.coder.build(schema, self.latents, outputs_of(likelihood))
+        prior = self.prior.build(encoder, likelihood, schema)
         generator = MarkovGenerator([(self.latents,)], [], decoder, likelihood, prior)
-        return TopDownVAE(generator, Single(encoder), [Direct(nn.Identity())], data.shape)
+        return TopDownVAE(generator, Single(encoder), [Direct(nn.Identity())], schema.shape)
 
     def objective(self, model: nn.Module) -> Objective:
         """What its training minimises."""
@@ -96,14 +100,14 @@ def outputs_of(likelihood: nn.Module) -> int:
     return typed.outputs
 
 
-def images_of(data: Dataset, halvings: int, field_name: str) -> None:
+def images_of(schema: Schema, halvings: int, field_name: str) -> None:
     """Raises `UserError` unless the data are images that can be halved so often."""
-    if len(data.shape) != 3:
-        raise UserError(f"convolutions need images (channels, height, width), not {data.shape}: use dense networks")
-    smallest = min(data.shape[1:])
+    if len(schema.shape) != 3:
+        raise UserError(f"convolutions need images (channels, height, width), not {schema.shape}: use dense networks")
+    smallest = min(schema.shape[1:])
     if smallest < 2**halvings:
         most = int(math.log2(smallest))
         raise UserError(
-            f"{halvings} halvings do not fit images of {data.shape[1]}×{data.shape[2]}: {field_name} may ask for at "
-            f"most {most}"
+            f"{halvings} halvings do not fit images of {schema.shape[1]}×{schema.shape[2]}: {field_name} may ask for "
+            f"at most {most}"
         )

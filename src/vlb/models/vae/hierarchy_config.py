@@ -6,9 +6,9 @@ from typing import Literal
 
 from torch import nn
 
-from vlb.base.checks import positive, without_labels
+from vlb.base.checks import positive
 from vlb.base.errors import UserError
-from vlb.data import Dataset
+from vlb.core.schema import Schema
 from vlb.models.loss import Objective
 from vlb.models.vae.config import images_of, outputs_of
 from vlb.models.vae.generative import MarkovGenerator, ResidualGenerator, check_latents
@@ -39,29 +39,33 @@ class HVAEConfig:
     warmup: int = 200
     free_nats: float = 0.0
 
-    def build(self, data: Dataset, classes: int) -> TopDownVAE | BottomUpVAE:
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that it asks for."""
+        return frozenset()
+
+    def build(self, schema: Schema) -> TopDownVAE | BottomUpVAE:
         """The untrained model."""
-        without_labels("a hierarchical VAE", classes)
         positive("width", self.width)
-        generator = self._generator(data)
+        generator = self._generator(schema)
         if self.inference == "bottom-up":
-            inputs = (data.dimensions, *self.latents[:-1])
+            inputs = (schema.dimensions, *self.latents[:-1])
             return BottomUpVAE(
-                generator, [self._dense(a, 2 * b) for a, b in zip(inputs, self.latents, strict=True)], data.shape
+                generator, [self._dense(a, 2 * b) for a, b in zip(inputs, self.latents, strict=True)], schema.shape
             )
-        encoder = DenseFeatures(data.dimensions, len(self.latents), self.width, self.blocks, self.dropout)
+        encoder = DenseFeatures(schema.dimensions, len(self.latents), self.width, self.blocks, self.dropout)
         merges: list[nn.Module] = [self._merge(above, own) for own, above in pairwise(self.latents)]
         merges.append(Direct(self._dense(self.width, 2 * self.latents[-1])))
-        return TopDownVAE(generator, encoder, merges, data.shape)
+        return TopDownVAE(generator, encoder, merges, schema.shape)
 
     def objective(self, model: nn.Module) -> Objective:
         """What its training minimises."""
         return ElboObjective(self.warmup, self.free_nats)
 
-    def _generator(self, data: Dataset) -> MarkovGenerator:
-        likelihood = self.likelihood.build(data)
+    def _generator(self, schema: Schema) -> MarkovGenerator:
+        likelihood = self.likelihood.build(schema)
         check_latents([(count,) for count in self.latents])
-        shape = (*data.shape, outputs_of(likelihood))
+        shape = (*schema.shape, outputs_of(likelihood))
         decoder = Dense(self.latents[0], shape, self.width, self.blocks, self.dropout, scale=0.1)
         transitions = [self._dense(above, 2 * own) for own, above in pairwise(self.latents)]
         return MarkovGenerator([(count,) for count in self.latents], transitions, decoder, likelihood)
@@ -91,28 +95,32 @@ class ResidualHVAEConfig:
     warmup: int = 200
     free_nats: float = 0.0
 
-    def build(self, data: Dataset, classes: int) -> TopDownVAE:
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that it asks for."""
+        return frozenset()
+
+    def build(self, schema: Schema) -> TopDownVAE:
         """The untrained model: the independent-element one."""
-        without_labels("a hierarchical VAE", classes)
         for name in ("channels", "width"):
             positive(name, getattr(self, name))
         check_latents([(self.channels,) for _ in self.halvings])
         if list(self.halvings) != sorted(self.halvings) or self.halvings[0] < 0:
             raise UserError(f"halvings never fall from the data up, unlike {list(self.halvings)}: sort them")
-        images_of(data, self.halvings[-1], "halvings")
-        likelihood = self.likelihood.build(data)
-        size = (data.shape[1], data.shape[2])
+        images_of(schema, self.halvings[-1], "halvings")
+        likelihood = self.likelihood.build(schema)
+        size = (schema.shape[1], schema.shape[2])
         below = [size, *(halved(size, times) for times in self.halvings[:-1])]
         generator = ResidualGenerator(
-            top_features(data.shape, self.halvings[-1], self.width),
+            top_features(schema.shape, self.halvings[-1], self.width),
             [Parameters(self.width, self.channels, self.width) for _ in self.halvings],
             [Join(self.channels, self.width, self.dropout, target) for target in below],
-            Output(self.width, data.shape[0], outputs_of(likelihood)),
+            Output(self.width, schema.shape[0], outputs_of(likelihood)),
             likelihood,
         )
-        encoder = Pyramid(data.shape[0], self.halvings, self.width, self.dropout)
+        encoder = Pyramid(schema.shape[0], self.halvings, self.width, self.dropout)
         merges = [Relative(Parameters(2 * self.width, self.channels, self.width)) for _ in self.halvings]
-        return TopDownVAE(generator, encoder, merges, data.shape)
+        return TopDownVAE(generator, encoder, merges, schema.shape)
 
     def objective(self, model: nn.Module) -> Objective:
         """What its training minimises."""

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlb.base.checks import positive
 from vlb.base.configuration import Family
-from vlb.base.errors import UserError
-from vlb.core.likelihoods import Likelihood
-from vlb.data import Dataset
+from vlb.core.schema import Schema
 from vlb.models.vae.generative import Prior, standard_prior
 from vlb.models.vae.prior import VampPrior
 
@@ -19,7 +17,7 @@ from vlb.models.vae.prior import VampPrior
 class StandardPriorConfig:
     """N(0, I)."""
 
-    def build(self, encoder: nn.Module, likelihood: nn.Module, data: Dataset) -> Prior:
+    def build(self, encoder: nn.Module, likelihood: nn.Module, schema: Schema) -> Prior:
         return standard_prior
 
 
@@ -29,8 +27,8 @@ class VampPriorConfig:
 
     inputs: int = 50
 
-    def build(self, encoder: nn.Module, likelihood: nn.Module, data: Dataset) -> Prior:
-        return VampPrior(encoder, _drawn("inputs", self.inputs, likelihood, data))
+    def build(self, encoder: nn.Module, likelihood: nn.Module, schema: Schema) -> Prior:
+        return VampPrior(encoder, _room("inputs", self.inputs, schema), likelihood)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +40,8 @@ class AggregatePriorConfig:
 
     examples: int = 500
 
-    def build(self, encoder: nn.Module, likelihood: nn.Module, data: Dataset) -> Prior:
-        return VampPrior(encoder, _drawn("examples", self.examples, likelihood, data)).requires_grad_(False)
+    def build(self, encoder: nn.Module, likelihood: nn.Module, schema: Schema) -> Prior:
+        return VampPrior(encoder, _room("examples", self.examples, schema), likelihood).requires_grad_(False)
 
 
 PRIORS = Family(
@@ -58,10 +56,7 @@ PRIORS = Family(
 PriorConfig = Annotated[StandardPriorConfig | VampPriorConfig | AggregatePriorConfig, PRIORS]
 
 
-def _drawn(name: str, count: int, likelihood: nn.Module, data: Dataset) -> Tensor:
-    """`count` training examples as an encoder sees them."""
-    if not 1 <= count <= len(data.train):
-        raise UserError(f"{name} must be between 1 and the {len(data.train)} training examples, not {count}")
-    index = np.random.default_rng(0).choice(len(data.train), count, replace=False)
-    typed: Likelihood = likelihood  # type: ignore[assignment]
-    return typed.embed(torch.from_numpy(np.ascontiguousarray(data.train.x[index]))).float()
+def _room(name: str, count: int, schema: Schema) -> Tensor:
+    """Place for `count` examples as an encoder sees them."""
+    positive(name, count)
+    return torch.zeros(count, *schema.shape)

@@ -1,0 +1,37 @@
+"""What a model takes from training data before it is trained: marginals, means, a fit by EM, example inputs.
+
+A model is built from its configuration and a schema alone; then `initialise` lets every part of it that has something
+to take have a look at the data, once. What is taken are tensors of the checkpoint.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Examples(Protocol):
+    """Training examples: x (n, *shape) and, where there are classes, labels (n,)."""
+
+    @property
+    def x(self) -> np.ndarray: ...
+
+    @property
+    def labels(self) -> np.ndarray | None: ...
+
+
+@runtime_checkable
+class Initialised(Protocol):
+    """A part of a model that takes something from training data."""
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """Take it, in place. Raises `UserError` where the data cannot give it."""
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, data: Examples, generator: torch.Generator) -> None:
+    """Let every part of a model take from the data what it takes, in the order of its modules."""
+    for part in model.modules():
+        if isinstance(part, Initialised):
+            part.initialise(data, generator)

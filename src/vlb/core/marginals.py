@@ -1,0 +1,45 @@
+"""What examples say of each element by itself: counts, log-marginals, moments; read in pieces, as memory allows."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def chunks(x: np.ndarray, values: int = 1 << 22) -> Iterator[np.ndarray]:
+    """Views of consecutive examples of x (n, *shape), about `values` values in each."""
+    step = max(1, values // max(1, math.prod(x.shape[1:])))
+    for start in range(0, len(x), step):
+        yield x[start : start + step]
+
+
+def counts(x: np.ndarray, levels: int) -> np.ndarray:
+    """How often each dimension of x (n, *shape) takes each value 0 … K−1: (D, K) int64."""
+    dimensions = math.prod(x.shape[1:])
+    offsets = np.arange(dimensions, dtype=np.int64) * levels
+    found = np.zeros(dimensions * levels, np.int64)
+    for chunk in chunks(x):
+        cells = chunk.reshape(len(chunk), dimensions) + offsets
+        found += np.bincount(cells.reshape(-1), minlength=found.size)
+    return found.reshape(dimensions, levels)
+
+
+def log_marginals(x: np.ndarray, levels: int) -> np.ndarray:
+    """(D, K) float64 log-probabilities in nats, one categorical for each dimension of x (n, *shape).
+
+    With add-one smoothing: p = (count + 1) / (n + K). D is in the order of a flattened example.
+    """
+    log_p: np.ndarray = np.log(counts(x, levels) + 1.0)
+    log_p -= math.log(len(x) + levels)
+    return log_p
+
+
+def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each dimension of x (n, *shape): (D,) float64 each."""
+    total, squares = np.zeros(math.prod(x.shape[1:])), np.zeros(math.prod(x.shape[1:]))
+    for chunk in chunks(x):
+        flat = chunk.reshape(len(chunk), -1).astype(np.float64)
+        total += flat.sum(0)
+        squares += (flat**2).sum(0)
+    mean = total / len(x)
+    return mean, np.sqrt(np.maximum(squares / len(x) - mean**2, 0.0))

@@ -1,0 +1,321 @@
+"""Schema: what one example is – its layout, the scale of measurement of its elements, its classes. Nothing in it is
+fitted, and a model is built from its configuration and a schema alone.
+
+Kinds with mass number their values: `index` gives the number of each value, `value` the value of each number, and
+models, codecs and formats speak of those numbers only. The dominating measure of a likelihood is the schema's –
+counting, the mass of an interval, or Lebesgue in the column's unit – and numbers under different ones are not
+compared.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Protocol
+
+import numpy as np
+
+from vlb.base.configuration import Family
+from vlb.base.errors import UserError
+
+MOST_LEVELS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the elements of an example lie: its shape, and what each axis is."""
+
+    axes: ClassVar[tuple[str, ...]] = ()
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` unless there is a positive size for each axis."""
+        if len(self.shape) != len(self.axes) or min(self.shape, default=0) < 1:
+            raise UserError(f"examples have a positive size of each of {', '.join(self.axes)}, not {self.shape}")
+
+
+@dataclass(frozen=True)
+class Vector(Layout):
+    """(D,); a table is a vector of columns."""
+
+    axes: ClassVar[tuple[str, ...]] = ("columns",)
+
+
+@dataclass(frozen=True)
+class Image(Layout):
+    """(C, H, W)."""
+
+    axes: ClassVar[tuple[str, ...]] = ("channels", "height", "width")
+
+
+@dataclass(frozen=True)
+class Wave(Layout):
+    """(C, T)."""
+
+    axes: ClassVar[tuple[str, ...]] = ("channels", "time")
+
+
+@dataclass(frozen=True)
+class Volume(Layout):
+    """(C, D, H, W)."""
+
+    axes: ClassVar[tuple[str, ...]] = ("channels", "depth", "height", "width")
+
+
+@dataclass(frozen=True)
+class Points(Layout):
+    """(N, 3)."""
+
+    axes: ClassVar[tuple[str, ...]] = ("points", "coordinates")
+
+
+LAYOUTS = Family("layout", {"vector": Vector, "image": Image, "wave": Wave, "volume": Volume, "points": Points})
+
+
+class Kind(Protocol):
+    """A scale of measurement."""
+
+    @property
+    def count(self) -> int | None:
+        """How many values there are; None where they are not finitely many."""
+
+    @property
+    def measure(self) -> str:
+        """What a likelihood of it is stated against, in words."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Ordered whole numbers 0 … count − 1."""
+
+    count: int
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` for a number of levels that cannot be stored."""
+        if not 2 <= self.count <= MOST_LEVELS:
+            raise UserError(f"data have from 2 to {MOST_LEVELS} levels, not {self.count}")
+
+    @property
+    def measure(self) -> str:
+        return "counting"
+
+    def index(self, values: np.ndarray) -> np.ndarray:
+        """Values as their numbers, int64: here they are the same. Raises `UserError` for one that is no level."""
+        numbers = np.asarray(values)
+        if numbers.size and not (
+            (numbers == np.floor(numbers)).all() and 0 <= numbers.min() <= numbers.max() < self.count
+        ):
+            raise UserError(f"levels are whole numbers from 0 to {self.count - 1}")
+        return numbers.astype(np.int64)
+
+    def value(self, index: np.ndarray) -> np.ndarray:
+        """The inverse of `index`."""
+        return np.asarray(index)
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Unordered values, each a text; `other`: one more, after them, stands for every text that is not listed."""
+
+    values: tuple[str, ...]
+    other: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` where there are none, or one twice."""
+        if not self.values or len(set(self.values)) < len(self.values):
+            raise UserError(f"categories are one or more different texts, not {list(self.values)[:20]}")
+
+    @property
+    def count(self) -> int:
+        return len(self.values) + self.other
+
+    @property
+    def measure(self) -> str:
+        return "counting"
+
+    def index(self, values: np.ndarray) -> np.ndarray:
+        """Texts as their numbers, int64. Raises `UserError` for one that is not listed, unless there is `other`."""
+        numbers = {value: number for number, value in enumerate(self.values)}
+        spare = len(self.values) if self.other else -1
+        flat = [numbers.get(str(value), spare) for value in np.asarray(values, object).reshape(-1)]
+        index = np.array(flat, np.int64).reshape(np.shape(values))
+        if (index < 0).any():
+            unknown = str(np.asarray(values, object).reshape(-1)[int((index.reshape(-1) < 0).argmax())])
+            raise UserError(f"{unknown!r} is none of the categories that are known")
+        return index
+
+    def value(self, index: np.ndarray) -> np.ndarray:
+        """The texts of numbers; that of `other` is empty."""
+        return np.array([*self.values, ""], object)[np.asarray(index)]
+
+
+@dataclass(frozen=True)
+class Real:
+    """Real numbers: with a density per `unit`, or, where they are rounded to multiples of `resolution`, with a mass."""
+
+    resolution: float | None = None
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` for a resolution that is not positive."""
+        if self.resolution is not None and not 0 < self.resolution < math.inf:
+            raise UserError(f"the resolution of a rounded number is positive, not {self.resolution}")
+
+    @property
+    def count(self) -> None:
+        return None
+
+    @property
+    def measure(self) -> str:
+        unit = f" {self.unit}" if self.unit else ""
+        if self.resolution is None:
+            return f"Lebesgue, per{unit or ' unit'}"
+        return f"the mass of an interval of {self.resolution:g}{unit}"
+
+    def index(self, values: np.ndarray) -> np.ndarray:
+        """Rounded values as whole multiples of the resolution, int64. Raises `UserError` where there is none."""
+        if self.resolution is None:
+            raise UserError("values with a density have no numbers: give the column a resolution")
+        return np.rint(np.asarray(values, np.float64) / self.resolution).astype(np.int64)
+
+    def value(self, index: np.ndarray) -> np.ndarray:
+        """The inverse of `index`, float64."""
+        if self.resolution is None:
+            raise UserError("values with a density have no numbers: give the column a resolution")
+        return np.asarray(index) * self.resolution
+
+
+KINDS = Family("kind of values", {"levels": Levels, "categories": Categories, "real": Real})
+AnyKind = Annotated[Levels | Categories | Real, KINDS]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its name, and what it holds."""
+
+    name: str
+    kind: AnyKind
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The texts that its numbers stand for, in order. Raises `UserError` where they are not listed."""
+        if not isinstance(self.kind, Categories):
+            raise UserError(f"the column {self.name!r} has no list of values")
+        return self.kind.values
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """How things of any size are cut: into tiles (or windows) with a margin, in so many phases that those of one phase
+    do not see each other."""
+
+    tile: tuple[int, ...]
+    margin: int = 0
+    phases: int = 1
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` for sizes that cut nothing."""
+        if min(self.tile, default=0) < 1 or self.margin < 0 or self.phases < 1:
+            raise UserError(f"pieces have a positive tile, a margin ≥ 0 and at least one phase, unlike {self}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """What one example is.
+
+    kinds: that of all elements, or the columns of a table in order; labels: the names of the classes, in their order;
+    pieces: how larger things are cut into examples.
+    """
+
+    layout: Annotated[Layout, LAYOUTS]
+    kinds: AnyKind | tuple[Column, ...]
+    labels: tuple[str, ...] | None = None
+    pieces: Pieces | None = None
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` where columns and layout do not fit, or two classes or columns have one name."""
+        if isinstance(self.kinds, tuple):
+            if not isinstance(self.layout, Vector) or self.shape != (len(self.kinds),):
+                raise UserError(f"{len(self.kinds)} columns do not fit examples of shape {self.shape}")
+            if len({column.name for column in self.kinds}) < len(self.kinds):
+                raise UserError("two columns have the same name: rename one")
+        if self.labels is not None and len(set(self.labels)) < len(self.labels):
+            raise UserError("two classes have the same name: rename one")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example."""
+        return self.layout.shape
+
+    @property
+    def dimensions(self) -> int:
+        """Elements of one example: what bits per dimension divides by."""
+        return math.prod(self.shape)
+
+    @property
+    def columns(self) -> tuple[Column, ...] | None:
+        """Those of a table."""
+        return self.kinds if isinstance(self.kinds, tuple) else None
+
+    @property
+    def each(self) -> tuple[Levels | Categories | Real, ...]:
+        """The kinds that there are: one per column, or one for all elements."""
+        return tuple(column.kind for column in self.kinds) if isinstance(self.kinds, tuple) else (self.kinds,)
+
+    @property
+    def discrete(self) -> bool:
+        """Whether every element has finitely many values."""
+        return all(kind.count is not None for kind in self.each)
+
+    @property
+    def levels(self) -> int:
+        """The largest number of values of an element, at least 2. Raises `UserError` where one has no such number."""
+        counts = [kind.count for kind in self.each if kind.count is not None]
+        if len(counts) < len(self.each):
+            raise UserError("these data are not discrete: they have no number of levels")
+        return max(2, *counts)
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes there are."""
+        return None if self.labels is None else len(self.labels)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of x: the smallest unsigned type that holds all numbers of values, else float64."""
+        if not self.discrete:
+            return np.dtype(np.float64)
+        return np.dtype(np.uint8 if self.levels <= 256 else np.uint16)
+
+    @property
+    def measure(self) -> str:
+        """The dominating measure, in words."""
+        found = sorted({kind.measure for kind in self.each})
+        return " × ".join(found)
+
+    @property
+    def kind(self) -> str:
+        """The kind of data, in words."""
+        if self.discrete:
+            return f"discrete, {self.levels} levels"
+        return "mixed" if any(kind.count is not None for kind in self.each) else "continuous"
+
+    def label(self, name: str) -> int:
+        """The number of a class by its name, or where none is called so, by its number from 0. Raises `UserError` with
+        what there is."""
+        if self.labels is None:
+            raise UserError("these data have no classes")
+        if name not in self.labels and name.isdecimal() and int(name) < len(self.labels):
+            return int(name)
+        if name not in self.labels:
+            shown = ", ".join(self.labels[:20]) + (", …" if len(self.labels) > 20 else "")
+            raise UserError(f"there is no class {name!r}; the classes are {shown}")
+        return self.labels.index(name)
+
+
+def levels_schema(shape: tuple[int, ...], levels: int, classes: int | None = None) -> Schema:
+    """The schema of whole numbers 0 … levels − 1, with classes called by their numbers: images where there are three
+    axes, else vectors (one), waves (two) or volumes (four). Raises `UserError` for more axes."""
+    layouts: dict[int, type[Layout]] = {1: Vector, 2: Wave, 3: Image, 4: Volume}
+    if len(shape) not in layouts:
+        raise UserError(f"examples have from one to four axes, not the shape {shape}")
+    labels = None if classes is None else tuple(str(number) for number in range(classes))
+    return Schema(layout=layouts[len(shape)](tuple(shape)), kinds=Levels(levels), labels=labels)

@@ -1,0 +1,123 @@
+"""What the first format of runs and archives said, in today's words. Nothing else in the library knows it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from vlb.base import configuration
+from vlb.core.schema import Categories, Column, Schema, Vector, levels_schema
+from vlb.store.identity import take_in
+
+FORMAT = 1
+
+TAGS = {
+    "LogSNRLinearConfig": "log-snr-linear",
+    "LinearBetaConfig": "linear-beta",
+    "CosineConfig": "cosine",
+    "InterpolatedCosineConfig": "interpolated-cosine",
+    "OptimalTransportConfig": "optimal-transport",
+    "SigmoidConfig": "sigmoid",
+    "EDMConfig": "edm",
+    "LearnedConfig": "learned",
+    "LearnedPerDimensionConfig": "learned-per-dimension",
+    "PerColumnConfig": "per-column",
+    "LikelihoodWeightingConfig": "likelihood",
+    "SigmoidWeightingConfig": "sigmoid",
+    "NoiseLinearBetaWeightingConfig": "noise-linear-beta",
+    "NoiseCosineWeightingConfig": "noise-cosine",
+    "VelocityCosineWeightingConfig": "velocity-cosine",
+    "FlowMatchingWeightingConfig": "flow-matching",
+    "RectifiedFlowWeightingConfig": "rectified-flow",
+    "InversionWeightingConfig": "inversion",
+    "EDMWeightingConfig": "edm",
+    "EDMMonotonicWeightingConfig": "edm-monotonic",
+    "P2WeightingConfig": "p2",
+    "MinSNRWeightingConfig": "min-snr",
+    "UncertaintyWeightingConfig": "uncertainty",
+    "LowDiscrepancyTimesConfig": "low-discrepancy",
+    "UniformTimesConfig": "uniform",
+    "ScheduleTimesConfig": "schedule",
+    "AdaptiveTimesConfig": "adaptive",
+    "LeastVarianceTimesConfig": "least-variance",
+    "WarpedTimesConfig": "warped",
+    "MLPConfig": "mlp",
+    "UNetConfig": "unet",
+    "PosteriorHeadConfig": "posterior",
+    "MixtureHeadConfig": "mixture",
+    "RegressionHeadConfig": "regression",
+    "EnergyConfig": "energy",
+    "DenseCoderConfig": "dense",
+    "ConvCoderConfig": "convolutional",
+    "BernoulliConfig": "bernoulli",
+    "CategoricalConfig": "categorical",
+    "DiscretisedLogisticConfig": "discretised-logistic",
+    "GaussianConfig": "gaussian",
+    "StandardPriorConfig": "standard",
+    "VampPriorConfig": "vamp",
+    "AggregatePriorConfig": "aggregate",
+    "DiffusionConfig": "diffusion",
+    "VAEConfig": "vae",
+    "HVAEConfig": "hvae",
+    "ResidualHVAEConfig": "residual-hvae",
+    "MixtureConfig": "mixture",
+    "LadderConfig": "ladder",
+}
+UNTAGGED = ("Experiment", "DataConfig", "TrainingConfig")
+
+
+def run(content: dict[str, Any]) -> dict[str, Any]:
+    """A `config.json` of the first format in today's. Raises `KeyError`, `TypeError` or `ValueError` for another."""
+    written, described = dict(content["experiment"]), dict(content["data"])
+    experiment = _tagged(written)
+    condition = experiment.pop("condition", "none")
+    model = experiment.pop("model")
+    if model["type"] == "diffusion":
+        model["condition"] = condition
+    return {
+        "format": 2,
+        "model": model,
+        "schema": configuration.encode(_schema(described)),
+        "data": {"name": described["name"], "fingerprint": described["fingerprint"]},
+        "experiment": experiment,
+        "before": {"model": written["model"], "condition": condition, "data": described},
+    }
+
+
+def identity(earlier: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
+    """The digest by which archives of the first format name their model."""
+    described = earlier["data"]
+    said = {name: described[name] for name in ("shape", "levels", "classes")}
+    model = dict(earlier["model"])
+    if "em_steps" in model:  # a mixture was named without the steps that had fitted it
+        model["em_steps"] = 0
+    said |= {"model": model, "condition": earlier["condition"]}
+    if "columns" in described:
+        said["columns"] = described["columns"]
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    take_in(digest, tensors)
+    return digest.digest()
+
+
+def _schema(described: Mapping[str, Any]) -> Schema:
+    counts = [described["levels"], *described["shape"]]
+    counts += [] if described["classes"] is None else [described["classes"]]
+    if not all(type(count) is int and count > 0 for count in counts):
+        raise ValueError("levels, shape and classes of data are whole numbers above 0")
+    if described.get("columns") is None:
+        return levels_schema(tuple(described["shape"]), described["levels"], described["classes"])
+    columns = tuple(Column(str(name), Categories(tuple(map(str, values)))) for name, *values in described["columns"])
+    return Schema(layout=Vector(tuple(described["shape"])), kinds=columns)
+
+
+def _tagged(value: Any) -> Any:
+    """Configurations under their tags, where they were under the names of classes."""
+    if isinstance(value, list):
+        return [_tagged(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: _tagged(item) for name, item in value.items() if name != "type"}
+    name = value.get("type")
+    return found if name is None or name in UNTAGGED else {"type": TAGS.get(name, name), **found}

@@ -1,0 +1,63 @@
+"""A trained model as it is written, in a run or in an archive: two sections and named tensors."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vlb.base import configuration
+from vlb.base.errors import UserError
+from vlb.core.schema import Schema
+from vlb.models.kinds import ModelConfig
+from vlb.store import before
+from vlb.store.budget import Budget
+from vlb.store.identity import identity
+
+ROOM = 8  # what building may allocate, in units of what is stored
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """model, schema: sections as JSON values; tensors: of the model, by name; source: where they were read, for
+    messages; earlier: what an earlier format said, where one wrote it."""
+
+    model: dict[str, Any]
+    schema: dict[str, Any]
+    tensors: dict[str, Tensor]
+    source: Path
+    earlier: dict[str, Any] | None = None
+
+    @property
+    def identity(self) -> bytes:
+        """32 bytes that tell trained models apart."""
+        if self.earlier is not None:
+            return before.identity(self.earlier, self.tensors)
+        return identity(self.model, self.schema, self.tensors)
+
+    def build(self) -> nn.Module:
+        """The model with its weights. Raises `UserError` where sections and tensors do not fit, before taking more
+        memory than they could need."""
+        schema: Schema = configuration.decode(Schema, self.schema, f"{self.source}: schema")
+        config: ModelConfig = configuration.decode(ModelConfig, self.model, f"{self.source}: model")
+        stored = sum(tensor.numel() for tensor in self.tensors.values())
+        most = ROOM * (stored + math.prod(schema.shape) * schema.levels)
+        with torch.random.fork_rng(devices=[]), Budget(most, f"{self.source}: its weights are not of its model"):
+            model = config.build(schema)
+        load_weights(model, self.tensors, self.source)
+        return model
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
+    """Copy named weights into a model. Raises `UserError` where they do not fit."""
+    expected = model.state_dict()
+    for name, tensor in expected.items():
+        if name not in weights or weights[name].shape != tensor.shape:
+            found = tuple(weights[name].shape) if name in weights else "nothing"
+            raise UserError(
+                f"{source} does not fit config.json: {name} should be {tuple(tensor.shape)}, found {found}. "
+                "One of the two files was changed"
+            )
+    model.load_state_dict({name: weights[name] for name in expected})

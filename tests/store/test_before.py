@@ -1,0 +1,31 @@
+"""Runs and archives that the first format left are read: these were written by the version before identity changed."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vlb.coding.api import decompress
+from vlb.store.runs import Run, load
+
+BEFORE = Path(__file__).parent / "before"
+KINDS = ("diffusion", "mixture", "vae")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_of_before_is_loaded(kind: str) -> None:
+    run = Run.open(BEFORE / "runs" / kind)
+    assert run.schema.shape == (1, 8, 8) and run.schema.levels == 17 and run.schema.labels == tuple("0123456789")
+    assert run.conditional == (kind == "diffusion")
+    assert load(run.path).sample(2).shape == (2, 1, 8, 8)
+    assert run.data().fingerprint
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("embedded", [False, True])
+def test_an_archive_of_before_is_decoded(kind: str, embedded: bool, tmp_path: Path) -> None:
+    run = None if embedded else shutil.copytree(BEFORE / "runs" / kind, tmp_path / "run")
+    decompress(BEFORE / f"{kind}{'-carried' if embedded else ''}.vlb", tmp_path / "out", run=run)
+    assert (tmp_path / "out/three.npy").read_bytes() == (BEFORE / "three.npy").read_bytes()
+    assert np.load(tmp_path / "out/three.npy").shape == (3, 1, 8, 8)

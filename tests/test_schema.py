@@ -1,0 +1,127 @@
+"""A schema says what an example is, survives JSON, and refuses what does not fit; a toy mixed table tries all kinds."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vlb.base.configuration import decode, encode
+from vlb.base.errors import UserError
+from vlb.core.schema import (
+    Categories,
+    Column,
+    Image,
+    Layout,
+    Levels,
+    Pieces,
+    Points,
+    Real,
+    Schema,
+    Vector,
+    Volume,
+    Wave,
+    levels_schema,
+)
+from vlb.data import Split
+
+MIXED = Schema(
+    layout=Vector((4,)),
+    kinds=(
+        Column("height", Real(resolution=0.5, unit="cm")),
+        Column("weight", Real(unit="kg")),
+        Column("colour", Categories(("red", "green"), other=True)),
+        Column("rooms", Levels(9)),
+    ),
+)
+
+texts = st.text(max_size=5)
+kinds = st.one_of(
+    st.integers(2, 1 << 16).map(Levels),
+    st.builds(Categories, st.lists(texts, min_size=1, max_size=5, unique=True).map(tuple), st.booleans()),
+    st.builds(Real, st.none() | st.floats(1e-6, 1e6), texts),
+)
+pieces = st.none() | st.builds(Pieces, st.tuples(st.integers(1, 64)), st.integers(0, 9), st.integers(1, 4))
+
+
+@st.composite
+def schemas(draw: st.DrawFn) -> Schema:
+    if draw(st.booleans()):
+        names = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
+        columns = tuple(Column(name, draw(kinds)) for name in names)
+        return Schema(layout=Vector((len(columns),)), kinds=columns, pieces=draw(pieces))
+    layout = draw(st.sampled_from([Vector, Wave, Image, Volume, Points]))
+    shape = tuple(draw(st.integers(1, 9)) for _ in layout.axes)
+    labels = draw(st.none() | st.lists(texts, min_size=1, max_size=4, unique=True).map(tuple))
+    return Schema(layout=layout(shape), kinds=draw(kinds), labels=labels, pieces=draw(pieces))
+
+
+@settings(derandomize=True, deadline=None)
+@given(schemas())
+def test_every_schema_survives_json(schema: Schema) -> None:
+    assert decode(Schema, json.loads(json.dumps(encode(schema)))) == schema
+
+
+@settings(derandomize=True, deadline=None)
+@given(kinds, st.lists(st.integers(0, 1 << 20), max_size=20))
+def test_values_are_numbered_both_ways(kind: Levels | Categories | Real, numbers: list[int]) -> None:
+    if isinstance(kind, Real) and kind.resolution is None:
+        with pytest.raises(UserError, match="resolution"):
+            kind.index(np.zeros(3))
+        return
+    most = kind.count if kind.count is not None else 1 << 20
+    index = np.array(numbers, np.int64) % most
+    if isinstance(kind, Categories):
+        index %= len(kind.values)  # the text of `other` may be listed, too
+    assert np.array_equal(kind.index(kind.value(index)), index)
+
+
+def test_a_mixed_table_states_its_kinds_and_measure() -> None:
+    assert not MIXED.discrete
+    assert (MIXED.kind, MIXED.dimensions, MIXED.dtype) == ("mixed", 4, np.float64)
+    assert MIXED.measure == "Lebesgue, per kg × counting × the mass of an interval of 0.5 cm"
+    with pytest.raises(UserError, match="no number of levels"):
+        _ = MIXED.levels
+    columns = {column.name: column.kind for column in MIXED.columns or ()}
+    assert columns["colour"].index(np.array(["green", "blue"])).tolist() == [1, 2]
+    assert columns["height"].index(np.array([1.5, -0.5])).tolist() == [3, -1]
+
+
+def test_a_split_keeps_what_is_known_of_its_examples() -> None:
+    x = np.arange(12.0).reshape(3, 4)
+    split = Split(x, observed=x > 3, weight=np.ones(3), whole=np.array([0, 0, 1]))
+    part = split.take(np.array([2, 0]))
+    assert np.array_equal(part.x, x[[2, 0]]) and np.array_equal(part.observed, (x > 3)[[2, 0]])
+    assert part.whole.tolist() == [1, 0] and part.labels is None
+    for wrong in ({"observed": np.ones((3, 3), bool)}, {"weight": np.ones(2)}, {"whole": np.zeros((3, 1))}):
+        with pytest.raises(ValueError):
+            Split(x, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Levels(1), "from 2 to"),
+        (lambda: Categories(()), "one or more"),
+        (lambda: Categories(("a", "a")), "different"),
+        (lambda: Real(resolution=0.0), "positive"),
+        (lambda: Image((8, 8)), "channels, height, width"),
+        (lambda: Wave((1, 0)), "positive size"),
+        (lambda: Pieces((0,)), "positive tile"),
+        (lambda: Schema(layout=Image((1, 2, 2)), kinds=(Column("a", Levels(2)),)), "columns do not fit"),
+        (lambda: Schema(layout=Vector((2,)), kinds=(Column("a", Levels(2)),) * 2), "same name"),
+        (lambda: Schema(layout=Vector((2,)), kinds=Levels(2), labels=("a", "a")), "same name"),
+        (lambda: levels_schema((1, 2, 3, 4, 5), 2), "one to four axes"),
+        (lambda: MIXED.label("a"), "no classes"),
+        (lambda: levels_schema((2,), 2, 3).label("7"), "the classes are 0, 1, 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make()
+
+
+def test_a_layout_names_its_axes() -> None:
+    for layout in (Vector, Image, Wave, Volume, Points):
+        assert issubclass(layout, Layout) and len(layout.axes) >= 1
