@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset, load
 from vlb.measure.diagnostics import aggregate_kl, label_probe, level_use
 from vlb.measure.evaluation import evaluate
@@ -70,7 +71,7 @@ def trained(setup: Setup, data: Dataset, steps: int, warmup: int, seed: int) -> 
     x = torch.from_numpy(data.train.x)
     averaged, best = copy.deepcopy(model).eval().requires_grad_(False), (math.inf, 0, {})
     for step in range(1, steps + 1):
-        trainer.update(x[batch_indices(seed, step - 1, settings.batch, len(x))], None)
+        trainer.update(x[batch_indices(seed, step - 1, settings.batch, len(x))], UNCONDITIONAL)
         if step % EVERY == 0:
             averaged.load_state_dict(trainer.average.tensors)
             bound = evaluate(averaged, data.validation, passes=2).bits_per_dim

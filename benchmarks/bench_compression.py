@@ -54,7 +54,7 @@ class Clock:
 
     def __init__(self, model: DiffusionModel) -> None:
         self.seconds = 0.0
-        ask = model.predict
+        ask = model.denoise
 
         def timed(*arguments: Any) -> Any:
             started = time.perf_counter()
@@ -62,7 +62,7 @@ class Clock:
             self.seconds += time.perf_counter() - started
             return answer
 
-        model.predict = timed  # type: ignore[method-assign]
+        model.denoise = timed  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)

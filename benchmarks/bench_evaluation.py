@@ -29,14 +29,13 @@ import torch
 from torch import Tensor, nn
 
 from vlb.core.bound import estimate
+from vlb.core.condition import Condition
 from vlb.data import Split
-from vlb.data.batches import examples
 from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.measure.evaluation import Bounded, evaluate
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import Plan, StratifiedBound, fit
 from vlb.models.diffusion.times import UniformTime
-from vlb.pages.summary import subset
 from vlb.store.runs import Run, diffusion_model
 
 FITTED = 100
@@ -56,7 +55,7 @@ class Independent:
     def bound(self) -> str:
         return self.model.bound
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
         drawn = estimate(self.model, x, condition, UniformTime(), generator)
         return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
 
@@ -106,7 +105,7 @@ def throughput(
     device: torch.device,
 ) -> tuple[float, float]:
     """Time of as many forwards, of the bare network and of the denoiser, over that of an evaluation; medians."""
-    x, condition = examples(split, np.arange(min(batch, len(split))), conditional, device)
+    x, condition = split.batch(np.arange(min(batch, len(split))), conditional, device)
     part = split.take(np.arange(len(x)))
     z = model.observation.embed(x)
     gamma = torch.zeros(len(x), 1, dtype=torch.float64, device=device)
@@ -161,10 +160,10 @@ def main() -> None:
     data = run.data()
     model = diffusion_model(run.model(data, device), "this benchmark")
     conditional = run.experiment.condition == "labels"
-    split = subset(data.test, options.examples)
+    split = data.test.subset(options.examples)
     counter = Counter(model.denoiser.backbone)
-    few = subset(data.validation, FITTED)
-    x, condition = examples(few, np.arange(len(few)), conditional, device)
+    few = data.validation.subset(FITTED)
+    x, condition = few.batch(np.arange(len(few)), conditional, device)
     started = time.perf_counter()
     plan = fit(model, x, condition, torch.Generator().manual_seed(0))
     print(f"fitted in {time.perf_counter() - started:.1f} s and {counter.count} network evaluations")

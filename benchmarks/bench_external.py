@@ -22,6 +22,7 @@ from torch import Tensor
 from zuko.transforms import FreeFormJacobianTransform
 
 from vlb.base.configuration import override
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import load
 from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.models.diffusion.flow.density import Flow
@@ -56,7 +57,7 @@ class Field:
 
 
 def by_vlb(model: DiffusionModel, z: Tensor, tolerance: float) -> tuple[Tensor, int]:
-    density = Flow(model, AdaptiveSteps(tolerance, tolerance)).log_prob(z, None, torch.Generator())
+    density = Flow(model, AdaptiveSteps(tolerance, tolerance)).log_prob(z, UNCONDITIONAL, torch.Generator())
     return density.log_prob, density.evaluations
 
 

@@ -19,13 +19,11 @@ from matplotlib.figure import Figure
 
 from vlb.base.configuration import override
 from vlb.data import load
-from vlb.data.batches import examples
 from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.measure.evaluation import evaluate
 from vlb.models.diffusion.loss import DiffusionObjective
 from vlb.models.diffusion.times import LowDiscrepancyTime
 from vlb.models.diffusion.weightings import likelihood
-from vlb.pages.summary import subset
 from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
@@ -46,7 +44,7 @@ def main() -> None:
     options = arguments.parse_args()
     keep_freed_memory()
     data = load("fashion-mnist")
-    validation = subset(data.validation, options.examples)
+    validation = data.validation.subset(options.examples)
     trainers, spent, curves = {}, dict.fromkeys(ARMS, 0.0), {name: [] for name in ARMS}
     for name, settings in ARMS.items():
         # The steps set the pace of the learning rate; what fits in the time is close to this on 2 cores.
@@ -60,7 +58,7 @@ def main() -> None:
             started = time.monotonic()
             while time.monotonic() - started < options.every and trainer.step < trainer.settings.steps:
                 index = batch_indices(0, trainer.step, trainer.settings.batch, len(data.train))
-                trainer.update(*examples(data.train, index, False, trainer.device))
+                trainer.update(*data.train.batch(index, False, trainer.device))
             spent[name] += max(time.monotonic() - started, options.every)
             current = {k: v.clone() for k, v in trainer.model.state_dict().items()}
             trainer.model.load_state_dict(trainer.average.tensors)

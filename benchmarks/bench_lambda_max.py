@@ -18,7 +18,6 @@ from vlb.base.configuration import override
 from vlb.data import load
 from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.measure.evaluation import evaluate
-from vlb.pages.summary import subset
 from vlb.store.runs import Run
 from vlb.training.loop import train
 from vlb.training.recipes import recipe
@@ -44,7 +43,7 @@ def main() -> None:
             started = time.monotonic()
             train(experiment, data, run)
             elapsed = time.monotonic() - started
-            result = evaluate(run.model(data), subset(data.validation, options.examples), passes=options.passes)
+            result = evaluate(run.model(data), data.validation.subset(options.examples), passes=options.passes)
         print(
             f"| {-gamma_0:g} | {experiment.training.steps} | {elapsed:.0f} | {result.bits_per_dim:.4f} ± "
             f"{result.se_monte_carlo:.4f} | {result.terms['reconstruction']:.4f} | {result.terms['diffusion']:.4f} |",

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.configuration import override
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset, Split, load
 from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.measure.evaluation import Bounded, evaluate
@@ -35,7 +36,6 @@ from vlb.models.diffusion.flow.integrate import AdaptiveSteps, FixedSteps
 from vlb.models.diffusion.grids import uniform_log_snr
 from vlb.models.diffusion.kernels import ExactMixture, Standard
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.pages.summary import subset
 from vlb.store.runs import Run, diffusion_model
 from vlb.training.batches import batch_indices
 from vlb.training.loop import train
@@ -56,7 +56,7 @@ def bounds(model: DiffusionModel, data: Dataset) -> Iterator[tuple[str, Bounded,
         yield f"importance-weighted, T = {STEPS}, mixture, K = {draws}", weighted, max(4, 8 // draws)
     learned = VariationalBins(data.levels, data.shape)
     x, generator = torch.from_numpy(data.train.x), torch.Generator().manual_seed(0)
-    batches = [(x[batch_indices(0, step, 64, len(x))], None) for step in range(300)]
+    batches = [(x[batch_indices(0, step, 64, len(x))], UNCONDITIONAL) for step in range(300)]
     learned.fit(model, batches, torch.zeros(1, dtype=torch.float64), generator)
     flow = Flow(model, AdaptiveSteps(TOLERANCE, TOLERANCE), Hutchinson())
     for way in (Diffused(), UniformBins(), TruncatedNormalBins(), learned):
@@ -85,7 +85,7 @@ def print_convergence(model: DiffusionModel, double: DiffusionModel, split: Spli
     z = model.process.marginal(model.observation.embed(x).double(), start).sample(torch.Generator().manual_seed(1))
 
     def solve(flow: Flow) -> tuple[Tensor, int]:
-        found = flow.log_prob(z, None, torch.Generator().manual_seed(2))
+        found = flow.log_prob(z, UNCONDITIONAL, torch.Generator().manual_seed(2))
         return found.log_prob / scale, found.evaluations
 
     exactly = Flow(double, AdaptiveSteps(REFERENCE, REFERENCE), Hutchinson())
@@ -159,7 +159,7 @@ def main() -> None:
             train(experiment, data, run)
         data = run.data()
         model, double = (diffusion_model(run.model(data), "a flow") for _ in range(2))
-    split = subset(data.test, options.examples)
+    split = data.test.subset(options.examples)
     print_table(model, data, split)
     print_convergence(model, double.double(), split, options.figure)
 

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from vlb.base.configuration import override
 from vlb.core.bound import Measure
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset, load
 from vlb.models.diffusion import weightings as weighting
 from vlb.models.diffusion.loss import DiffusionObjective
@@ -88,7 +89,7 @@ def errors(model: DiffusionModel, data: Dataset, count: int) -> tuple[Tensor, Te
         u, _ = LowDiscrepancyTime().draw(BATCH, generator)
         at = -schedule.gamma_1 + (schedule.gamma_1 - schedule.gamma_0) * u
         rate = torch.ones(BATCH, 1, dtype=torch.float64)
-        error.append(model.noise_error_at(x, -at.unsqueeze(1), rate, None, generator).double() * bits(model))
+        error.append(model.noise_error_at(x, -at.unsqueeze(1), rate, UNCONDITIONAL, generator).double() * bits(model))
         log_snr.append(at)
     return torch.cat(log_snr), torch.cat(error)
 
@@ -109,7 +110,7 @@ def learn(model: DiffusionModel, data: Dataset, steps: int) -> Learned:
     optimiser = torch.optim.Adam(schedule.shapes.parameters(), lr=0.03)
     for step, x in enumerate(batches(data, steps, 3)):
         optimiser.zero_grad()
-        objective(other, x, None, torch.Generator().manual_seed(step))["diffusion"].backward()
+        objective(other, x, UNCONDITIONAL, torch.Generator().manual_seed(step))["diffusion"].backward()
         optimiser.step()
     return schedule
 
@@ -120,7 +121,7 @@ def batch_variance(model: DiffusionModel, measure: Measure, data: Dataset, count
     with torch.no_grad():
         for x in batches(data, count, 5):
             t, weight = measure.draw(BATCH, generator)
-            means.append((model.term(x, t, None, generator) * weight).mean() * bits(model))
+            means.append((model.term(x, t, UNCONDITIONAL, generator) * weight).mean() * bits(model))
     return torch.stack(means).var().item()
 
 
@@ -130,7 +131,7 @@ def gradient_variance(model: DiffusionModel, measure: Measure, data: Dataset, co
     generator, total, squares = torch.Generator().manual_seed(6), None, 0.0
     for x in batches(data, count, 7):
         t, weight = measure.draw(BATCH, generator)
-        loss = (model.term(x, t, None, generator) * weight).mean() * bits(model)
+        loss = (model.term(x, t, UNCONDITIONAL, generator) * weight).mean() * bits(model)
         flat = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]).double()
         total = flat if total is None else total + flat
         squares += (flat @ flat).item()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import per_example
@@ -86,7 +87,9 @@ def main() -> None:
         if not isinstance(model, DiffusionModel):
             return lambda x: evaluate(model, Split(x), passes=16).totals
         apart = torch.from_numpy(data.validation.x[:100].copy())
-        planned = StratifiedBound(model, fit(model, apart, None, torch.Generator().manual_seed(0), arguments.draws))
+        planned = StratifiedBound(
+            model, fit(model, apart, UNCONDITIONAL, torch.Generator().manual_seed(0), arguments.draws)
+        )
         return lambda x: evaluate(planned, Split(x), passes=arguments.passes).totals
 
     keep_freed_memory()

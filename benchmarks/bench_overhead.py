@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 
 from vlb.base.configuration import override
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import load
 from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.models.diffusion.loss import DiffusionObjective
@@ -83,7 +84,7 @@ def main() -> None:
     objective = DiffusionObjective(LowDiscrepancyTime(), likelihood, share)
     trainer = Trainer(experiment.build(data), objective, experiment.training, 0, torch.device("cpu"))
     bare = bare_step(experiment.build(data), x, share, experiment.training.clip, options.precision)
-    ours, theirs = compare(lambda: trainer.update(x, None), bare, options.repetitions)
+    ours, theirs = compare(lambda: trainer.update(x, UNCONDITIONAL), bare, options.repetitions)
     print(f"training step: vlb {ours:.3f} s, bare {theirs:.3f} s, ratio {ours / theirs:.3f}")
 
     model = experiment.build(data).eval().requires_grad_(False)

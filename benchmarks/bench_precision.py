@@ -14,6 +14,7 @@ import torch
 
 from vlb.base.configuration import override
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import load
 from vlb.models.diffusion.times import LowDiscrepancyTime
 from vlb.store.runs import Run
@@ -38,7 +39,9 @@ def main() -> None:
     for enabled in (False, True):
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            draws = [estimate(model, x, None, LowDiscrepancyTime(), generator).total.double() for _ in range(PASSES)]
+            draws = [
+                estimate(model, x, UNCONDITIONAL, LowDiscrepancyTime(), generator).total.double() for _ in range(PASSES)
+            ]
         totals.append(torch.stack(draws).mean(1) / scale)
     difference = totals[1] - totals[0]
     print(

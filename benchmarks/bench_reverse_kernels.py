@@ -21,7 +21,6 @@ import torch
 
 from vlb.base.configuration import override
 from vlb.data import Split, load
-from vlb.data.batches import examples
 from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.measure.evaluation import Evaluation, evaluate
 from vlb.models.diffusion.grids import uniform_log_snr
@@ -48,7 +47,7 @@ def costs(model: DiffusionModel, split: Split, kernel: ReverseKernel, candidates
     generator, parts, sizes = torch.Generator().manual_seed(0), [], []
     for start in range(0, len(split), 100):
         index = np.arange(start, min(start + 100, len(split)))
-        parts.append(measure_costs(model, examples(split, index, False, "cpu")[0], candidates, kernel, generator))
+        parts.append(measure_costs(model, split.batch(index, False, "cpu")[0], candidates, kernel, generator))
         sizes.append(float(len(index)))
     return average(parts, sizes)
 

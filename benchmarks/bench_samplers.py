@@ -23,6 +23,7 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 from torch import Tensor
 
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.distributions import standard_normal
 from vlb.core.observation import Continuous
 from vlb.models.diffusion.denoiser import Denoises, Prediction
@@ -63,8 +64,9 @@ class Free:
     """A denoiser that costs nothing: what is timed is the sampler."""
 
     decodes = False
+    takes = NOTHING
 
-    def __call__(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    def __call__(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         return Prediction(z, z, None)
 
 

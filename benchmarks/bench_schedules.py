@@ -22,10 +22,8 @@ from matplotlib.figure import Figure
 
 from vlb.base.configuration import override
 from vlb.data import Dataset, Split, load
-from vlb.data.batches import examples
 from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.measure.evaluation import evaluate
-from vlb.pages.summary import subset
 from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
@@ -50,7 +48,7 @@ def curve(data: Dataset, validation: Split, settings: list[str], seed: int, ever
     points = []
     while trainer.step < trainer.settings.steps:
         index = batch_indices(seed, trainer.step, trainer.settings.batch, len(data.train))
-        trainer.update(*examples(data.train, index, False, trainer.device))
+        trainer.update(*data.train.batch(index, False, trainer.device))
         if trainer.step % every == 0:
             current = {k: v.clone() for k, v in model.state_dict().items()}
             model.load_state_dict(trainer.average.tensors)
@@ -87,7 +85,7 @@ def main() -> None:
     options = arguments.parse_args()
     keep_freed_memory()
     data = load(options.data)
-    validation = subset(data.validation, options.examples)
+    validation = data.validation.subset(options.examples)
     curves: dict[str, list[np.ndarray]] = {name: [] for name in ARMS}
     for seed in range(options.seeds):
         for name, settings in ARMS.items():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tests.oracles import LIMIT, SCALINGS, gauss_legendre, seeded, z_score
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import DiscretisedMixture
 from vlb.core.observation import Continuous, Levels
 from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, Regression
@@ -141,7 +142,7 @@ class Linear(nn.Module):
         self.shape = (dimensions, outputs)
         self.layer = nn.Linear(dimensions + 1, dimensions * outputs)
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition) -> Tensor:
         assert gamma.shape == (z.shape[0], 1)
         assert gamma.dtype == torch.float64
         return self.layer(torch.cat((z, gamma.to(z.dtype)), 1)).view(-1, *self.shape)
@@ -163,7 +164,7 @@ def test_a_users_own_backbone_serves(kind: str) -> None:
     x = x.sort(1).values if kind != "regression" else levels.embed(x.sort(1).values)
 
     def loss() -> Tensor:
-        return estimate(model, x, None, UniformTime(), seeded(6)).total.mean()
+        return estimate(model, x, UNCONDITIONAL, UniformTime(), seeded(6)).total.mean()
 
     before = loss()
     before.backward()
@@ -212,7 +213,7 @@ def test_autocast_leaves_the_head_alone() -> None:
     levels, scaling = Levels(256), SCALINGS["vp"]
 
     class Flat(nn.Module):
-        def forward(self, z, gamma, condition=None):
+        def forward(self, z, gamma, condition=UNCONDITIONAL):
             return z.new_zeros(*z.shape, 256)
 
     denoiser = Denoiser(Flat(), PosteriorHead(levels, torch.zeros(64, 256)), scaling)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tests.oracles import LIMIT, SCALINGS, plane_mixture, seeded, z_score
 from vlb.base.errors import UserError
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Continuous
 from vlb.data import load
 from vlb.models.diffusion.config import DiffusionConfig
@@ -33,7 +34,7 @@ class Ideal(nn.Module):
         super().__init__()
         self.mixture, self.scaling = mixture, scaling
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         alpha, sigma = self.scaling(along(gamma, z))
         normal = 0.5 * (z**2 / (alpha**2 + sigma**2)).sum(1, keepdim=True)
         missing = -self.mixture.diffused(alpha, sigma).log_prob(z).unsqueeze(1) - normal
@@ -61,7 +62,7 @@ def test_an_untrained_energy_is_the_standard_normal() -> None:
     """A silent backbone has ε̂ = σz/(α² + σ²), and its bound on N(0, 1) data is tight."""
 
     class Silent(nn.Module):
-        def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+        def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
             return 0 * z.unsqueeze(-1)
 
     n = 40_000
@@ -70,7 +71,7 @@ def test_an_untrained_energy_is_the_standard_normal() -> None:
         process = GaussianDiffusion(LogSNRLinear(-12.0, 8.0), scaling)
         model = DiffusionModel(process, EnergyDenoiser(Silent(), scaling), Continuous(), (1,))
         with torch.no_grad():
-            total = estimate(model, x, None, UniformTime(), seeded(1)).total
+            total = estimate(model, x, UNCONDITIONAL, UniformTime(), seeded(1)).total
         nll = 0.5 * (x**2 + math.log(2 * math.pi)).squeeze(1)
         assert abs(z_score(total - nll)) < LIMIT
 
@@ -88,7 +89,7 @@ def test_training_differentiates_the_gradient() -> None:
     x = torch.from_numpy(data.train.x[:8].copy())
 
     def loss() -> Tensor:
-        return model.term(x, torch.full((8,), 0.4), None, seeded(2)).mean()
+        return model.term(x, torch.full((8,), 0.4), UNCONDITIONAL, seeded(2)).mean()
 
     loss().backward()
     weight = model.denoiser.backbone.first.weight
@@ -120,7 +121,7 @@ def test_heads_are_reached_from_configurations() -> None:
             recipe="digits", model=DiffusionConfig(head=head, backbone=MLPConfig(width=8, blocks=1))
         ).build(data)
         with torch.no_grad():
-            bound = estimate(model, torch.from_numpy(data.test.x[:4].copy()), None, UniformTime(), seeded())
+            bound = estimate(model, torch.from_numpy(data.test.x[:4].copy()), UNCONDITIONAL, UniformTime(), seeded())
         assert bool(bound.total.isfinite().all())
     with pytest.raises(UserError, match="sigma_data must be positive"):
         RegressionHeadConfig(output="edm", sigma_data=0.0).build(data)

@@ -23,6 +23,7 @@ from tests.oracles import (
     z_score,
 )
 from vlb.core.bound import elbo, estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, Normal
 from vlb.core.observation import Continuous, Levels
 from vlb.models.diffusion import weightings as weighting
@@ -312,7 +313,7 @@ def test_eq_4_132_joint_kl_has_the_prior_term() -> None:
     assert kl[:, 0].mean() > 0.02
     # The whole: integral + prior term, up to O(1/T); the integral alone is off by the prior term.
     t = torch.rand(4_000, generator=seeded(2), dtype=torch.float64)
-    integral = model.term(x, t, None, seeded(3))
+    integral = model.term(x, t, UNCONDITIONAL, seeded(3))
     assert abs(z_score(kl[:, 1:].sum(1) - integral)) < LIMIT
 
 
@@ -420,7 +421,7 @@ def test_eq_5_1_needs_the_posterior_or_the_joint() -> None:
 
 
 class Silent(torch.nn.Module):
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         return z.new_zeros(*z.shape, 3)
 
 
@@ -434,7 +435,7 @@ def test_eq_a_39_likelihood_of_discrete_data_does_not_cancel() -> None:
     pixels = Categorical(log_marginals.expand(n, -1, -1))
     x = pixels.sample(seeded())
     with torch.no_grad():
-        bound = estimate(model, x, None, LowDiscrepancyTime(), seeded(1))
+        bound = estimate(model, x, UNCONDITIONAL, LowDiscrepancyTime(), seeded(1))
     nll = -pixels.log_prob(x)
     assert z_score(bound.total - bound.reconstruction - nll) < -10
     assert z_score(bound.total - nll) > -LIMIT

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition
 from vlb.data import Split
 from vlb.measure.evaluation import Tally, evaluate
 from vlb.measure.evaluation_file import Progress, Subject, _digest, load, read, resume, save
@@ -31,7 +32,7 @@ class Noisy:
     bound: str = "a bound"
     offset: float = 0.0
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
         known = x.double().sum(1)
         return {"known": known, "random": self.offset + torch.randn(len(x), generator=generator).double()}
 

@@ -9,6 +9,7 @@ import torch
 
 from tests.oracles import seeded
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset, Split, load
 from vlb.data.baselines import baselines, log_marginals
 from vlb.measure.evaluation import evaluate
@@ -58,7 +59,7 @@ def test_a_few_steps_lower_the_bound_and_reach_every_parameter(config, digits: D
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     losses, reached = [], set()
     for step in range(40):
-        loss = torch.stack(list(objective(model, x, None, seeded(step)).values())).sum()
+        loss = torch.stack(list(objective(model, x, UNCONDITIONAL, seeded(step)).values())).sum()
         losses.append(loss.item())
         optimiser.zero_grad()
         loss.backward()
@@ -73,7 +74,7 @@ def test_odd_images_and_samples_of_the_right_kind(config) -> None:
     model = config.build(odd(), 0).eval()
     x = model.sample(3, generator=seeded(1))
     assert x.shape == (3, 2, 5, 7) and not x.is_floating_point() and int(x.min()) >= 0 and int(x.max()) < 4
-    terms = model.terms(torch.from_numpy(odd().test.x), None, seeded(2))
+    terms = model.terms(torch.from_numpy(odd().test.x), UNCONDITIONAL, seeded(2))
     assert len(terms) == model.depth + 1 and all(term.shape == (5,) for term in terms.values())
 
 
@@ -115,7 +116,7 @@ def test_trained_for_seconds_it_beats_independent_pixels(config, steps: int, dig
     trainer = Trainer(model, config.objective(model), settings, 0, torch.device("cpu"))
     x = torch.from_numpy(digits.train.x)
     for step in range(steps):
-        trainer.update(x[batch_indices(0, step, 64, len(x))], None)
+        trainer.update(x[batch_indices(0, step, 64, len(x))], UNCONDITIONAL)
     model.load_state_dict(trainer.average.tensors)
     found = evaluate(model.eval(), digits.validation, passes=2)
     assert found.bits_per_dim < baselines(digits, "validation")["independent_pixels"] - 0.05
@@ -126,23 +127,23 @@ def test_free_bits_and_warm_up_do_what_they_say(digits: Dataset) -> None:
     config = HVAEConfig(latents=(4, 3), width=16)
     torch.manual_seed(0)
     model, x = config.build(digits, 0).eval(), torch.from_numpy(digits.train.x[:32])
-    plain = ElboObjective()(model, x, None, seeded(3))
+    plain = ElboObjective()(model, x, UNCONDITIONAL, seeded(3))
     assert sum(plain.values()).item() * 64 == pytest.approx(
-        sum(model.terms(x, None, seeded(3)).values()).mean().item(), rel=1e-5
+        sum(model.terms(x, UNCONDITIONAL, seeded(3)).values()).mean().item(), rel=1e-5
     )
-    free = ElboObjective(free_nats=1e3)(model, x, None, seeded(3))
+    free = ElboObjective(free_nats=1e3)(model, x, UNCONDITIONAL, seeded(3))
     assert free["kl_1"].item() * 64 == pytest.approx(1e3)
     # Below the threshold a level's KL has no gradient of its own.
     (gradient,) = torch.autograd.grad(free["kl_2"], [next(model.merges.parameters())], allow_unused=True)
     assert gradient is None or not gradient.abs().any()
     warming = ElboObjective(warmup=4)
-    evaluated = warming(model, x, None, seeded(3))
+    evaluated = warming(model, x, UNCONDITIONAL, seeded(3))
     torch.testing.assert_close(evaluated["kl_1"], plain["kl_1"])
     model.train()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    shares = [(warming(model, x, None, seeded(3))["kl_1"] / plain["kl_1"]).item() for _ in range(6)]
+    shares = [(warming(model, x, UNCONDITIONAL, seeded(3))["kl_1"] / plain["kl_1"]).item() for _ in range(6)]
     assert shares == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1], rel=1e-4)
     # The counter is in the checkpoint, so a resumed run goes on where it was.
     assert int(model.state_dict()["updates"]) == 6
@@ -203,7 +204,7 @@ def test_binary_data_have_a_bernoulli_likelihood() -> None:
         for parameter in model.generator.decoder.parameters():  # type: ignore[union-attr]
             parameter.zero_()
     x = torch.from_numpy(data.test.x)
-    terms = model.terms(x, None, seeded(4))
+    terms = model.terms(x, UNCONDITIONAL, seeded(4))
     expected = -torch.from_numpy(log_marginals(data))[torch.arange(70), x.flatten(1).long()].sum(1)
     torch.testing.assert_close(terms["reconstruction"].double(), expected, rtol=1e-4, atol=1e-3)
     assert math.isfinite(sum(terms.values()).sum().item())

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from vlb.core.bound import elbo
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Levels
 from vlb.measure.importance import ImportanceWeighted
 from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
@@ -24,14 +25,14 @@ MARGINALS = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
 class ExactGrid(GridDiffusion):
     """A grid whose p(z_s | z_t) is the true reverse kernel."""
 
-    def reverse(self, z_t: Tensor, s: Tensor, t: Tensor, condition: object) -> GaussianMixture:
+    def reverse(self, z_t: Tensor, s: Tensor, t: Tensor, condition: Condition) -> GaussianMixture:
         return exact_reverse(plane_mixture(), self.model.process, z_t, s, t)
 
 
 class Silent(nn.Module):
     """A backbone that says nothing: with a posterior head, the model of independent elements."""
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         return z.new_zeros(*z.shape, 3)
 
 
@@ -47,7 +48,7 @@ def log_mass(x: Tensor) -> Tensor:
 
 
 def drawn(model: GridDiffusion, x: Tensor, draws: int, seed: int) -> Tensor:
-    return ImportanceWeighted(model, draws).terms(x, None, seeded(seed))["importance_weighted"]
+    return ImportanceWeighted(model, draws).terms(x, UNCONDITIONAL, seeded(seed))["importance_weighted"]
 
 
 @pytest.mark.parametrize("steps", [1, 5])
@@ -58,7 +59,7 @@ def test_a_trajectory_weighs_p_with_the_true_reverse_kernel(steps: int) -> None:
     grid = ExactGrid(model, torch.linspace(0, 1, steps + 1, dtype=torch.float64))
     x = mixture.expand(20).sample(seeded(1))
     effective: list[Tensor] = []
-    value = ImportanceWeighted(grid, 3, effective.append).terms(x, None, seeded(2))["importance_weighted"]
+    value = ImportanceWeighted(grid, 3, effective.append).terms(x, UNCONDITIONAL, seeded(2))["importance_weighted"]
     torch.testing.assert_close(value, -mixture.log_prob(x), rtol=1e-8, atol=1e-8)
     torch.testing.assert_close(effective[0], torch.full((20,), 3.0).double(), rtol=1e-6, atol=1e-6)
 
@@ -98,7 +99,7 @@ def test_weights_are_unbiased_for_a_density() -> None:
     model = exact_model(plane_mixture(), LogSNRLinear(-1.0, 1.0))
     for steps in (2, 8):
         with torch.no_grad():
-            ratio = model.at(steps).log_weight(x, None, seeded(9)) - proposal.log_prob(x)
+            ratio = model.at(steps).log_weight(x, UNCONDITIONAL, seeded(9)) - proposal.log_prob(x)
         assert abs(z_score(ratio.exp(), 1.0)) < LIMIT
 
 

@@ -12,6 +12,7 @@ from tests.oracles import LIMIT, seeded, z_score
 from tests.vae_models import ppca_vae, small_categorical_vae, two_level_top_down
 from vlb.base.errors import UserError
 from vlb.core.bound import elbo
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Split
 from vlb.measure.evaluation import evaluate
 from vlb.measure.importance import FromPrior, ImportanceWeighted, importance_bound
@@ -57,10 +58,10 @@ def test_refining_both_levels_beats_a_stretched_top() -> None:
 @pytest.mark.parametrize("draws", [1, 7])
 def test_importance_bound_is_the_mean_weight_in_log_space(draws: int) -> None:
     model, x = ppca_vae(stretch=1.5), examples(PPCA(), 5)
-    mean, bound, effective = importance_bound(lambda x, g: model.log_weight(x, None, g), x, draws, seeded(7))
+    mean, bound, effective = importance_bound(lambda x, g: model.log_weight(x, UNCONDITIONAL, g), x, draws, seeded(7))
     generator = seeded(7)
     with torch.no_grad():
-        weights = torch.stack([model.log_weight(x, None, generator) for _ in range(draws)])
+        weights = torch.stack([model.log_weight(x, UNCONDITIONAL, generator) for _ in range(draws)])
     torch.testing.assert_close(mean, -weights.mean(0))
     torch.testing.assert_close(bound, -(weights.exp().mean(0)).log())
     torch.testing.assert_close(effective, weights.exp().sum(0) ** 2 / (weights * 2).exp().sum(0))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, SCALINGS, gauss_legendre, seeded, z_score
 from vlb.base.errors import UserError
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.observation import Continuous
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.model import DiffusionModel
@@ -219,12 +220,13 @@ class GaussianDenoiser(torch.nn.Module):
     """E[ε | z] for x ~ N(0, C) at one γ per dimension, times `scale` (D,); 1 with the data's C is exact."""
 
     decodes = False
+    takes = NOTHING
 
     def __init__(self, covariance: torch.Tensor, scale: torch.Tensor) -> None:
         super().__init__()
         self.covariance, self.scale = covariance, scale
 
-    def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: object = None) -> Prediction:
+    def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         alpha, sigma = SCALINGS["vp"](along(gamma.expand(*z.shape), z))
         eps = self.scale * sigma * torch.linalg.solve(noisy_covariance(self.covariance, alpha, sigma), z)
         return Prediction((z - sigma * eps) / alpha, eps, None)
@@ -302,7 +304,7 @@ def test_a_model_with_a_schedule_per_dimension_estimates_its_own_integral(denois
         x = torch.randn(n, 2, generator=generator, dtype=torch.float64) @ torch.linalg.cholesky(CORRELATED).T
         t = torch.rand(n, generator=generator, dtype=torch.float64)
         with torch.no_grad():
-            assert abs(z_score(model.term(x, t, None, generator), expected)) < LIMIT
+            assert abs(z_score(model.term(x, t, UNCONDITIONAL, generator), expected)) < LIMIT
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.oracles import LIMIT, exact_model, line_mixture, seeded, z_score
 from vlb.base.errors import UserError
-from vlb.core.condition import Labels
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Levels
 from vlb.data import Split
 from vlb.measure.evaluation import evaluate
@@ -34,9 +34,9 @@ class Crooked(nn.Module):
         self.strength, self.outputs, self.asked = strength, outputs, 0
         self.map = nn.Parameter(torch.randn(3, 3 * outputs, generator=seeded(3)), requires_grad=False)
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition) -> Tensor:
         self.asked += len(z)
-        shift = 0.0 if condition is None else condition.label.to(z.dtype).view(-1, 1)  # type: ignore[attr-defined]
+        shift = 0.0 if condition.label is None else condition.label.to(z.dtype).view(-1, 1)
         return self.strength * torch.sin(2 * z @ self.map + shift).view(len(z), 3, self.outputs)
 
 
@@ -66,7 +66,7 @@ def test_any_plan_is_unbiased(head) -> None:
     slopes = ((0.8, -0.5), (0.0, 1.3), (-0.4, 0.0), (0.7, 0.7))
     bound = StratifiedBound(model, Plan((0.1, 0.5, 0.15, 0.25), slopes, (0.6, -0.8), strata=3))
     with torch.no_grad():
-        drawn, plain = bound.terms(x, None, seeded(1)), model.terms(x, None, seeded(2))
+        drawn, plain = bound.terms(x, UNCONDITIONAL, seeded(1)), model.terms(x, UNCONDITIONAL, seeded(2))
     for name in ("reconstruction", "diffusion"):
         # Copies of one example are alike but for their draws, whose spread over a batch only narrows the mean.
         difference = (drawn[name] - plain[name]).view(3000, 6).mean(1)
@@ -88,7 +88,7 @@ def test_the_exact_model_stays_tight(masses: list[float], strata: int, schedule:
     x = torch.tensor([[-0.8], [0.1], [1.2]])
     copies = x.repeat(1500, 1)
     with torch.no_grad():
-        terms = StratifiedBound(model, plan).terms(copies, None, seeded(7))
+        terms = StratifiedBound(model, plan).terms(copies, UNCONDITIONAL, seeded(7))
     totals = torch.stack(list(terms.values())).sum(0).view(1500, 3)
     for i in range(3):
         assert abs(z_score(totals[:, i], -mixture.log_prob(x[i : i + 1]).item())) < LIMIT
@@ -97,18 +97,21 @@ def test_the_exact_model_stays_tight(masses: list[float], strata: int, schedule:
 def test_what_is_independent_is_known_without_noise() -> None:
     """Of the independent-element model the control variate is the whole error: slopes of 1 leave the quadrature's."""
     model = discrete(0.0)
-    plan = fit(model, some(60), None, seeded(1))
+    plan = fit(model, some(60), UNCONDITIONAL, seeded(1))
     assert all(sum(slope) == pytest.approx(1, abs=1e-3) for slope in (*plan.slopes, plan.decoding))
     x = some(1).repeat(300, 1)
     with torch.no_grad():
-        found, plain = StratifiedBound(model, plan).terms(x, None, seeded(2)), model.terms(x, None, seeded(3))
+        found, plain = (
+            StratifiedBound(model, plan).terms(x, UNCONDITIONAL, seeded(2)),
+            model.terms(x, UNCONDITIONAL, seeded(3)),
+        )
     assert found["reconstruction"].var() < plain["reconstruction"].var() / 20
     assert found["diffusion"].var() < plain["diffusion"].var() / 200
 
 
 def test_a_fitted_plan_needs_fewer_evaluations() -> None:
     model, x = discrete(0.5), some(40)
-    plan = fit(model, some(100), None, seeded(1))
+    plan = fit(model, some(100), UNCONDITIONAL, seeded(1))
     network = model.denoiser.backbone
     cost = {}
     bounds = {"plain": StratifiedBound(model, Plan.plain()), "fitted": StratifiedBound(model, plan), "batch": model}
@@ -125,10 +128,10 @@ def test_a_fitted_plan_needs_fewer_evaluations() -> None:
 
 def test_conditions_reach_the_network() -> None:
     model, x = discrete(0.7), some(500)
-    plan = dataclasses.replace(fit(model, x, Labels(torch.zeros(500, dtype=torch.long)), seeded(1)), strata=4)
+    plan = dataclasses.replace(fit(model, x, Condition(label=torch.zeros(500, dtype=torch.long)), seeded(1)), strata=4)
     bound = StratifiedBound(model, plan)
     with torch.no_grad():
-        first, second = (bound.terms(x, Labels(torch.full((500,), k)), seeded(2)) for k in (0, 2))
+        first, second = (bound.terms(x, Condition(label=torch.full((500,), k)), seeded(2)) for k in (0, 2))
     assert not torch.equal(first["diffusion"], second["diffusion"])
 
 
@@ -169,7 +172,7 @@ def test_control_variates_need_a_head() -> None:
     model = exact_model(line_mixture(), LogSNRLinear(-5.0, 4.0))
     with pytest.raises(UserError, match="head"):
         StratifiedBound(model, Plan((1.0,), ((1.0, 0.0),), (0.0, 0.0)))
-    plan = fit(model, line_mixture().expand(50).sample(seeded(1)), None, seeded(2))
+    plan = fit(model, line_mixture().expand(50).sample(seeded(1)), UNCONDITIONAL, seeded(2))
     assert not plan.context and set(plan.slopes) == {(0.0, 0.0)}
 
 
@@ -177,7 +180,7 @@ def test_control_variates_need_a_head() -> None:
 def test_processor_and_gpu_agree() -> None:
     """All draws are made on the CPU, so that devices differ by their rounding alone."""
     x = Split(some(300).numpy())
-    plan = fit(discrete(0.5), some(100), None, seeded(1))
+    plan = fit(discrete(0.5), some(100), UNCONDITIONAL, seeded(1))
     found = []
     for device in ("cpu", "cuda"):
         model = discrete(0.5).to(device)

@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.oracles import LIMIT, exact_model, gauss_legendre, plane_mixture, seeded, z_score
 from vlb.base.errors import UserError
 from vlb.core.bound import Measure
+from vlb.core.condition import UNCONDITIONAL
 from vlb.models.diffusion import weightings as weighting
 from vlb.models.diffusion.schedules import EDM, Cosine, Learned, LinearBeta, LogSNRLinear, Schedule
 from vlb.models.diffusion.times import (
@@ -231,7 +232,7 @@ def exact_errors(log_snr: Tensor, seed: int) -> Tensor:
     model = exact_model(plane_mixture(), LogSNRLinear(-HIGH, -LOW), exact_ends=False)
     generator = seeded(seed)
     x = plane_mixture().expand(len(log_snr)).sample(generator)
-    return model.noise_error_at(x, -log_snr.unsqueeze(1), torch.ones(len(log_snr), 1), None, generator)
+    return model.noise_error_at(x, -log_snr.unsqueeze(1), torch.ones(len(log_snr), 1), UNCONDITIONAL, generator)
 
 
 def test_variance_difference_and_the_single_draw_optimum() -> None:

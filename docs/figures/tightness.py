@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL
 from vlb.core.distributions import Normal
 from vlb.core.observation import Continuous
 from vlb.measure.tightness.gaussian import split_gaussian
@@ -205,7 +206,7 @@ def learned(figure: matplotlib.figure.Figure) -> None:
     bars["diffusion, untrained, T = 64"] = split_line(model.at(64), BUMPS)
 
     def loss(x: Tensor, generator: torch.Generator) -> Tensor:
-        return estimate(model, x.float(), None, measure, generator).total.mean()
+        return estimate(model, x.float(), UNCONDITIONAL, measure, generator).total.mean()
 
     train(2000, loss, list(model.parameters()))
     for count in (1, 4, 16, 64, 128):
@@ -216,7 +217,7 @@ def learned(figure: matplotlib.figure.Figure) -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         drawn = [
-            estimate(model, BUMPS.expand(20_000).sample(generator).float(), None, measure, generator).total
+            estimate(model, BUMPS.expand(20_000).sample(generator).float(), UNCONDITIONAL, measure, generator).total
             for _ in range(10)
         ]
     means = torch.stack([part.double().mean() for part in drawn]) - bars["VAE, both"].entropy

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vlb.base.errors import UserError
+    from vlb.core.condition import Condition
     from vlb.data import Dataset, Split
     from vlb.measure.evaluation import Evaluation, classify, evaluate
     from vlb.models.diffusion.model import DiffusionModel
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from vlb.training.recipes import recipe
 
 _HOMES = {
+    "Condition": "vlb.core.condition",
     "Dataset": "vlb.data",
     "DiffusionModel": "vlb.models.diffusion.model",
     "Evaluation": "vlb.measure.evaluation",
@@ -34,6 +36,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Condition",
     "Dataset",
     "DiffusionModel",
     "Evaluation",

@@ -6,6 +6,7 @@ import torch
 
 from tests.oracles import seeded
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Split, load
 from vlb.measure.recognition import recognise
 from vlb.models.ladder.config import LadderConfig, balanced
@@ -104,7 +105,7 @@ def test_unlabelled_examples_help() -> None:
         model.train()
         for step in range(400):
             index = torch.randint(0, len(x), (64,), generator=seeded(step))
-            loss = torch.stack(list(objective(model, x[index], None, seeded(step)).values())).sum()
+            loss = torch.stack(list(objective(model, x[index], UNCONDITIONAL, seeded(step)).values())).sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -116,7 +117,7 @@ def test_unlabelled_examples_help() -> None:
 
 def test_likelihood_is_refused_with_the_reason() -> None:
     model = ladder()
-    for ask in (lambda: model.terms(torch.zeros(1, 6), None, seeded()), lambda: model.sample(3)):
+    for ask in (lambda: model.terms(torch.zeros(1, 6), UNCONDITIONAL, seeded()), lambda: model.sample(3)):
         with pytest.raises(UserError, match=r"no likelihood.*error_rate"):
             ask()
     assert "no likelihood" in model.without_likelihood

@@ -25,7 +25,7 @@ from vlb.pages.hierarchy import DESCENTS, HierarchyContent, decided
 from vlb.pages.ladder import LadderContent
 from vlb.pages.mixture import MixtureContent
 from vlb.pages.page import verdict
-from vlb.pages.summary import subset, summarise
+from vlb.pages.summary import summarise
 from vlb.store.experiment import DataConfig
 from vlb.store.runs import Run
 
@@ -265,7 +265,7 @@ def test_the_verdict_is_honest(gain: float, error: float, kind: str) -> None:
 
 
 def test_the_gain_is_over_the_same_examples(plain_run: Run, digits: Dataset) -> None:
-    part = subset(digits.test, 50)
+    part = digits.test.subset(50)
     evaluation = measure(plain_run.model(digits), part, False, Effort(2), CPU)
     summary = summarise(evaluation, digits, "test", part)
     base = summary["baselines"]["independent_pixels"]
@@ -273,15 +273,15 @@ def test_the_gain_is_over_the_same_examples(plain_run: Run, digits: Dataset) -> 
 
 
 def test_a_subset_is_in_order_without_repetition(digits: Dataset) -> None:
-    part = subset(digits.train, 100)
+    part = digits.train.subset(100)
     whole = [row.tobytes() for row in digits.train.x]
     places = [whole.index(row.tobytes()) for row in part.x]
     assert len(part) == 100 and places == sorted(set(places))
-    assert subset(digits.train, 10**6) is digits.train
+    assert digits.train.subset(10**6) is digits.train
 
 
 def test_baselines_are_of_the_evaluated_examples(plain_run: Run, digits: Dataset) -> None:
-    part = subset(digits.test, 50)
+    part = digits.test.subset(50)
     evaluation = measure(plain_run.model(digits), part, False, Effort(2), CPU)
     summary = summarise(evaluation, digits, "test", part)
     assert (summary["examples"], summary["split_examples"]) == (50, 360)

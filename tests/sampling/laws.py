@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.observation import Continuous
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.model import DiffusionModel
@@ -45,7 +46,7 @@ def variance(method: FixedStep, model: DiffusionModel, grid: Tensor, start: floa
     z_1 = torch.zeros(steps + 1, 1, dtype=torch.float64)
     z_1[0] = math.sqrt(start)
     draws = list(torch.eye(steps + 1, dtype=torch.float64)[1:].unsqueeze(-1))
-    reverse = ChosenNoise(model, torch.Generator(), None, draws)
+    reverse = ChosenNoise(model, torch.Generator(), UNCONDITIONAL, draws)
     return arrive(method, reverse, z_1, grid.flip(0)).square().sum().item()
 
 
@@ -71,11 +72,12 @@ class GaussianDenoiser:
     """E[x | z] of independent N(mean_d, variance_d), under variance preservation and any schedule."""
 
     decodes = False
+    takes = NOTHING
 
     def __init__(self, mean: Tensor, variance: Tensor) -> None:
         self.mean, self.variance = mean.double(), variance.double()
 
-    def __call__(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    def __call__(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         alpha, sigma = variance_preserving(along(gamma, z))
         error = z - alpha * self.mean
         total = alpha**2 * self.variance + sigma**2

@@ -9,6 +9,7 @@ import torch
 from tests.oracles import LIMIT, SCALINGS, SCHEDULES, exact_model, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS, Bent, ChosenNoise, gaussian_model, observed_order, variance
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL
 from vlb.models.diffusion.grids import edm, uniform_log_snr, uniform_time
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers.ancestral import Ancestral
@@ -84,7 +85,7 @@ def test_stochastic_methods_sample_the_mixture(method: FixedStep) -> None:
 
 def one_step(method: FixedStep, model: DiffusionModel, z_t: torch.Tensor, noise: float) -> torch.Tensor:
     """z_s of a step from t = 0.6 to s = 0.5 with every draw equal to `noise`."""
-    reverse = ChosenNoise(model, seeded(), None, [torch.tensor(noise, dtype=torch.float64)])
+    reverse = ChosenNoise(model, seeded(), UNCONDITIONAL, [torch.tensor(noise, dtype=torch.float64)])
     t, s = reverse.levels(torch.tensor([0.6, 0.5], dtype=torch.float64), z_t)
     return method.step(reverse, State(z_t, t), s).z
 
@@ -119,7 +120,7 @@ def test_churn_follows_the_forward_process() -> None:
     schedule = model.process.schedule
 
     def raised(churn: float, t: float, s: float, noise: float) -> State:
-        reverse = ChosenNoise(model, seeded(), None, [torch.tensor(noise, dtype=torch.float64)])
+        reverse = ChosenNoise(model, seeded(), UNCONDITIONAL, [torch.tensor(noise, dtype=torch.float64)])
         levels = reverse.levels(torch.tensor([t, s], dtype=torch.float64), z)
         return Heun(churn=churn).raised(reverse, State(z, levels[0]), levels[1])
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Levels
 from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
 from vlb.models.diffusion.grids import uniform_log_snr, uniform_time
@@ -27,7 +28,7 @@ MASSES = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]])
 class Nothing(nn.Module):
     """A backbone that says nothing: with a posterior head, the exact model of independent elements."""
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         return torch.zeros(*z.shape, 4)
 
 

@@ -10,6 +10,7 @@ from tests.gaussian_hierarchies import PPCA
 from tests.oracles import LIMIT, seeded
 from vlb.base.errors import UserError
 from vlb.core.bound import descent_log_weight
+from vlb.core.condition import Condition
 from vlb.data import Split
 from vlb.measure.tightness.trained import weigh
 
@@ -24,10 +25,10 @@ class Stretched:
         self.hierarchy = PPCA(stretch)
         self.looseness = stretch - 1 - math.log(stretch)
 
-    def terms(self, x: torch.Tensor, condition: object, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def terms(self, x: torch.Tensor, condition: Condition, generator: torch.Generator) -> dict[str, torch.Tensor]:
         return {"all": -self.log_weight(x, condition, generator)}
 
-    def log_weight(self, x: torch.Tensor, condition: object, generator: torch.Generator) -> torch.Tensor:
+    def log_weight(self, x: torch.Tensor, condition: Condition, generator: torch.Generator) -> torch.Tensor:
         return descent_log_weight(self.hierarchy, self.hierarchy.infer(x), x, generator)
 
 

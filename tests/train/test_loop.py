@@ -15,7 +15,7 @@ from torch import nn
 
 from vlb.base.configuration import override
 from vlb.base.errors import UserError
-from vlb.core.condition import Labels
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.data import Dataset, load
 from vlb.models.loss import BoundJudged
 from vlb.store import checkpoint
@@ -195,13 +195,13 @@ def test_a_non_finite_step_is_skipped_and_noted(digits: Dataset) -> None:
 
     class Poisoned(BoundJudged):
         def __call__(
-            self, model: nn.Module, x: torch.Tensor, condition: object, generator: torch.Generator
+            self, model: nn.Module, x: torch.Tensor, condition: Condition, generator: torch.Generator
         ) -> dict[str, torch.Tensor]:
             return {"diffusion": torch.tensor(torch.nan, requires_grad=True) * next(model.parameters()).sum()}
 
     trainer = Trainer(model, Poisoned(), experiment.training, 0, torch.device("cpu"))
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    progress = trainer.update(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), None)
+    progress = trainer.update(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), UNCONDITIONAL)
     assert progress.skipped == 1 and "diffusion" in progress.note
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
@@ -218,7 +218,8 @@ def test_global_randomness_is_left_alone(tmp_path: Path, digits: Dataset) -> Non
 
 
 def test_labels_are_dropped_at_the_stated_rate() -> None:
-    dropped = sum(int((drop_labels(Labels(torch.arange(100)), 0.1, 0, step).label < 0).sum()) for step in range(100))  # type: ignore[union-attr]
+    labels = Condition(label=torch.arange(100))
+    dropped = sum(int((drop_labels(labels, 0.1, 0, step).label < 0).sum()) for step in range(100))  # type: ignore[operator]
     assert abs(dropped - 1000) < 5 * 30  # binomial: five standard deviations, false alarms below 1e-6
 
 

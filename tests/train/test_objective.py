@@ -9,6 +9,7 @@ import torch
 from tests.oracles import LIMIT, SCALINGS, exact_model, line_grid, line_mixture, plane_mixture, seeded, z_score
 from vlb.base.configuration import override
 from vlb.base.errors import UserError
+from vlb.core.condition import NOTHING, UNCONDITIONAL
 from vlb.data import Dataset, load
 from vlb.models.diffusion import weightings as weighting
 from vlb.models.diffusion.loss import DiffusionObjective
@@ -29,7 +30,7 @@ def biased(model: DiffusionModel) -> torch.nn.Parameter:
     parameter = torch.nn.Parameter(torch.tensor(0.2, dtype=torch.float64))
     exact = model.denoiser.forward
 
-    def forward(z, gamma, condition=None):
+    def forward(z, gamma, condition=UNCONDITIONAL):
         prediction = exact(z, gamma, condition)
         return prediction._replace(eps=prediction.eps + parameter)
 
@@ -44,20 +45,20 @@ def test_shape_sees_the_gradient_of_the_square_and_all_else_that_of_the_loss() -
     schedule = model.process.schedule
     assert isinstance(schedule, Learned)
     x = plane_mixture().expand(32).sample(seeded())
-    terms = BOUND(model, x, None, seeded(1))
+    terms = BOUND(model, x, UNCONDITIONAL, seeded(1))
     sum(terms.values()).backward()
     found = {name: p.grad.clone() for name, p in schedule.named_parameters()} | {"theta": theta.grad.clone()}
 
     t, _ = UniformTime().draw(32, seeded(1))
     generator = seeded(1)
     UniformTime().draw(32, generator)
-    loss = model.term(x, t, None, generator) / 2
+    loss = model.term(x, t, UNCONDITIONAL, generator) / 2
     shape = [f"shapes.{name}" for name, _ in schedule.shapes.named_parameters()]
     square = torch.autograd.grad((loss**2).mean(), list(schedule.shapes.parameters()), retain_graph=True)
     for name, gradient in zip(shape, square, strict=True):
         assert gradient.abs().max() > 0
         torch.testing.assert_close(found[name], gradient, rtol=1e-9, atol=1e-12)
-    ends = model.ends(x, None, generator)
+    ends = model.ends(x, UNCONDITIONAL, generator)
     whole = loss.mean() + (ends.reconstruction.mean() + ends.prior.mean()) / 2
     others = torch.autograd.grad(whole, [schedule.start, schedule.log_width, theta])
     for name, gradient in zip(("start", "log_width", "theta"), others, strict=True):
@@ -73,7 +74,7 @@ def test_ends_see_the_gradient_of_the_bound() -> None:
         schedule = model.process.schedule
         assert isinstance(schedule, Learned)
         x = mixture.expand(64).sample(seeded(seed))
-        sum(BOUND(model, x, None, seeded(1_000 + seed)).values()).backward()
+        sum(BOUND(model, x, UNCONDITIONAL, seeded(1_000 + seed)).values()).backward()
         # With γ₁ = γ₀ + e^w: d/dw = (γ₁ − γ₀) ∂/∂γ₁, and d/dγ₀ moves both ends.
         by_gamma_1 = schedule.log_width.grad / schedule.log_width.exp().detach()
         gradients.append(torch.cat((schedule.start.grad - by_gamma_1, by_gamma_1)))
@@ -98,13 +99,13 @@ def test_training_the_shape_takes_variance_out_of_the_loss_and_leaves_its_mean()
     t = torch.rand(20_000, generator=seeded(6), dtype=torch.float64)
     optimiser = torch.optim.Adam(schedule.shapes.parameters(), lr=0.05)
     with torch.no_grad():
-        before = model.term(x, t, None, seeded(7))
+        before = model.term(x, t, UNCONDITIONAL, seeded(7))
     for step in range(200):
         optimiser.zero_grad()
-        sum(BOUND(model, x[:256], None, seeded(100 + step)).values()).backward()
+        sum(BOUND(model, x[:256], UNCONDITIONAL, seeded(100 + step)).values()).backward()
         optimiser.step()
     with torch.no_grad():
-        after = model.term(x, t, None, seeded(7))
+        after = model.term(x, t, UNCONDITIONAL, seeded(7))
     assert after.var() < 0.9 * before.var()
     standard_error = math.sqrt((before.var() + after.var()).item() / 20_000)
     assert abs((after.mean() - before.mean()).item()) < LIMIT * standard_error
@@ -116,11 +117,11 @@ def test_a_schedule_per_dimension_sees_the_gradient_of_the_bound() -> None:
     model.denoiser = Halving()
     schedule = model.process.schedule
     x = plane_mixture().expand(16).sample(seeded())
-    BOUND(model, x, None, seeded(1))["diffusion"].backward()
+    BOUND(model, x, UNCONDITIONAL, seeded(1))["diffusion"].backward()
     found = [p.grad.clone() for p in schedule.parameters()]
     generator = seeded(1)
     t, _ = UniformTime().draw(16, generator)
-    expected = torch.autograd.grad(model.term(x, t, None, generator).mean() / 2, list(schedule.parameters()))
+    expected = torch.autograd.grad(model.term(x, t, UNCONDITIONAL, generator).mean() / 2, list(schedule.parameters()))
     torch.testing.assert_close(found, list(expected))
 
 
@@ -128,8 +129,9 @@ class Halving(torch.nn.Module):
     """ε̂ = z/2."""
 
     decodes = False
+    takes = NOTHING
 
-    def forward(self, z, gamma, condition=None):
+    def forward(self, z, gamma, condition=UNCONDITIONAL):
         from vlb.models.diffusion.denoiser import Prediction
 
         return Prediction(z, z / 2, None)
@@ -146,7 +148,9 @@ def test_the_weighted_objective_is_the_same_under_any_sampler(weight) -> None:
     for step in range(300):
         for name, chosen in (("uniform", UniformTime()), ("adaptive", measure)):
             objective = DiffusionObjective(chosen, weight, 0.01)
-            losses[name].append(objective(model, x, None, seeded(step + 1_000 * len(name)))["diffusion"].detach())
+            losses[name].append(
+                objective(model, x, UNCONDITIONAL, seeded(step + 1_000 * len(name)))["diffusion"].detach()
+            )
     first, second = (torch.stack(values) for values in losses.values())
     assert abs(z_score(first - second)) < LIMIT
     assert measure.masses().max() > 2 * measure.masses().min()
@@ -158,8 +162,8 @@ def test_uncertainty_adds_its_penalty_and_learns() -> None:
     model = exact_model(plane_mixture(), schedule, exact_ends=False)
     x = plane_mixture().expand(64).sample(seeded())
     objective = DiffusionObjective(UniformTime(), learned, 0.1)
-    terms = objective(model, x, None, seeded(1))
-    bound = DiffusionObjective(UniformTime(), weighting.likelihood, 0.1)(model, x, None, seeded(1))
+    terms = objective(model, x, UNCONDITIONAL, seeded(1))
+    bound = DiffusionObjective(UniformTime(), weighting.likelihood, 0.1)(model, x, UNCONDITIONAL, seeded(1))
     torch.testing.assert_close(terms["diffusion"], bound["diffusion"])  # u = 0 at the start
     assert terms["uncertainty"] == 0
     sum(terms.values()).backward()

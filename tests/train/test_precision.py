@@ -11,6 +11,7 @@ from tests.oracles import seeded
 from tests.train.test_loop import same
 from vlb.base.configuration import override
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.data import Dataset, load
 from vlb.models.diffusion.times import LowDiscrepancyTime
 from vlb.store.experiment import Experiment
@@ -46,7 +47,9 @@ def test_low_precision_costs_less_than_two_thousandths_of_a_bit(
     for enabled in (False, True):
         generator = seeded()
         with torch.no_grad(), torch.autocast("cpu", dtype, enabled=enabled):
-            draws = [estimate(model, x, None, LowDiscrepancyTime(), generator).total.double() for _ in range(4)]
+            draws = [
+                estimate(model, x, UNCONDITIONAL, LowDiscrepancyTime(), generator).total.double() for _ in range(4)
+            ]
         totals.append(torch.stack(draws).mean(0) / (64 * math.log(2)))
     assert totals[0].mean() < 2.4  # it has learnt something to lose
     assert (totals[1] - totals[0]).mean().abs() < 0.002
@@ -60,7 +63,7 @@ class Watched(nn.Module):
         self.inner = inner
         self.seen: set[tuple[torch.dtype, torch.dtype, torch.dtype]] = set()
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         out = self.inner(z, gamma, condition)
         self.seen.add((z.dtype, gamma.dtype, out.dtype))
         return out
@@ -77,7 +80,7 @@ def test_only_the_network_computes_in_low_precision(precision: str, digits: Data
         trainer = Trainer(model, experiment.model.objective(model), experiment.training, 0, torch.device("cpu"))
         x = torch.from_numpy(digits.train.x[:64].copy())
         with trainer.autocast():
-            terms = trainer.objective(model, x, None, seeded())
+            terms = trainer.objective(model, x, UNCONDITIONAL, seeded())
         losses.append(torch.stack(list(terms.values())).sum().detach())
         low = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[chosen]
         assert watched.seen == {(torch.float32, torch.float64, low)}

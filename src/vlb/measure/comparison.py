@@ -16,7 +16,6 @@ from scipy.special import stdtr, stdtrit
 
 from vlb.base.errors import UserError
 from vlb.data import Split
-from vlb.data.batches import examples
 from vlb.measure.evaluation import Evaluation, folded
 from vlb.measure.evaluation_file import Subject
 from vlb.models.diffusion.model import DiffusionModel
@@ -219,7 +218,7 @@ def level_differences(
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(split), batch):
         index = np.arange(start, min(start + batch, len(split)))
-        x, condition = examples(split, index, conditional, device)
+        x, condition = split.batch(index, conditional, device)
         for place in range(bins):
             offset = torch.rand(len(index), generator=generator, dtype=torch.float64)
             gamma = -(float(edges[place]) + width * offset).to(device)

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
-from vlb.core.condition import Labels
+from vlb.core.condition import Condition
 from vlb.data import Split
-from vlb.data.batches import examples
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.protocols import LikelihoodModel
 
@@ -141,7 +140,7 @@ class Bounded(Protocol):
     @property
     def bound(self) -> str: ...
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]: ...
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]: ...
 
 
 @dataclass
@@ -241,7 +240,7 @@ def evaluate(
     while tally is None or tally.start or not _satisfied(tally, model, passes, precision, budget):
         repetition, start = (0, 0) if tally is None else (tally.passes, tally.start)
         index = np.arange(start, min(start + batch, count))
-        x, condition = examples(split, index, conditional, device)
+        x, condition = split.batch(index, conditional, device)
         generator = torch.Generator().manual_seed(_seed(seed, repetition, start))
         terms = model.terms(x, condition, generator)
         values = torch.stack([term.double() for term in terms.values()], 1).cpu().numpy()
@@ -311,7 +310,7 @@ def noise_profile(
     for repetition in range(math.ceil(32 * bins / count)):
         for start in range(0, count, batch):
             index = np.arange(start, min(start + batch, count))
-            x, condition = examples(split, index, conditional, device)
+            x, condition = split.batch(index, conditional, device)
             cell = (np.arange(len(index)) + repetition) % bins
             offset = torch.rand(len(index), generator=generator, dtype=torch.float64).numpy()
             log_snr = edges[cell] + offset * (edges[1] - edges[0])
@@ -343,10 +342,10 @@ def classify(
     bounds = np.zeros((count, classes))
     for start in range(0, count, batch):
         index = np.arange(start, min(start + batch, count))
-        x, _ = examples(split, index, False, device)
+        x, _ = split.batch(index, False, device)
         for label in range(classes):
             generator = torch.Generator().manual_seed(_seed(seed, start))
-            condition = Labels(torch.full((len(index),), label, device=device))
+            condition = Condition(label=torch.full((len(index),), label, device=device))
             for _ in range(draws):
                 terms = model.terms(x, condition, generator)
                 bounds[index, label] -= torch.stack(list(terms.values())).sum(0).double().cpu().numpy() / draws

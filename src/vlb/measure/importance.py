@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition
 from vlb.core.hierarchy import descend, from_prior, last_state
 from vlb.models.vae.model import VariationalHierarchy
 
@@ -32,7 +33,7 @@ class Weighted(Protocol):
     @property
     def bound(self) -> str: ...
 
-    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+    def log_weight(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """The logarithm of one unbiased estimate of p(x), (batch,) nats."""
 
 
@@ -48,7 +49,7 @@ class FromPrior:
         """The shape of one example."""
         return self.model.shape
 
-    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+    def log_weight(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """(batch,) nats."""
         state = last_state(descend(self.model, self.model.start(len(x), condition), from_prior(generator)))
         return self.model.likelihood(state).log_prob(x)
@@ -78,7 +79,7 @@ class ImportanceWeighted:
         """What `terms` is, in words."""
         return f"importance-weighted {self.model.bound}, K = {self.draws}"
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
         """`importance_weighted`, the bound by K draws, (batch,) nats."""
         found = importance_bound(
             lambda x, generator: self.model.log_weight(x, condition, generator), x, self.draws, generator

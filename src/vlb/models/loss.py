@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from vlb.core.condition import Condition
 from vlb.data import Split
 from vlb.models.protocols import LikelihoodModel
 from vlb.models.validation import validation_bound
@@ -28,7 +29,9 @@ class Objective(Protocol):
     @property
     def unit(self) -> Unit: ...
 
-    def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def __call__(
+        self, model: nn.Module, x: Tensor, condition: Condition, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """The training loss: named terms (scalars) whose sum is minimised."""
 
     def judge(

@@ -5,6 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vlb.core.condition import UNCONDITIONAL, Condition
+
 
 class LikelihoodModel(Protocol):
     """A model of x (batch, *shape) with a bound on log p(x), or log p(x) itself."""
@@ -16,10 +18,19 @@ class LikelihoodModel(Protocol):
     def bound(self) -> str:
         """What the sum of the terms is, in words: "continuous-time variational bound on -log p(x)", …"""
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a `Condition` that it takes; it refuses the others first, by a `UserError`."""
+
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
         """One unbiased draw of the terms of −VLB(x), (batch,) nats each, that add up to it."""
 
     def sample(
-        self, n: int, *, steps: int = 100, generator: torch.Generator | None = None, condition: object = None
+        self,
+        n: int,
+        *,
+        steps: int = 100,
+        generator: torch.Generator | None = None,
+        condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """n examples from the model, (n, *shape)."""

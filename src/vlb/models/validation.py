@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from vlb.data import Split
-from vlb.data.batches import examples
 from vlb.models.protocols import LikelihoodModel
 
 BATCH = 250
@@ -21,7 +20,7 @@ def validation_bound(
     generator = torch.Generator().manual_seed(0)
     sums: dict[str, float] = {}
     for start in range(0, count, BATCH):
-        x, condition = examples(split, np.arange(start, min(start + BATCH, count)), conditional, device)
+        x, condition = split.batch(np.arange(start, min(start + BATCH, count)), conditional, device)
         for name, term in model.terms(x, condition, generator).items():
             sums[name] = sums.get(name, 0.0) + float(term.sum())
     scale = 1 / (count * math.prod(model.shape) * math.log(2))

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.nn.embedding import Conditioning
 
 
@@ -15,6 +16,7 @@ class ResidualMLP(nn.Module):
         super().__init__()
         dimensions = torch.Size(shape).numel()
         self.conditioning = Conditioning(width, classes)
+        self.takes = self.conditioning.takes
         self.first = nn.Linear(dimensions, width)
         self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
@@ -22,7 +24,7 @@ class ResidualMLP(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
         h = self.first(z.flatten(1))
         for block in self.blocks:

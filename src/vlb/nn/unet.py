@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.nn.embedding import Conditioning, fourier
 
 
@@ -31,6 +32,7 @@ class UNet(nn.Module):
         width = 4 * widths[0]
         self.outputs, self.octaves, self.patch = outputs, octaves, patch
         self.conditioning = Conditioning(width, classes)
+        self.takes = self.conditioning.takes
         inputs = channels * (1 + 2 * len(octaves)) * patch**2
         self.first = nn.Conv2d(inputs, widths[0], 3, padding=1)
 
@@ -62,7 +64,7 @@ class UNet(nn.Module):
         nn.init.zeros_(self.last.bias)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
         height, width = z.shape[-2:]
         h = fourier(z, self.octaves)

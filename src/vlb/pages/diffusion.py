@@ -14,7 +14,6 @@ from vlb.pages import figures, page
 from vlb.pages.content import Measured
 from vlb.pages.film import Film
 from vlb.pages.markup import chart, text, thumbnail
-from vlb.pages.summary import subset
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def accuracy(
 ) -> Accuracy:
     """The accuracy on up to 300 labelled examples, fewer where there are more than ten classes."""
     assert split.labels is not None
-    examples = subset(split, max(30, min(300, 3000 // classes)), seed=1)
+    examples = split.subset(max(30, min(300, 3000 // classes)), seed=1)
     assert examples.labels is not None
     guesses = classify(model, examples, classes, draws=draws, device=device).argmax(1)
     return Accuracy(int(np.sum(guesses == examples.labels)), len(examples), classes, draws)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.core.condition import Labels
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.hierarchy import descend, from_prior
 from vlb.data import Dataset
 from vlb.models.diffusion.model import DiffusionModel
@@ -53,9 +53,9 @@ def filmed(
         raise ValueError(f"examples of shape {model.shape} are no pictures")
     rows = min(classes, 10) or ROWS
     chosen = tuple(range(rows)) if classes else ()
-    condition = None
+    condition = UNCONDITIONAL
     if classes:
-        condition = Labels(torch.arange(rows, device=model.device).repeat_interleave(columns))
+        condition = Condition(label=torch.arange(rows, device=model.device)).repeat(columns)
     index = columns * np.unique(np.linspace(0, rows - 1, min(films, rows)).round().astype(int))
     hierarchy = model.at(steps)
     log_snr = -model.process.schedule.gamma(hierarchy.grid).mean(-1).cpu().numpy()
@@ -80,9 +80,7 @@ def _spread(log_snr: np.ndarray, count: int = 8) -> set[int]:
     return {int(np.abs(log_snr - target).argmin()) for target in targets}
 
 
-def _frame(
-    model: DiffusionModel, z: Tensor, t: Tensor, condition: Labels | None, index: np.ndarray, levels: int
-) -> Frame:
+def _frame(model: DiffusionModel, z: Tensor, t: Tensor, condition: Condition, index: np.ndarray, levels: int) -> Frame:
     """The filmed examples at time t; z is brought to the scale of variance preservation to be seen."""
     x = model.predict(z, t, condition).x
     alpha, sigma = model.process.alpha_sigma(t, z)

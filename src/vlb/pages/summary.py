@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from vlb.data import Dataset, Split
 from vlb.data.baselines import baselines, per_example
 from vlb.measure.evaluation import Evaluation, folded
@@ -81,17 +79,3 @@ def _gain(evaluation: Evaluation, data: Dataset, part: Split) -> tuple[float, fl
     n = len(differences)
     error = float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     return evaluation.bits(float(differences.mean())), evaluation.bits(error)
-
-
-def subset(split: Split, count: int, seed: int = 0) -> Split:
-    """At most `count` examples of a split, drawn without replacement, in the split's own order."""
-    if len(split) <= count:
-        return split
-    return split.take(subset_index(len(split), count, seed))
-
-
-def subset_index(total: int, count: int, seed: int = 0) -> np.ndarray:
-    """Which of `total` examples `subset` takes, increasing int64."""
-    if total <= count:
-        return np.arange(total)
-    return np.sort(np.random.default_rng(seed).choice(total, count, replace=False))

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from vlb.base.errors import UserError
 from vlb.base.files import write_text
-from vlb.core.condition import Labels
+from vlb.core.condition import Condition
 from vlb.data import Dataset
-from vlb.data.batches import examples
 from vlb.models.loss import Objective
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
@@ -82,7 +81,7 @@ class Trainer:
         cosine = 0.5 + 0.5 * math.cos(math.pi * self.step / s.steps)
         return warm * (s.final_learning_rate + (s.learning_rate - s.final_learning_rate) * cosine)
 
-    def update(self, x: Tensor, condition: object) -> Progress:
+    def update(self, x: Tensor, condition: Condition) -> Progress:
         """One step on a batch x (batch, *shape)."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
@@ -178,7 +177,7 @@ def train(
         window, started = [], time.monotonic()
         while trainer.step < settings.steps:
             index = batch_indices(trainer.seed, trainer.step, settings.batch, len(data.train))
-            x, condition = examples(data.train, index, classes > 0, device)
+            x, condition = data.train.batch(index, classes > 0, device)
             condition = drop_labels(condition, experiment.unconditional_share, trainer.seed, trainer.step)
             progress = trainer.update(x, condition)
             window.append(progress.loss)
@@ -224,13 +223,13 @@ def _validate(trainer: Trainer, data: Dataset, classes: int, experiment: Experim
         checkpoint.save(run.best, Checkpoint({f"ema.{k}": v for k, v in trainer.average.tensors.items()}, state))
 
 
-def drop_labels(condition: Labels | None, share: float, seed: int, step: int) -> Labels | None:
+def drop_labels(condition: Condition, share: float, seed: int, step: int) -> Condition:
     """Replace a share of the labels by "none", so that one model serves p(x | y) and p(x)."""
-    if condition is None or share == 0:
+    if condition.label is None or share == 0:
         return condition
     generator = torch.Generator().manual_seed(stream_seed(seed, NOISE + 10, step))
     drop = torch.rand(len(condition.label), generator=generator).to(condition.label.device) < share
-    return Labels(torch.where(drop, -1, condition.label))
+    return replace(condition, label=torch.where(drop, -1, condition.label))
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from vlb.interfaces.commands.measure import Effort
 from vlb.interfaces.commands.process import choose_device, keep_freed_memory, refuse_existing
 from vlb.measure.comparison import Comparison, Difference, LevelDifferences, compare, holm, level_differences
 from vlb.pages.comparison import Levels, comparison_page
-from vlb.pages.summary import subset
 
 LEVEL_EXAMPLES = 500
 
@@ -64,7 +63,7 @@ def noise_levels(field: Field, conditional: bool) -> list[Levels]:
     if field.part is None or not field.diffusions or field.diffusions[0][0] != field.contenders[0].name:
         return []
     (_, first), *others = field.diffusions
-    part = subset(field.part, LEVEL_EXAMPLES)
+    part = field.part.subset(LEVEL_EXAMPLES)
     return [
         Levels(name, len(part), level_differences(first, model, part, conditional=conditional, device=model.device))
         for name, model in others

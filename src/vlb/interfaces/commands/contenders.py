@@ -24,7 +24,6 @@ from vlb.models.diffusion.stratified import Plan, StratifiedBound
 from vlb.models.ladder.config import LadderConfig
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.protocols import LikelihoodModel
-from vlb.pages.summary import subset_index
 from vlb.store.runs import Run
 
 DRAWS = 4  # noise levels per example and pass: what is paired are single examples
@@ -76,7 +75,7 @@ def gather(
     if data is not None:
         _fits(index, len(data.split(where)), kept)
         if index is None:
-            index = subset_index(len(data.split(where)), count or len(data.split(where)))
+            index = data.split(where).subset_index(count or len(data.split(where)))
         elif count is not None:
             raise UserError("--examples is already settled by the saved values: leave it out")
     elif runs or len(kept) < len(names):

@@ -14,7 +14,6 @@ from rich.table import Table
 from vlb.base.errors import UserError, suggestion
 from vlb.base.files import write_text
 from vlb.data import Dataset, Split
-from vlb.data.batches import examples
 from vlb.data.dataset import SPLITS
 from vlb.data.given import load_examples
 from vlb.interfaces.commands.likelihoods import Request, importance, ode
@@ -40,7 +39,7 @@ from vlb.models.diffusion.model import WALK, DiffusionModel, GridDiffusion
 from vlb.models.diffusion.placement import average, cheapest, measure_costs
 from vlb.models.diffusion.stratified import StratifiedBound
 from vlb.models.ladder.model import LadderNetwork
-from vlb.pages.summary import Discretisation, named, subset, summarise
+from vlb.pages.summary import Discretisation, named, summarise
 from vlb.store.runs import Run, diffusion_model
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
@@ -207,11 +206,11 @@ def discretise(
         grid = uniform_log_snr(model.process.schedule, steps)
     else:
         candidates = uniform_log_snr(model.process.schedule, max(CANDIDATES, 2 * steps))
-        some, generator = subset(validation, PLACING_EXAMPLES), torch.Generator().manual_seed(0)
+        some, generator = validation.subset(PLACING_EXAMPLES), torch.Generator().manual_seed(0)
         costs, sizes = [], []
         for start in range(0, len(some), PLACING_BATCH):
             index = np.arange(start, min(start + PLACING_BATCH, len(some)))
-            x, condition = examples(some, index, conditional, model.device)
+            x, condition = some.batch(index, conditional, model.device)
             costs.append(measure_costs(model, x, candidates, KERNELS[kernel], generator, condition))
             sizes.append(float(len(index)))
         grid = candidates[cheapest(average(costs, sizes), steps)]

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from vlb.base.errors import UserError, suggestion
 from vlb.data import Dataset, Split
-from vlb.data.batches import examples
 from vlb.measure.evaluation import Bounded
 from vlb.measure.importance import ImportanceWeighted
 from vlb.models.diffusion.flow.bound import FlowBound
@@ -30,7 +29,6 @@ from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
 from vlb.models.diffusion.schedules import Schedule
 from vlb.models.protocols import LikelihoodModel
 from vlb.models.vae.model import VariationalHierarchy
-from vlb.pages.summary import subset_index
 from vlb.store.runs import diffusion_model
 from vlb.training.batches import batch_indices
 
@@ -105,7 +103,7 @@ class Request:
 
     def part(self, split: Split) -> np.ndarray:
         """Which examples to evaluate: all of a split, or a random subset of the same ones each time."""
-        return subset_index(len(split), self.examples or (EXAMPLES if self.dear else len(split)))
+        return split.subset_index(self.examples or (EXAMPLES if self.dear else len(split)))
 
 
 def importance(request: Request, target: Bounded) -> Chosen:
@@ -163,7 +161,7 @@ def fitted(model: DiffusionModel, data: Dataset, conditional: bool) -> Variation
     """A variational dequantiser fitted to training data, the same one each time."""
     learned = VariationalBins(data.levels, data.shape).to(model.device)
     batches = [
-        examples(data.train, batch_indices(0, step, FITTING_BATCH, len(data.train)), conditional, model.device)
+        data.train.batch(batch_indices(0, step, FITTING_BATCH, len(data.train)), conditional, model.device)
         for step in range(FITTING_STEPS)
     ]
     start = ENDS[:1].to(model.device)

@@ -11,13 +11,11 @@ import torch
 
 from vlb.base.errors import UserError
 from vlb.data import Dataset, Split
-from vlb.data.batches import examples
 from vlb.interfaces.commands.process import console, progress_bar
 from vlb.measure.evaluation import FREEDOM, Bounded, Evaluation, Tally, evaluate
 from vlb.measure.evaluation_file import Progress, Subject, resume, save
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import STRATA, Plan, StratifiedBound, fit
-from vlb.pages.summary import subset
 
 PASSES, DEAR_PASSES, CONTINUOUS_PASSES = 8, 4, 3
 BUDGET = 16  # by default, a precision may cost so many times the passes made anyway
@@ -104,8 +102,8 @@ def planned(
     strata: int = STRATA,
 ) -> Plan:
     """How to spend draws on a split of the data, or on given examples, fitted on others."""
-    apart = subset(data.train if split == "validation" else data.validation, PLANNING_EXAMPLES)
-    x, condition = examples(apart, np.arange(len(apart)), conditional, device)
+    apart = (data.train if split == "validation" else data.validation).subset(PLANNING_EXAMPLES)
+    x, condition = apart.batch(np.arange(len(apart)), conditional, device)
     with console.status(f"planning by {len(apart)} examples that are not evaluated"):
         return fit(model, x, condition, torch.Generator().manual_seed(0), strata)
 

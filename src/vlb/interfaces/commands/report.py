@@ -32,7 +32,7 @@ from vlb.pages.hierarchy import SHOWN, HierarchyContent, decided, hierarchy_page
 from vlb.pages.history import History, history
 from vlb.pages.ladder import LadderContent, ladder_page
 from vlb.pages.mixture import MixtureContent, components, mixture_page
-from vlb.pages.summary import subset, summarise
+from vlb.pages.summary import summarise
 from vlb.store.runs import Run
 
 EXAMPLES, STEPS = 1000, 100
@@ -56,7 +56,7 @@ def gather(run: Run, data: Dataset, device: torch.device) -> Content:
     model = run.model(data, device)
     if isinstance(model, LadderNetwork):
         return _ladder(run, model, data, device)
-    examples = subset(data.test, EXAMPLES)
+    examples = data.test.subset(EXAMPLES)
     evaluation = evaluated(model, data, examples, bool(run.experiment.classes(data)), device)
     summary = summarise(evaluation, data, "test", examples)
     about = _about(run, model, data, history(run))
@@ -127,7 +127,7 @@ def _hierarchy(
     model: VariationalHierarchy, data: Dataset, examples: Split, measured: Measured, device: torch.device
 ) -> HierarchyContent:
     console.print("measuring what levels are used for")
-    few = subset(examples, USED)
+    few = examples.subset(USED)
     x = torch.from_numpy(np.ascontiguousarray(few.x)).to(device)
     uses = tuple(level_use(model, x, torch.Generator().manual_seed(0)))
     pictures = decided(model, data.test.x[:SHOWN], data.levels) if drawable(model.shape) else None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vlb.base.errors import UserError, suggestion
 from vlb.base.files import write_bytes
-from vlb.core.condition import Labels
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.interfaces.commands.process import choose_device, console, keep_freed_memory, refuse_existing
 from vlb.models.diffusion.grids import Density, edm, quantiles, uniform_log_snr, uniform_time
 from vlb.models.diffusion.model import DiffusionModel
@@ -117,7 +117,7 @@ def run_sampling(
         raise UserError(f"there is no class {label}: {path} knows 0 to {classes - 1}")
     chosen = choose_device(device)
     model = run.model(run.data(data), chosen)
-    condition = None if label is None else Labels(torch.full((n,), label, device=chosen))
+    condition = UNCONDITIONAL if label is None else Condition(label=torch.tensor([label], device=chosen)).repeat(n)
     generator, how = torch.Generator().manual_seed(seed), ""
     if temperatures and not isinstance(model, VariationalHierarchy):
         raise UserError(

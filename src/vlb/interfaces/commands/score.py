@@ -27,7 +27,6 @@ from vlb.models.diffusion.stratified import StratifiedBound
 from vlb.models.ladder.config import LadderConfig
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.protocols import LikelihoodModel
-from vlb.pages.summary import subset
 from vlb.store.runs import Run
 
 TRAINING_EXAMPLES = 500
@@ -91,7 +90,7 @@ def run_scoring(
         "seed": request.seed,
     }
     if request.typical:
-        training = scored(run, data, subset(data.train, TRAINING_EXAMPLES), "train", request, chosen)
+        training = scored(run, data, data.train.subset(TRAINING_EXAMPLES), "train", request, chosen)
         about["training_nats"] = float(training.totals.mean())
         columns["typicality"] = typicality(evaluation.totals, about["training_nats"])
     if request.background is not None:

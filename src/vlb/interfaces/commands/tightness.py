@@ -23,7 +23,6 @@ from vlb.models.diffusion.model import WALK, DiffusionModel, GridDiffusion
 from vlb.models.diffusion.stratified import StratifiedBound
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.vae.model import VariationalHierarchy
-from vlb.pages.summary import subset
 from vlb.store.runs import Run
 
 PASSES, SMALL = 4, 32
@@ -72,7 +71,7 @@ def run_tightness(
         refuse_existing(out)
     run = Run.open(path)
     data = run.data(data_path)
-    part = subset(data.split(split), request.examples)
+    part = data.split(split).subset(request.examples)
     chosen = choose_device(device)
     model = run.model(data, chosen)
     if isinstance(model, LadderNetwork):

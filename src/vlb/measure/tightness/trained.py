@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition
 from vlb.data import Split
-from vlb.data.batches import examples
 from vlb.measure.evaluation import Bounded, check
 from vlb.measure.importance import Weighted, importance_bound
 
@@ -74,7 +74,7 @@ def weigh(
     bound, importance, effective = np.zeros(count), np.zeros(count), np.zeros(count)
     generator, done = torch.Generator().manual_seed(seed), 0
 
-    def weight(condition: object, x: Tensor, generator: torch.Generator) -> Tensor:
+    def weight(condition: Condition, x: Tensor, generator: torch.Generator) -> Tensor:
         nonlocal done
         log_weight = model.log_weight(x, condition, generator)
         done += len(x)
@@ -83,7 +83,7 @@ def weigh(
 
     for start in range(0, count, batch):
         index = np.arange(start, min(start + batch, count))
-        x, condition = examples(split, index, conditional, device)
+        x, condition = split.batch(index, conditional, device)
         found = importance_bound(partial(weight, condition), x, draws, generator)
         for values, of in zip((bound, importance, effective), found, strict=True):
             values[index] = of.cpu().numpy()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.core.bound import Measure
+from vlb.core.condition import Condition
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.times import LearningTime
 from vlb.models.diffusion.weightings import Uncertainty, Weighting
@@ -25,7 +26,9 @@ class DiffusionObjective(BoundJudged):
     weighting: Weighting
     decoder_share: float
 
-    def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def __call__(
+        self, model: nn.Module, x: Tensor, condition: Condition, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         assert isinstance(model, DiffusionModel)
         t, importance = self.measure.draw(x.shape[0], generator)
         t, importance = t.to(x.device), importance.to(x.device)
@@ -36,7 +39,7 @@ class DiffusionObjective(BoundJudged):
         weight = self.weighting(log_snr)
         diffusion = integrand * importance * weight
         few = max(1, math.ceil(self.decoder_share * x.shape[0]))
-        ends = model.ends(x[:few], first(condition, few), generator)
+        ends = model.ends(x[:few], condition.take(slice(few)), generator)
         terms = {"reconstruction": ends.reconstruction, "prior": ends.prior, "diffusion": diffusion}
         dimensions = math.prod(x.shape[1:])
         if isinstance(self.weighting, Uncertainty):
@@ -67,11 +70,3 @@ class VarianceGradient:
     def _rescale(self, gradient: Tensor) -> Tensor:
         assert self.factor is not None
         return gradient * self.factor.view(-1, *(1 for _ in gradient.shape[1:]))
-
-
-def first(condition: object, n: int) -> object:
-    """The condition of the first n examples."""
-    if condition is None:
-        return None
-    assert isinstance(condition, tuple)
-    return type(condition)(*(part[:n] for part in condition))

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition
 from vlb.core.distributions import standard_normal, sum_event
 from vlb.models.diffusion.denoiser import Denoiser, Prediction
 from vlb.models.diffusion.model import DiffusionModel
@@ -142,12 +143,18 @@ class StratifiedBound:
         return self.model.bound
 
     @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that the model takes."""
+        return self.model.takes
+
+    @property
     def evaluations(self) -> int:
         """Network evaluations per example that one call of `terms` costs."""
         return self.plan.strata + self.model.learns_decoder + self.plan.context
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
         """One unbiased draw of the terms of −VLB(x), (batch,) nats each."""
+        self.model.check_condition(condition)
         held = hold(self.model, x, condition, self.plan.context)
         diffusion = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for stratum in range(self.plan.strata):
@@ -169,7 +176,7 @@ class StratifiedBound:
         self,
         noisy: Noisy,
         quantity: Quantity,
-        condition: object,
+        condition: Condition,
         held: tuple[Tensor, ...],
         slopes: Tensor,
         generator: torch.Generator,
@@ -193,7 +200,7 @@ def noised(model: DiffusionModel, x: Tensor, t: Tensor, generator: torch.Generat
     return Noisy(x, gamma, rate, eps, alpha.to(eps.dtype) * embedded + sigma.to(eps.dtype) * eps)
 
 
-def hold(model: DiffusionModel, x: Tensor, condition: object, context: bool) -> tuple[Tensor, ...]:
+def hold(model: DiffusionModel, x: Tensor, condition: Condition, context: bool) -> tuple[Tensor, ...]:
     """Outputs of the network that do not depend on ε: 0, and of α₀x at γ₀ where asked; none without a head."""
     denoiser = model.denoiser
     if not isinstance(denoiser, Denoiser):
@@ -236,11 +243,14 @@ def held_to(model: DiffusionModel, output: Tensor, noisy: Noisy, quantity: Quant
 
 
 @torch.no_grad()
-def fit(model: DiffusionModel, x: Tensor, condition: object, generator: torch.Generator, strata: int = STRATA) -> Plan:
+def fit(
+    model: DiffusionModel, x: Tensor, condition: Condition, generator: torch.Generator, strata: int = STRATA
+) -> Plan:
     """A plan from examples x (n, *shape) that are not the evaluated ones: two draws of ε at the same t in each bin.
 
     It costs 2·`BINS` + 3 network evaluations for each; about a hundred are enough.
     """
+    model.check_condition(condition)
     schedule = model.process.schedule
     held = hold(model, x, condition, True)
     low, width = -schedule.gamma_1, (schedule.gamma_1 - schedule.gamma_0) / BINS
@@ -273,7 +283,7 @@ def _spread(
     model: DiffusionModel,
     x: Tensor,
     t: Tensor,
-    condition: object,
+    condition: Condition,
     held: tuple[Tensor, ...],
     quantity: Quantity,
     generator: torch.Generator,

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition, refuse_others
 from vlb.data import Split
-from vlb.data.batches import examples
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.loss import Unit
 
@@ -20,8 +20,11 @@ class LadderObjective:
     unit = Unit("cross-entropy + costs", "loss", 1.0)
     labelled: int = 100
 
-    def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def __call__(
+        self, model: nn.Module, x: Tensor, condition: Condition, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         assert isinstance(model, LadderNetwork)
+        refuse_others(condition, model.takes, "a ladder network")
         return model.losses(x, self.labelled, generator)
 
     @torch.no_grad()
@@ -31,8 +34,8 @@ class LadderObjective:
         """The error rate on held-out examples."""
         assert isinstance(model, LadderNetwork)
         count = min(limit, len(split))
-        x, labels = examples(split, np.arange(count), True, device)
-        if labels is None:
+        x, condition = split.batch(np.arange(count), True, device)
+        if condition.label is None:
             raise UserError("a ladder network classifies: it needs data with labels")
-        wrong = model.classify(x).argmax(1) != labels.label
+        wrong = model.classify(x).argmax(1) != condition.label
         return {"error_rate": float(wrong.double().mean())}

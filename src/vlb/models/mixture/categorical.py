@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Categorical
 from vlb.models.mixture.gaussian import GaussianMixture, gaussian_mixture
 
@@ -21,6 +22,7 @@ class CategoricalMixture(nn.Module):
     """
 
     bound = "exact -log p(x)"
+    takes = NOTHING
 
     def __init__(self, log_marginals: Tensor, components: int, shape: tuple[int, ...], smoothing: float = 1.0) -> None:
         super().__init__()
@@ -50,10 +52,9 @@ class CategoricalMixture(nn.Module):
         """p(j | x), (batch, J): the posterior that other models must approximate."""
         return self.log_joint(x).softmax(1)
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
         """−log p(x), (batch,) nats: nothing is drawn."""
-        if condition is not None:
-            raise UserError("this mixture is not conditioned on labels: leave out --condition labels and --class")
+        refuse_others(condition, self.takes, "this mixture")
         return {"negative_log_likelihood": -self.log_prob(x)}
 
     def marginals(self) -> Categorical:
@@ -86,11 +87,15 @@ class CategoricalMixture(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, steps: int = 100, generator: torch.Generator | None = None, condition: object = None
+        self,
+        n: int,
+        *,
+        steps: int = 100,
+        generator: torch.Generator | None = None,
+        condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """n draws, (n, *shape) int64; `steps` is ignored."""
-        if condition is not None:
-            raise UserError("this mixture is not conditioned on labels: leave out --condition labels and --class")
+        refuse_others(condition, self.takes, "this mixture")
         if generator is None:
             generator = torch.Generator()
             generator.seed()

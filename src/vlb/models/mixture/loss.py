@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vlb.core.condition import Condition
 from vlb.models.loss import BoundJudged
 from vlb.models.mixture.categorical import CategoricalMixture
 
@@ -14,7 +15,9 @@ from vlb.models.mixture.categorical import CategoricalMixture
 class MixtureObjective(BoundJudged):
     """The exact −log p of a mixture, and its smoothing's share per training example, in nats per dimension."""
 
-    def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def __call__(
+        self, model: nn.Module, x: Tensor, condition: Condition, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         assert isinstance(model, CategoricalMixture)
         dimensions = math.prod(model.shape)
         terms = {name: term.mean() / dimensions for name, term in model.terms(x, condition, generator).items()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from vlb.core.condition import Condition
 from vlb.models.loss import BoundJudged
 from vlb.models.vae.model import VariationalHierarchy
 
@@ -21,7 +22,9 @@ class ElboObjective(BoundJudged):
     warmup: int = 0
     free_nats: float = 0.0
 
-    def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def __call__(
+        self, model: nn.Module, x: Tensor, condition: Condition, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         assert isinstance(model, VariationalHierarchy)
         weight = 1.0
         if model.training and self.warmup:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vlb.core.condition import Condition
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.dequantisation import DIFFUSED, Dequantisation
 
@@ -27,15 +28,21 @@ class FlowBound:
         return self.flow.model.shape
 
     @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that the model takes."""
+        return self.flow.model.takes
+
+    @property
     def bound(self) -> str:
         """What the sum of `terms` is, in words."""
         return f"bound on -log p(x) of the probability-flow ODE, a model of its own: {self.dequantisation}, {self.flow}"
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
         """One draw of `reconstruction` −log p(x | z_0), `dequantisation` log q(z_0 | x) and `flow` −log p_ODE(z_0).
 
         (batch,) nats each; the last two are log-densities, of which only the sum is free of units.
         """
+        self.flow.model.check_condition(condition)
         z, log_q, log_likelihood = self.dequantisation(self.flow.model, x, self.flow.start, condition, generator)
         density = self.flow.log_prob(z, condition, generator)
         self.report(density.evaluations)

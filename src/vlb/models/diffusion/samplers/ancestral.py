@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.hierarchy import Rung, descend, last_state
 from vlb.models.diffusion.grids import check_grid
 from vlb.models.diffusion.kernels import ReverseKernel, Standard
@@ -22,7 +23,12 @@ class Ancestral:
 
     @torch.no_grad()
     def __call__(
-        self, model: DiffusionModel, z_1: Tensor, grid: Tensor, generator: torch.Generator, condition: object = None
+        self,
+        model: DiffusionModel,
+        z_1: Tensor,
+        grid: Tensor,
+        generator: torch.Generator,
+        condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """z_0 from z_1 (batch, *shape). Raises `UserError` for a bad grid."""
         check_grid(grid)
