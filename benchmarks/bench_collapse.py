@@ -28,6 +28,7 @@ from vlb.measure.diagnostics import aggregate_kl, label_probe, level_use
 from vlb.measure.evaluation import evaluate
 from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
 from vlb.models.vae.likelihood_config import DiscretisedLogisticConfig
+from vlb.models.vae.loss import ElboLoss
 from vlb.models.vae.model import VariationalHierarchy
 from vlb.store.experiment import TrainingConfig
 from vlb.training.batches import batch_indices
@@ -60,25 +61,24 @@ SHOWN, EVERY = 200, 200
 
 def trained(setup: Setup, data: Dataset, steps: int, warmup: int, seed: int) -> tuple[VariationalHierarchy, int]:
     """The averaged model with the best validation bound of `steps` steps, and its step."""
-    config = dataclasses.replace(setup.config, warmup=warmup)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = config.build(data, 0)
+        model = setup.config.build(data, 0)
     settings = TrainingConfig(
         steps=steps, batch=64, learning_rate=2e-3, warmup=50, ema=0.99, clip=5.0, weight_decay=setup.weight_decay
     )
-    trainer = Trainer(model, config.objective(model), settings, seed, torch.device("cpu"))
+    trainer = Trainer(model, ElboLoss(warmup=warmup).build(model), settings, seed, torch.device("cpu"))
     x = torch.from_numpy(data.train.x)
-    averaged, best = copy.deepcopy(model).eval().requires_grad_(False), (math.inf, 0, {})
+    averaged, best = copy.deepcopy(trainer.module).eval().requires_grad_(False), (math.inf, 0, {})
     for step in range(1, steps + 1):
         trainer.update(x[batch_indices(seed, step - 1, settings.batch, len(x))], UNCONDITIONAL)
         if step % EVERY == 0:
             averaged.load_state_dict(trainer.average.tensors)
-            bound = evaluate(averaged, data.validation, passes=2).bits_per_dim
+            bound = evaluate(averaged.model, data.validation, passes=2).bits_per_dim
             if bound < best[0]:
                 best = bound, step, {name: tensor.clone() for name, tensor in trainer.average.tensors.items()}
     averaged.load_state_dict(best[2])
-    return averaged, best[1]
+    return averaged.model, best[1]
 
 
 def measured(model: VariationalHierarchy, data: Dataset) -> dict[str, Any]:

@@ -21,9 +21,6 @@ from vlb.base.configuration import override
 from vlb.data import load
 from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.measure.evaluation import evaluate
-from vlb.models.diffusion.loss import DiffusionObjective
-from vlb.models.diffusion.times import LowDiscrepancyTime
-from vlb.models.diffusion.weightings import likelihood
 from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
@@ -51,8 +48,8 @@ def main() -> None:
         experiment = recipe("fashion-mnist")
         for assignment in (f"steps={int(options.seconds)}", *settings):
             experiment = override(experiment, assignment)
-        objective = DiffusionObjective(LowDiscrepancyTime(), likelihood, experiment.model.decoder_share)
-        trainers[name] = Trainer(experiment.build(data), objective, experiment.training, 0, torch.device("cpu"))
+        model = experiment.build(data)
+        trainers[name] = Trainer(model, experiment.build_loss(model), experiment.training, 0, torch.device("cpu"))
     while any(seconds < options.seconds for seconds in spent.values()):
         for name, trainer in trainers.items():
             started = time.monotonic()
@@ -60,11 +57,11 @@ def main() -> None:
                 index = batch_indices(0, trainer.step, trainer.settings.batch, len(data.train))
                 trainer.update(*data.train.batch(index, False, trainer.device))
             spent[name] += max(time.monotonic() - started, options.every)
-            current = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-            trainer.model.load_state_dict(trainer.average.tensors)
+            current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
+            trainer.module.load_state_dict(trainer.average.tensors)
             with trainer.autocast():
                 bound = evaluate(trainer.model.eval(), validation, passes=2)
-            trainer.model.load_state_dict(current)
+            trainer.module.load_state_dict(current)
             trainer.model.train()
             curves[name].append((spent[name], trainer.step, bound.bits_per_dim))
             print(f"{name}: {spent[name]:.0f} s, {trainer.step} steps, {bound.bits_per_dim:.3f} bits/dim", flush=True)

@@ -26,7 +26,7 @@ from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.grids import uniform_time
 from vlb.models.diffusion.kernels import ExactMixture, Standard
-from vlb.models.diffusion.loss import DiffusionObjective
+from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import measure_costs
 from vlb.models.diffusion.process import GaussianDiffusion, variance_exploding, variance_preserving
@@ -39,7 +39,7 @@ from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.diffusion.stratified import Plan, StratifiedBound, fit
 from vlb.models.diffusion.times import UniformTime
 from vlb.models.diffusion.weightings import likelihood
-from vlb.models.ladder.loss import LadderObjective
+from vlb.models.ladder.loss import LadderTerms
 from vlb.nn.mlp import ResidualMLP
 from vlb.nn.unet import UNet
 from vlb.training.loop import drop_labels
@@ -192,7 +192,7 @@ ENTRIES: dict[str, Callable[[DiffusionModel, Condition], object]] = {
     "grid terms": lambda m, c: m.at(3).terms(X, c, seeded()),
     "grid term": lambda m, c: m.at(3, ExactMixture()).term(X, torch.tensor([1, 2]), c, seeded()),
     "log_weight": lambda m, c: m.at(3).log_weight(X, c, seeded()),
-    "training": lambda m, c: DiffusionObjective(UniformTime(), likelihood, 0.5)(m, X, c, seeded()),
+    "training": lambda m, c: DiffusionTerms(UniformTime(), likelihood, 0.5)(m, X, c, seeded(), 0),
     "stratified": lambda m, c: StratifiedBound(m, Plan.plain(2)).terms(X, c, seeded()),
     "fit": lambda m, c: fit(m, X, c, seeded()),
     "flow": lambda m, c: FlowBound(Flow(m)).terms(X, c, seeded()),
@@ -276,7 +276,7 @@ def test_mixtures_and_ladders_refuse_labels() -> None:
         with pytest.raises(UserError, match="this mixture is not conditioned on labels: leave out --condition labels"):
             use()
     with pytest.raises(UserError, match="a ladder network is not conditioned on labels: leave out --condition labels"):
-        LadderObjective()(ladder(), torch.zeros(2, 6), LABELS, seeded())
+        LadderTerms()(ladder(), torch.zeros(2, 6), LABELS, seeded(), 0)
     assert mixture().takes == ladder().takes == ppca_vae().takes == NOTHING
 
 

@@ -1,6 +1,8 @@
 """w(λ): each against the training loss it is the weighting of, and what a weighting optimises (Section 4.7)."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ from tests.oracles import (
 from vlb.base.errors import UserError
 from vlb.models.diffusion import parameterization
 from vlb.models.diffusion import weightings as weighting
-from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.process import variance_preserving
 from vlb.models.diffusion.schedules import (
     EDM,
@@ -240,7 +242,17 @@ def test_a_function_that_is_no_weight_is_refused(weight, message: str) -> None:
         weighting.describe(weight, -HIGH, -LOW)
     model = exact_model(plane_mixture(), LogSNRLinear(-HIGH, -LOW))
     with pytest.raises(UserError, match=message):
-        DiffusionModel(model.process, model.denoiser, model.observation, (2,), weighting=weight)
+        DiffusionLoss(weighting=Own(weight)).build(model)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A weighting by any function."""
+
+    function: Callable[[Tensor], Tensor]
+
+    def build(self, schedule: Schedule) -> Callable[[Tensor], Tensor]:
+        return self.function
 
 
 @pytest.mark.parametrize(
@@ -270,6 +282,7 @@ def test_weightings_are_of_the_reference_where_dimensions_differ() -> None:
     """A schedule per dimension has one λ for w: the mean, so w = const changes nothing but the scale."""
     schedule = LearnedPerDimension(-HIGH, -LOW, 2)
     model = exact_model(plane_mixture(), schedule, exact_ends=False)
-    assert weighting.describe(model.weighting, schedule.gamma_0, schedule.gamma_1).monotone
+    loss = DiffusionLoss().build(model)
+    assert weighting.describe(loss.weighting, schedule.gamma_0, schedule.gamma_1).monotone
     t = torch.rand(3, generator=seeded(), dtype=torch.float64)
-    assert model.weighting(-schedule.gamma(t).mean(-1)).shape == (3,)
+    assert loss.weighting(-schedule.gamma(t).mean(-1)).shape == (3,)

@@ -10,6 +10,7 @@ from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Split, load
 from vlb.measure.recognition import recognise
 from vlb.models.ladder.config import LadderConfig, balanced
+from vlb.models.ladder.loss import LadderLoss
 from vlb.models.ladder.model import Denoise, LadderNetwork
 
 
@@ -100,12 +101,13 @@ def test_unlabelled_examples_help() -> None:
         torch.manual_seed(0)
         config = LadderConfig(widths=(100, 50), costs=costs, labelled=20)
         model = config.build(data, 0)
-        objective = config.objective(model)
+        made = LadderLoss(labelled_batch=20).build(model)
         optimiser = torch.optim.Adam(model.parameters(), 3e-3)
         model.train()
         for step in range(400):
             index = torch.randint(0, len(x), (64,), generator=seeded(step))
-            loss = torch.stack(list(objective(model, x[index], UNCONDITIONAL, seeded(step)).values())).sum()
+            terms, _ = made(model, x[index], UNCONDITIONAL, seeded(step), step)
+            loss = torch.stack(list(terms.values())).sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

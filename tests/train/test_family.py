@@ -13,13 +13,12 @@ from vlb.core.observation import Continuous, Levels
 from vlb.data import Dataset, load
 from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
 from vlb.models.diffusion.energy import EnergyDenoiser, energy_at
-from vlb.models.diffusion.loss import DiffusionObjective
+from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.metropolis import annealed
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import Learned, LogSNRLinear, Schedule
 from vlb.models.diffusion.times import LowDiscrepancyTime, UniformTime
-from vlb.models.diffusion.weightings import likelihood
 from vlb.nn.mlp import ResidualMLP
 
 
@@ -30,12 +29,13 @@ def digits() -> Dataset:
 
 def fit(model: DiffusionModel, draw, steps: int, learning_rate: float = 3e-3) -> None:
     """Train a model on batches `draw(generator)`, its schedule with it."""
-    objective, generator = DiffusionObjective(LowDiscrepancyTime(), likelihood, 0.125), seeded(7)
+    loss, generator = DiffusionLoss().build(model), seeded(7)
     optimiser = torch.optim.Adam(model.parameters(), learning_rate, betas=(0.9, 0.99))
     model.train()
     for _ in range(steps):
         optimiser.zero_grad()
-        torch.stack(list(objective(model, draw(generator), UNCONDITIONAL, generator).values())).sum().backward()
+        terms, _ = loss(model, draw(generator), UNCONDITIONAL, generator, 0)
+        torch.stack(list(terms.values())).sum().backward()
         optimiser.step()
     model.eval()
 

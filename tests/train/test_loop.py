@@ -17,7 +17,7 @@ from vlb.base.configuration import override
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.data import Dataset, load
-from vlb.models.loss import BoundJudged
+from vlb.models.loss import Sums, Terms
 from vlb.store import checkpoint
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
@@ -63,8 +63,8 @@ def without_time(run: Run) -> list[dict[str, object]]:
         ("condition=labels",),
         ("model.schedule=learned",),
         ("model.schedule=learned-per-dimension",),
-        ("model.times=adaptive",),
-        ("model.times=least-variance", "model.weighting=uncertainty"),
+        ("loss.times=adaptive",),
+        ("loss.times=least-variance", "loss.weighting=uncertainty"),
     ],
     ids=lambda more: more[0],
 )
@@ -94,10 +94,12 @@ SMALL_UNET = ("backbone=unet", "backbone.widths=[8, 8]", "backbone.attention=[fa
 FAMILY = {
     "unet": ("digits", SMALL_UNET),
     "unet, labels": ("digits", (*SMALL_UNET, "condition=labels", "precision=bfloat16")),
+    "adaptive": ("digits", ("backbone=mlp", "backbone.width=24", "times=adaptive", "weighting=sigmoid")),
+    "warped, uncertainty": ("digits", ("backbone=mlp", "backbone.width=24", "times=warped", "weighting=uncertainty")),
     "energy": ("digits", (*SMALL_UNET, "head=energy")),
     "mlp": ("digits", ("backbone=mlp", "backbone.width=24")),
     "mixture": ("digits-mixture", ("em_steps=2", "components=3")),
-    "dense vae": ("digits-vae", ("coder.width=24", "model.warmup=8")),
+    "dense vae": ("digits-vae", ("coder.width=24", "loss.warmup=8")),
     "convolutional vae": ("digits-vae", ("coder=convolutional", "coder.widths=[8, 8]", "prior=vamp")),
     "bottom-up": ("digits-hvae-bottom-up", ("width=24",)),
     "top-down": ("digits-hvae-top-down", ("width=24",)),
@@ -193,11 +195,11 @@ def test_a_non_finite_step_is_skipped_and_noted(digits: Dataset) -> None:
     experiment = tiny()
     model = experiment.build(digits)
 
-    class Poisoned(BoundJudged):
-        def __call__(
-            self, model: nn.Module, x: torch.Tensor, condition: Condition, generator: torch.Generator
-        ) -> dict[str, torch.Tensor]:
-            return {"diffusion": torch.tensor(torch.nan, requires_grad=True) * next(model.parameters()).sum()}
+    class Poisoned(Terms[nn.Module]):
+        def forward(
+            self, model: nn.Module, x: torch.Tensor, condition: Condition, generator: torch.Generator, step: int
+        ) -> tuple[dict[str, torch.Tensor], Sums]:
+            return {"diffusion": torch.tensor(torch.nan, requires_grad=True) * next(model.parameters()).sum()}, {}
 
     trainer = Trainer(model, Poisoned(), experiment.training, 0, torch.device("cpu"))
     before = {k: v.clone() for k, v in model.state_dict().items()}

@@ -1,6 +1,8 @@
-"""Which gradient of the one backward pass goes where, and that whatever learns resumes exactly."""
+"""Which gradient of the one backward pass goes where, and that whatever learns resumes exactly and is its own."""
 
+import gc
 import math
+import weakref
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING, UNCONDITIONAL
 from vlb.data import Dataset, load
 from vlb.models.diffusion import weightings as weighting
-from vlb.models.diffusion.loss import DiffusionObjective
+from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.schedules import Learned, LearnedPerDimension, LogSNRLinear
 from vlb.models.diffusion.times import AdaptiveTime, UniformTime
@@ -22,7 +24,14 @@ from vlb.store.runs import Run
 from vlb.training.loop import Progress, train
 from vlb.training.recipes import recipe
 
-BOUND = DiffusionObjective(UniformTime(), weighting.likelihood, 1.0)
+BOUND = DiffusionTerms(UniformTime(), weighting.likelihood, 1.0)
+
+
+def terms_of(loss: DiffusionTerms, model: DiffusionModel, x: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
+    """The terms of one step, from which the loss learns."""
+    terms, sums = loss(model, x, UNCONDITIONAL, seeded(seed), 0)
+    loss.learn(sums)
+    return terms
 
 
 def biased(model: DiffusionModel) -> torch.nn.Parameter:
@@ -45,7 +54,7 @@ def test_shape_sees_the_gradient_of_the_square_and_all_else_that_of_the_loss() -
     schedule = model.process.schedule
     assert isinstance(schedule, Learned)
     x = plane_mixture().expand(32).sample(seeded())
-    terms = BOUND(model, x, UNCONDITIONAL, seeded(1))
+    terms = terms_of(BOUND, model, x, 1)
     sum(terms.values()).backward()
     found = {name: p.grad.clone() for name, p in schedule.named_parameters()} | {"theta": theta.grad.clone()}
 
@@ -74,7 +83,7 @@ def test_ends_see_the_gradient_of_the_bound() -> None:
         schedule = model.process.schedule
         assert isinstance(schedule, Learned)
         x = mixture.expand(64).sample(seeded(seed))
-        sum(BOUND(model, x, UNCONDITIONAL, seeded(1_000 + seed)).values()).backward()
+        sum(terms_of(BOUND, model, x, 1_000 + seed).values()).backward()
         # With γ₁ = γ₀ + e^w: d/dw = (γ₁ − γ₀) ∂/∂γ₁, and d/dγ₀ moves both ends.
         by_gamma_1 = schedule.log_width.grad / schedule.log_width.exp().detach()
         gradients.append(torch.cat((schedule.start.grad - by_gamma_1, by_gamma_1)))
@@ -102,7 +111,7 @@ def test_training_the_shape_takes_variance_out_of_the_loss_and_leaves_its_mean()
         before = model.term(x, t, UNCONDITIONAL, seeded(7))
     for step in range(200):
         optimiser.zero_grad()
-        sum(BOUND(model, x[:256], UNCONDITIONAL, seeded(100 + step)).values()).backward()
+        sum(terms_of(BOUND, model, x[:256], 100 + step).values()).backward()
         optimiser.step()
     with torch.no_grad():
         after = model.term(x, t, UNCONDITIONAL, seeded(7))
@@ -117,7 +126,7 @@ def test_a_schedule_per_dimension_sees_the_gradient_of_the_bound() -> None:
     model.denoiser = Halving()
     schedule = model.process.schedule
     x = plane_mixture().expand(16).sample(seeded())
-    BOUND(model, x, UNCONDITIONAL, seeded(1))["diffusion"].backward()
+    terms_of(BOUND, model, x, 1)["diffusion"].backward()
     found = [p.grad.clone() for p in schedule.parameters()]
     generator = seeded(1)
     t, _ = UniformTime().draw(16, generator)
@@ -141,16 +150,14 @@ class Halving(torch.nn.Module):
 def test_the_weighted_objective_is_the_same_under_any_sampler(weight) -> None:
     """Differences between uniform and adaptive times are within Monte Carlo error; the sampler has adapted."""
     schedule = LogSNRLinear(-6.0, 5.0)
-    measure = AdaptiveTime(schedule, bins=30)
+    measure = AdaptiveTime(bins=30)
     model = exact_model(plane_mixture(), schedule, exact_ends=False)
     x = plane_mixture().expand(256).sample(seeded())
     losses = {"uniform": [], "adaptive": []}
     for step in range(300):
         for name, chosen in (("uniform", UniformTime()), ("adaptive", measure)):
-            objective = DiffusionObjective(chosen, weight, 0.01)
-            losses[name].append(
-                objective(model, x, UNCONDITIONAL, seeded(step + 1_000 * len(name)))["diffusion"].detach()
-            )
+            loss = DiffusionTerms(chosen, weight, 0.01)
+            losses[name].append(terms_of(loss, model, x, step + 1_000 * len(name))["diffusion"].detach())
     first, second = (torch.stack(values) for values in losses.values())
     assert abs(z_score(first - second)) < LIMIT
     assert measure.masses().max() > 2 * measure.masses().min()
@@ -161,9 +168,8 @@ def test_uncertainty_adds_its_penalty_and_learns() -> None:
     learned = weighting.Uncertainty(-6.0, 5.0)
     model = exact_model(plane_mixture(), schedule, exact_ends=False)
     x = plane_mixture().expand(64).sample(seeded())
-    objective = DiffusionObjective(UniformTime(), learned, 0.1)
-    terms = objective(model, x, UNCONDITIONAL, seeded(1))
-    bound = DiffusionObjective(UniformTime(), weighting.likelihood, 0.1)(model, x, UNCONDITIONAL, seeded(1))
+    terms = terms_of(DiffusionTerms(UniformTime(), learned, 0.1), model, x, 1)
+    bound = terms_of(DiffusionTerms(UniformTime(), weighting.likelihood, 0.1), model, x, 1)
     torch.testing.assert_close(terms["diffusion"], bound["diffusion"])  # u = 0 at the start
     assert terms["uncertainty"] == 0
     sum(terms.values()).backward()
@@ -178,9 +184,9 @@ SETTINGS = (
 LEARNERS = {
     "learned": ("model.schedule=learned", "schedule.gamma_0=-6"),
     "per-dimension": ("model.schedule=learned-per-dimension", "schedule.gamma_0=-6"),
-    "adaptive": ("model.times=adaptive", "model.weighting=sigmoid"),
-    "warped-uncertain": ("model.times=warped", "model.weighting=uncertainty"),
-    "of-cosine": ("model.times=schedule", "model.weighting=edm"),
+    "adaptive": ("loss.times=adaptive", "loss.weighting=sigmoid"),
+    "warped-uncertain": ("loss.times=warped", "loss.weighting=uncertainty"),
+    "of-cosine": ("loss.times=schedule", "loss.weighting=edm"),
 }
 
 
@@ -215,11 +221,15 @@ def test_what_learns_is_resumed_to_the_same_bits(name: str, tmp_path: Path, digi
     first, second = checkpoint.read(whole.last), checkpoint.read(broken.last)
     assert first.tensors.keys() == second.tensors.keys()
     assert all(torch.equal(first.tensors[k], second.tensors[k]) for k in first.tensors)
-    start = experiment.build(digits).state_dict()
-    learned = [key for key in start if key.startswith(("process.schedule", "measure", "weighting"))]
-    assert bool(learned) == (name != "of-cosine")
-    assert any(not torch.equal(start[k], first.tensors[f"model.{k}"]) for k in learned) or not learned
+    model = experiment.build(digits)
+    start = {f"model.{k}": v for k, v in model.state_dict().items() if k.startswith("process.schedule")}
+    start |= {f"loss.{k}": v for k, v in experiment.build_loss(model).state_dict().items()}
+    assert bool(start) == (name != "of-cosine")
+    assert any(not torch.equal(v, first.tensors[f"weights.{k}"]) for k, v in start.items()) or not start
     model = reopened.model(digits)
+    kept = checkpoint.read(reopened.chosen).section("average.loss")
+    averaged = reopened.loss(model).state_dict()
+    assert averaged.keys() == kept.keys() and all(torch.equal(averaged[k], kept[k]) for k in kept)
     t = torch.linspace(0, 1, 33, dtype=torch.float64)
     assert bool((model.process.schedule.gamma(t).diff(dim=0) > 0).all())
 
@@ -227,12 +237,34 @@ def test_what_learns_is_resumed_to_the_same_bits(name: str, tmp_path: Path, digi
 @pytest.mark.parametrize(
     "assignments, message",
     [
-        (("model.schedule=learned", "model.times=adaptive"), "learns p"),
-        (("model.schedule=learned", "model.weighting=sigmoid"), "trained on the bound"),
+        (("model.schedule=learned", "loss.times=adaptive"), "learns p"),
+        (("model.schedule=learned", "loss.weighting=sigmoid"), "trained on the bound"),
         (("model.schedule=per-column",), "64"),
         (("model.schedule=linear-beta", "model.schedule.gamma_0=7"), "γ₀ = 7"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(assignments, message: str, digits: Dataset) -> None:
+    experiment = configured(*SETTINGS, *assignments)
     with pytest.raises(UserError, match=message):
-        configured(*SETTINGS, *assignments).build(digits)
+        experiment.build_loss(experiment.build(digits))
+
+
+def test_a_loss_of_another_kind_of_model_is_refused(digits: Dataset) -> None:
+    experiment = configured(*SETTINGS, "loss=elbo")
+    with pytest.raises(UserError, match="--set loss=diffusion"):
+        experiment.build_loss(experiment.build(digits))
+
+
+@pytest.mark.parametrize("name", ["adaptive", "of-cosine", "warped-uncertain"])
+def test_a_loss_keeps_neither_the_model_nor_its_schedule(name: str, digits: Dataset) -> None:
+    """Once it has made terms, the model can go; and its state is its own."""
+    experiment = configured(*SETTINGS, *LEARNERS[name])
+    model = experiment.build(digits)
+    loss = experiment.build_loss(model)
+    terms, sums = loss(model, torch.from_numpy(digits.train.x[:8].copy()), UNCONDITIONAL, seeded(), 0)
+    loss.learn(sums)
+    assert not any(key.startswith(("process", "denoiser")) for key in loss.state_dict())
+    gone = [weakref.ref(model), weakref.ref(model.process.schedule)]
+    del model, terms
+    gc.collect()
+    assert [reference() for reference in gone] == [None, None]

@@ -77,10 +77,10 @@ def test_only_the_network_computes_in_low_precision(precision: str, digits: Data
         experiment = small("steps=1", f"precision={chosen}")
         model = experiment.build(digits)
         watched = model.denoiser.backbone = Watched(model.denoiser.backbone)
-        trainer = Trainer(model, experiment.model.objective(model), experiment.training, 0, torch.device("cpu"))
+        trainer = Trainer(model, experiment.build_loss(model), experiment.training, 0, torch.device("cpu"))
         x = torch.from_numpy(digits.train.x[:64].copy())
         with trainer.autocast():
-            terms = trainer.objective(model, x, UNCONDITIONAL, seeded())
+            terms, _ = trainer.module(x, UNCONDITIONAL, seeded(), 0)
         losses.append(torch.stack(list(terms.values())).sum().detach())
         low = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[chosen]
         assert watched.seen == {(torch.float32, torch.float64, low)}

@@ -39,7 +39,7 @@ class Bare(NamedTuple):
 
 def bare_model(run: Run, device: torch.device | str = "cpu") -> Bare:
     """A run's trained model."""
-    weights = checkpoint.read(run.chosen).section("ema")
+    weights = checkpoint.read(run.chosen).section("average.model")
     return _built(run.experiment, run.data_description, weights, run.chosen, device)
 
 
@@ -47,7 +47,7 @@ def carried(run: Run) -> bytes:
     """A run's model as bytes: a JSON line that says what it is, then its weights as safetensors."""
     said = {"data": run.data_description, "experiment": configuration.encode(run.experiment)}
     said["experiment"]["data"]["path"] = None  # where one's data are concerns nobody
-    return json.dumps(said).encode() + b"\n" + save_tensors(checkpoint.read(run.chosen).section("ema"))
+    return json.dumps(said).encode() + b"\n" + save_tensors(checkpoint.read(run.chosen).section("average.model"))
 
 
 def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu") -> Bare:

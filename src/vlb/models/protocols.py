@@ -1,6 +1,6 @@
 """What every model with a likelihood offers, whatever its hierarchy: the terms of its bound, and samples."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from vlb.core.condition import UNCONDITIONAL, Condition
 
 
+@runtime_checkable
 class LikelihoodModel(Protocol):
     """A model of x (batch, *shape) with a bound on log p(x), or log p(x) itself."""
 
@@ -34,3 +35,11 @@ class LikelihoodModel(Protocol):
         condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """n examples from the model, (n, *shape)."""
+
+
+@runtime_checkable
+class Classifying(Protocol):
+    """A model of p(y | x)."""
+
+    def classify(self, x: Tensor) -> Tensor:
+        """log p(y | x): integers (batch, *shape) -> (batch, classes)."""

@@ -52,7 +52,7 @@ def named(model: VariationalHierarchy) -> str:
 def decided(model: VariationalHierarchy, x: np.ndarray, levels: int, seed: int = 0) -> Decided:
     """E[x | z_i, z_{i+1}, …] for one draw of them from q(z | x), by `DESCENTS` descents: x (n, C, H, W)."""
     generator = torch.Generator().manual_seed(seed)
-    device = model.get_buffer("updates").device
+    device = next(model.parameters()).device
     z = [level.z.repeat_interleave(DESCENTS, 0) for level in model.inferred(torch.from_numpy(x).to(device), generator)]
     means = []
     for kept in range(model.depth):

@@ -5,7 +5,7 @@ a run directory keeps it as `config.json`, from which the model is rebuilt.
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import nn
@@ -15,11 +15,16 @@ from vlb.base.errors import UserError
 from vlb.data import Dataset
 from vlb.models.diffusion.config import DiffusionConfig
 from vlb.models.diffusion.head_config import EnergyConfig, MixtureHeadConfig, PosteriorHeadConfig, RegressionHeadConfig
+from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.schedule_config import CosineConfig, LogSNRLinearConfig, OptimalTransportConfig
 from vlb.models.ladder.config import LadderConfig
+from vlb.models.ladder.loss import LadderLoss
+from vlb.models.loss import AnyTerms
 from vlb.models.mixture.config import MixtureConfig
+from vlb.models.mixture.loss import MixtureLoss
 from vlb.models.vae.config import VAEConfig
 from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
+from vlb.models.vae.loss import ElboLoss
 from vlb.nn.config import MLPConfig, UNetConfig
 from vlb.store.training import TrainingConfig
 
@@ -27,6 +32,7 @@ __all__ = [
     "CosineConfig",
     "DataConfig",
     "DiffusionConfig",
+    "DiffusionLoss",
     "EnergyConfig",
     "Experiment",
     "LogSNRLinearConfig",
@@ -55,6 +61,18 @@ ModelConfig = Annotated[
     DiffusionConfig | VAEConfig | HVAEConfig | ResidualHVAEConfig | MixtureConfig | LadderConfig, MODELS
 ]
 
+LOSSES = Family(
+    "loss",
+    {
+        "diffusion": DiffusionLoss,
+        "elbo": ElboLoss,
+        "mixture": MixtureLoss,
+        "ladder": LadderLoss,
+    },
+)
+
+LossConfig = Annotated[Any, LOSSES]
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -66,11 +84,15 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A recipe's result. `condition` "labels" models p(x | y); a share of steps then drops the label."""
+    """A recipe's result. `condition` "labels" models p(x | y); a share of steps then drops the label.
+
+    loss: what training minimises, and how: of the kind that the model is trained by. The model does not know it.
+    """
 
     recipe: str
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=DiffusionConfig)
+    loss: LossConfig = field(default_factory=DiffusionLoss)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     condition: Literal["none", "labels"] = "none"
     unconditional_share: float = 0.1
@@ -93,3 +115,13 @@ class Experiment:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
             return self.model.build(data, self.classes(data))
+
+    def build_loss(self, model: nn.Module) -> AnyTerms:
+        """The loss of a model that `build` made. Raises `UserError` where it is of another kind, or does not fit it."""
+        if type(self.loss) is not self.model.trained_by:
+            kind, fitting = MODELS.tag(self.model), LOSSES.tag(self.model.trained_by())
+            raise UserError(
+                f"a {kind} model is not trained by the loss {LOSSES.tag(self.loss)!r}: --set loss={fitting}"
+            )
+        built: AnyTerms = cast(Any, self.loss).build(model)
+        return built

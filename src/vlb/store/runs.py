@@ -14,6 +14,7 @@ from vlb.data import Dataset
 from vlb.data import load as load_data
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.ladder.model import LadderNetwork
+from vlb.models.loss import AnyTerms
 from vlb.models.protocols import LikelihoodModel
 from vlb.store import checkpoint
 from vlb.store.experiment import Experiment
@@ -87,7 +88,7 @@ class Run:
     def fingerprint(self) -> str:
         """16 hex digits of a SHA-256 over the model's configuration and the weights that `model` reads."""
         digest = hashlib.sha256(json.dumps(configuration.encode(self.experiment.model), sort_keys=True).encode())
-        for name, tensor in sorted(checkpoint.read(self.chosen).section("ema").items()):
+        for name, tensor in sorted(checkpoint.read(self.chosen).section("average.model").items()):
             digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
             digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()[:16]
@@ -117,9 +118,17 @@ class Run:
         One without a likelihood (a ladder network) refuses in every verb that needs one.
         """
         model = self.experiment.build(data)
-        stored = checkpoint.read(self.chosen).section("ema")
+        stored = checkpoint.read(self.chosen).section("average.model")
         load_weights(model, stored, self.chosen)
         return cast(LikelihoodModel, model.to(device).eval().requires_grad_(False))
+
+    def loss(self, model: LikelihoodModel) -> AnyTerms:
+        """What the run's `model` was trained by, with what it learned: averaged, and chosen with the model."""
+        trained = cast(torch.nn.Module, model)
+        loss = self.experiment.build_loss(trained)
+        load_weights(loss, checkpoint.read(self.chosen).section("average.loss"), self.chosen)
+        device = next((tensor.device for tensor in trained.state_dict().values()), torch.device("cpu"))
+        return loss.to(device).eval().requires_grad_(False)
 
 
 def _check_description(data: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from vlb.base.errors import UserError
 from vlb.base.files import write_text
 from vlb.core.condition import Condition
 from vlb.data import Dataset
-from vlb.models.loss import Objective
+from vlb.models.loss import AnyTerms
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
 from vlb.store.experiment import Experiment, TrainingConfig
@@ -29,6 +29,8 @@ from vlb.store.runs import Run, load_weights
 from vlb.training.average import Average
 from vlb.training.batches import NETWORK, NOISE, batch_indices, step_generator, stream_seed
 from vlb.training.guard import Guard
+from vlb.training.step import Step
+from vlb.training.validation import merit
 
 # Where networks compute; noise levels, times, heads and losses stay in float32 and float64 whatever it is.
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -49,28 +51,29 @@ class Progress:
 
 @dataclass
 class Trainer:
-    """A model in training: everything that a checkpoint must restore."""
+    """A model and its loss in training: everything that a checkpoint must restore."""
 
     model: nn.Module
-    objective: Objective
+    loss: AnyTerms
     settings: TrainingConfig
     seed: int
     device: torch.device
     step: int = 0
     best: float = math.inf
+    module: Step = field(init=False)
     optimiser: torch.optim.AdamW = field(init=False)
     average: Average = field(init=False)
     guard: Guard = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.model.to(self.device).train()
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
+        self.module = Step(self.model, self.loss).to(self.device).train()
+        decayed = [p for p in self.module.parameters() if p.ndim > 1]
+        others = [p for p in self.module.parameters() if p.ndim <= 1]
         s = self.settings
         groups = [{"params": decayed, "weight_decay": s.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=s.learning_rate, betas=(s.betas[0], s.betas[1]), fused=True)
-        self.average = Average(self.model, s.ema)
+        self.average = Average(self.module, s.ema)
         self.guard = Guard(s.clip, s.spike)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=s.precision == "float16")
 
@@ -87,21 +90,22 @@ class Trainer:
             group["lr"] = self.learning_rate()
         generator = step_generator(self.seed, self.step, self.device)
         with seeded(stream_seed(self.seed, NETWORK, self.step), self.device), self.autocast():
-            terms = self.objective(self.model, x, condition, generator)
+            terms, sums = self.module(x, condition, generator, self.step)
+        self.loss.learn(sums)
         loss = torch.stack(list(terms.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
-        norm = self.guard.admit(self.model, loss, terms, self.step + 1)
+        norm = self.guard.admit(self.module, loss, terms, self.step + 1)
         note = ""
         if norm is None:
             note = self.guard.reason
         else:
             self.optimiser.step()
-            self.average.update(self.model)
+            self.average.update(self.module)
         self.scaler.update()
         self.step += 1
-        unit = self.objective.unit
+        unit = self.loss.unit
         read = float(loss.detach()) * unit.factor
         return Progress(self.step, self.settings.steps, read, unit.name, norm or math.nan, self.guard.skipped, note)
 
@@ -112,9 +116,9 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """Everything needed to go on exactly."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.average.tensors.items()}
-        names = {p: n for n, p in self.model.named_parameters()}
+        tensors = {f"weights.{k}": v for k, v in self.module.state_dict().items()}
+        tensors |= self.averaged()
+        names = {p: n for n, p in self.module.named_parameters()}
         for parameter, entry in self.optimiser.state.items():
             assert isinstance(parameter, nn.Parameter)
             tensors |= {f"optimiser.{names[parameter]}.{k}": v for k, v in entry.items()}
@@ -127,16 +131,20 @@ class Trainer:
         }
         return Checkpoint(tensors, state)
 
+    def averaged(self) -> dict[str, Tensor]:
+        """The average of model and loss, as checkpoints name it."""
+        return {f"average.{k}": v for k, v in self.average.tensors.items()}
+
     def restore(self, run: Run) -> None:
         """Load the last checkpoint of `run`. Raises `UserError` if it is damaged or does not fit."""
         stored = checkpoint.read(run.last, self.device)
-        load_weights(self.model, stored.section("model"), run.last)
+        load_weights(self.module, stored.section("weights"), run.last)
         moments, state = stored.section("optimiser"), stored.state
         missing = [name for name in ("step", "best", "ema_updates", "guard", "scaler") if name not in state]
         if missing:
             raise UserError(f"{run.last} has no {', '.join(missing)}: another version of vlb wrote it, train again")
-        self.average.load(stored.section("ema"), state["ema_updates"])
-        for name, parameter in self.model.named_parameters():
+        self.average.load(stored.section("average"), state["ema_updates"])
+        for name, parameter in self.module.named_parameters():
             entry = {k: moments[f"{name}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{k}" in moments}
             if entry:
                 self.optimiser.state[parameter] = {k: laid_out_like(parameter, v) for k, v in entry.items()}
@@ -167,7 +175,7 @@ def train(
     """
     device = torch.device(device)
     model = experiment.build(data)
-    trainer = Trainer(model, experiment.model.objective(model), experiment.training, experiment.seed, device)
+    trainer = Trainer(model, experiment.build_loss(model), experiment.training, experiment.seed, device)
     if resume and run.last.is_file():
         trainer.restore(run)
     _forget_metrics_after(run, trainer.step)
@@ -185,7 +193,7 @@ def train(
                 elapsed = time.monotonic() - started
                 line = {
                     "step": trainer.step,
-                    trainer.objective.unit.key: sum(window) / len(window),
+                    trainer.loss.unit.key: sum(window) / len(window),
                     "gradient_norm": progress.gradient_norm,
                     "learning_rate": trainer.optimiser.param_groups[0]["lr"],
                     "skipped": progress.skipped,
@@ -207,20 +215,19 @@ def train(
 
 def _validate(trainer: Trainer, data: Dataset, classes: int, experiment: Experiment, run: Run, metrics: Any) -> None:
     """Bound of the averaged weights on validation data; the best ones are kept."""
-    current = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-    trainer.model.load_state_dict(trainer.average.tensors)
-    trainer.model.eval()
+    current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
+    trainer.module.load_state_dict(trainer.average.tensors)
+    trainer.module.eval()
     count = experiment.training.validation_examples
     with trainer.autocast():
-        merit = trainer.objective.judge(trainer.model, data.validation, count, classes > 0, trainer.device)
-    trainer.model.load_state_dict(current)
-    trainer.model.train()
-    _append(metrics, {"step": trainer.step, "validation": merit})
-    first = next(iter(merit.values()))
+        found = merit(trainer.model, data.validation, count, classes > 0, trainer.device)
+    trainer.module.load_state_dict(current)
+    trainer.module.train()
+    _append(metrics, {"step": trainer.step, "validation": found})
+    first = next(iter(found.values()))
     if first < trainer.best:
         trainer.best = first
-        state = {"step": trainer.step, "validation": merit}
-        checkpoint.save(run.best, Checkpoint({f"ema.{k}": v for k, v in trainer.average.tensors.items()}, state))
+        checkpoint.save(run.best, Checkpoint(trainer.averaged(), {"step": trainer.step, "validation": found}))
 
 
 def drop_labels(condition: Condition, share: float, seed: int, step: int) -> Condition:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from vlb.base.files import write_bytes
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.interfaces.commands.process import choose_device, console, keep_freed_memory, refuse_existing
 from vlb.models.diffusion.grids import Density, edm, quantiles, uniform_log_snr, uniform_time
+from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers.ancestral import Ancestral
 from vlb.models.diffusion.samplers.ddim import DDIM
@@ -22,7 +24,9 @@ from vlb.models.diffusion.samplers.heun import Heun
 from vlb.models.diffusion.samplers.ode import ProbabilityFlow
 from vlb.models.diffusion.samplers.stepping import Sampler
 from vlb.models.diffusion.samplers.transforms import Guided, clip_to_levels, transformed
-from vlb.models.diffusion.times import BinnedTime
+from vlb.models.diffusion.schedules import Schedule
+from vlb.models.diffusion.times import LearningTime
+from vlb.models.loss import AnyTerms
 from vlb.models.vae.model import VariationalHierarchy
 from vlb.pages.pictures import grid, png
 from vlb.store.runs import Run, diffusion_model
@@ -36,11 +40,12 @@ SAMPLERS: dict[str, Sampler] = {
     "dpm2m-sde": DPMSolver(eta=1.0),
     "ode": ProbabilityFlow(),
 }
-GRIDS: dict[str, Callable[[DiffusionModel, int], Tensor]] = {
-    "t": lambda model, steps: uniform_time(model.process.schedule, steps),
-    "snr": lambda model, steps: uniform_log_snr(model.process.schedule, steps),
-    "edm": lambda model, steps: edm(model.process.schedule, steps),
-    "learned": lambda model, steps: quantiles(model.process.schedule, steps, learned_density(model)),
+# By a schedule, a number of steps and what the model was trained by.
+GRIDS: dict[str, Callable[[Schedule, int, AnyTerms], Tensor]] = {
+    "t": lambda schedule, steps, loss: uniform_time(schedule, steps),
+    "snr": lambda schedule, steps, loss: uniform_log_snr(schedule, steps),
+    "edm": lambda schedule, steps, loss: edm(schedule, steps),
+    "learned": lambda schedule, steps, loss: quantiles(schedule, steps, learned_density(loss, schedule)),
 }
 
 
@@ -67,10 +72,10 @@ class Plan:
         if self.guidance is not None and label is None:
             raise UserError("--guidance strengthens a class: name it with --class")
 
-    def times(self, model: DiffusionModel) -> Tensor:
-        """The step grid."""
+    def times(self, schedule: Schedule, loss: AnyTerms) -> Tensor:
+        """The step grid; loss: what the model was trained by."""
         steps = 1 if self.sampler == "ode" else self.steps or 100
-        return GRIDS[self.grid](model, steps)
+        return GRIDS[self.grid](schedule, steps, loss)
 
     def prepare(self, model: DiffusionModel) -> DiffusionModel:
         """The model with its denoiser guided and clipped as planned."""
@@ -79,14 +84,14 @@ class Plan:
         return transformed(model, clip_to_levels(model)) if self.clip else model
 
 
-def learned_density(model: DiffusionModel) -> Density:
-    """The p(λ) that the model's times learned. Raises `UserError` where they did not."""
-    if not isinstance(model.measure, BinnedTime):
+def learned_density(loss: AnyTerms, schedule: Schedule) -> Density:
+    """The p(λ) that the times of a loss learned. Raises `UserError` where they did not."""
+    if not isinstance(loss, DiffusionTerms) or not isinstance(loss.times, LearningTime):
         raise UserError(
             "--grid learned places steps by the p(λ) that adaptive times learn, and this run was trained without: "
-            "train with --set model.times=adaptive (a learned schedule has its density in t: --grid t)"
+            "train with --set loss.times=adaptive (a learned schedule has its density in t: --grid t)"
         )
-    return model.measure.density
+    return partial(loss.times.density, schedule=schedule)
 
 
 def run_sampling(
@@ -126,7 +131,7 @@ def run_sampling(
         )
     if isinstance(model, DiffusionModel) or plan != Plan():
         prepared = plan.prepare(diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip"))
-        times = plan.times(prepared)
+        times = plan.times(prepared.process.schedule, run.loss(model))
         x = generate(prepared, SAMPLERS[plan.sampler], n, times, generator, condition)
         how = f" by {plan.sampler}" + ("" if plan.sampler == "ode" else f" in {len(times) - 1} steps")
     elif isinstance(model, VariationalHierarchy):

@@ -42,7 +42,7 @@ def run_training(
         if out is not None and out.exists():
             raise UserError(f"{out} exists already: choose another --out, or --resume to go on with a run")
         data = load(source.name, Path(source.path) if source.path else None)
-        experiment.build(data)  # a configuration that cannot be built must leave no run behind
+        experiment.build_loss(experiment.build(data))  # a configuration that cannot be built must leave no run behind
         run = Run.create(out or _free_folder(name), experiment, data)
     console.print(f"run {run.path}: {data.name}, {len(data.train)} examples of {data.shape}, {data.levels} levels")
     finished = _train(run, data, resume, chosen)

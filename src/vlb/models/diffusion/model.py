@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vlb.core.bound import Ends, Measure, descent_log_weight, elbo, estimate, kl_or_log_ratio
+from vlb.core.bound import Ends, descent_log_weight, elbo, estimate, kl_or_log_ratio
 from vlb.core.condition import UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Distribution, Normal, Rescaled, standard_normal, sum_event
 from vlb.core.hierarchy import Rung, Step, descend, from_prior, last_state
@@ -24,12 +24,9 @@ from vlb.models.diffusion.denoiser import Denoises, Prediction, Transported
 from vlb.models.diffusion.kernels import ReverseKernel, Standard
 from vlb.models.diffusion.process import GaussianDiffusion, Scaling, along
 from vlb.models.diffusion.times import LowDiscrepancyTime, UniformLevel
-from vlb.models.diffusion.weightings import Weighting, likelihood
-from vlb.models.diffusion.weightings import check as check_weighting
 
 STANDARD = Standard()
 WALK = 128  # a bound walks every level of a grid of up to so many steps, and samples the levels of longer ones
-LOW_DISCREPANCY = LowDiscrepancyTime()
 
 
 class DiffusionModel(nn.Module):
@@ -42,18 +39,9 @@ class DiffusionModel(nn.Module):
         observation: Observation,
         shape: tuple[int, ...],
         prior: Callable[[Tensor], Distribution] | None = None,
-        *,
-        measure: Measure = LOW_DISCREPANCY,
-        weighting: Weighting = likelihood,
     ) -> None:
-        """prior: p(z_1) for latents like its argument; the standard normal of the process by default.
-
-        measure, weighting: how training draws times and weighs noise levels. They are the model's because those
-        that learn have a state; the bound depends on neither. Raises `UserError` for a weighting that is no weight.
-        """
+        """prior: p(z_1) for latents like its argument; the standard normal of the process by default."""
         super().__init__()
-        check_weighting(weighting, process.schedule.gamma_0, process.schedule.gamma_1)
-        self.measure, self.weighting = measure, weighting
         self.process = process
         self.prior = prior or process.prior
         self.denoiser = denoiser
@@ -192,8 +180,6 @@ class DiffusionModel(nn.Module):
             self.observation,
             self.shape,
             None if self.tops_anywhere else prior,
-            measure=self.measure,
-            weighting=self.weighting,
         )
 
     def at(

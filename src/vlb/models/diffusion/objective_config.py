@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 from vlb.base.configuration import Family
 from vlb.base.errors import UserError
-from vlb.core.bound import Measure
 from vlb.models.diffusion import times
 from vlb.models.diffusion import weightings as weighting
 from vlb.models.diffusion.schedule_config import ColumnConfig, CosineConfig
 from vlb.models.diffusion.schedules import Learned, LearnedEnds, Schedule
+from vlb.models.diffusion.times import Times
 from vlb.models.diffusion.weightings import Weighting
 
 
@@ -165,7 +165,7 @@ WeightingConfig = Annotated[Any, WEIGHTINGS]
 class LowDiscrepancyTimesConfig:
     """Uniform t, evenly spread over a batch."""
 
-    def build(self, schedule: Schedule) -> Measure:
+    def build(self, schedule: Schedule) -> Times:
         return times.LowDiscrepancyTime()
 
 
@@ -173,7 +173,7 @@ class LowDiscrepancyTimesConfig:
 class UniformTimesConfig:
     """Uniform, independent t."""
 
-    def build(self, schedule: Schedule) -> Measure:
+    def build(self, schedule: Schedule) -> Times:
         return times.UniformTime()
 
 
@@ -183,9 +183,9 @@ class ScheduleTimesConfig:
 
     density: ColumnConfig = field(default_factory=CosineConfig)
 
-    def build(self, schedule: Schedule) -> Measure:
+    def build(self, schedule: Schedule) -> Times:
         other = replace(self.density, gamma_0=schedule.gamma_0, gamma_1=schedule.gamma_1)
-        return times.ScheduleTime(schedule, other.build(1))
+        return times.ScheduleTime(other.build(1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,24 +201,24 @@ class LearningTimesConfig:
 class AdaptiveTimesConfig(LearningTimesConfig):
     """p(λ) in proportion to the mean weighted loss (Eq. 4.130)."""
 
-    def build(self, schedule: Schedule) -> Measure:
-        return times.AdaptiveTime(schedule, self.bins, self.decay, self.uniform_share)
+    def build(self, schedule: Schedule) -> Times:
+        return times.AdaptiveTime(self.bins, self.decay, self.uniform_share)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeastVarianceTimesConfig(LearningTimesConfig):
     """p(λ) in proportion to the root mean square of the weighted loss."""
 
-    def build(self, schedule: Schedule) -> Measure:
-        return times.LeastVarianceTime(schedule, self.bins, self.decay, self.uniform_share)
+    def build(self, schedule: Schedule) -> Times:
+        return times.LeastVarianceTime(self.bins, self.decay, self.uniform_share)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarpedTimesConfig(LearningTimesConfig):
     """Time warping: p(λ) in proportion to the slope of the error of x̂."""
 
-    def build(self, schedule: Schedule) -> Measure:
-        return times.WarpedTime(schedule, self.bins, self.decay, self.uniform_share)
+    def build(self, schedule: Schedule) -> Times:
+        return times.WarpedTime(self.bins, self.decay, self.uniform_share)
 
 
 TIMES = Family(
@@ -236,19 +236,19 @@ TIMES = Family(
 TimesConfig = Annotated[Any, TIMES]
 
 
-def check_together(schedule: Schedule, measure: Measure, weighting_: Weighting) -> None:
+def check_together(schedule: Schedule, law: Times, weighting_: Weighting) -> None:
     """Raises `UserError` where a learned schedule has nothing to learn, or would not learn from the bound."""
-    even = isinstance(measure, times.UniformTime | times.LowDiscrepancyTime)
+    even = isinstance(law, times.UniformTime | times.LowDiscrepancyTime)
     if isinstance(schedule, Learned) and not even:
         raise UserError(
-            "a learned schedule learns p(λ), which these times replace: use model.times=low-discrepancy, "
+            "a learned schedule learns p(λ), which these times replace: use loss.times=low-discrepancy, "
             "or another schedule"
         )
     if isinstance(schedule, LearnedEnds) and schedule.learns_ends and weighting_ is not weighting.likelihood:
         raise UserError(
             "the ends of a learned schedule are trained on the bound, which a weighting replaces: "
-            "set model.schedule.learn_ends=false, or model.weighting=likelihood"
+            "set model.schedule.learn_ends=false, or loss.weighting=likelihood"
         )
-    fixed = isinstance(measure, times.ScheduleTime) or isinstance(weighting_, weighting.Uncertainty)
+    fixed = isinstance(law, times.ScheduleTime) or isinstance(weighting_, weighting.Uncertainty)
     if isinstance(schedule, LearnedEnds) and schedule.learns_ends and fixed:
         raise UserError("these times and this weighting need ends that stay: set model.schedule.learn_ends=false")

@@ -155,12 +155,12 @@ class StratifiedBound:
     def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
         """One unbiased draw of the terms of −VLB(x), (batch,) nats each."""
         self.model.check_condition(condition)
-        held = hold(self.model, x, condition, self.plan.context)
+        held, schedule = hold(self.model, x, condition, self.plan.context), self.model.process.schedule
         diffusion = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for stratum in range(self.plan.strata):
             u = (stratum + low_discrepancy(len(x), generator)) / self.plan.strata
-            t, weight = self._times.at(u)
-            slopes = self._slopes[self._times.bin(-self.model.process.schedule.gamma(t).mean(-1))]
+            t, weight = self._times.at(u, schedule)
+            slopes = self._slopes[self._times.bin(-schedule.gamma(t).mean(-1), schedule)]
             noisy = noised(self.model, x, t, generator)
             diffusion += weight * self._less_noisy(noisy, squared_error, condition, held, slopes, generator)
         prior = self.model.prior_kl(x, generator)

@@ -1,7 +1,8 @@
 """How places in the hierarchy are drawn: times t ∈ [0, 1), or levels of a grid.
 
-Each measure returns (n,) places and (n,) weights, 1/density, so that the weighted mean of a term is
-unbiased for its integral over t or its sum over levels (Eq. 3.93, 4.121).
+Each law returns (n,) places and (n,) weights, 1/density, so that the weighted mean of a term is
+unbiased for its integral over t or its sum over levels (Eq. 3.93, 4.121). A law that speaks of λ is
+given the schedule as it draws, and keeps none.
 """
 
 from abc import ABC, abstractmethod
@@ -31,20 +32,35 @@ def low_discrepancy(n: int, generator: torch.Generator) -> Tensor:
     return (offset + order.double() / n) % 1
 
 
+class Times(ABC):
+    """A law of t ∈ [0, 1), which may follow the errors that training observes."""
+
+    @abstractmethod
+    def draw(self, n: int, generator: torch.Generator, schedule: Schedule) -> tuple[Tensor, Tensor]:
+        """Times and weights 1/density, (n,) float64 each."""
+
+    def sums(self, log_snr: Tensor, error: Tensor, weight: Tensor, schedule: Schedule) -> dict[str, Tensor]:
+        """What `learn` needs of errors ½‖ε − ε̂‖² at λ with their w(λ), (n,) each: sums over examples."""
+        return {}
+
+    def learn(self, sums: dict[str, Tensor]) -> None:  # noqa: B027
+        """Take in the sums of one step; most laws learn nothing."""
+
+
 @dataclass(frozen=True)
-class UniformTime:
+class UniformTime(Times):
     """t uniform and independent."""
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, n: int, generator: torch.Generator, schedule: Schedule | None = None) -> tuple[Tensor, Tensor]:
         t = uniform(n, generator)
         return t, torch.ones_like(t)
 
 
 @dataclass(frozen=True)
-class LowDiscrepancyTime:
+class LowDiscrepancyTime(Times):
     """t uniform, evenly spread over the batch."""
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, n: int, generator: torch.Generator, schedule: Schedule | None = None) -> tuple[Tensor, Tensor]:
         t = low_discrepancy(n, generator)
         return t, torch.ones_like(t)
 
@@ -62,75 +78,66 @@ class UniformLevel:
 
 
 @dataclass(frozen=True)
-class ScheduleTime:
+class ScheduleTime(Times):
     """t such that λ has the density p(λ) of another schedule with the same ends (Eq. 4.121), evenly spread.
 
     The bound does not know which p(λ) its λ are from; the variance of its estimate does (Section 4.6).
     """
 
-    schedule: Schedule
     density_of: Schedule
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, n: int, generator: torch.Generator, schedule: Schedule) -> tuple[Tensor, Tensor]:
         u = low_discrepancy(n, generator)
         with torch.no_grad():
-            t = self.schedule.inverse(self.density_of.gamma(u).mean(-1)).clamp(0, 1)
-            return t, self.density_of.rate(u).mean(-1) / self.schedule.rate(t).mean(-1)
+            t = schedule.inverse(self.density_of.gamma(u).mean(-1)).clamp(0, 1)
+            return t, self.density_of.rate(u).mean(-1) / schedule.rate(t).mean(-1)
 
 
-class BinnedTime(nn.Module, ABC):
+class BinnedTime(nn.Module, Times):
     """t whose λ has a density that is constant in each of B equal bins between the ends of a schedule.
 
     Drawn by the inverse of the distribution function at evenly spread uniforms (stratified), and weighted by
     1/density, so that estimates are unbiased whatever the masses are.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
-        super().__init__()
-        # In a tuple: the model owns the schedule and its parameters; here it is only asked.
-        self._schedule = (schedule,)
-
-    @property
-    def schedule(self) -> Schedule:
-        return self._schedule[0]
-
     @abstractmethod
     def masses(self) -> Tensor:
         """The probability of each bin, positive, sum 1, in the order of increasing λ: (B,) float64."""
 
-    def density(self, log_snr: Tensor) -> Tensor:
+    def density(self, log_snr: Tensor, schedule: Schedule) -> Tensor:
         """p(λ): (…,) -> (…,)."""
         masses = self.masses()
-        return masses[self.bin(log_snr)] * len(masses) / (self.schedule.gamma_1 - self.schedule.gamma_0)
+        return masses[self.bin(log_snr, schedule)] * len(masses) / (schedule.gamma_1 - schedule.gamma_0)
 
-    def bin(self, log_snr: Tensor) -> Tensor:
+    def bin(self, log_snr: Tensor, schedule: Schedule) -> Tensor:
         """The bin of each λ: (…,) -> (…,) int64."""
         count = len(self.masses())
-        low, high = -self.schedule.gamma_1, -self.schedule.gamma_0
+        low, high = -schedule.gamma_1, -schedule.gamma_0
         return ((log_snr.double() - low) / (high - low) * count).floor().long().clamp(0, count - 1)
 
-    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        return self.at(low_discrepancy(n, generator))
+    def draw(self, n: int, generator: torch.Generator, schedule: Schedule) -> tuple[Tensor, Tensor]:
+        return self.at(low_discrepancy(n, generator), schedule)
 
     @torch.no_grad()
-    def at(self, u: Tensor) -> tuple[Tensor, Tensor]:
+    def at(self, u: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
         """Times t and weights where the distribution function of λ is u (n,): both (n,)."""
         masses = self.masses()
         u = u.to(masses.device)
         cumulative = masses.cumsum(0)
         index = torch.searchsorted(cumulative, u, right=True).clamp(max=len(masses) - 1)
         inside = ((u - (cumulative[index] - masses[index])) / masses[index]).clamp(0, 1)
-        low, width = -self.schedule.gamma_1, (self.schedule.gamma_1 - self.schedule.gamma_0) / len(masses)
-        t = self.schedule.inverse(-(low + (index + inside) * width)).clamp(0, 1)
-        return t, width / (masses[index] * self.schedule.rate(t).mean(-1))
+        low, width = -schedule.gamma_1, (schedule.gamma_1 - schedule.gamma_0) / len(masses)
+        t = schedule.inverse(-(low + (index + inside) * width)).clamp(0, 1)
+        return t, width / (masses[index] * schedule.rate(t).mean(-1))
 
 
 class DensityTime(BinnedTime):
     """t drawn from any p(λ), given as a function up to a constant; it is taken as constant in each of many bins."""
 
     def __init__(self, schedule: Schedule, density: Callable[[Tensor], Tensor], bins: int = 1000) -> None:
-        """Raises `UserError` where p(λ) is not positive and finite: what is never drawn cannot be weighted."""
-        super().__init__(schedule)
+        """schedule: only its ends are read. Raises `UserError` where p(λ) is not positive and finite: what is never
+        drawn cannot be weighted."""
+        super().__init__()
         edges = torch.linspace(-schedule.gamma_1, -schedule.gamma_0, bins + 1, dtype=torch.float64)
         centres = 0.5 * (edges[:-1] + edges[1:])
         with torch.no_grad():
@@ -155,9 +162,9 @@ class LearningTime(BinnedTime):
     Its state are buffers, so that checkpoints carry it. A share of uniform λ keeps every weight bounded.
     """
 
-    def __init__(self, schedule: Schedule, bins: int = 100, decay: float = 0.99, uniform_share: float = 0.05) -> None:
+    def __init__(self, bins: int = 100, decay: float = 0.99, uniform_share: float = 0.05) -> None:
         """decay: of the moving average, per observation in a bin. Raises `UserError` for values out of range."""
-        super().__init__(schedule)
+        super().__init__()
         if bins < 1 or not 0 <= decay < 1 or not 0 < uniform_share <= 1:
             raise UserError(
                 "adaptive times need bins ≥ 1, a decay in [0, 1) and a uniform_share in (0, 1], "
@@ -193,14 +200,19 @@ class LearningTime(BinnedTime):
         return (1 - self.uniform_share) * shape / total + self.uniform_share * flat
 
     @torch.no_grad()
-    def observe(self, log_snr: Tensor, error: Tensor, weight: Tensor) -> None:
-        """Take in errors ½‖ε − ε̂‖² at λ with their w(λ), (n,) each; those that are not finite are left out."""
+    def sums(self, log_snr: Tensor, error: Tensor, weight: Tensor, schedule: Schedule) -> dict[str, Tensor]:
+        """In each bin, how many were observed and the sum of their statistic, (B,) each; only finite ones count."""
         log_snr, error, weight = (value.double().to(self.total.device) for value in (log_snr, error, weight))
         value = self.statistic(log_snr, error, weight)
         good = torch.isfinite(value)
-        index, value = self.bin(log_snr[good]), value[good]
-        count = torch.zeros_like(self.total).index_add_(0, index, torch.ones_like(value))
-        fresh = torch.zeros_like(self.total).index_add_(0, index, value) / count.clamp(min=1)
+        index, value = self.bin(log_snr[good], schedule), value[good]
+        zeros = torch.zeros_like(self.total)
+        return {"count": zeros.index_add(0, index, torch.ones_like(value)), "sum": zeros.index_add(0, index, value)}
+
+    @torch.no_grad()
+    def learn(self, sums: dict[str, Tensor]) -> None:
+        count = sums["count"]
+        fresh = sums["sum"] / count.clamp(min=1)
         kept = self.decay**count
         self.total.mul_(kept).add_((1 - kept) * fresh)
         self.weight.mul_(kept).add_(1 - kept)

@@ -1,17 +1,16 @@
 """The configuration of a ladder network."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
 from vlb.base.checks import without_labels
 from vlb.base.errors import UserError
 from vlb.data import Dataset
-from vlb.models.ladder.loss import LadderObjective
+from vlb.models.ladder.loss import LadderLoss
 from vlb.models.ladder.model import LadderNetwork
-from vlb.models.loss import Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +20,8 @@ class LadderConfig:
     widths: hidden levels; costs: weights of the denoising costs from the input to the classes, per unit, all 0 for a
     supervised network with noise; labelled_seed: which examples are labelled.
     """
+
+    trained_by: ClassVar = LadderLoss
 
     widths: tuple[int, ...] = (256, 128, 64)
     noise: float = 0.3
@@ -42,10 +43,6 @@ class LadderConfig:
         x = torch.from_numpy(np.ascontiguousarray(data.train.x[index]))
         labels = torch.from_numpy(data.train.labels[index])
         return LadderNetwork(widths, data.shape, data.levels, self.noise, self.costs, x, labels)
-
-    def objective(self, model: nn.Module) -> Objective:
-        """What its training minimises."""
-        return LadderObjective(self.labelled if self.labelled <= 100 else 100)
 
 
 def balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

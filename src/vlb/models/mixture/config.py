@@ -1,18 +1,17 @@
 """The configuration of a mixture of product-categoricals."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
 from vlb.base.checks import positive, without_labels
 from vlb.base.errors import UserError
 from vlb.data import Dataset
 from vlb.data.baselines import log_marginals
-from vlb.models.loss import Objective
 from vlb.models.mixture.categorical import CategoricalMixture
-from vlb.models.mixture.loss import MixtureObjective
+from vlb.models.mixture.loss import MixtureLoss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +20,8 @@ class MixtureConfig:
 
     smoothing: observations of the marginals that are added to every component.
     """
+
+    trained_by: ClassVar = MixtureLoss
 
     components: int = 20
     em_steps: int = 50
@@ -38,7 +39,3 @@ class MixtureConfig:
             mixture.em(torch.from_numpy(np.ascontiguousarray(data.train.x)), self.em_steps)
         mixture.get_buffer("examples").fill_(len(data.train))
         return mixture
-
-    def objective(self, model: nn.Module) -> Objective:
-        """What its training minimises."""
-        return MixtureObjective()

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import nn
 
@@ -11,10 +11,9 @@ from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.likelihoods import Likelihood
 from vlb.data import Dataset
-from vlb.models.loss import Objective
 from vlb.models.vae.generative import MarkovGenerator
 from vlb.models.vae.likelihood_config import CategoricalConfig, LikelihoodConfig
-from vlb.models.vae.loss import ElboObjective
+from vlb.models.vae.loss import ElboLoss
 from vlb.models.vae.merge import Direct
 from vlb.models.vae.model import TopDownVAE
 from vlb.models.vae.prior_config import PriorConfig, StandardPriorConfig
@@ -66,14 +65,14 @@ CoderConfig = Annotated[DenseCoderConfig | ConvCoderConfig, CODERS]
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig:
-    """A VAE with `latents` Gaussian latents (Eq. 2.9). warmup: steps of KL warm-up; free_nats: of KL without cost."""
+    """A VAE with `latents` Gaussian latents (Eq. 2.9)."""
+
+    trained_by: ClassVar = ElboLoss
 
     latents: int = 16
     coder: CoderConfig = field(default_factory=DenseCoderConfig)
     likelihood: LikelihoodConfig = field(default_factory=CategoricalConfig)
     prior: PriorConfig = field(default_factory=StandardPriorConfig)
-    warmup: int = 0
-    free_nats: float = 0.0
 
     def build(self, data: Dataset, classes: int) -> TopDownVAE:
         """The untrained model."""
@@ -84,10 +83,6 @@ class VAEConfig:
         prior = self.prior.build(encoder, likelihood, data)
         generator = MarkovGenerator([(self.latents,)], [], decoder, likelihood, prior)
         return TopDownVAE(generator, Single(encoder), [Direct(nn.Identity())], data.shape)
-
-    def objective(self, model: nn.Module) -> Objective:
-        """What its training minimises."""
-        return ElboObjective(self.warmup, self.free_nats)
 
 
 def outputs_of(likelihood: nn.Module) -> int:

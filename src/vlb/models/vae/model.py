@@ -43,7 +43,7 @@ class Inferred(NamedTuple):
 class VariationalHierarchy(nn.Module, ABC):
     """What both directions of inference share: the generator, the descent from it, sampling, the bound's terms.
 
-    shape: of one example. `updates` counts training steps in the checkpoint, for warm-up schedules.
+    shape: of one example.
     """
 
     bound = "variational bound on -log p(x)"
@@ -53,7 +53,6 @@ class VariationalHierarchy(nn.Module, ABC):
         super().__init__()
         self.generator = generator
         self.shape = tuple(shape)
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @property
     def depth(self) -> int:

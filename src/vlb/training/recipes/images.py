@@ -3,6 +3,7 @@
 from vlb.store.experiment import (
     DataConfig,
     DiffusionConfig,
+    DiffusionLoss,
     Experiment,
     LogSNRLinearConfig,
     TrainingConfig,
@@ -19,6 +20,7 @@ def digits() -> Experiment:
             schedule=LogSNRLinearConfig(gamma_0=-6.0, gamma_1=5.0),
             backbone=UNetConfig(widths=(32, 64), blocks=1, attention=(True, True), dropout=0.2),
         ),
+        loss=DiffusionLoss(),
         training=TrainingConfig(
             steps=1000, batch=64, learning_rate=3e-3, warmup=50, ema=0.99, validate_every=100, checkpoint_every=200
         ),
@@ -43,6 +45,7 @@ def _small_images(name: str) -> Experiment:
             schedule=LogSNRLinearConfig(gamma_0=-7.5, gamma_1=5.0),
             backbone=UNetConfig(widths=(64, 64, 64), blocks=1, attention=(False, False, True)),
         ),
+        loss=DiffusionLoss(),
         training=TrainingConfig(
             steps=1800,
             batch=64,
@@ -66,6 +69,7 @@ def cifar10() -> Experiment:
             schedule=LogSNRLinearConfig(gamma_0=-10.0, gamma_1=5.0),
             backbone=UNetConfig(widths=(128, 128, 128), blocks=2, attention=(False, True, True), dropout=0.1),
         ),
+        loss=DiffusionLoss(),
         training=TrainingConfig(
             steps=100_000,
             batch=128,
@@ -89,5 +93,6 @@ def images() -> Experiment:
             schedule=LogSNRLinearConfig(gamma_0=-9.0, gamma_1=5.0),
             backbone=UNetConfig(widths=(64, 96, 128), blocks=1, attention=(False, False, True), dropout=0.05),
         ),
+        loss=DiffusionLoss(),
         training=TrainingConfig(steps=5000, batch=32, ema=0.998, precision="float32"),
     )
