@@ -132,7 +132,7 @@ def headline(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> dict[s
     line = bench.file(chosen, x)
     model_bytes = len(carried(bench.run))
     result = {"images": len(x), "steps": steps, "bound": bound, "error": error, "model_bytes": model_bytes} | line
-    print(f"{len(x)} images, T = {steps}, {coding.KERNEL_NAMES[chosen.kernel]}: bound {bound:.4f} ± {error:.4f}, "
+    print(f"{len(x)} images, T = {steps}, {coding.NUMBERED[chosen.kernel]}: bound {bound:.4f} ± {error:.4f}, "
           f"net {line['net']:.4f} ({line['net'] / bound - 1:+.2%}), whole file {line['gross']:.4f} bits/dim "
           f"({line['bytes']:,} bytes; with the model {line['bytes'] + model_bytes:,}); {line['encode_mb_s']:.5f} MB/s "
           f"encoding, {line['decode_mb_s']:.5f} decoding; coder {line['coder_share']:.0%}", flush=True)  # fmt: skip
@@ -152,7 +152,7 @@ def by_steps(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> list[d
         chosen = bench.settings(steps, options.lanes[0], options.tries[0])
         bound, error = bench.bound(chosen, x, options.draws)
         probe = x[:8]
-        line = {"steps": steps, "kernel": coding.KERNEL_NAMES[chosen.kernel], "bound": bound, "error": error}
+        line = {"steps": steps, "kernel": coding.NUMBERED[chosen.kernel], "bound": bound, "error": error}
         line |= bench.file(chosen, x)
         line["swap"] = chosen.codec(bench.model).probe(probe)[0] / probe.size
         try:

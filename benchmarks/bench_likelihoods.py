@@ -33,7 +33,7 @@ from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.dequantisation import Diffused, TruncatedNormalBins, UniformBins, VariationalBins
 from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps, FixedSteps
-from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.kernels import ExactMixture, Standard
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.store.runs import Run, diffusion_model
@@ -48,7 +48,7 @@ TOLERANCES, FIXED, REFERENCE, FEW = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), (4, 8,
 def bounds(model: DiffusionModel, data: Dataset) -> Iterator[tuple[str, Bounded, int]]:
     """Name, bound and passes of each row of the table."""
     yield "bound, continuous time", model, 32
-    grid = uniform_log_snr(model.process.schedule, STEPS)
+    grid = UniformLogSNR()(model.process.schedule, STEPS)
     for kernel in (Standard(), ExactMixture()):
         yield f"bound, T = {STEPS}, {kernel}", model.at(grid, kernel), 8
     for draws in DRAWS:
@@ -107,7 +107,7 @@ def print_convergence(model: DiffusionModel, double: DiffusionModel, split: Spli
             adaptive = AdaptiveSteps(tolerance, tolerance)
             row(line, f"tolerance {tolerance:g}", dataclasses.replace(exactly, model=chosen, integrator=adaptive))
     for steps in FIXED:
-        grid = uniform_log_snr(model.process.schedule, steps)
+        grid = UniformLogSNR()(model.process.schedule, steps)
         fixed = dataclasses.replace(exactly, integrator=FixedSteps(), grid=grid)
         row("fixed, even in λ, float64", f"{steps} steps", fixed)
     few, many = (np.log(lines["fixed, even in λ, float64"][i]) for i in (-3, -1))

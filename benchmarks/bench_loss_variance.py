@@ -31,6 +31,7 @@ from vlb.models.diffusion.schedules import (
     EDM,
     Cosine,
     Learned,
+    LearnedSchedule,
     LinearBeta,
     LogSNRLinear,
     OptimalTransport,
@@ -100,11 +101,10 @@ def with_schedule(model: DiffusionModel, schedule: Schedule) -> DiffusionModel:
     return DiffusionModel(process, model.denoiser, model.observation, model.shape)
 
 
-def learn(model: DiffusionModel, data: Dataset, steps: int) -> Learned:
+def learn(model: DiffusionModel, data: Dataset, steps: int) -> LearnedSchedule:
     """A learned schedule fitted to this model, its network held, by the objective that trains it."""
     old = model.process.schedule
-    schedule = Learned(old.gamma_0, old.gamma_1).with_fixed_ends()
-    assert isinstance(schedule, Learned)
+    schedule = Learned(old.gamma_0, old.gamma_1, learn_ends=False).build(1)
     other = with_schedule(model, schedule)
     loss = DiffusionLoss(decoder_share=0.01).build(other)
     optimiser = torch.optim.Adam(schedule.shapes.parameters(), lr=0.03)
@@ -160,7 +160,7 @@ def main() -> None:
     samplers = {"adaptive (4.130)": AdaptiveTime, "least variance": LeastVarianceTime, "time warping": WarpedTime}
     fitted = {}
     for name, kind in samplers.items():
-        fitted[name] = kind(BINS, decay=0.999)
+        fitted[name] = kind(BINS, decay=0.999).build(base)
         fitted[name].learn(fitted[name].sums(log_snr, error, torch.ones_like(error), base))
     schedules: dict[str, Schedule] = {
         "learned": learned,

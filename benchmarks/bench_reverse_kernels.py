@@ -23,15 +23,16 @@ from vlb.base.configuration import override
 from vlb.data import Split, load
 from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.measure.evaluation import Evaluation, evaluate
-from vlb.models.diffusion.grids import uniform_log_snr
-from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard
+from vlb.models.diffusion import kernels
+from vlb.models.diffusion.grids import UniformLogSNR
+from vlb.models.diffusion.kernels import ReverseKernel
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import Costs, average, cheapest, measure_costs
 from vlb.store.runs import Run
 from vlb.training.loop import train
 from vlb.training.recipes import recipe
 
-KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
+KERNELS: dict[str, ReverseKernel] = {tag: kind() for tag, kind in kernels.KERNELS.offered.items()}
 EVEN, PLACED, CANDIDATES = (4, 8, 16, 32, 64), (1, 2, 4, 8, 16), 40
 
 
@@ -92,13 +93,13 @@ def main() -> None:
     placed: dict[str, list[Evaluation]] = {}
     print("\n| even in λ, T = | " + " | ".join(map(str, EVEN)) + " |\n|---|" + "---|" * len(EVEN))
     for name, kernel in KERNELS.items():
-        grids = [model.at(uniform_log_snr(schedule, steps), kernel) for steps in EVEN]
+        grids = [model.at(UniformLogSNR()(schedule, steps), kernel) for steps in EVEN]
         even[name] = [evaluate(grid, data.test, passes=options.passes) for grid in grids]
         print(row(name, even[name]), flush=True)
     worst = max(r.se_monte_carlo for results in even.values() for r in results)
     print(f"largest Monte Carlo standard error: {worst:.4f}")
     print("\n| placed, T = | " + " | ".join(map(str, PLACED)) + " |\n|---|" + "---|" * len(PLACED))
-    candidates = uniform_log_snr(schedule, CANDIDATES)
+    candidates = UniformLogSNR()(schedule, CANDIDATES)
     for name, kernel in KERNELS.items():
         measured = costs(model, data.validation, kernel, candidates)
         chosen = {steps: candidates[cheapest(measured, steps)] for steps in PLACED}

@@ -24,12 +24,12 @@ from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
 from vlb.models.diffusion.energy import EnergyDenoiser, energy_at
 from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import Flow
-from vlb.models.diffusion.grids import uniform_time
+from vlb.models.diffusion.grids import UniformT
 from vlb.models.diffusion.kernels import ExactMixture, Standard
 from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import measure_costs
-from vlb.models.diffusion.process import GaussianDiffusion, variance_exploding, variance_preserving
+from vlb.models.diffusion.process import VE, VP, GaussianDiffusion
 from vlb.models.diffusion.samplers.ancestral import Ancestral
 from vlb.models.diffusion.samplers.ddim import DDIM
 from vlb.models.diffusion.samplers.generate import decode, encode, generate
@@ -38,10 +38,10 @@ from vlb.models.diffusion.samplers.transforms import Clipped, Guided, Snapped, t
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.diffusion.stratified import Plan, StratifiedBound, fit
 from vlb.models.diffusion.times import UniformTime
-from vlb.models.diffusion.weightings import likelihood
+from vlb.models.diffusion.weightings import Likelihood
 from vlb.models.ladder.loss import LadderTerms
-from vlb.nn.mlp import ResidualMLP
-from vlb.nn.unet import UNet
+from vlb.nn.mlp import MLPBackbone
+from vlb.nn.unet import UNetBackbone
 from vlb.training.loop import drop_labels
 
 SHAPE = (3,)
@@ -164,19 +164,19 @@ class Foreign(nn.Module):
 
 def diffusion(backbone: nn.Module) -> DiffusionModel:
     head = PosteriorHead(LEVELS, torch.zeros(3, LEVELS.count))
-    denoiser = Denoiser(backbone, head, variance_preserving)
-    process = GaussianDiffusion(LogSNRLinear(-4.0, 4.0), variance_preserving)
+    denoiser = Denoiser(backbone, head, VP())
+    process = GaussianDiffusion(LogSNRLinear(-4.0, 4.0), VP())
     return DiffusionModel(process, denoiser, LEVELS, SHAPE).eval()
 
 
-def network(classes: int) -> ResidualMLP:
+def network(classes: int) -> MLPBackbone:
     torch.manual_seed(0)
-    backbone = ResidualMLP(SHAPE, LEVELS.count, classes, 8, 1, 0.0)
+    backbone = MLPBackbone(SHAPE, LEVELS.count, classes, 8, 1, 0.0)
     nn.init.normal_(backbone.last.weight, std=0.3)
     return backbone
 
 
-GRID = uniform_time(LogSNRLinear(-4.0, 4.0), 3)
+GRID = UniformT()(LogSNRLinear(-4.0, 4.0), 3)
 Z = torch.zeros(2, 3, dtype=torch.float64)
 T = torch.full((2,), 0.5, dtype=torch.float64)
 ENTRIES: dict[str, Callable[[DiffusionModel, Condition], object]] = {
@@ -192,7 +192,7 @@ ENTRIES: dict[str, Callable[[DiffusionModel, Condition], object]] = {
     "grid terms": lambda m, c: m.at(3).terms(X, c, seeded()),
     "grid term": lambda m, c: m.at(3, ExactMixture()).term(X, torch.tensor([1, 2]), c, seeded()),
     "log_weight": lambda m, c: m.at(3).log_weight(X, c, seeded()),
-    "training": lambda m, c: DiffusionTerms(UniformTime(), likelihood, 0.5)(m, X, c, seeded(), 0),
+    "training": lambda m, c: DiffusionTerms(UniformTime(), Likelihood(), 0.5)(m, X, c, seeded(), 0),
     "stratified": lambda m, c: StratifiedBound(m, Plan.plain(2)).terms(X, c, seeded()),
     "fit": lambda m, c: fit(m, X, c, seeded()),
     "flow": lambda m, c: FlowBound(Flow(m)).terms(X, c, seeded()),
@@ -225,15 +225,15 @@ def test_nothing_is_drawn_for_what_is_refused() -> None:
 
 
 def test_what_a_denoiser_takes_is_what_its_backbone_says() -> None:
-    scaling = variance_preserving
+    scaling = VP()
     for classes, takes in ((0, NOTHING), (2, LABEL)):
         model = diffusion(network(classes))
         inner = model.denoiser
         wrapped = (Guided(inner, 2.0), Clipped(inner, scaling, -1.0, 1.0), Snapped(inner, scaling, LEVELS))
         assert {each.takes for each in (inner, *wrapped, Perturbed(inner, torch.zeros(3, 3), scaling))} == {takes}
-        bounds = (model, model.under(variance_exploding), model.at(3), StratifiedBound(model, Plan.plain()))
+        bounds = (model, model.under(VE()), model.at(3), StratifiedBound(model, Plan.plain()))
         assert {each.takes for each in (*bounds, FlowBound(Flow(model)))} == {takes}
-        assert UNet((1, 8, 8), 2, classes, (8,), 1, (False,), (), 1, 0.0).takes == takes
+        assert UNetBackbone((1, 8, 8), 2, classes, (8,), 1, (False,), (), 1, 0.0).takes == takes
     assert exact_model(plane_mixture(), LogSNRLinear(-4.0, 3.0)).takes == LABEL
 
 
@@ -248,7 +248,7 @@ def test_a_foreign_backbone_goes_on_taking_labels() -> None:
 
 def test_an_energy_takes_what_its_backbone_takes() -> None:
     gamma = torch.zeros(1, 1, dtype=torch.float64)
-    denoiser = EnergyDenoiser(ResidualMLP(SHAPE, 1, 0, 8, 1, 0.0), variance_preserving)
+    denoiser = EnergyDenoiser(MLPBackbone(SHAPE, 1, 0, 8, 1, 0.0), VP())
     energy_at(denoiser, gamma)(Z.float())
     with pytest.raises(UserError, match="this energy is not conditioned"):
         energy_at(denoiser, gamma, LABELS)

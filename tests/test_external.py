@@ -17,12 +17,12 @@ from vlb.core.bound import estimate
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, DiscretisedLogistic, DiscretisedMixture, Normal, NormalMixture
 from vlb.core.observation import Continuous, Levels
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Regression
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, RegressionHead
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import noise
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.parameterization import Noise
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import Cosine, LogSNRLinear, Schedule
 from vlb.models.mixture.categorical import fit_gaussian_mixture
 from vlb.models.mixture.gaussian import MixtureDenoiser, exact_prior
@@ -47,7 +47,7 @@ class Network(nn.Module):
 
 def model_of(schedule: Schedule) -> DiffusionModel:
     """Predicts ε from `Network`, and x from z_0 alone: VDM's model of discrete data."""
-    denoiser = Denoiser(Network(1), Regression(noise), variance_preserving)
+    denoiser = Denoiser(Network(1), RegressionHead(Noise()), VP())
     return DiffusionModel(GaussianDiffusion(schedule), denoiser, Levels(K), SHAPE)
 
 
@@ -218,11 +218,9 @@ def flow_models() -> dict[str, DiffusionModel]:
     """A mixture's exact model, and random weights under a posterior head."""
     process = GaussianDiffusion(LogSNRLinear(-4.0, 4.0))
     mixture = plane_mixture()
-    exact = DiffusionModel(
-        process, MixtureDenoiser(mixture, variance_preserving), Continuous(), (2,), exact_prior(mixture, process)
-    )
+    exact = DiffusionModel(process, MixtureDenoiser(mixture, VP()), Continuous(), (2,), exact_prior(mixture, process))
     head = PosteriorHead(Levels(K), torch.zeros(math.prod(SHAPE), K)).double()
-    network = DiffusionModel(process, Denoiser(Network(K), head, variance_preserving), Levels(K), SHAPE)
+    network = DiffusionModel(process, Denoiser(Network(K), head, VP()), Levels(K), SHAPE)
     return {"mixture": exact, "network": network}
 
 

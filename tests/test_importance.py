@@ -15,7 +15,7 @@ from vlb.measure.importance import ImportanceWeighted
 from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
 from vlb.models.diffusion.kernels import ExactMixture
 from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.mixture.gaussian import GaussianMixture, exact_reverse, gaussian_mixture
 
@@ -38,7 +38,7 @@ class Silent(nn.Module):
 
 def independent_model(gamma_0: float = -3.0) -> DiffusionModel:
     """Two independent elements of three levels with MARGINALS, in float64; its ends lose nothing that can be seen."""
-    denoiser = Denoiser(Silent(), PosteriorHead(Levels(3), MARGINALS.log()), variance_preserving).double()
+    denoiser = Denoiser(Silent(), PosteriorHead(Levels(3), MARGINALS.log()), VP()).double()
     return DiffusionModel(GaussianDiffusion(LogSNRLinear(gamma_0, 16.0)), denoiser, Levels(3), (2,))
 
 

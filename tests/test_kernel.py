@@ -12,10 +12,10 @@ from vlb.core.bound import climb_log_weight, descent_log_weight, elbo, estimate
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, DiscretisedMixture, Normal, NormalMixture
 from vlb.core.observation import Levels, log_likelihoods
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Prediction, Regression
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Prediction, RegressionHead
 from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard, data_variance
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import velocity
+from vlb.models.diffusion.parameterization import Velocity
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.diffusion.times import UniformLevel
@@ -172,7 +172,7 @@ def test_mixture_head_gives_the_true_kernel_on_the_line(scaling) -> None:
 def test_regression_says_why_it_has_no_such_kernel(kernel: ReverseKernel) -> None:
     scaling = SCALINGS["vp"]
     process = GaussianDiffusion(LogSNRLinear(-3.0, 3.0), scaling)
-    model = DiffusionModel(process, Denoiser(Silent(1), Regression(velocity), scaling), LEVELS, SHAPE)
+    model = DiffusionModel(process, Denoiser(Silent(1), RegressionHead(Velocity()), scaling), LEVELS, SHAPE)
     hierarchy, x = model.at(2, kernel), torch.zeros(3, *SHAPE, dtype=torch.int64)
     with pytest.raises(UserError, match=r"Standard.*head=posterior"):
         elbo(hierarchy, hierarchy.infer(x), x, seeded())

@@ -15,10 +15,10 @@ from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Levels
 from vlb.data import Split
 from vlb.measure.evaluation import evaluate
-from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, Regression
+from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, RegressionHead
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import velocity
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.parameterization import Velocity
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import Cosine, LogSNRLinear
 from vlb.models.diffusion.stratified import Plan, StratifiedBound, fit
 
@@ -42,8 +42,8 @@ class Crooked(nn.Module):
 
 def discrete(strength: float, head: nn.Module | None = None) -> DiffusionModel:
     head = head or PosteriorHead(Levels(LEVELS), LOG_MARGINALS)
-    process = GaussianDiffusion(LogSNRLinear(-3.0, 5.0), variance_preserving)
-    denoiser = Denoiser(Crooked(head.outputs, strength), head, variance_preserving)
+    process = GaussianDiffusion(LogSNRLinear(-3.0, 5.0), VP())
+    denoiser = Denoiser(Crooked(head.outputs, strength), head, VP())
     return DiffusionModel(process, denoiser, Levels(LEVELS), SHAPE)
 
 
@@ -54,7 +54,7 @@ def some(n: int) -> Tensor:
 HEADS = {
     "posterior": lambda: PosteriorHead(Levels(LEVELS), LOG_MARGINALS),
     "mixture": lambda: MixturePosteriorHead(Levels(LEVELS), 2, torch.zeros(3), torch.full((3,), 0.5)),
-    "regression": lambda: Regression(velocity),
+    "regression": lambda: RegressionHead(Velocity()),
 }
 
 

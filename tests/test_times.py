@@ -17,6 +17,7 @@ from vlb.models.diffusion.times import (
     AdaptiveTime,
     BinnedTime,
     DensityTime,
+    LearnedTime,
     LearningTime,
     LeastVarianceTime,
     LowDiscrepancyTime,
@@ -111,9 +112,9 @@ def bump(log_snr: Tensor) -> Tensor:
     return 0.05 + torch.exp(-0.5 * (log_snr - 1) ** 2)
 
 
-def learned_time(kind: type[LearningTime], schedule: Schedule) -> LearningTime:
+def learned_time(kind: type[LearningTime], schedule: Schedule) -> LearnedTime:
     """A sampler after it has seen some losses, unevenly."""
-    measure, generator = kind(bins=20), seeded(9)
+    measure, generator = kind(bins=20).build(schedule), seeded(9)
     for _ in range(30):
         log_snr = LOW + (HIGH - LOW) * torch.rand(16, generator=generator, dtype=torch.float64) ** 2
         measure.learn(measure.sums(log_snr, bump(log_snr), torch.ones(16), schedule))
@@ -126,7 +127,7 @@ def measures(schedule: Schedule) -> dict[str, Times]:
         "low-discrepancy": LowDiscrepancyTime(),
         "of-cosine": ScheduleTime(Cosine(-HIGH, -LOW)),
         "of-edm": ScheduleTime(EDM(-HIGH, -LOW)),
-        "density": DensityTime(schedule, bump),
+        "density": DensityTime(bump).build(schedule),
         "adaptive": learned_time(AdaptiveTime, schedule),
         "least-variance": learned_time(LeastVarianceTime, schedule),
         "warped": learned_time(WarpedTime, schedule),
@@ -142,7 +143,7 @@ def test_any_density_estimates_any_weighted_loss(name: str, schedule: Schedule) 
     """E[weight(t) γ′(t) w(λ_t) h(λ_t)] = ∫w h dλ for every p(λ), w(λ) and schedule (Eq. 4.121)."""
     measure = measures(schedule)[name]
     nodes, quadrature = gauss_legendre(LOW, HIGH, 100)
-    for weight in (weighting.likelihood, weighting.Sigmoid(1.0), weighting.EDM()):
+    for weight in (weighting.Likelihood(), weighting.Sigmoid(1.0), weighting.EDM()):
         expected = (quadrature * weight(nodes) * bump(nodes)).sum().item()
         generator, estimates = seeded(6), []
         for _ in range(500):
@@ -173,7 +174,7 @@ def test_adaptive_density_follows_the_weighted_loss() -> None:
     schedule, generator = LogSNRLinear(-HIGH, -LOW), seeded(2)
     centres = LOW + (torch.arange(40, dtype=torch.float64) + 0.5) * (HIGH - LOW) / 40
     for kind, power in ((AdaptiveTime, 1.0), (LeastVarianceTime, math.sqrt(2))):
-        measure = kind(bins=40, decay=0.999, uniform_share=1e-9)
+        measure = kind(bins=40, decay=0.999, uniform_share=1e-9).build(schedule)
         for _ in range(300):
             t, _ = measure.draw(128, generator, schedule)
             log_snr = -schedule.gamma(t).squeeze(-1)
@@ -189,7 +190,7 @@ def test_adaptive_density_follows_the_weighted_loss() -> None:
 def test_warped_density_is_the_slope_of_the_error_of_x() -> None:
     """With E‖x − x̂‖² = σ²/(1 + σ²) and so on, equal steps of u bring equal steps of it."""
     schedule = LogSNRLinear(-HIGH, -LOW)
-    measure = WarpedTime(bins=200, uniform_share=1e-9)
+    measure = WarpedTime(bins=200, uniform_share=1e-9).build(schedule)
     log_snr = LOW + (torch.arange(200, dtype=torch.float64) + 0.5) * (HIGH - LOW) / 200
     error = torch.sigmoid(-log_snr)
     measure.learn(measure.sums(log_snr, error * log_snr.exp(), torch.ones(200), schedule))
@@ -213,7 +214,8 @@ def test_isotonic_fit_is_the_nearest_increasing_sequence(values: list[float]) ->
 
 
 def test_what_is_not_finite_is_not_learned() -> None:
-    measure, schedule = AdaptiveTime(bins=4), LogSNRLinear(-HIGH, -LOW)
+    schedule = LogSNRLinear(-HIGH, -LOW)
+    measure = AdaptiveTime(bins=4).build(schedule)
     before = {name: value.clone() for name, value in measure.state_dict().items()}
     bad = torch.tensor([math.nan, math.inf])
     measure.learn(measure.sums(torch.tensor([0.0, 1.0]), bad, torch.ones(2), schedule))
@@ -226,12 +228,12 @@ def test_sums_of_parts_add_up_to_those_of_the_whole() -> None:
     schedule, generator = LogSNRLinear(-HIGH, -LOW), seeded(3)
     log_snr = LOW + (HIGH - LOW) * torch.rand(48, generator=generator, dtype=torch.float64)
     error, ones = bump(log_snr), torch.ones(48)
-    whole, parts = AdaptiveTime(bins=10), AdaptiveTime(bins=10)
+    whole, parts, fresh = (AdaptiveTime(bins=10).build(schedule) for _ in range(3))
     whole.learn(whole.sums(log_snr, error, ones, schedule))
     halves = [parts.sums(log_snr[half], error[half], ones[half], schedule) for half in (slice(20), slice(20, None))]
     parts.learn({name: halves[0][name] + halves[1][name] for name in halves[0]})
     torch.testing.assert_close(parts.masses(), whole.masses(), rtol=1e-14, atol=0)
-    assert not torch.equal(whole.masses(), AdaptiveTime(bins=10).masses())
+    assert not torch.equal(whole.masses(), fresh.masses())
 
 
 def exact_errors(log_snr: Tensor, seed: int) -> Tensor:
@@ -276,8 +278,8 @@ def test_variance_difference_and_the_single_draw_optimum() -> None:
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda s: DensityTime(s, torch.zeros_like), "positive"),
-        (lambda s: DensityTime(s, lambda at: 1 / at.clamp(min=0)), "positive and finite"),
+        (lambda s: DensityTime(torch.zeros_like).build(s), "positive"),
+        (lambda s: DensityTime(lambda at: 1 / at.clamp(min=0)).build(s), "positive and finite"),
         (lambda s: AdaptiveTime(bins=0), "bins"),
         (lambda s: AdaptiveTime(decay=1.0), "decay"),
         (lambda s: WarpedTime(uniform_share=0.0), "uniform_share"),

@@ -8,8 +8,10 @@ import torch
 
 from tests.commands.test_cli import TINY, vlb
 from vlb.base.errors import UserError
-from vlb.interfaces.commands.sample import GRIDS, SAMPLERS, learned_density
+from vlb.interfaces.commands.sample import learned_density
+from vlb.models.diffusion.grids import GRIDS, LearnedQuantiles, UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.samplers import SAMPLERS
 from vlb.store.runs import Run, load
 from vlb.training.recipes import recipe
 
@@ -28,11 +30,12 @@ def drawn(run: Path, out: Path, *arguments: str) -> np.ndarray:
     return np.load(out)["x"]
 
 
-STEPS = dict.fromkeys(SAMPLERS, ("--steps", "3")) | {"ode": ()}
+STEPS = dict.fromkeys(SAMPLERS.offered, ("--steps", "3")) | {"ode": ()}
 
 
 @pytest.mark.parametrize(
-    ("sampler", "grid"), [(sampler, grid) for sampler in SAMPLERS for grid in GRIDS if sampler != "ode" or grid == "t"]
+    ("sampler", "grid"),
+    [(sampler, grid) for sampler in SAMPLERS.offered for grid in GRIDS.offered if sampler != "ode" or grid == "t"],
 )
 def test_every_sampler_serves_on_every_grid(sampler: str, grid: str, run: Path, tmp_path: Path) -> None:
     x = drawn(run, tmp_path / "x.npz", "--sampler", sampler, "--grid", grid, *STEPS[sampler])
@@ -45,14 +48,15 @@ def test_the_learned_grid_halves_the_learned_density(run: Path) -> None:
     model = opened.model(opened.data())
     assert isinstance(model, DiffusionModel)
     loss, schedule = opened.loss(model), model.process.schedule
-    grid, density = GRIDS["learned"](schedule, 5, loss), learned_density(loss, schedule)
+    density = learned_density(loss, schedule)
+    grid = LearnedQuantiles().build(lambda: density)(schedule, 5)
     gamma = model.process.schedule.gamma(grid).squeeze(-1)
     shares = [
         torch.trapezoid(density(-torch.linspace(a, b, 2001, dtype=torch.float64)), dx=(b - a) / 2000).item()
         for a, b in zip(gamma[:-1].tolist(), gamma[1:].tolist(), strict=True)
     ]
     assert shares == pytest.approx([0.2] * 5, abs=2e-3)
-    assert (grid - GRIDS["snr"](schedule, 5, loss)).abs().max() > 1e-3
+    assert (grid - UniformLogSNR()(schedule, 5)).abs().max() > 1e-3
     with pytest.raises(UserError, match="times=adaptive"):
         learned_density(recipe("digits").build_loss(model), schedule)
 

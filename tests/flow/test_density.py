@@ -16,9 +16,9 @@ from vlb.core.observation import Continuous
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson, with_divergence
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps, FixedSteps
-from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.samplers.ode import flow_field
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.mixture.gaussian import MixtureDenoiser, gaussian_mixture
@@ -89,7 +89,7 @@ def test_fixed_steps_converge_with_order_five() -> None:
     z = law.expand(40).sample(seeded(1))
 
     def error(steps: int) -> float:
-        flow = Flow(model, FixedSteps(), grid=uniform_log_snr(model.process.schedule, steps))
+        flow = Flow(model, FixedSteps(), grid=UniformLogSNR()(model.process.schedule, steps))
         density = flow.log_prob(z, UNCONDITIONAL, seeded())
         assert density.evaluations == 6 * steps + 1
         return (density.log_prob - law.log_prob(z)).abs().mean().item()
@@ -112,11 +112,11 @@ def test_an_inexact_denoiser_still_has_a_density() -> None:
         """Halfway between two models: the denoiser of no law at all."""
 
         def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL):
-            right, wrong = super().forward(z, gamma), MixtureDenoiser(other, variance_preserving)(z, gamma)
+            right, wrong = super().forward(z, gamma), MixtureDenoiser(other, VP())(z, gamma)
             return right._replace(x=0.5 * (right.x + wrong.x), eps=0.5 * (right.eps + wrong.eps))
 
     process = GaussianDiffusion(LogSNRLinear(-4.0, 4.0))
-    model = DiffusionModel(process, Misled(mixture, variance_preserving), Continuous(), (1,))
+    model = DiffusionModel(process, Misled(mixture, VP()), Continuous(), (1,))
     nodes, weights = line_grid(mixture.diffused(1.0, 0.5), 2001)
     log_prob = Flow(model, AdaptiveSteps(1e-8, 1e-8)).log_prob(nodes, UNCONDITIONAL, seeded()).log_prob
     assert abs((weights * log_prob.exp()).sum().item() - 1) < 1e-6

@@ -20,7 +20,7 @@ from vlb.models.diffusion.flow.dequantisation import Diffused, TruncatedNormalBi
 from vlb.models.diffusion.flow.divergence import Hutchinson
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 
 START = torch.zeros(1, dtype=torch.float64)
@@ -39,7 +39,7 @@ def shuffled() -> VariationalBins:
 
 def line_model() -> DiffusionModel:
     """One element of three levels with the first of MARGINALS."""
-    denoiser = Denoiser(Silent(), PosteriorHead(Levels(3), MARGINALS[:1].log()), variance_preserving).double()
+    denoiser = Denoiser(Silent(), PosteriorHead(Levels(3), MARGINALS[:1].log()), VP()).double()
     return DiffusionModel(GaussianDiffusion(LogSNRLinear(-3.0, 16.0)), denoiser, Levels(3), (1,))
 
 
@@ -148,7 +148,7 @@ def test_a_condition_reaches_decoder_and_flow() -> None:
                 out[..., 0] += condition.label.view(-1, *(1 for _ in z.shape[1:]))
             return out
 
-    denoiser = Denoiser(Told(), PosteriorHead(Levels(3), MARGINALS.log()), variance_preserving).double()
+    denoiser = Denoiser(Told(), PosteriorHead(Levels(3), MARGINALS.log()), VP()).double()
     model = DiffusionModel(GaussianDiffusion(LogSNRLinear(-3.0, 16.0)), denoiser, Levels(3), (2,))
     labels = torch.arange(9) % 2 * 2
     total = torch.stack(

@@ -9,9 +9,9 @@ from tests.oracles import SCALINGS, line_mixture, seeded
 from vlb.core.bound import elbo
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Continuous
-from vlb.models.diffusion.denoiser import Denoiser, Regression
+from vlb.models.diffusion.denoiser import Denoiser, RegressionHead
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import noise
+from vlb.models.diffusion.parameterization import Noise
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 
@@ -47,7 +47,10 @@ def test_training_a_few_levels_reduces_exactly_their_kl() -> None:
     network = LayerPerLevel()
     scaling = SCALINGS["vp"]
     model = DiffusionModel(
-        GaussianDiffusion(LogSNRLinear(-4.0, 4.0)), Denoiser(network, Regression(noise), scaling), Continuous(), (1,)
+        GaussianDiffusion(LogSNRLinear(-4.0, 4.0)),
+        Denoiser(network, RegressionHead(Noise()), scaling),
+        Continuous(),
+        (1,),
     )
     grid, test = model.at(STEPS), mixture.expand(n).sample(seeded())
 

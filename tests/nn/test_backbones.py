@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from tests.oracles import seeded
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.nn.embedding import Conditioning, fourier
-from vlb.nn.mlp import ResidualMLP
-from vlb.nn.unet import UNet, _Attention
+from vlb.nn.mlp import MLPBackbone
+from vlb.nn.unet import UNetBackbone, _Attention
 
 Build = Callable[..., nn.Module]
 
 
 def mlp(shape: tuple[int, ...], outputs: int, classes: int = 0, dropout: float = 0.0) -> nn.Module:
-    return ResidualMLP(shape, outputs, classes, width=16, blocks=2, dropout=dropout)
+    return MLPBackbone(shape, outputs, classes, width=16, blocks=2, dropout=dropout)
 
 
 def unet(
@@ -28,7 +28,7 @@ def unet(
     patch: int = 1,
 ) -> nn.Module:
     attention = tuple(i > 0 for i in range(len(widths)))
-    return UNet(shape, outputs, classes, widths, 1, attention, (2,), patch, dropout)
+    return UNetBackbone(shape, outputs, classes, widths, 1, attention, (2,), patch, dropout)
 
 
 def folded(shape: tuple[int, ...], outputs: int, classes: int = 0, dropout: float = 0.0) -> nn.Module:
@@ -128,7 +128,7 @@ def test_runs_in_float64(build: Build, shape: tuple[int, ...]) -> None:
 def test_patches_unfold_where_they_came_from(shape: tuple[int, ...], patch: int) -> None:
     """A network that only copies its first convolution's centre out again must return z, pixel by pixel."""
     channels, folded_channels = shape[0], shape[0] * patch**2
-    network = UNet(shape, 1, 0, (folded_channels,), 1, (False,), (), patch, 0.0)
+    network = UNetBackbone(shape, 1, 0, (folded_channels,), 1, (False,), (), patch, 0.0)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()

@@ -19,7 +19,7 @@ from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import Learned, LogSNRLinear, Schedule
 from vlb.models.diffusion.times import LowDiscrepancyTime, UniformTime
-from vlb.nn.mlp import ResidualMLP
+from vlb.nn.mlp import MLPBackbone
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def pixels(data: Dataset, schedule: Schedule, scaling) -> DiffusionModel:
     """A small model of digits with a posterior head, fitted for a moment."""
     torch.manual_seed(0)
     levels = Levels(17)
-    network = ResidualMLP((1, 8, 8), 17, 0, 64, 1, 0.0)
+    network = MLPBackbone((1, 8, 8), 17, 0, 64, 1, 0.0)
     head = PosteriorHead(levels, torch.zeros(64, 17))
     model = DiffusionModel(GaussianDiffusion(schedule, scaling), Denoiser(network, head, scaling), levels, (1, 8, 8))
     x = torch.from_numpy(data.train.x)
@@ -68,7 +68,7 @@ def test_a_trained_network_has_the_same_bound_under_every_scaling(trained: str, 
 
 def test_a_learned_schedule_trained_with_its_network_lowers_the_variance(digits: Dataset) -> None:
     """Beside the same schedule as it began, with the trained network and the same draws of t."""
-    model = pixels(digits, Learned(-6.0, 5.0).with_fixed_ends(), SCALINGS["vp"])
+    model = pixels(digits, Learned(-6.0, 5.0, learn_ends=False).build(64), SCALINGS["vp"])
     linear = DiffusionModel(
         GaussianDiffusion(LogSNRLinear(-6.0, 5.0), SCALINGS["vp"]), model.denoiser, model.observation, model.shape
     )
@@ -94,7 +94,7 @@ def test_a_trained_energy_has_a_likelihood_and_is_sampled_by_metropolis() -> Non
 
         def __init__(self) -> None:
             super().__init__()
-            self.layers = ResidualMLP((2,), 1, 0, 64, 2, 0.0).double()
+            self.layers = MLPBackbone((2,), 1, 0, 64, 2, 0.0).double()
 
         def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: Condition = UNCONDITIONAL) -> torch.Tensor:
             return self.layers(z, gamma, condition)

@@ -16,7 +16,7 @@ from vlb.data import Dataset, load
 from vlb.models.diffusion import weightings as weighting
 from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.schedules import Learned, LearnedPerDimension, LogSNRLinear
+from vlb.models.diffusion.schedules import Learned, LearnedPerDimension, LearnedSchedule, LogSNRLinear
 from vlb.models.diffusion.times import AdaptiveTime, UniformTime
 from vlb.store import checkpoint
 from vlb.store.experiment import Experiment
@@ -24,7 +24,7 @@ from vlb.store.runs import Run
 from vlb.training.loop import Progress, train
 from vlb.training.recipes import recipe
 
-BOUND = DiffusionTerms(UniformTime(), weighting.likelihood, 1.0)
+BOUND = DiffusionTerms(UniformTime(), weighting.Likelihood(), 1.0)
 
 
 def terms_of(loss: DiffusionTerms, model: DiffusionModel, x: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
@@ -49,10 +49,10 @@ def biased(model: DiffusionModel) -> torch.nn.Parameter:
 
 def test_shape_sees_the_gradient_of_the_square_and_all_else_that_of_the_loss() -> None:
     """One backward pass against two explicit ones: d mean(L²) for the shape, d mean(L) for ends and network."""
-    model = exact_model(plane_mixture(), Learned(-5.0, 4.0), exact_ends=False)
+    model = exact_model(plane_mixture(), Learned(-5.0, 4.0).build(2), exact_ends=False)
     theta = biased(model)
     schedule = model.process.schedule
-    assert isinstance(schedule, Learned)
+    assert isinstance(schedule, LearnedSchedule)
     x = plane_mixture().expand(32).sample(seeded())
     terms = terms_of(BOUND, model, x, 1)
     sum(terms.values()).backward()
@@ -78,10 +78,10 @@ def test_ends_see_the_gradient_of_the_bound() -> None:
     """With exact denoiser and decoder, E[−VLB] = H(x) + KL(q(z_1) ‖ p(z_1)): flat in γ₀, and known in γ₁."""
     mixture, gradients = line_mixture(), []
     for seed in range(300):
-        model = exact_model(mixture, Learned(-3.0, -0.5), exact_ends=False)
+        model = exact_model(mixture, Learned(-3.0, -0.5).build(1), exact_ends=False)
         model.denoiser.decodes = True
         schedule = model.process.schedule
-        assert isinstance(schedule, Learned)
+        assert isinstance(schedule, LearnedSchedule)
         x = mixture.expand(64).sample(seeded(seed))
         sum(terms_of(BOUND, model, x, 1_000 + seed).values()).backward()
         # With γ₁ = γ₀ + e^w: d/dw = (γ₁ − γ₀) ∂/∂γ₁, and d/dγ₀ moves both ends.
@@ -102,7 +102,7 @@ def test_ends_see_the_gradient_of_the_bound() -> None:
 
 
 def test_training_the_shape_takes_variance_out_of_the_loss_and_leaves_its_mean() -> None:
-    model = exact_model(plane_mixture(), Learned(-7.0, 5.0).with_fixed_ends(), exact_ends=False)
+    model = exact_model(plane_mixture(), Learned(-7.0, 5.0, learn_ends=False).build(2), exact_ends=False)
     schedule = model.process.schedule
     x = plane_mixture().expand(20_000).sample(seeded(5))
     t = torch.rand(20_000, generator=seeded(6), dtype=torch.float64)
@@ -121,7 +121,7 @@ def test_training_the_shape_takes_variance_out_of_the_loss_and_leaves_its_mean()
 
 
 def test_a_schedule_per_dimension_sees_the_gradient_of_the_bound() -> None:
-    model = exact_model(plane_mixture(), LearnedPerDimension(-5.0, 4.0, 2), exact_ends=False)
+    model = exact_model(plane_mixture(), LearnedPerDimension(-5.0, 4.0).build(2), exact_ends=False)
     # The oracle's mixture knows one γ for all dimensions: a stand-in that any γ suits.
     model.denoiser = Halving()
     schedule = model.process.schedule
@@ -146,11 +146,11 @@ class Halving(torch.nn.Module):
         return Prediction(z, z / 2, None)
 
 
-@pytest.mark.parametrize("weight", [weighting.likelihood, weighting.Sigmoid(2.0)], ids=["bound", "sigmoid"])
+@pytest.mark.parametrize("weight", [weighting.Likelihood(), weighting.Sigmoid(2.0)], ids=["bound", "sigmoid"])
 def test_the_weighted_objective_is_the_same_under_any_sampler(weight) -> None:
     """Differences between uniform and adaptive times are within Monte Carlo error; the sampler has adapted."""
     schedule = LogSNRLinear(-6.0, 5.0)
-    measure = AdaptiveTime(bins=30)
+    measure = AdaptiveTime(bins=30).build(schedule)
     model = exact_model(plane_mixture(), schedule, exact_ends=False)
     x = plane_mixture().expand(256).sample(seeded())
     losses = {"uniform": [], "adaptive": []}
@@ -165,11 +165,11 @@ def test_the_weighted_objective_is_the_same_under_any_sampler(weight) -> None:
 
 def test_uncertainty_adds_its_penalty_and_learns() -> None:
     schedule = LogSNRLinear(-6.0, 5.0)
-    learned = weighting.Uncertainty(-6.0, 5.0)
+    learned = weighting.Uncertainty().build(schedule)
     model = exact_model(plane_mixture(), schedule, exact_ends=False)
     x = plane_mixture().expand(64).sample(seeded())
     terms = terms_of(DiffusionTerms(UniformTime(), learned, 0.1), model, x, 1)
-    bound = terms_of(DiffusionTerms(UniformTime(), weighting.likelihood, 0.1), model, x, 1)
+    bound = terms_of(DiffusionTerms(UniformTime(), weighting.Likelihood(), 0.1), model, x, 1)
     torch.testing.assert_close(terms["diffusion"], bound["diffusion"])  # u = 0 at the start
     assert terms["uncertainty"] == 0
     sum(terms.values()).backward()
@@ -244,8 +244,8 @@ def test_what_learns_is_resumed_to_the_same_bits(name: str, tmp_path: Path, digi
     ],
 )
 def test_what_does_not_fit_together_is_refused(assignments, message: str, digits: Dataset) -> None:
-    experiment = configured(*SETTINGS, *assignments)
     with pytest.raises(UserError, match=message):
+        experiment = configured(*SETTINGS, *assignments)
         experiment.build_loss(experiment.build(digits))
 
 
@@ -258,7 +258,8 @@ def test_a_loss_of_another_kind_of_model_is_refused(digits: Dataset) -> None:
 @pytest.mark.parametrize("name", ["adaptive", "of-cosine", "warped-uncertain"])
 def test_a_loss_keeps_neither_the_model_nor_its_schedule(name: str, digits: Dataset) -> None:
     """Once it has made terms, the model can go; and its state is its own."""
-    experiment = configured(*SETTINGS, *LEARNERS[name])
+    learned = ("model.schedule=learned-per-dimension", "learn_ends=false")
+    experiment = configured(*SETTINGS, *LEARNERS[name], *learned)
     model = experiment.build(digits)
     loss = experiment.build_loss(model)
     terms, sums = loss(model, torch.from_numpy(digits.train.x[:8].copy()), UNCONDITIONAL, seeded(), 0)

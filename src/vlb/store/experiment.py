@@ -13,10 +13,8 @@ from torch import nn
 from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.data import Dataset
-from vlb.models.diffusion.config import DiffusionConfig
-from vlb.models.diffusion.head_config import EnergyConfig, MixtureHeadConfig, PosteriorHeadConfig, RegressionHeadConfig
+from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
-from vlb.models.diffusion.schedule_config import CosineConfig, LogSNRLinearConfig, OptimalTransportConfig
 from vlb.models.ladder.config import LadderConfig
 from vlb.models.ladder.loss import LadderLoss
 from vlb.models.loss import AnyTerms
@@ -25,30 +23,14 @@ from vlb.models.mixture.loss import MixtureLoss
 from vlb.models.vae.config import VAEConfig
 from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
 from vlb.models.vae.loss import ElboLoss
-from vlb.nn.config import MLPConfig, UNetConfig
 from vlb.store.training import TrainingConfig
 
-__all__ = [
-    "CosineConfig",
-    "DataConfig",
-    "DiffusionConfig",
-    "DiffusionLoss",
-    "EnergyConfig",
-    "Experiment",
-    "LogSNRLinearConfig",
-    "MLPConfig",
-    "MixtureHeadConfig",
-    "OptimalTransportConfig",
-    "PosteriorHeadConfig",
-    "RegressionHeadConfig",
-    "TrainingConfig",
-    "UNetConfig",
-]
+__all__ = ["DataConfig", "Experiment", "TrainingConfig"]
 
 MODELS = Family(
     "model",
     {
-        "diffusion": DiffusionConfig,
+        "diffusion": Diffusion,
         "vae": VAEConfig,
         "hvae": HVAEConfig,
         "residual-hvae": ResidualHVAEConfig,
@@ -57,9 +39,7 @@ MODELS = Family(
     },
 )
 
-ModelConfig = Annotated[
-    DiffusionConfig | VAEConfig | HVAEConfig | ResidualHVAEConfig | MixtureConfig | LadderConfig, MODELS
-]
+ModelConfig = Annotated[Diffusion | VAEConfig | HVAEConfig | ResidualHVAEConfig | MixtureConfig | LadderConfig, MODELS]
 
 LOSSES = Family(
     "loss",
@@ -91,7 +71,7 @@ class Experiment:
 
     recipe: str
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=DiffusionConfig)
+    model: ModelConfig = field(default_factory=Diffusion)
     loss: LossConfig = field(default_factory=DiffusionLoss)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     condition: Literal["none", "labels"] = "none"

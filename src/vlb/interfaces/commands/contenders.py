@@ -18,7 +18,7 @@ from vlb.measure.comparison import Contender, refuse_incomparable
 from vlb.measure.evaluation import Evaluation
 from vlb.measure.evaluation_file import Kept, Subject
 from vlb.measure.evaluation_file import load as load_values
-from vlb.models.diffusion.config import DiffusionConfig
+from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import Plan, StratifiedBound
 from vlb.models.ladder.config import LadderConfig
@@ -108,7 +108,7 @@ def reseeded(effort: Effort, number: int, run: Run, kept: dict[str, Kept]) -> Ef
     Diffusion models share one, so that at equal noise levels they are given the same noise, which then cancels in the
     differences. Others have one that nobody else has: draws that are known to be independent make the errors known.
     """
-    if isinstance(run.experiment.model, DiffusionConfig):
+    if isinstance(run.experiment.model, Diffusion):
         return effort
     taken = {effort.seed, *(found.subject.options.get("seed") for found in kept.values())}
     free = (seed for seed in itertools.count(effort.seed) if seed not in taken)

@@ -33,8 +33,8 @@ from vlb.interfaces.commands.process import choose_device, keep_freed_memory, re
 from vlb.measure.evaluation import Bounded, check
 from vlb.measure.evaluation_file import Subject
 from vlb.measure.recognition import recognise
-from vlb.models.diffusion.grids import uniform_log_snr, uniform_time
-from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard
+from vlb.models.diffusion.grids import GRIDS, UniformLogSNR
+from vlb.models.diffusion.kernels import KERNELS
 from vlb.models.diffusion.model import WALK, DiffusionModel, GridDiffusion
 from vlb.models.diffusion.placement import average, cheapest, measure_costs
 from vlb.models.diffusion.stratified import StratifiedBound
@@ -42,7 +42,6 @@ from vlb.models.ladder.model import LadderNetwork
 from vlb.pages.summary import Discretisation, named, summarise
 from vlb.store.runs import Run, diffusion_model
 
-KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
 PLACEMENTS = {"t": "even in t", "snr": "even in log SNR", "dp": "by least cost on validation data"}
 LARGE = 2000
 CANDIDATES, PLACING_EXAMPLES, PLACING_BATCH = 40, 1000, 100
@@ -187,8 +186,8 @@ def check_discretisation(steps: int | None, kernel: str | None, placement: str |
         return
     if steps < 1:
         raise UserError(f"--steps must be at least 1, not {steps}")
-    if kernel is not None and kernel not in KERNELS:
-        raise UserError(f"--kernel {kernel!r} is not offered; {suggestion(kernel, KERNELS)}")
+    if kernel is not None:
+        KERNELS.kind(kernel, "--kernel")
     if placement is not None and placement not in PLACEMENTS:
         raise UserError(f"--placement {placement!r} is not offered; {suggestion(placement, PLACEMENTS)}")
     if placement == "dp" and steps > WALK:
@@ -200,21 +199,20 @@ def discretise(
     model: DiffusionModel, validation: Split, steps: int, kernel: str, placement: str, conditional: bool
 ) -> GridDiffusion:
     """The model on T steps of a kernel, its levels placed; `dp` looks at up to 1000 validation examples."""
-    if placement == "t":
-        grid = uniform_time(model.process.schedule, steps)
-    elif placement == "snr":
-        grid = uniform_log_snr(model.process.schedule, steps)
+    chosen = KERNELS.kind(kernel, "kernel")()
+    if placement != "dp":
+        grid = GRIDS.kind(placement, "placement")()(model.process.schedule, steps)
     else:
-        candidates = uniform_log_snr(model.process.schedule, max(CANDIDATES, 2 * steps))
+        candidates = UniformLogSNR()(model.process.schedule, max(CANDIDATES, 2 * steps))
         some, generator = validation.subset(PLACING_EXAMPLES), torch.Generator().manual_seed(0)
         costs, sizes = [], []
         for start in range(0, len(some), PLACING_BATCH):
             index = np.arange(start, min(start + PLACING_BATCH, len(some)))
             x, condition = some.batch(index, conditional, model.device)
-            costs.append(measure_costs(model, x, candidates, KERNELS[kernel], generator, condition))
+            costs.append(measure_costs(model, x, candidates, chosen, generator, condition))
             sizes.append(float(len(index)))
         grid = candidates[cheapest(average(costs, sizes), steps)]
-    return model.at(grid, KERNELS[kernel])
+    return model.at(grid, chosen)
 
 
 def table(summary: dict[str, Any]) -> Table:

@@ -24,9 +24,8 @@ from vlb.models.diffusion.flow.dequantisation import (
 )
 from vlb.models.diffusion.flow.divergence import Divergence, ExactDivergence, Hutchinson
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps, FixedSteps
-from vlb.models.diffusion.grids import uniform_log_snr, uniform_time
+from vlb.models.diffusion.grids import GRIDS
 from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
-from vlb.models.diffusion.schedules import Schedule
 from vlb.models.protocols import LikelihoodModel
 from vlb.models.vae.model import VariationalHierarchy
 from vlb.store.runs import diffusion_model
@@ -39,7 +38,7 @@ DEQUANTISATIONS: dict[str, Dequantisation] = {
     "uniform": UniformBins(),
     "truncated-normal": TruncatedNormalBins(),
 }
-GRIDS: dict[str, Callable[[Schedule, int], Tensor]] = {"t": uniform_time, "snr": uniform_log_snr}
+PLACEMENTS = ("t", "snr")
 EXAMPLES, DRAWS, TOLERANCE = 100, 16, 1e-5
 SMALL = 32  # up to so many dimensions the divergence is exact unless asked otherwise
 FITTING_STEPS, FITTING_BATCH = 300, 64
@@ -98,7 +97,7 @@ class Request:
             raise UserError("--tolerance chooses the solver's steps and --steps fixes them: give one of the two")
         if steps is not None and steps < 1:
             raise UserError(f"--steps must be at least 1, not {steps}")
-        if placement is not None and (steps is None or placement not in GRIDS):
+        if placement is not None and (steps is None or placement not in PLACEMENTS):
             raise UserError("with --likelihood ode, --placement is t or snr and says where fixed --steps are")
 
     def part(self, split: Split) -> np.ndarray:
@@ -138,7 +137,7 @@ def ode(
     if steps is None:
         flow = Flow(diffusion, AdaptiveSteps(tolerance, tolerance), DIVERGENCES[way])
     else:
-        grid = GRIDS[placement or "snr"](diffusion.process.schedule, steps)
+        grid = GRIDS.kind(placement or "snr", "--placement")()(diffusion.process.schedule, steps)
         flow = Flow(diffusion, FixedSteps(), DIVERGENCES[way], grid)
     name = request.dequantisation or "diffused"
     chosen = fitted(diffusion, data, conditional) if name == "variational" else DEQUANTISATIONS[name]

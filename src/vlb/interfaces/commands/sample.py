@@ -9,44 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.base.errors import UserError, suggestion
+from vlb.base.errors import UserError
 from vlb.base.files import write_bytes
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.interfaces.commands.process import choose_device, console, keep_freed_memory, refuse_existing
-from vlb.models.diffusion.grids import Density, edm, quantiles, uniform_log_snr, uniform_time
+from vlb.models.diffusion.grids import GRIDS, Density
 from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.samplers.ancestral import Ancestral
-from vlb.models.diffusion.samplers.ddim import DDIM
-from vlb.models.diffusion.samplers.dpm_solver import DPMSolver
+from vlb.models.diffusion.samplers import SAMPLERS
 from vlb.models.diffusion.samplers.generate import generate
-from vlb.models.diffusion.samplers.heun import Heun
-from vlb.models.diffusion.samplers.ode import ProbabilityFlow
-from vlb.models.diffusion.samplers.stepping import Sampler
 from vlb.models.diffusion.samplers.transforms import Guided, clip_to_levels, transformed
 from vlb.models.diffusion.schedules import Schedule
-from vlb.models.diffusion.times import LearningTime
+from vlb.models.diffusion.times import LearnedTime
 from vlb.models.loss import AnyTerms
 from vlb.models.vae.model import VariationalHierarchy
 from vlb.pages.pictures import grid, png
 from vlb.store.runs import Run, diffusion_model
-
-SAMPLERS: dict[str, Sampler] = {
-    "ancestral": Ancestral(),
-    "ddim": DDIM(),
-    "heun": Heun(),
-    "heun-sde": Heun(churn=0.5),
-    "dpm2m": DPMSolver(),
-    "dpm2m-sde": DPMSolver(eta=1.0),
-    "ode": ProbabilityFlow(),
-}
-# By a schedule, a number of steps and what the model was trained by.
-GRIDS: dict[str, Callable[[Schedule, int, AnyTerms], Tensor]] = {
-    "t": lambda schedule, steps, loss: uniform_time(schedule, steps),
-    "snr": lambda schedule, steps, loss: uniform_log_snr(schedule, steps),
-    "edm": lambda schedule, steps, loss: edm(schedule, steps),
-    "learned": lambda schedule, steps, loss: quantiles(schedule, steps, learned_density(loss, schedule)),
-}
 
 
 @dataclass(frozen=True)
@@ -61,10 +39,8 @@ class Plan:
 
     def check(self, label: int | None) -> None:
         """Raises `UserError` for words that name nothing or do not go together."""
-        if self.sampler not in SAMPLERS:
-            raise UserError(f"there is no sampler {self.sampler!r}; {suggestion(self.sampler, SAMPLERS)}")
-        if self.grid not in GRIDS:
-            raise UserError(f"there is no step grid {self.grid!r}; {suggestion(self.grid, GRIDS)}")
+        SAMPLERS.kind(self.sampler, "--sampler")
+        GRIDS.kind(self.grid, "--grid")
         if self.steps is not None and self.steps < 1:
             raise UserError(f"--steps must be at least 1, not {self.steps}")
         if self.sampler == "ode" and (self.steps is not None or self.grid != "t"):
@@ -72,10 +48,12 @@ class Plan:
         if self.guidance is not None and label is None:
             raise UserError("--guidance strengthens a class: name it with --class")
 
-    def times(self, schedule: Schedule, loss: AnyTerms) -> Tensor:
-        """The step grid; loss: what the model was trained by."""
+    def times(self, schedule: Schedule, loss: Callable[[], AnyTerms]) -> Tensor:
+        """The step grid; loss: what the model was trained by, asked only where the grid is what it learned."""
         steps = 1 if self.sampler == "ode" else self.steps or 100
-        return GRIDS[self.grid](schedule, steps, loss)
+        grid = GRIDS.kind(self.grid, "--grid")().build(lambda: learned_density(loss(), schedule))
+        times: Tensor = grid(schedule, steps)
+        return times
 
     def prepare(self, model: DiffusionModel) -> DiffusionModel:
         """The model with its denoiser guided and clipped as planned."""
@@ -86,7 +64,7 @@ class Plan:
 
 def learned_density(loss: AnyTerms, schedule: Schedule) -> Density:
     """The p(λ) that the times of a loss learned. Raises `UserError` where they did not."""
-    if not isinstance(loss, DiffusionTerms) or not isinstance(loss.times, LearningTime):
+    if not isinstance(loss, DiffusionTerms) or not isinstance(loss.times, LearnedTime):
         raise UserError(
             "--grid learned places steps by the p(λ) that adaptive times learn, and this run was trained without: "
             "train with --set loss.times=adaptive (a learned schedule has its density in t: --grid t)"
@@ -131,8 +109,8 @@ def run_sampling(
         )
     if isinstance(model, DiffusionModel) or plan != Plan():
         prepared = plan.prepare(diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip"))
-        times = plan.times(prepared.process.schedule, run.loss(model))
-        x = generate(prepared, SAMPLERS[plan.sampler], n, times, generator, condition)
+        times = plan.times(prepared.process.schedule, lambda: run.loss(model))
+        x = generate(prepared, SAMPLERS.kind(plan.sampler, "--sampler")(), n, times, generator, condition)
         how = f" by {plan.sampler}" + ("" if plan.sampler == "ode" else f" in {len(times) - 1} steps")
     elif isinstance(model, VariationalHierarchy):
         x = model.sample(n, generator=generator, condition=condition, temperatures=temperatures)

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vlb.base.errors import UserError, suggestion
+from vlb.base.errors import UserError
 from vlb.base.files import write_text
-from vlb.interfaces.commands.evaluate import KERNELS, discretise
+from vlb.interfaces.commands.evaluate import discretise
 from vlb.interfaces.commands.measure import Effort, measure, planned
 from vlb.interfaces.commands.process import choose_device, keep_freed_memory, progress_bar, refuse_existing
 from vlb.measure.evaluation import Bounded, Evaluation
@@ -19,6 +19,7 @@ from vlb.measure.tightness.trained import WeighedExamples, weigh
 from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson
+from vlb.models.diffusion.kernels import KERNELS
 from vlb.models.diffusion.model import WALK, DiffusionModel, GridDiffusion
 from vlb.models.diffusion.stratified import StratifiedBound
 from vlb.models.ladder.model import LadderNetwork
@@ -53,8 +54,7 @@ class Request:
         """Raises `UserError` for options out of range."""
         if not 1 <= self.steps <= WALK:
             raise UserError(f"--steps is from 1 to {WALK}, for all levels are walked, not {self.steps}")
-        if self.kernel not in KERNELS:
-            raise UserError(f"--kernel {self.kernel!r} is not offered; {suggestion(self.kernel, KERNELS)}")
+        KERNELS.kind(self.kernel, "--kernel")
         if self.draws < 2:
             raise UserError(f"--draws must be at least 2: looseness shows in their spread, not {self.draws}")
         if self.examples < 2:

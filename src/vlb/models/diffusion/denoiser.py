@@ -5,23 +5,31 @@ The backbone is any `nn.Module` called as `backbone(z, gamma, condition)` with z
 `outputs` its head asks for. Its attribute `takes` names the parts of a condition that it takes, `frozenset({"label"})`
 where it has none. A head knows z, α and σ, so it can use them exactly:
 
-* `Regression`: out = a·x + b·ε for a chosen (a, b), Section 4.1.
+* `RegressionHead`: out = a·x + b·ε for a chosen (a, b), Section 4.1.
 * `PosteriorHead`: the output is a prior over each element's K levels *given the other elements*;
   multiplied by the known Gaussian likelihood of z it gives p(x | z_t), whose mean is x̂. With zero
   output the model is the independent-element model, exactly.
 * `MixturePosteriorHead`: the same in closed form with a mixture of Gaussians per element, for data
   with too many levels to list.
+
+Each is built from a frozen configuration beside it: `Regression`, `Posterior`, `Mixture`.
 """
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlb.base.checks import positive
+from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, DiscretisedMixture, Distribution
 from vlb.core.observation import Levels, deviations
-from vlb.models.diffusion.parameterization import Parameterization, solve
+from vlb.data import Dataset
+from vlb.data.baselines import log_marginals
+from vlb.models.diffusion.parameterization import PARAMETERIZATIONS, Parameterization, Velocity, solve
 from vlb.models.diffusion.process import Scaling, along
 
 
@@ -123,7 +131,7 @@ class Transported(nn.Module):
         return self.denoiser((own / asked).to(z.dtype) * z, gamma, condition)
 
 
-class Regression(nn.Module):
+class RegressionHead(nn.Module):
     """Plain regression on a·x + b·ε."""
 
     outputs = 1
@@ -219,3 +227,50 @@ class MixturePosteriorHead(nn.Module):
         return Prediction(
             x, eps, DiscretisedMixture(posterior_weights, posterior_means, posterior_log_stds, self.levels.count)
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterior:
+    """Logits per level, multiplied by the likelihood of z."""
+
+    def build(self, data: Dataset) -> PosteriorHead:
+        if data.levels > 256:
+            raise UserError(f"a posterior head lists every level, too many at {data.levels}: use head=mixture")
+        return PosteriorHead(Levels(data.levels), torch.from_numpy(log_marginals(data)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """A mixture of Gaussians per element, multiplied by the likelihood of z; for any number of levels."""
+
+    components: int = 5
+
+    def build(self, data: Dataset) -> MixturePosteriorHead:
+        positive("components", self.components)
+        flat = data.train.x.reshape(len(data.train), -1)
+        mean, std = _moments(flat)
+        levels = Levels(data.levels)
+        return MixturePosteriorHead(
+            levels, self.components, levels.embed(torch.from_numpy(mean)), torch.from_numpy(std) * (2 / data.levels)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression:
+    """Plain regression on x, ε, v, the score, the flow u or EDM's F."""
+
+    output: Annotated[Any, PARAMETERIZATIONS] = field(default_factory=Velocity)
+
+    def build(self, data: Dataset) -> RegressionHead:
+        return RegressionHead(self.output)
+
+
+def _moments(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per dimension in chunks, (D,) float64 each."""
+    total, square = np.zeros(flat.shape[1]), np.zeros(flat.shape[1])
+    for start in range(0, len(flat), 4096):
+        chunk = flat[start : start + 4096].astype(np.float64)
+        total += chunk.sum(0)
+        square += (chunk**2).sum(0)
+    mean = total / len(flat)
+    return mean, np.sqrt(np.maximum(square / len(flat) - mean**2, 0))

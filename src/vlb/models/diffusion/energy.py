@@ -7,6 +7,7 @@ and differs between noise levels.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,13 @@ from vlb.core.distributions import sum_event
 from vlb.models.diffusion.denoiser import Prediction, taken_by
 from vlb.models.diffusion.process import Scaling, along
 
-Energy = Callable[[Tensor], Tensor]
+EnergyFunction = Callable[[Tensor], Tensor]
 """z (batch, *shape) -> (batch,) nats, differentiable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """score = −∇E: the backbone gives an energy, and its gradient ε̂. A step costs about three times another's."""
 
 
 class EnergyDenoiser(nn.Module):
@@ -63,7 +69,7 @@ class EnergyDenoiser(nn.Module):
         return Prediction((z - sigma.to(z.dtype) * eps) / alpha.to(z.dtype), eps, None)
 
 
-def energy_at(denoiser: nn.Module, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Energy:
+def energy_at(denoiser: nn.Module, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> EnergyFunction:
     """E(·, γ) at one noise level γ (1, 1 or D).
 
     Raises `UserError` for a denoiser without an energy, and where it does not take a part of the condition.
@@ -74,7 +80,7 @@ def energy_at(denoiser: nn.Module, gamma: Tensor, condition: Condition = UNCONDI
     return lambda z: denoiser.energy(z, gamma, condition)
 
 
-def compose(energies: Sequence[Energy], weights: Sequence[float] | None = None) -> Energy:
+def compose(energies: Sequence[EnergyFunction], weights: Sequence[float] | None = None) -> EnergyFunction:
     """Σ_i w_i E_i: the product Π_i q_i^{w_i} of the laws, every w_i = 1 by default.
 
     Raises `UserError` where there is not one weight per energy.

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -9,15 +10,9 @@ from torch import Tensor
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.objective_config import (
-    LikelihoodWeightingConfig,
-    LowDiscrepancyTimesConfig,
-    TimesConfig,
-    WeightingConfig,
-    check_together,
-)
-from vlb.models.diffusion.times import Times
-from vlb.models.diffusion.weightings import Uncertainty, Weighting, check
+from vlb.models.diffusion.schedules import LearnedScalarSchedule, LearnedSchedule, Schedule
+from vlb.models.diffusion.times import TIMES, LowDiscrepancyTime, ScheduleTime, Times, UniformTime
+from vlb.models.diffusion.weightings import WEIGHTINGS, Likelihood, UncertaintyWeighting, Weighting, check
 from vlb.models.loss import Sums, Terms
 
 
@@ -29,8 +24,8 @@ class DiffusionLoss:
     network evaluation and varies little.
     """
 
-    weighting: WeightingConfig = field(default_factory=LikelihoodWeightingConfig)
-    times: TimesConfig = field(default_factory=LowDiscrepancyTimesConfig)
+    weighting: Annotated[Any, WEIGHTINGS] = field(default_factory=Likelihood)
+    times: Annotated[Any, TIMES] = field(default_factory=LowDiscrepancyTime)
     decoder_share: float = 0.125
 
     def __post_init__(self) -> None:
@@ -69,7 +64,7 @@ class DiffusionTerms(Terms[DiffusionModel]):
         ends = model.ends(x[:few], condition.take(slice(few)), generator)
         terms = {"reconstruction": ends.reconstruction, "prior": ends.prior, "diffusion": diffusion}
         dimensions = math.prod(x.shape[1:])
-        if isinstance(self.weighting, Uncertainty):
+        if isinstance(self.weighting, UncertaintyWeighting):
             terms["uncertainty"] = dimensions * importance * rate * self.weighting.penalty(log_snr.detach())
         sums = self.times.sums(log_snr.detach(), integrand.detach() / rate, weight.detach(), schedule)
         gradient.settle(diffusion / dimensions)
@@ -99,3 +94,22 @@ class VarianceGradient:
     def _rescale(self, gradient: Tensor) -> Tensor:
         assert self.factor is not None
         return gradient * self.factor.view(-1, *(1 for _ in gradient.shape[1:]))
+
+
+def check_together(schedule: Schedule, times: Times, weighting: Weighting) -> None:
+    """Raises `UserError` where a learned schedule has nothing to learn, or would not learn from the bound."""
+    even = isinstance(times, UniformTime | LowDiscrepancyTime)
+    if isinstance(schedule, LearnedScalarSchedule) and not even:
+        raise UserError(
+            "a learned schedule learns p(λ), which these times replace: use loss.times=low-discrepancy, "
+            "or another schedule"
+        )
+    if not isinstance(schedule, LearnedSchedule) or not schedule.learns_ends:
+        return
+    if not isinstance(weighting, Likelihood):
+        raise UserError(
+            "the ends of a learned schedule are trained on the bound, which a weighting replaces: "
+            "set model.schedule.learn_ends=false, or loss.weighting=likelihood"
+        )
+    if isinstance(times, ScheduleTime):
+        raise UserError("these times need ends that stay: set model.schedule.learn_ends=false")

@@ -31,7 +31,7 @@ from vlb.core.distributions import standard_normal, sum_event
 from vlb.models.diffusion.denoiser import Denoiser, Prediction
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
-from vlb.models.diffusion.times import DensityTime, low_discrepancy
+from vlb.models.diffusion.times import GivenTime, low_discrepancy
 
 BINS = 16
 STRATA = 8
@@ -126,7 +126,7 @@ class StratifiedBound:
         """Raises `UserError` for a plan with control variates that the model has no head for."""
         self.model, self.plan = model, plan
         masses = torch.tensor(plan.masses, dtype=torch.float64)
-        self._times = DensityTime(model.process.schedule, lambda _: masses, len(masses)).to(model.device)
+        self._times = GivenTime(masses).to(model.device)
         self._slopes = torch.tensor(plan.slopes, dtype=torch.float64, device=model.device)
         self._decoding = torch.tensor([plan.decoding], dtype=torch.float64, device=model.device)
         if not isinstance(model.denoiser, Denoiser) and bool((self._slopes != 0).any() | (self._decoding != 0).any()):

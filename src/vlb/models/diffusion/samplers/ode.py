@@ -64,6 +64,9 @@ class ProbabilityFlow:
         return y * _norm(model, end, z)
 
 
+OFFERED: dict[str, type] = {"ode": ProbabilityFlow}
+
+
 def flow_field(model: DiffusionModel, condition: Condition = UNCONDITIONAL) -> Field:
     """dy/dt of the PF-ODE in variance-preserving coordinates: (t, y (batch, *shape)) -> like y."""
     model.check_condition(condition)
