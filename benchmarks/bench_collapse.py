@@ -25,7 +25,7 @@ import torch
 from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset, load
 from vlb.measure.diagnostics import aggregate_kl, label_probe, level_use
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
 from vlb.models.vae.likelihood_config import DiscretisedLogisticConfig
 from vlb.models.vae.loss import ElboLoss
@@ -74,7 +74,7 @@ def trained(setup: Setup, data: Dataset, steps: int, warmup: int, seed: int) -> 
         trainer.update(x[batch_indices(seed, step - 1, settings.batch, len(x))], UNCONDITIONAL)
         if step % EVERY == 0:
             averaged.load_state_dict(trainer.average.tensors)
-            bound = evaluate(averaged.model, data.validation, passes=2).bits_per_dim
+            bound = measure_bound(averaged.model, data.validation, passes=2).bits_per_dim
             if bound < best[0]:
                 best = bound, step, {name: tensor.clone() for name, tensor in trainer.average.tensors.items()}
     averaged.load_state_dict(best[2])
@@ -84,7 +84,7 @@ def trained(setup: Setup, data: Dataset, steps: int, warmup: int, seed: int) -> 
 def measured(model: VariationalHierarchy, data: Dataset) -> dict[str, Any]:
     """The bound, and per level what it is used for."""
     generator = torch.Generator().manual_seed(0)
-    bound = evaluate(model, data.test, passes=4)
+    bound = measure_bound(model, data.test, passes=4)
     parts = {name: torch.from_numpy(getattr(data, name).x) for name in ("train", "test")}
     latents = {name: [level.z for level in model.inferred(x, generator)] for name, x in parts.items()}
     assert data.train.labels is not None and data.test.labels is not None

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from other_codecs import sizes
 
+from vlb.base.memory import keep_freed_memory
 from vlb.coding import diffusion as coding
 from vlb.coding.carried import bare_model, carried, numerics
 from vlb.coding.cells import Uncodable
@@ -41,8 +42,7 @@ from vlb.coding.stack import BitStack
 from vlb.coding.writing import Options, write_archive
 from vlb.core.bound import elbo
 from vlb.data import Dataset
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.store.runs import Run
 
@@ -137,7 +137,7 @@ def headline(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> dict[s
           f"({line['bytes']:,} bytes; with the model {line['bytes'] + model_bytes:,}); {line['encode_mb_s']:.5f} MB/s "
           f"encoding, {line['decode_mb_s']:.5f} decoding; coder {line['coder_share']:.0%}", flush=True)  # fmt: skip
     if options.passes:
-        continuous = evaluate(bench.run.model(bench.data), type(bench.data.test)(x), passes=options.passes)
+        continuous = measure_bound(bench.run.model(bench.data), type(bench.data.test)(x), passes=options.passes)
         result |= {"continuous": continuous.bits_per_dim, "continuous_error": continuous.se_monte_carlo}
         print(f"continuous-time bound {continuous.bits_per_dim:.4f} ± {continuous.se_monte_carlo:.4f} (Monte Carlo)")
     result["others"] = others(bench, x, options)

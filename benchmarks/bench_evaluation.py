@@ -28,11 +28,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlb.base.memory import keep_freed_memory
 from vlb.core.bound import estimate
 from vlb.core.condition import Condition
+from vlb.core.terms import BoundKind, TermPath
 from vlb.data import Split
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import Bounded, evaluate
+from vlb.measure.evaluation import Bounded, measure_bound
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import Plan, StratifiedBound, fit
 from vlb.models.diffusion.times import UniformTime
@@ -52,12 +53,12 @@ class Independent:
         return self.model.shape
 
     @property
-    def bound(self) -> str:
+    def bound(self) -> BoundKind:
         return self.model.bound
 
-    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         drawn = estimate(self.model, x, condition, UniformTime(), generator)
-        return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
+        return {("reconstruction",): drawn.reconstruction, ("prior",): drawn.prior, ("diffusion",): drawn.diffusion}
 
 
 class Counter:
@@ -88,7 +89,9 @@ def measure(
     bits, variance = 0.0, 0.0
     for start in range(0, len(split), piece):
         part = split.take(np.arange(start, min(start + piece, len(split))))
-        found = evaluate(bounded, part, conditional=conditional, passes=repeats, batch=piece, seed=start, device=device)
+        found = measure_bound(
+            bounded, part, conditional=conditional, passes=repeats, batch=piece, seed=start, device=device
+        )
         bits += found.bits_per_dim * len(part) / len(split)
         variance += found.se_monte_carlo**2 * repeats * len(part) ** 2 / len(split)
     each = len(split) * repeats
@@ -119,7 +122,7 @@ def throughput(
                     timed(lambda forward=forward: [forward(z, gamma, condition) for _ in range(evaluations)], device)
                 )
             whole = timed(
-                lambda repeat=repeat: evaluate(
+                lambda repeat=repeat: measure_bound(
                     bounded, part, conditional=conditional, passes=2, batch=batch, seed=repeat, device=device
                 ),
                 device,

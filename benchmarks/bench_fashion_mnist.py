@@ -18,9 +18,9 @@ import torch
 from matplotlib.figure import Figure
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
 from vlb.data import load
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
@@ -60,7 +60,7 @@ def main() -> None:
             current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
             trainer.module.load_state_dict(trainer.average.tensors)
             with trainer.autocast():
-                bound = evaluate(trainer.model.eval(), validation, passes=2)
+                bound = measure_bound(trainer.model.eval(), validation, passes=2)
             trainer.module.load_state_dict(current)
             trainer.model.train()
             curves[name].append((spent[name], trainer.step, bound.bits_per_dim))

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
 from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset, Split, load
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import Bounded, evaluate
+from vlb.measure.evaluation import Bounded, measure_bound
 from vlb.measure.importance import ImportanceWeighted
 from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import Flow
@@ -38,7 +38,7 @@ from vlb.models.diffusion.kernels import ExactMixture, Standard
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.store.runs import Run, diffusion_model
 from vlb.training.batches import batch_indices
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 STEPS, DRAWS, TOLERANCE = 16, (1, 4, 16, 64), 1e-3
@@ -70,7 +70,7 @@ def print_table(model: DiffusionModel, data: Dataset, split: Split) -> None:
     print("\n| | bits/dim | se_data | se_monte_carlo | passes | seconds |\n|---|---|---|---|---|---|")
     for name, bound, passes in bounds(model, data):
         began = time.monotonic()
-        found = evaluate(bound, split, passes=passes)
+        found = measure_bound(bound, split, passes=passes)
         print(
             f"| {name} | {found.bits_per_dim:.4f} | {found.se_data:.3f} | {found.se_monte_carlo:.4f} | {passes} "
             f"| {time.monotonic() - began:.0f} |",
@@ -156,7 +156,7 @@ def main() -> None:
         else:
             experiment, data = override(recipe("digits"), "steps=300"), load("digits")
             run = Run.create(Path(folder) / "run", experiment, data)
-            train(experiment, data, run)
+            fit(experiment, data, run)
         data = run.data()
         model, double = (diffusion_model(run.model(data), "a flow") for _ in range(2))
     split = data.test.subset(options.examples)

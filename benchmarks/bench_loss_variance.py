@@ -48,7 +48,7 @@ from vlb.models.diffusion.times import (
     WarpedTime,
 )
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 BATCH, BINS = 64, 100
@@ -66,7 +66,7 @@ def trained(steps: int) -> tuple[DiffusionModel, Dataset]:
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", experiment, data)
-        train(experiment, data, run)
+        fit(experiment, data, run)
         return run.model(data), data
 
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import torch
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
 from vlb.core.condition import UNCONDITIONAL
 from vlb.data import load
-from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe

@@ -18,7 +18,7 @@ from vlb.core.condition import UNCONDITIONAL
 from vlb.data import load
 from vlb.models.diffusion.times import LowDiscrepancyTime
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 PASSES = 6
@@ -31,7 +31,7 @@ def main() -> None:
         else:
             experiment, digits = override(recipe("digits"), "steps=300"), load("digits")
             run = Run.create(Path(folder) / "run", experiment, digits)
-            train(experiment, digits, run)
+            fit(experiment, digits, run)
         data = run.data()
         model = run.model(data)
     x, scale = torch.from_numpy(data.test.x.copy()), data.dimensions * torch.log(torch.tensor(2.0)).item()

@@ -51,8 +51,9 @@ class Seeded(SequenceCodec):
 def spent(grid: GridDiffusion, x: np.ndarray) -> list[float]:
     """The bound's terms added up from the top level to the data, bits/dim: prior, every step, reconstruction."""
     terms = grid.terms(torch.tensor(x), UNCONDITIONAL, torch.Generator().manual_seed(0))
-    order = ["prior", *(f"kl_{i}" for i in range(grid.depth - 1, 0, -1)), "reconstruction"]
-    return np.cumsum([terms[name].double().sum().item() / x.size / math.log(2) for name in order]).tolist()
+    steps = [("kl", i) for i in range(grid.depth - 1, 0, -1)]
+    order = [("prior",), *steps, ("reconstruction",)]
+    return np.cumsum([terms[path].double().sum().item() / x.size / math.log(2) for path in order]).tolist()
 
 
 def table(found: list[Preview], x: np.ndarray, deviation: float, bounds: list[float]) -> list[dict[str, float]]:

@@ -21,9 +21,9 @@ import torch
 from matplotlib.figure import Figure
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
 from vlb.data import Dataset, Split, load
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
@@ -53,7 +53,7 @@ def curve(data: Dataset, validation: Split, settings: list[str], seed: int, ever
             current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
             trainer.module.load_state_dict(trainer.average.tensors)
             with trainer.autocast():
-                bound = evaluate(model.eval(), validation, passes=4).bits_per_dim
+                bound = measure_bound(model.eval(), validation, passes=4).bits_per_dim
             trainer.module.load_state_dict(current)
             model.train()
             points.append((trainer.step, bound))

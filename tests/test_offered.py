@@ -12,7 +12,6 @@ from vlb.coding.diffusion import NUMBERED
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.observation import Continuous
 from vlb.data import load
-from vlb.interfaces.commands.train import adjust
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.grids import GRIDS, Grid
 from vlb.models.diffusion.heads import HEADS
@@ -28,7 +27,9 @@ from vlb.models.diffusion.times import TIMES
 from vlb.models.diffusion.weightings import WEIGHTINGS
 from vlb.nn.backbones import BACKBONES
 from vlb.store.experiment import LOSSES, MODELS
+from vlb.training.options import TrainOptions
 from vlb.training.recipes import recipe
+from vlb.training.verb import adjust
 
 FAMILIES = (
     SCHEDULES, WEIGHTINGS, TIMES, KERNELS, SCALINGS, PARAMETERIZATIONS, HEADS, BACKBONES, SAMPLERS, GRIDS,
@@ -102,7 +103,7 @@ def test_parts_are_exchanged_by_name() -> None:
         "schedule=cosine", "scaling=VE", "head=regression", "output=edm", "sigma_data=0.4", "weighting=sigmoid",
         "loss.weighting.shift=1.5", "times=adaptive", "bins=20",
     ]  # fmt: skip
-    experiment = adjust(recipe("digits"), None, None, None, words)
+    experiment = adjust(recipe("digits"), TrainOptions(overrides=tuple(words)), None)
     said = encode(experiment)
     assert said["model"]["schedule"]["type"] == "cosine" and said["model"]["schedule"]["gamma_0"] == -6.0
     assert said["model"]["scaling"] == {"type": "VE"}

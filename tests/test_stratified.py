@@ -14,7 +14,7 @@ from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Levels
 from vlb.data import Split
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, RegressionHead
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import Velocity
@@ -67,11 +67,11 @@ def test_any_plan_is_unbiased(head) -> None:
     bound = StratifiedBound(model, Plan((0.1, 0.5, 0.15, 0.25), slopes, (0.6, -0.8), strata=3))
     with torch.no_grad():
         drawn, plain = bound.terms(x, UNCONDITIONAL, seeded(1)), model.terms(x, UNCONDITIONAL, seeded(2))
-    for name in ("reconstruction", "diffusion"):
+    for path in (("reconstruction",), ("diffusion",)):
         # Copies of one example are alike but for their draws, whose spread over a batch only narrows the mean.
-        difference = (drawn[name] - plain[name]).view(3000, 6).mean(1)
-        assert abs(z_score(difference)) < LIMIT, name
-    torch.testing.assert_close(drawn["prior"], plain["prior"])
+        difference = (drawn[path] - plain[path]).view(3000, 6).mean(1)
+        assert abs(z_score(difference)) < LIMIT, path
+    torch.testing.assert_close(drawn[("prior",)], plain[("prior",)])
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)
@@ -105,8 +105,8 @@ def test_what_is_independent_is_known_without_noise() -> None:
             StratifiedBound(model, plan).terms(x, UNCONDITIONAL, seeded(2)),
             model.terms(x, UNCONDITIONAL, seeded(3)),
         )
-    assert found["reconstruction"].var() < plain["reconstruction"].var() / 20
-    assert found["diffusion"].var() < plain["diffusion"].var() / 200
+    assert found[("reconstruction",)].var() < plain[("reconstruction",)].var() / 20
+    assert found[("diffusion",)].var() < plain[("diffusion",)].var() / 200
 
 
 def test_a_fitted_plan_needs_fewer_evaluations() -> None:
@@ -117,7 +117,7 @@ def test_a_fitted_plan_needs_fewer_evaluations() -> None:
     bounds = {"plain": StratifiedBound(model, Plan.plain()), "fitted": StratifiedBound(model, plan), "batch": model}
     for name, bound in bounds.items():
         network.asked = 0
-        found = evaluate(bound, Split(x.numpy()), passes=60, batch=20)
+        found = measure_bound(bound, Split(x.numpy()), passes=60, batch=20)
         cost[name] = found.se_monte_carlo**2 * network.asked
         if isinstance(bound, StratifiedBound):
             assert network.asked == 60 * len(x) * bound.evaluations
@@ -132,7 +132,7 @@ def test_conditions_reach_the_network() -> None:
     bound = StratifiedBound(model, plan)
     with torch.no_grad():
         first, second = (bound.terms(x, Condition(label=torch.full((500,), k)), seeded(2)) for k in (0, 2))
-    assert not torch.equal(first["diffusion"], second["diffusion"])
+    assert not torch.equal(first[("diffusion",)], second[("diffusion",)])
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)
@@ -185,6 +185,6 @@ def test_processor_and_gpu_agree() -> None:
     for device in ("cpu", "cuda"):
         model = discrete(0.5).to(device)
         for bound in (model, StratifiedBound(model, plan)):
-            found.append(evaluate(bound, x, passes=2, device=device).values)
+            found.append(measure_bound(bound, x, passes=2, device=device).values)
     for one, other in ((found[0], found[2]), (found[1], found[3])):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)

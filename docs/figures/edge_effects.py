@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from vlb.core.condition import UNCONDITIONAL
-from vlb.measure.evaluation import noise_profile
+from vlb.measure.profile import noise_profile
 from vlb.store.runs import Run
 
 PASSES = 2

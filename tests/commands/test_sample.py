@@ -8,7 +8,7 @@ import torch
 
 from tests.commands.test_cli import TINY, vlb
 from vlb.base.errors import UserError
-from vlb.interfaces.commands.sample import learned_density
+from vlb.generate.sample import learned_density
 from vlb.models.diffusion.grids import GRIDS, LearnedQuantiles, UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers import SAMPLERS

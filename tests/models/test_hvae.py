@@ -53,11 +53,11 @@ def test_exact_posteriors_have_no_looseness_at_any_draw(make, oracle) -> None:
 
 @EXACT
 def test_terms_sum_to_the_bound_and_name_every_level(make, oracle) -> None:
-    """E Σ terms = −log p(x) with the exact q; kl_1 is next to the data."""
+    """E Σ terms = −log p(x) with the exact q; ("kl", 1) is next to the data."""
     model, n = make(), 20_000
     x = examples(oracle, 1)
     terms = model.terms(x.expand(n, -1), UNCONDITIONAL, seeded(1))
-    assert list(terms) == ["reconstruction", *(f"kl_{i + 1}" for i in range(model.depth))]
+    assert list(terms) == [("reconstruction",), *(("kl", i + 1) for i in range(model.depth))]
     assert abs(z_score(sum(terms.values()), -oracle.log_prob(x).item())) < LIMIT
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.oracles import LIMIT, SCALINGS, exact_model, line_grid, line_mixture, plane_mixture, seeded, z_score
+from tests.told import Told
 from vlb.base.configuration import override
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING, UNCONDITIONAL
@@ -21,7 +22,7 @@ from vlb.models.diffusion.times import AdaptiveTime, UniformTime
 from vlb.store import checkpoint
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
-from vlb.training.loop import Progress, train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 BOUND = DiffusionTerms(UniformTime(), weighting.Likelihood(), 1.0)
@@ -206,18 +207,18 @@ def digits() -> Dataset:
 def test_what_learns_is_resumed_to_the_same_bits(name: str, tmp_path: Path, digits: Dataset) -> None:
     experiment = configured(*SETTINGS, *LEARNERS[name])
     whole = Run.create(tmp_path / "whole", experiment, digits)
-    assert train(experiment, digits, whole)
+    assert fit(experiment, digits, whole)
     broken = Run.create(tmp_path / "broken", experiment, digits)
 
-    def fail(progress: Progress) -> None:
-        if progress.step == 5:
+    def fail(step: int) -> None:
+        if step == 5:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        train(experiment, digits, broken, report=fail)
+        fit(experiment, digits, broken, progress=Told(fail))
     reopened = Run.open(broken.path)
     assert reopened.experiment == experiment
-    assert train(experiment, digits, reopened, resume=True)
+    assert fit(experiment, digits, reopened, resume=True)
     first, second = checkpoint.read(whole.last), checkpoint.read(broken.last)
     assert first.tensors.keys() == second.tensors.keys()
     assert all(torch.equal(first.tensors[k], second.tensors[k]) for k in first.tensors)

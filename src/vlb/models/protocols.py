@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.core.terms import BoundKind, TermPath
 
 
 @runtime_checkable
@@ -16,15 +17,15 @@ class LikelihoodModel(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     @property
-    def bound(self) -> str:
-        """What the sum of the terms is, in words: "continuous-time variational bound on -log p(x)", …"""
+    def bound(self) -> BoundKind:
+        """What the sum of the terms is."""
 
     @property
     def takes(self) -> frozenset[str]:
         """The parts of a `Condition` that it takes; it refuses the others first, by a `UserError`."""
 
-    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
-        """One unbiased draw of the terms of −VLB(x), (batch,) nats each, that add up to it."""
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
+        """One unbiased draw of the terms of −VLB(x), (batch,) nats each, that add up to it, by path."""
 
     def sample(
         self,

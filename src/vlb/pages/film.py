@@ -1,12 +1,12 @@
 """How the samples of a diffusion model come about: one descent serves both gallery and film."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.hierarchy import descend, from_prior
 from vlb.data import Dataset
@@ -42,11 +42,11 @@ def filmed(
     steps: int = 100,
     films: int = 3,
     seed: int = 0,
-    report: Callable[[int], None] = lambda _done: None,
+    progress: Progress = SILENT,
 ) -> tuple[Gallery, Film]:
     """Sample images in `steps` steps; at most ten of `classes` get a row each, 0 means no condition.
 
-    `report` is told how many of steps + 1 latents are done. The data are of the test split.
+    `progress` is told how many of steps + 1 latents are done. The data are of the test split.
     Raises `ValueError` unless the model's shape is `drawable`.
     """
     if not drawable(model.shape):
@@ -62,12 +62,13 @@ def filmed(
     shown = _spread(log_snr)
     generator = torch.Generator().manual_seed(seed)
     frames = []
+    progress.begin("sampling", steps + 1)
     state = hierarchy.start(rows * columns, condition)
     for step in descend(hierarchy, state, from_prior(generator)):
         state = step.state
         if step.level in shown:
             frames.append(_frame(model, step.z, hierarchy.time(step.level), condition, index, data.levels))
-        report(hierarchy.depth - step.level)
+        progress.at(hierarchy.depth - step.level)
     samples = hierarchy.likelihood(state).sample(generator).cpu().numpy().astype(np.int64)
     how = f"{steps} steps of ancestral sampling"
     gallery = Gallery(samples, *examples(data.test, chosen, rows, columns), data.levels, columns, chosen, how)

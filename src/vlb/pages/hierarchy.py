@@ -76,7 +76,7 @@ def hierarchy_page(content: HierarchyContent) -> str:
     )
     what = "An upper bound on −log₂ p(x): the variational bound with all its terms"
     sections = (
-        page.headline(measured, content.model, what, page.two_errors(measured.summary, "latents")),
+        page.headline(measured, content.model, what, page.two_errors(measured.result, "latents")),
         page.bound(measured, "The bound and its terms", meaning),
         page.training(measured, "with dropout, KL warm-up and free bits where there are any, one draw of latents"),
         levels(content),

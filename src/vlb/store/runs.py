@@ -153,7 +153,7 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], sourc
     model.load_state_dict({name: weights[name] for name in expected})
 
 
-def diffusion_model(model: LikelihoodModel, purpose: str) -> DiffusionModel:
+def diffusion_model(model: object, purpose: str) -> DiffusionModel:
     """The same model where it is a diffusion model. Raises `UserError` saying that `purpose` needs one."""
     if isinstance(model, LadderNetwork):
         raise UserError(model.without_likelihood)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from vlb.base.errors import UserError
 from vlb.base.files import write_text
+from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition
 from vlb.data import Dataset
 from vlb.models.loss import AnyTerms
@@ -37,8 +38,8 @@ AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float1
 
 
 @dataclass
-class Progress:
-    """What a step reports: its number (1 …), the loss and its unit, the gradient norm, what was skipped."""
+class Update:
+    """What a step did: its number (1 …), the loss and its unit, the gradient norm, what was skipped."""
 
     step: int
     steps: int
@@ -84,7 +85,7 @@ class Trainer:
         cosine = 0.5 + 0.5 * math.cos(math.pi * self.step / s.steps)
         return warm * (s.final_learning_rate + (s.learning_rate - s.final_learning_rate) * cosine)
 
-    def update(self, x: Tensor, condition: Condition) -> Progress:
+    def update(self, x: Tensor, condition: Condition) -> Update:
         """One step on a batch x (batch, *shape)."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
@@ -107,7 +108,7 @@ class Trainer:
         self.step += 1
         unit = self.loss.unit
         read = float(loss.detach()) * unit.factor
-        return Progress(self.step, self.settings.steps, read, unit.name, norm or math.nan, self.guard.skipped, note)
+        return Update(self.step, self.settings.steps, read, unit.name, norm or math.nan, self.guard.skipped, note)
 
     def autocast(self) -> Any:
         """The autocast context of the configured precision."""
@@ -160,14 +161,14 @@ def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value
 
 
-def train(
+def fit(
     experiment: Experiment,
     data: Dataset,
     run: Run,
     *,
     resume: bool = False,
     device: torch.device | str = "cpu",
-    report: Callable[[Progress], None] = lambda _: None,
+    progress: Progress = SILENT,
 ) -> bool:
     """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
 
@@ -181,25 +182,28 @@ def train(
     _forget_metrics_after(run, trainer.step)
     classes = experiment.classes(data)
     settings = experiment.training
+    begun, first = time.monotonic(), trainer.step
+    progress.begin("training", settings.steps)
+    progress.at(first)  # where there is nothing left to do, the bar is full
     with run.metrics.open("a") as metrics, interruptible() as interrupted:
         window, started = [], time.monotonic()
         while trainer.step < settings.steps:
             index = batch_indices(trainer.seed, trainer.step, settings.batch, len(data.train))
             x, condition = data.train.batch(index, classes > 0, device)
             condition = drop_labels(condition, experiment.unconditional_share, trainer.seed, trainer.step)
-            progress = trainer.update(x, condition)
-            window.append(progress.loss)
-            if trainer.step % settings.log_every == 0 or trainer.step == settings.steps or progress.note:
+            update = trainer.update(x, condition)
+            window.append(update.loss)
+            if trainer.step % settings.log_every == 0 or trainer.step == settings.steps or update.note:
                 elapsed = time.monotonic() - started
                 line = {
                     "step": trainer.step,
                     trainer.loss.unit.key: sum(window) / len(window),
-                    "gradient_norm": progress.gradient_norm,
+                    "gradient_norm": update.gradient_norm,
                     "learning_rate": trainer.optimiser.param_groups[0]["lr"],
-                    "skipped": progress.skipped,
+                    "skipped": update.skipped,
                     "seconds": elapsed,
                 }
-                _append(metrics, line | ({"note": progress.note} if progress.note else {}))
+                _append(metrics, line | ({"note": update.note} if update.note else {}))
                 window, started = [], time.monotonic()
             stopping = interrupted()
             done = trainer.step == settings.steps
@@ -207,7 +211,10 @@ def train(
                 _validate(trainer, data, classes, experiment, run, metrics)
             if trainer.step % settings.checkpoint_every == 0 or done or stopping:
                 checkpoint.save(run.last, trainer.checkpoint())
-            report(progress)
+            speed = (trainer.step - first) / max(1e-9, time.monotonic() - begun)
+            progress.at(trainer.step, detail=f"{update.loss:.3f} {update.unit}, {speed:.2f} steps/s")
+            if update.note:
+                progress.say(update.note)
             if stopping and not done:
                 return False
     return True

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from vlb.base.errors import UserError
+from vlb.core.terms import key
 from vlb.data import Split
 from vlb.models.protocols import Classifying, LikelihoodModel
 
@@ -36,8 +37,8 @@ def validation_bound(
     sums: dict[str, float] = {}
     for start in range(0, count, BATCH):
         x, condition = split.batch(np.arange(start, min(start + BATCH, count)), conditional, device)
-        for name, term in model.terms(x, condition, generator).items():
-            sums[name] = sums.get(name, 0.0) + float(term.sum())
+        for path, term in model.terms(x, condition, generator).items():
+            sums[key(path)] = sums.get(key(path), 0.0) + float(term.sum())
     scale = 1 / (count * math.prod(model.shape) * math.log(2))
     result = {name: value * scale for name, value in sums.items()}
     return {"bits_per_dim": sum(result.values()), **result}

@@ -20,6 +20,7 @@ from vlb.core.condition import UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Distribution, Normal, Rescaled, standard_normal, sum_event
 from vlb.core.hierarchy import Rung, Step, descend, from_prior, last_state
 from vlb.core.observation import Observation
+from vlb.core.terms import BoundKind, TermPath
 from vlb.models.diffusion.denoiser import Denoises, Prediction, Transported
 from vlb.models.diffusion.kernels import ReverseKernel, Standard
 from vlb.models.diffusion.process import GaussianDiffusion, Scaling, along
@@ -133,12 +134,12 @@ class DiffusionModel(nn.Module):
         z = q.sample(generator)
         return q.log_prob(z) - p.log_prob(z)
 
-    bound = "continuous-time variational bound on -log p(x)"
+    bound = BoundKind("continuous-time variational bound on")
 
-    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """One draw of the three terms of −VLB(x), (batch,) nats each; the times are spread evenly over the batch."""
         drawn = estimate(self, x, condition, LowDiscrepancyTime(), generator)
-        return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
+        return {("reconstruction",): drawn.reconstruction, ("prior",): drawn.prior, ("diffusion",): drawn.diffusion}
 
     def term(self, x: Tensor, place: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """½ γ′(t) ‖ε − ε̂‖² at times `place` (batch,): the rate of the bound in t, (batch,) nats (Eq. 3.134)."""
@@ -322,22 +323,22 @@ class GridDiffusion:
         return self.model.takes
 
     @property
-    def bound(self) -> str:
-        """What the sum of `terms` is, in words."""
-        return f"discrete-time variational bound on -log p(x), T = {self.depth - 1}, {self.kernel} kernel"
+    def bound(self) -> BoundKind:
+        """What the sum of `terms` is."""
+        return BoundKind("discrete-time variational bound on", f", T = {self.depth - 1}, {self.kernel} kernel")
 
-    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
-        """One draw of the terms of −VLB(x), (batch,) nats each, with a `kl_i` per step, kl_1 next to the data.
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
+        """One draw of the terms of −VLB(x), (batch,) nats each, with a `("kl", i)` per step, i = 1 next to the data.
 
         A grid of more than `WALK` steps is not walked: one of its steps per example stands for all, `diffusion`.
         """
         steps = self.depth - 1
         if steps > WALK:
             drawn = estimate(self, x, condition, UniformLevel(steps), generator)
-            return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
+            return {("reconstruction",): drawn.reconstruction, ("prior",): drawn.prior, ("diffusion",): drawn.diffusion}
         walked = elbo(self, self.infer(x, condition), x, generator)
-        kls = {f"kl_{i}": walked.kl[:, steps + 1 - i] for i in range(1, steps + 1)}
-        return {"reconstruction": walked.reconstruction, "prior": walked.kl[:, 0], **kls}
+        kls: dict[TermPath, Tensor] = {("kl", i): walked.kl[:, steps + 1 - i] for i in range(1, steps + 1)}
+        return {("reconstruction",): walked.reconstruction, ("prior",): walked.kl[:, 0], **kls}
 
     def log_weight(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """log p(x, z_{0:T}) − log q(z_{0:T} | x) of one trajectory from q, (batch,) nats: log-ratios, not KLs."""

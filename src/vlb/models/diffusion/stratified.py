@@ -28,6 +28,7 @@ from torch import Tensor
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.core.distributions import standard_normal, sum_event
+from vlb.core.terms import BoundKind, TermPath
 from vlb.models.diffusion.denoiser import Denoiser, Prediction
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
@@ -138,8 +139,8 @@ class StratifiedBound:
         return self.model.shape
 
     @property
-    def bound(self) -> str:
-        """What the sum of `terms` is, in words: the same as the model's own."""
+    def bound(self) -> BoundKind:
+        """What the sum of `terms` is: the same as the model's own."""
         return self.model.bound
 
     @property
@@ -152,7 +153,7 @@ class StratifiedBound:
         """Network evaluations per example that one call of `terms` costs."""
         return self.plan.strata + self.model.learns_decoder + self.plan.context
 
-    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """One unbiased draw of the terms of −VLB(x), (batch,) nats each."""
         self.model.check_condition(condition)
         held, schedule = hold(self.model, x, condition, self.plan.context), self.model.process.schedule
@@ -170,7 +171,7 @@ class StratifiedBound:
             reconstruction = self._less_noisy(noisy, surprise, condition, held, slopes, generator)
         else:
             reconstruction = self.model.reconstruction(x, condition, generator)
-        return {"reconstruction": reconstruction, "prior": prior, "diffusion": diffusion / self.plan.strata}
+        return {("reconstruction",): reconstruction, ("prior",): prior, ("diffusion",): diffusion / self.plan.strata}
 
     def _less_noisy(
         self,

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.distributions import standard_normal
+from vlb.core.terms import TermPath
 
 REASON = (
     "a ladder network has no likelihood: it denoises its own representations and classifies; `vlb evaluate` gives "
@@ -159,7 +160,7 @@ class LadderNetwork(nn.Module):
         """log p(y | x) of a clean pass: integers (batch, *shape) -> (batch, classes)."""
         return self.encode(x).logits.log_softmax(1)
 
-    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """Raises `UserError`: there is no likelihood."""
         raise UserError(REASON)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Categorical
+from vlb.core.terms import EXACT, TermPath
 from vlb.models.mixture.gaussian import GaussianMixture, gaussian_mixture
 
 
@@ -21,7 +22,7 @@ class CategoricalMixture(nn.Module):
     of it per component. The components start as the marginals, disturbed.
     """
 
-    bound = "exact -log p(x)"
+    bound = EXACT
     takes = NOTHING
 
     def __init__(self, log_marginals: Tensor, components: int, shape: tuple[int, ...], smoothing: float = 1.0) -> None:
@@ -52,10 +53,10 @@ class CategoricalMixture(nn.Module):
         """p(j | x), (batch, J): the posterior that other models must approximate."""
         return self.log_joint(x).softmax(1)
 
-    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """−log p(x), (batch,) nats: nothing is drawn."""
         refuse_others(condition, self.takes, "this mixture")
-        return {"negative_log_likelihood": -self.log_prob(x)}
+        return {("negative_log_likelihood",): -self.log_prob(x)}
 
     def marginals(self) -> Categorical:
         """The law of each element by itself, Σ_j w_j p_jd; logits (1, D, K)."""

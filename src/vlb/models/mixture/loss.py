@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vlb.core.condition import Condition
+from vlb.core.terms import key
 from vlb.models.loss import Sums, Terms
 from vlb.models.mixture.categorical import CategoricalMixture
 
@@ -27,5 +28,5 @@ class MixtureTerms(Terms[CategoricalMixture]):
         self, model: CategoricalMixture, x: Tensor, condition: Condition, generator: torch.Generator, step: int
     ) -> tuple[dict[str, Tensor], Sums]:
         dimensions = math.prod(model.shape)
-        terms = {name: term.mean() / dimensions for name, term in model.terms(x, condition, generator).items()}
+        terms = {key(path): term.mean() / dimensions for path, term in model.terms(x, condition, generator).items()}
         return terms | {"smoothing": model.penalty() / (int(model.get_buffer("examples")) * dimensions)}, {}

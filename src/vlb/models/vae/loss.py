@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
+from vlb.core.terms import key
 from vlb.models.loss import Sums, Terms
 from vlb.models.vae.model import VariationalHierarchy
 
@@ -43,8 +44,8 @@ class ElboTerms(Terms[VariationalHierarchy]):
         self, model: VariationalHierarchy, x: Tensor, condition: Condition, generator: torch.Generator, step: int
     ) -> tuple[dict[str, Tensor], Sums]:
         weight = min(1.0, (step + 1) / self.warmup) if model.training and self.warmup else 1.0
-        terms = {name: term.mean() for name, term in model.terms(x, condition, generator).items()}
-        for name in terms.keys() - {"reconstruction"}:
-            kl = terms[name].clamp(min=self.free_nats) if self.free_nats else terms[name]
-            terms[name] = weight * kl
-        return {name: term / math.prod(model.shape) for name, term in terms.items()}, {}
+        terms = {path: term.mean() for path, term in model.terms(x, condition, generator).items()}
+        for path in terms.keys() - {("reconstruction",)}:
+            kl = terms[path].clamp(min=self.free_nats) if self.free_nats else terms[path]
+            terms[path] = weight * kl
+        return {key(path): term / math.prod(model.shape) for path, term in terms.items()}, {}

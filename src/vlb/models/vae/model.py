@@ -23,6 +23,7 @@ from vlb.core.bound import Bound, climb_elbo, climb_log_weight, descent_log_weig
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Distribution, Normal
 from vlb.core.hierarchy import Choose, Rung, climb, descend, from_posterior, from_prior, last_state
+from vlb.core.terms import BoundKind, TermPath
 from vlb.models.vae.generative import Generator, MarkovGenerator, normal
 
 
@@ -46,7 +47,7 @@ class VariationalHierarchy(nn.Module, ABC):
     shape: of one example.
     """
 
-    bound = "variational bound on -log p(x)"
+    bound = BoundKind("variational bound on")
     takes = NOTHING
 
     def __init__(self, generator: Generator, shape: tuple[int, ...]) -> None:
@@ -90,11 +91,11 @@ class VariationalHierarchy(nn.Module, ABC):
     def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
         """One draw from q(z | x), level 0 first."""
 
-    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[str, Tensor]:
-        """Terms of −VLB, (batch,) nats each: `reconstruction`, and a `kl_i` per level, kl_1 next to the data."""
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
+        """Terms of −VLB, (batch,) nats each: `reconstruction`, and a `("kl", i)` per level, i = 1 next to the data."""
         bound = self.bounds(x, condition, generator)
-        return {"reconstruction": bound.reconstruction} | {
-            f"kl_{i + 1}": kl for i, kl in enumerate(bound.kl.flip(1).unbind(1))
+        return {("reconstruction",): bound.reconstruction} | {
+            ("kl", i + 1): kl for i, kl in enumerate(bound.kl.flip(1).unbind(1))
         }
 
     @torch.no_grad()
