@@ -22,12 +22,14 @@ from typing import Any
 
 import torch
 
-from tests.building import built
+from vlb.core.condition import UNCONDITIONAL
+from vlb.core.initial import initialise
 from vlb.data import Dataset, load
 from vlb.measure.diagnostics import aggregate_kl, label_probe, level_use
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
 from vlb.models.vae.likelihood_config import DiscretisedLogisticConfig
+from vlb.models.vae.loss import ElboLoss
 from vlb.models.vae.model import VariationalHierarchy
 from vlb.store.experiment import TrainingConfig
 from vlb.training.batches import batch_indices
@@ -60,31 +62,31 @@ SHOWN, EVERY = 200, 200
 
 def trained(setup: Setup, data: Dataset, steps: int, warmup: int, seed: int) -> tuple[VariationalHierarchy, int]:
     """The averaged model with the best validation bound of `steps` steps, and its step."""
-    config = dataclasses.replace(setup.config, warmup=warmup)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = built(config, data)
+        model = setup.config.build(data.schema)
+        initialise(model, data.train, torch.default_generator)
     settings = TrainingConfig(
         steps=steps, batch=64, learning_rate=2e-3, warmup=50, ema=0.99, clip=5.0, weight_decay=setup.weight_decay
     )
-    trainer = Trainer(model, config.objective(model), settings, seed, torch.device("cpu"))
+    trainer = Trainer(model, ElboLoss(warmup=warmup).build(model), settings, seed, torch.device("cpu"))
     x = torch.from_numpy(data.train.x)
-    averaged, best = copy.deepcopy(model).eval().requires_grad_(False), (math.inf, 0, {})
+    averaged, best = copy.deepcopy(trainer.module).eval().requires_grad_(False), (math.inf, 0, {})
     for step in range(1, steps + 1):
-        trainer.update(x[batch_indices(seed, step - 1, settings.batch, len(x))], None)
+        trainer.update(x[batch_indices(seed, step - 1, settings.batch, len(x))], UNCONDITIONAL)
         if step % EVERY == 0:
             averaged.load_state_dict(trainer.average.tensors)
-            bound = evaluate(averaged, data.validation, passes=2).bits_per_dim
+            bound = measure_bound(averaged.model, data.validation, passes=2).bits_per_dim
             if bound < best[0]:
                 best = bound, step, {name: tensor.clone() for name, tensor in trainer.average.tensors.items()}
     averaged.load_state_dict(best[2])
-    return averaged, best[1]
+    return averaged.model, best[1]
 
 
 def measured(model: VariationalHierarchy, data: Dataset) -> dict[str, Any]:
     """The bound, and per level what it is used for."""
     generator = torch.Generator().manual_seed(0)
-    bound = evaluate(model, data.test, passes=4)
+    bound = measure_bound(model, data.test, passes=4)
     parts = {name: torch.from_numpy(getattr(data, name).x) for name in ("train", "test")}
     latents = {name: [level.z for level in model.inferred(x, generator)] for name, x in parts.items()}
     assert data.train.labels is not None and data.test.labels is not None

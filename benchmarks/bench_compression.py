@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from other_codecs import sizes
 
+from vlb.base.memory import keep_freed_memory
 from vlb.coding import diffusion as coding
 from vlb.coding.carried import bare_model, carried, numerics
 from vlb.coding.cells import Uncodable
@@ -41,8 +42,7 @@ from vlb.coding.stack import BitStack
 from vlb.coding.writing import Options, write_archive
 from vlb.core.bound import elbo
 from vlb.data import Dataset
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.store.runs import Run
 
@@ -54,7 +54,7 @@ class Clock:
 
     def __init__(self, model: DiffusionModel) -> None:
         self.seconds = 0.0
-        ask = model.predict
+        ask = model.denoise
 
         def timed(*arguments: Any) -> Any:
             started = time.perf_counter()
@@ -62,7 +62,7 @@ class Clock:
             self.seconds += time.perf_counter() - started
             return answer
 
-        model.predict = timed  # type: ignore[method-assign]
+        model.denoise = timed  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)
@@ -132,12 +132,12 @@ def headline(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> dict[s
     line = bench.file(chosen, x)
     model_bytes = len(carried(bench.run))
     result = {"images": len(x), "steps": steps, "bound": bound, "error": error, "model_bytes": model_bytes} | line
-    print(f"{len(x)} images, T = {steps}, {coding.KERNEL_NAMES[chosen.kernel]}: bound {bound:.4f} ± {error:.4f}, "
+    print(f"{len(x)} images, T = {steps}, {coding.NUMBERED[chosen.kernel]}: bound {bound:.4f} ± {error:.4f}, "
           f"net {line['net']:.4f} ({line['net'] / bound - 1:+.2%}), whole file {line['gross']:.4f} bits/dim "
           f"({line['bytes']:,} bytes; with the model {line['bytes'] + model_bytes:,}); {line['encode_mb_s']:.5f} MB/s "
           f"encoding, {line['decode_mb_s']:.5f} decoding; coder {line['coder_share']:.0%}", flush=True)  # fmt: skip
     if options.passes:
-        continuous = evaluate(bench.run.model(), type(bench.data.test)(x), passes=options.passes)
+        continuous = measure_bound(bench.run.model(), type(bench.data.test)(x), passes=options.passes)
         result |= {"continuous": continuous.bits_per_dim, "continuous_error": continuous.se_monte_carlo}
         print(f"continuous-time bound {continuous.bits_per_dim:.4f} ± {continuous.se_monte_carlo:.4f} (Monte Carlo)")
     result["others"] = others(bench, x, options)
@@ -152,7 +152,7 @@ def by_steps(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> list[d
         chosen = bench.settings(steps, options.lanes[0], options.tries[0])
         bound, error = bench.bound(chosen, x, options.draws)
         probe = x[:8]
-        line = {"steps": steps, "kernel": coding.KERNEL_NAMES[chosen.kernel], "bound": bound, "error": error}
+        line = {"steps": steps, "kernel": coding.NUMBERED[chosen.kernel], "bound": bound, "error": error}
         line |= bench.file(chosen, x)
         line["swap"] = chosen.codec(bench.model).probe(probe)[0] / probe.size
         try:

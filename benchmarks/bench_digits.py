@@ -17,13 +17,13 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
 from vlb.data import load
 from vlb.data.baselines import baselines
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.store import checkpoint
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 
@@ -45,14 +45,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             run = Run.create(Path(folder) / "run", chosen, data)
             if seed == 0:
-                untrained = evaluate(chosen.build(data).eval(), data.test, passes=options.passes)
+                untrained = measure_bound(chosen.build(data).eval(), data.test, passes=options.passes)
                 print(
                     f"untrained: {untrained.bits_per_dim:.4f} ± {untrained.se_monte_carlo:.4f} (Monte Carlo) bits/dim"
                 )
             started = time.monotonic()
-            train(chosen, data, run)
+            fit(chosen, data, run)
             elapsed = time.monotonic() - started
-            result = evaluate(run.model(), data.test, passes=options.passes)
+            result = measure_bound(run.model(), data.test, passes=options.passes)
             best = checkpoint.read(run.best).state
             validation = best["validation"]["bits_per_dim"]
         results.append(result.bits_per_dim)

@@ -28,15 +28,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlb.base.memory import keep_freed_memory
 from vlb.core.bound import estimate
+from vlb.core.condition import Condition
+from vlb.core.terms import BoundKind, TermPath
 from vlb.data import Split
-from vlb.data.batches import examples
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import Bounded, evaluate
+from vlb.measure.evaluation import Bounded, measure_bound
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import Plan, StratifiedBound, fit
 from vlb.models.diffusion.times import UniformTime
-from vlb.pages.summary import subset
 from vlb.store.runs import Run, diffusion_model
 
 FITTED = 100
@@ -53,12 +53,12 @@ class Independent:
         return self.model.shape
 
     @property
-    def bound(self) -> str:
+    def bound(self) -> BoundKind:
         return self.model.bound
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         drawn = estimate(self.model, x, condition, UniformTime(), generator)
-        return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
+        return {("reconstruction",): drawn.reconstruction, ("prior",): drawn.prior, ("diffusion",): drawn.diffusion}
 
 
 class Counter:
@@ -89,7 +89,9 @@ def measure(
     bits, variance = 0.0, 0.0
     for start in range(0, len(split), piece):
         part = split.take(np.arange(start, min(start + piece, len(split))))
-        found = evaluate(bounded, part, conditional=conditional, passes=repeats, batch=piece, seed=start, device=device)
+        found = measure_bound(
+            bounded, part, conditional=conditional, passes=repeats, batch=piece, seed=start, device=device
+        )
         bits += found.bits_per_dim * len(part) / len(split)
         variance += found.se_monte_carlo**2 * repeats * len(part) ** 2 / len(split)
     each = len(split) * repeats
@@ -106,7 +108,7 @@ def throughput(
     device: torch.device,
 ) -> tuple[float, float]:
     """Time of as many forwards, of the bare network and of the denoiser, over that of an evaluation; medians."""
-    x, condition = examples(split, np.arange(min(batch, len(split))), conditional, device)
+    x, condition = split.batch(np.arange(min(batch, len(split))), conditional, device)
     part = split.take(np.arange(len(x)))
     z = model.observation.embed(x)
     gamma = torch.zeros(len(x), 1, dtype=torch.float64, device=device)
@@ -120,7 +122,7 @@ def throughput(
                     timed(lambda forward=forward: [forward(z, gamma, condition) for _ in range(evaluations)], device)
                 )
             whole = timed(
-                lambda repeat=repeat: evaluate(
+                lambda repeat=repeat: measure_bound(
                     bounded, part, conditional=conditional, passes=2, batch=batch, seed=repeat, device=device
                 ),
                 device,
@@ -161,10 +163,10 @@ def main() -> None:
     data = run.data()
     model = diffusion_model(run.model(device), "this benchmark")
     conditional = run.conditional
-    split = subset(data.test, options.examples)
+    split = data.test.subset(options.examples)
     counter = Counter(model.denoiser.backbone)
-    few = subset(data.validation, FITTED)
-    x, condition = examples(few, np.arange(len(few)), conditional, device)
+    few = data.validation.subset(FITTED)
+    x, condition = few.batch(np.arange(len(few)), conditional, device)
     started = time.perf_counter()
     plan = fit(model, x, condition, torch.Generator().manual_seed(0))
     print(f"fitted in {time.perf_counter() - started:.1f} s and {counter.count} network evaluations")

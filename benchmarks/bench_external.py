@@ -22,13 +22,14 @@ from torch import Tensor
 from zuko.transforms import FreeFormJacobianTransform
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import load
-from vlb.interfaces.commands.process import keep_freed_memory
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.store.runs import Run, diffusion_model
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 
@@ -56,7 +57,7 @@ class Field:
 
 
 def by_vlb(model: DiffusionModel, z: Tensor, tolerance: float) -> tuple[Tensor, int]:
-    density = Flow(model, AdaptiveSteps(tolerance, tolerance)).log_prob(z, None, torch.Generator())
+    density = Flow(model, AdaptiveSteps(tolerance, tolerance)).log_prob(z, UNCONDITIONAL, torch.Generator())
     return density.log_prob, density.evaluations
 
 
@@ -92,7 +93,7 @@ def main() -> None:
         else:
             experiment, data = override(recipe("digits"), "steps=300"), load("digits")
             run = Run.create(Path(folder) / "run", experiment, data)
-            train(experiment, data, run)
+            fit(experiment, data, run)
         data = run.data()
         model = diffusion_model(run.model(), "a flow").double()
     x = torch.from_numpy(data.test.x[: options.examples])

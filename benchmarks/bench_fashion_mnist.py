@@ -18,14 +18,9 @@ import torch
 from matplotlib.figure import Figure
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
 from vlb.data import load
-from vlb.data.batches import examples
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import evaluate
-from vlb.models.diffusion.loss import DiffusionObjective
-from vlb.models.diffusion.times import LowDiscrepancyTime
-from vlb.models.diffusion.weightings import likelihood
-from vlb.pages.summary import subset
+from vlb.measure.evaluation import measure_bound
 from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
@@ -46,27 +41,27 @@ def main() -> None:
     options = arguments.parse_args()
     keep_freed_memory()
     data = load("fashion-mnist")
-    validation = subset(data.validation, options.examples)
+    validation = data.validation.subset(options.examples)
     trainers, spent, curves = {}, dict.fromkeys(ARMS, 0.0), {name: [] for name in ARMS}
     for name, settings in ARMS.items():
         # The steps set the pace of the learning rate; what fits in the time is close to this on 2 cores.
         experiment = recipe("fashion-mnist")
         for assignment in (f"steps={int(options.seconds)}", *settings):
             experiment = override(experiment, assignment)
-        objective = DiffusionObjective(LowDiscrepancyTime(), likelihood, experiment.model.decoder_share)
-        trainers[name] = Trainer(experiment.build(data), objective, experiment.training, 0, torch.device("cpu"))
+        model = experiment.build(data)
+        trainers[name] = Trainer(model, experiment.build_loss(model), experiment.training, 0, torch.device("cpu"))
     while any(seconds < options.seconds for seconds in spent.values()):
         for name, trainer in trainers.items():
             started = time.monotonic()
             while time.monotonic() - started < options.every and trainer.step < trainer.settings.steps:
                 index = batch_indices(0, trainer.step, trainer.settings.batch, len(data.train))
-                trainer.update(*examples(data.train, index, False, trainer.device))
+                trainer.update(*data.train.batch(index, False, trainer.device))
             spent[name] += max(time.monotonic() - started, options.every)
-            current = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-            trainer.model.load_state_dict(trainer.average.tensors)
+            current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
+            trainer.module.load_state_dict(trainer.average.tensors)
             with trainer.autocast():
-                bound = evaluate(trainer.model.eval(), validation, passes=2)
-            trainer.model.load_state_dict(current)
+                bound = measure_bound(trainer.model.eval(), validation, passes=2)
+            trainer.module.load_state_dict(current)
             trainer.model.train()
             curves[name].append((spent[name], trainer.step, bound.bits_per_dim))
             print(f"{name}: {spent[name]:.0f} s, {trainer.step} steps, {bound.bits_per_dim:.3f} bits/dim", flush=True)

@@ -15,12 +15,11 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
 from vlb.data import load
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import evaluate
-from vlb.pages.summary import subset
+from vlb.measure.evaluation import measure_bound
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 
@@ -42,12 +41,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             run = Run.create(Path(folder) / "run", experiment, data)
             started = time.monotonic()
-            train(experiment, data, run)
+            fit(experiment, data, run)
             elapsed = time.monotonic() - started
-            result = evaluate(run.model(), subset(data.validation, options.examples), passes=options.passes)
+            result = measure_bound(run.model(), data.validation.subset(options.examples), passes=options.passes)
         print(
             f"| {-gamma_0:g} | {experiment.training.steps} | {elapsed:.0f} | {result.bits_per_dim:.4f} ± "
-            f"{result.se_monte_carlo:.4f} | {result.terms['reconstruction']:.4f} | {result.terms['diffusion']:.4f} |",
+            f"{result.se_monte_carlo:.4f} | {result.terms[('reconstruction',)]:.4f} | "
+            f"{result.terms[('diffusion',)]:.4f} |",
             flush=True,
         )
 

@@ -23,22 +23,22 @@ import torch
 from torch import Tensor
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset, Split, load
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import Bounded, evaluate
+from vlb.measure.evaluation import Bounded, measure_bound
 from vlb.measure.importance import ImportanceWeighted
 from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.dequantisation import Diffused, TruncatedNormalBins, UniformBins, VariationalBins
 from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps, FixedSteps
-from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.kernels import ExactMixture, Standard
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.pages.summary import subset
 from vlb.store.runs import Run, diffusion_model
 from vlb.training.batches import batch_indices
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 STEPS, DRAWS, TOLERANCE = 16, (1, 4, 16, 64), 1e-3
@@ -48,7 +48,7 @@ TOLERANCES, FIXED, REFERENCE, FEW = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), (4, 8,
 def bounds(model: DiffusionModel, data: Dataset) -> Iterator[tuple[str, Bounded, int]]:
     """Name, bound and passes of each row of the table."""
     yield "bound, continuous time", model, 32
-    grid = uniform_log_snr(model.process.schedule, STEPS)
+    grid = UniformLogSNR()(model.process.schedule, STEPS)
     for kernel in (Standard(), ExactMixture()):
         yield f"bound, T = {STEPS}, {kernel}", model.at(grid, kernel), 8
     for draws in DRAWS:
@@ -56,7 +56,7 @@ def bounds(model: DiffusionModel, data: Dataset) -> Iterator[tuple[str, Bounded,
         yield f"importance-weighted, T = {STEPS}, mixture, K = {draws}", weighted, max(4, 8 // draws)
     learned = VariationalBins(data.levels, data.shape)
     x, generator = torch.from_numpy(data.train.x), torch.Generator().manual_seed(0)
-    batches = [(x[batch_indices(0, step, 64, len(x))], None) for step in range(300)]
+    batches = [(x[batch_indices(0, step, 64, len(x))], UNCONDITIONAL) for step in range(300)]
     learned.fit(model, batches, torch.zeros(1, dtype=torch.float64), generator)
     flow = Flow(model, AdaptiveSteps(TOLERANCE, TOLERANCE), Hutchinson())
     for way in (Diffused(), UniformBins(), TruncatedNormalBins(), learned):
@@ -70,7 +70,7 @@ def print_table(model: DiffusionModel, data: Dataset, split: Split) -> None:
     print("\n| | bits/dim | se_data | se_monte_carlo | passes | seconds |\n|---|---|---|---|---|---|")
     for name, bound, passes in bounds(model, data):
         began = time.monotonic()
-        found = evaluate(bound, split, passes=passes)
+        found = measure_bound(bound, split, passes=passes)
         print(
             f"| {name} | {found.bits_per_dim:.4f} | {found.se_data:.3f} | {found.se_monte_carlo:.4f} | {passes} "
             f"| {time.monotonic() - began:.0f} |",
@@ -85,7 +85,7 @@ def print_convergence(model: DiffusionModel, double: DiffusionModel, split: Spli
     z = model.process.marginal(model.observation.embed(x).double(), start).sample(torch.Generator().manual_seed(1))
 
     def solve(flow: Flow) -> tuple[Tensor, int]:
-        found = flow.log_prob(z, None, torch.Generator().manual_seed(2))
+        found = flow.log_prob(z, UNCONDITIONAL, torch.Generator().manual_seed(2))
         return found.log_prob / scale, found.evaluations
 
     exactly = Flow(double, AdaptiveSteps(REFERENCE, REFERENCE), Hutchinson())
@@ -107,7 +107,7 @@ def print_convergence(model: DiffusionModel, double: DiffusionModel, split: Spli
             adaptive = AdaptiveSteps(tolerance, tolerance)
             row(line, f"tolerance {tolerance:g}", dataclasses.replace(exactly, model=chosen, integrator=adaptive))
     for steps in FIXED:
-        grid = uniform_log_snr(model.process.schedule, steps)
+        grid = UniformLogSNR()(model.process.schedule, steps)
         fixed = dataclasses.replace(exactly, integrator=FixedSteps(), grid=grid)
         row("fixed, even in λ, float64", f"{steps} steps", fixed)
     few, many = (np.log(lines["fixed, even in λ, float64"][i]) for i in (-3, -1))
@@ -156,10 +156,10 @@ def main() -> None:
         else:
             experiment, data = override(recipe("digits"), "steps=300"), load("digits")
             run = Run.create(Path(folder) / "run", experiment, data)
-            train(experiment, data, run)
+            fit(experiment, data, run)
         data = run.data()
         model, double = (diffusion_model(run.model(), "a flow") for _ in range(2))
-    split = subset(data.test, options.examples)
+    split = data.test.subset(options.examples)
     print_table(model, data, split)
     print_convergence(model, double.double(), split, options.figure)
 

@@ -16,21 +16,22 @@ import dataclasses
 import math
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vlb.base.configuration import override
-from vlb.core.bound import Measure
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset, load
-from vlb.models.diffusion import weightings as weighting
-from vlb.models.diffusion.loss import DiffusionObjective
+from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.schedules import (
     EDM,
     Cosine,
     Learned,
+    LearnedSchedule,
     LinearBeta,
     LogSNRLinear,
     OptimalTransport,
@@ -42,11 +43,12 @@ from vlb.models.diffusion.times import (
     LeastVarianceTime,
     LowDiscrepancyTime,
     ScheduleTime,
+    Times,
     UniformTime,
     WarpedTime,
 )
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 BATCH, BINS = 64, 100
@@ -64,7 +66,7 @@ def trained(steps: int) -> tuple[DiffusionModel, Dataset]:
     )
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", experiment, data)
-        train(experiment, data, run)
+        fit(experiment, data, run)
         return run.model(), data
 
 
@@ -88,7 +90,7 @@ def errors(model: DiffusionModel, data: Dataset, count: int) -> tuple[Tensor, Te
         u, _ = LowDiscrepancyTime().draw(BATCH, generator)
         at = -schedule.gamma_1 + (schedule.gamma_1 - schedule.gamma_0) * u
         rate = torch.ones(BATCH, 1, dtype=torch.float64)
-        error.append(model.noise_error_at(x, -at.unsqueeze(1), rate, None, generator).double() * bits(model))
+        error.append(model.noise_error_at(x, -at.unsqueeze(1), rate, UNCONDITIONAL, generator).double() * bits(model))
         log_snr.append(at)
     return torch.cat(log_snr), torch.cat(error)
 
@@ -99,38 +101,38 @@ def with_schedule(model: DiffusionModel, schedule: Schedule) -> DiffusionModel:
     return DiffusionModel(process, model.denoiser, model.observation, model.shape)
 
 
-def learn(model: DiffusionModel, data: Dataset, steps: int) -> Learned:
+def learn(model: DiffusionModel, data: Dataset, steps: int) -> LearnedSchedule:
     """A learned schedule fitted to this model, its network held, by the objective that trains it."""
     old = model.process.schedule
-    schedule = Learned(old.gamma_0, old.gamma_1).with_fixed_ends()
-    assert isinstance(schedule, Learned)
+    schedule = Learned(old.gamma_0, old.gamma_1, learn_ends=False).build(1)
     other = with_schedule(model, schedule)
-    objective = DiffusionObjective(LowDiscrepancyTime(), weighting.likelihood, 0.01)
+    loss = DiffusionLoss(decoder_share=0.01).build(other)
     optimiser = torch.optim.Adam(schedule.shapes.parameters(), lr=0.03)
     for step, x in enumerate(batches(data, steps, 3)):
         optimiser.zero_grad()
-        objective(other, x, None, torch.Generator().manual_seed(step))["diffusion"].backward()
+        terms, _ = loss(other, x, UNCONDITIONAL, torch.Generator().manual_seed(step), step)
+        terms["diffusion"].backward()
         optimiser.step()
     return schedule
 
 
-def batch_variance(model: DiffusionModel, measure: Measure, data: Dataset, count: int) -> float:
+def batch_variance(model: DiffusionModel, times: Times, data: Dataset, count: int) -> float:
     """Variance of the mean loss of a batch, (bits/dim)²."""
     generator, means = torch.Generator().manual_seed(4), []
     with torch.no_grad():
         for x in batches(data, count, 5):
-            t, weight = measure.draw(BATCH, generator)
-            means.append((model.term(x, t, None, generator) * weight).mean() * bits(model))
+            t, weight = times.draw(BATCH, generator, model.process.schedule)
+            means.append((model.term(x, t, UNCONDITIONAL, generator) * weight).mean() * bits(model))
     return torch.stack(means).var().item()
 
 
-def gradient_variance(model: DiffusionModel, measure: Measure, data: Dataset, count: int) -> float:
+def gradient_variance(model: DiffusionModel, times: Times, data: Dataset, count: int) -> float:
     """Trace of the covariance of the gradient of a batch's mean loss."""
     parameters = [p for p in model.denoiser.parameters() if p.requires_grad]
     generator, total, squares = torch.Generator().manual_seed(6), None, 0.0
     for x in batches(data, count, 7):
-        t, weight = measure.draw(BATCH, generator)
-        loss = (model.term(x, t, None, generator) * weight).mean() * bits(model)
+        t, weight = times.draw(BATCH, generator, model.process.schedule)
+        loss = (model.term(x, t, UNCONDITIONAL, generator) * weight).mean() * bits(model)
         flat = torch.cat([g.flatten() for g in torch.autograd.grad(loss, parameters)]).double()
         total = flat if total is None else total + flat
         squares += (flat @ flat).item()
@@ -158,8 +160,8 @@ def main() -> None:
     samplers = {"adaptive (4.130)": AdaptiveTime, "least variance": LeastVarianceTime, "time warping": WarpedTime}
     fitted = {}
     for name, kind in samplers.items():
-        fitted[name] = kind(base, BINS, decay=0.999)
-        fitted[name].observe(log_snr, error, torch.ones_like(error))
+        fitted[name] = kind(BINS, decay=0.999).build(base)
+        fitted[name].learn(fitted[name].sums(log_snr, error, torch.ones_like(error), base))
     schedules: dict[str, Schedule] = {
         "learned": learned,
         "log-SNR-linear": base,
@@ -181,21 +183,23 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     model.denoiser.requires_grad_(True)
     reference = gradient_variance(model, LowDiscrepancyTime(), data, 40)
-    densities = {n: s.density for n, s in schedules.items()} | {n: s.density for n, s in fitted.items()}
+    densities = {n: s.density for n, s in schedules.items()} | {
+        n: partial(s.density, schedule=base) for n, s in fitted.items()
+    }
     for name, density in densities.items():
         with torch.no_grad():
             second = (width * error**2 / density(log_snr)).mean()
         chosen = with_schedule(model, schedules[name]) if name in schedules else model
-        measure: Measure = fitted[name] if name in fitted else LowDiscrepancyTime()
+        times: Times = fitted[name] if name in fitted else LowDiscrepancyTime()
         row = [f"{(second - mean**2).item():.3f}"]
         # The learning samplers always spread their times.
         independent = batch_variance(chosen, UniformTime(), data, 300) if name in schedules else None
         row.append("" if independent is None else f"{1000 * independent:.2f}e-3")
-        row.append(f"{1000 * batch_variance(chosen, measure, data, 300):.2f}e-3")
-        row.append(f"{gradient_variance(chosen, measure, data, 40) / reference:.2f}")
+        row.append(f"{1000 * batch_variance(chosen, times, data, 300):.2f}e-3")
+        row.append(f"{gradient_variance(chosen, times, data, 40) / reference:.2f}")
         row += [f"{(second / optimum).item():.2f}", str(PUBLISHED.get(name, ""))]
         print(f"| {name} | {' | '.join(row)} |", flush=True)
-    check = ScheduleTime(base, schedules["cosine"])
+    check = ScheduleTime(schedules["cosine"])
     print(
         f"\nthe log-SNR-linear schedule with cosine's p(λ) by its times: batch variance "
         f"{1000 * batch_variance(model, check, data, 300):.2f}e-3, as under the cosine schedule"

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vlb.base.memory import keep_freed_memory
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import per_example
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.measure.outliers import complexity, detection, likelihood_ratio, typicality
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import StratifiedBound, fit
@@ -84,10 +85,12 @@ def main() -> None:
     def scorer(of: Run) -> Callable[[np.ndarray], np.ndarray]:
         model = of.model()
         if not isinstance(model, DiffusionModel):
-            return lambda x: evaluate(model, Split(x), passes=16).totals
+            return lambda x: measure_bound(model, Split(x), passes=16).totals
         apart = torch.from_numpy(data.validation.x[:100].copy())
-        planned = StratifiedBound(model, fit(model, apart, None, torch.Generator().manual_seed(0), arguments.draws))
-        return lambda x: evaluate(planned, Split(x), passes=arguments.passes).totals
+        planned = StratifiedBound(
+            model, fit(model, apart, UNCONDITIONAL, torch.Generator().manual_seed(0), arguments.draws)
+        )
+        return lambda x: measure_bound(planned, Split(x), passes=arguments.passes).totals
 
     keep_freed_memory()
     scored = scorer(run)

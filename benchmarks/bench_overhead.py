@@ -15,12 +15,10 @@ from collections.abc import Callable
 import torch
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import load
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.models.diffusion.loss import DiffusionObjective
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.times import LowDiscrepancyTime
-from vlb.models.diffusion.weightings import likelihood
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
 
@@ -78,12 +76,12 @@ def main() -> None:
     keep_freed_memory()
     experiment = override(recipe("fashion-mnist"), f"precision={options.precision}")
     data = load("fashion-mnist")
-    share = experiment.model.decoder_share
+    share = experiment.loss.decoder_share
     x = torch.from_numpy(data.train.x[: experiment.training.batch].copy())
-    objective = DiffusionObjective(LowDiscrepancyTime(), likelihood, share)
-    trainer = Trainer(experiment.build(data), objective, experiment.training, 0, torch.device("cpu"))
+    model = experiment.build(data)
+    trainer = Trainer(model, experiment.build_loss(model), experiment.training, 0, torch.device("cpu"))
     bare = bare_step(experiment.build(data), x, share, experiment.training.clip, options.precision)
-    ours, theirs = compare(lambda: trainer.update(x, None), bare, options.repetitions)
+    ours, theirs = compare(lambda: trainer.update(x, UNCONDITIONAL), bare, options.repetitions)
     print(f"training step: vlb {ours:.3f} s, bare {theirs:.3f} s, ratio {ours / theirs:.3f}")
 
     model = experiment.build(data).eval().requires_grad_(False)

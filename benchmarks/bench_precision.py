@@ -14,10 +14,11 @@ import torch
 
 from vlb.base.configuration import override
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import load
 from vlb.models.diffusion.times import LowDiscrepancyTime
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 PASSES = 6
@@ -30,7 +31,7 @@ def main() -> None:
         else:
             experiment, digits = override(recipe("digits"), "steps=300"), load("digits")
             run = Run.create(Path(folder) / "run", experiment, digits)
-            train(experiment, digits, run)
+            fit(experiment, digits, run)
         data = run.data()
         model = run.model()
     x, scale = torch.from_numpy(data.test.x.copy()), data.dimensions * torch.log(torch.tensor(2.0)).item()
@@ -38,7 +39,9 @@ def main() -> None:
     for enabled in (False, True):
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            draws = [estimate(model, x, None, LowDiscrepancyTime(), generator).total.double() for _ in range(PASSES)]
+            draws = [
+                estimate(model, x, UNCONDITIONAL, LowDiscrepancyTime(), generator).total.double() for _ in range(PASSES)
+            ]
         totals.append(torch.stack(draws).mean(1) / scale)
     difference = totals[1] - totals[0]
     print(

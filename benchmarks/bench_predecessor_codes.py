@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
 from vlb.coding import models
-from vlb.coding.api import Choice, compress
+from vlb.coding.api import compress
 from vlb.coding.hierarchies import measured
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.sequence import Lanes
@@ -28,11 +29,10 @@ from vlb.coding.settings import Settings
 from vlb.coding.stack import BitStack
 from vlb.data import Dataset, load
 from vlb.data.tables import load_table
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 RECIPES = ["digits-mixture", "digits-vae", "digits-hvae-bottom-up", "digits-hvae-top-down"]
@@ -40,7 +40,7 @@ RECIPES = ["digits-mixture", "digits-vae", "digits-hvae-bottom-up", "digits-hvae
 
 def trained(experiment: Experiment, data: Dataset, folder: Path) -> Run:
     run = Run.create(folder / experiment.recipe, experiment, data)
-    train(experiment, data, run)
+    fit(experiment, data, run)
     return run
 
 
@@ -49,7 +49,7 @@ def images(name: str, steps: int, folder: Path) -> None:
     data = load("digits")
     run = trained(override(recipe(name), f"steps={steps}"), data, folder)
     model, x = run.model(), data.test.x
-    bound = evaluate(model, data.test, passes=16)
+    bound = measure_bound(model, data.test, passes=16)
     ready = models.prepared(models.checked(model))
     grids: list[Settings] = [MixtureSettings()]
     if isinstance(ready, models.VariationalHierarchy):
@@ -86,7 +86,7 @@ def table(folder: Path) -> None:
     experiment = override(recipe("table"), "steps=100")
     trained(experiment, load_table(folder / "train.csv"), folder)
     content = (folder / "test.csv").read_bytes()
-    compress(folder / "table", [folder / "test.csv"], folder / "t.vlb", Choice(data=folder / "train.csv"))
+    compress(folder / "table", [folder / "test.csv"], folder / "t.vlb", data=folder / "train.csv")
     rows = len(list(csv.reader(io.StringIO(content.decode())))) - 1
     packed = len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME))
     size = (folder / "t.vlb").stat().st_size

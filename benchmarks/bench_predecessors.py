@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 from vlb.base.configuration import override
+from vlb.core.terms import key
 from vlb.data import Dataset, load
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.measure.holes import holes, top_posterior
 from vlb.measure.importance import FromPrior, ImportanceWeighted
 from vlb.measure.recognition import recognise
@@ -28,7 +29,7 @@ from vlb.models.vae.generative import MarkovGenerator
 from vlb.models.vae.model import TopDownVAE
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 LIKELIHOODS: tuple[tuple[str, ...], ...] = (
@@ -47,19 +48,19 @@ def trained(experiment: Experiment, data: Dataset) -> tuple[torch.nn.Module, flo
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", experiment, data)
         started = time.monotonic()
-        train(experiment, data, run)
+        fit(experiment, data, run)
         return run.model(), time.monotonic() - started
 
 
 def describe_vae(model: TopDownVAE, data: Dataset) -> None:
     """Importance weighting, the naive estimate and the amortisation gap of a VAE."""
     for draws in (1, 10, 50, 500):
-        effective: list[torch.Tensor] = []
-        weighted = evaluate(ImportanceWeighted(model, draws, effective.append), data.test, passes=2)
-        naive = evaluate(ImportanceWeighted(FromPrior(model), draws), data.test, passes=2)
+        weighed = ImportanceWeighted(model, draws)
+        weighted = measure_bound(weighed, data.test, passes=2)
+        naive = measure_bound(ImportanceWeighted(FromPrior(model), draws), data.test, passes=2)
         print(
             f"  K = {draws}: from q {weighted.bits_per_dim:.4f} bits/dim (effective draws "
-            f"{torch.cat(effective).median().item():.1f}), from the prior {naive.bits_per_dim:.4f}",
+            f"{torch.cat(weighed.effective).median().item():.1f}), from the prior {naive.bits_per_dim:.4f}",
             flush=True,
         )
     x = torch.from_numpy(data.test.x[:100])
@@ -92,8 +93,8 @@ def main() -> None:
     for seed in options.seeds:
         for name, *settings in LIKELIHOODS:
             model, seconds = trained(experiment(name, seed, *settings), data)
-            result = evaluate(model, data.test, passes=8)
-            terms = ", ".join(f"{term} {value:.4f}" for term, value in result.terms.items())
+            result = measure_bound(model, data.test, passes=8)
+            terms = ", ".join(f"{key(path)} {value:.4f}" for path, value in result.terms.items())
             print(
                 f"{' '.join((name, *settings))}, seed {seed}: {result.bits_per_dim:.4f} ± "
                 f"{result.standard_error:.4f} bits/dim ({terms}), {seconds:.0f} s",

@@ -21,6 +21,7 @@ from vlb.coding.effort import Effort, remembered
 from vlb.coding.progressive import Preview, previews
 from vlb.coding.sequence import Lanes, Plan, SequenceCodec
 from vlb.coding.stack import BitStack
+from vlb.core.condition import UNCONDITIONAL
 from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
 from vlb.store.runs import Run
 
@@ -49,9 +50,10 @@ class Seeded(SequenceCodec):
 @torch.no_grad()
 def spent(grid: GridDiffusion, x: np.ndarray) -> list[float]:
     """The bound's terms added up from the top level to the data, bits/dim: prior, every step, reconstruction."""
-    terms = grid.terms(torch.tensor(x), None, torch.Generator().manual_seed(0))
-    order = ["prior", *(f"kl_{i}" for i in range(grid.depth - 1, 0, -1)), "reconstruction"]
-    return np.cumsum([terms[name].double().sum().item() / x.size / math.log(2) for name in order]).tolist()
+    terms = grid.terms(torch.tensor(x), UNCONDITIONAL, torch.Generator().manual_seed(0))
+    steps = [("kl", i) for i in range(grid.depth - 1, 0, -1)]
+    order = [("prior",), *steps, ("reconstruction",)]
+    return np.cumsum([terms[path].double().sum().item() / x.size / math.log(2) for path in order]).tolist()
 
 
 def table(found: list[Preview], x: np.ndarray, deviation: float, bounds: list[float]) -> list[dict[str, float]]:

@@ -14,7 +14,7 @@ from vlb.core.observation import Levels
 from vlb.data import load
 from vlb.measure.diagnostics import label_probe, mutual_information
 from vlb.measure.holes import holes, standard_prior
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 
 SHOWN = 200
@@ -23,7 +23,7 @@ SHOWN = 200
 def main() -> None:
     torch.set_num_threads(1)
     data = load("digits")
-    process = GaussianDiffusion(LogSNRLinear(-6.0, 8.0), variance_preserving)
+    process = GaussianDiffusion(LogSNRLinear(-6.0, 8.0), VP())
     generator = torch.Generator().manual_seed(0)
     train, test = (Levels(17).embed(torch.from_numpy(split.x)) for split in (data.train, data.test))
     assert data.train.labels is not None and data.test.labels is not None

@@ -20,19 +20,19 @@ import numpy as np
 import torch
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
 from vlb.data import Split, load
-from vlb.data.batches import examples
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import Evaluation, evaluate
-from vlb.models.diffusion.grids import uniform_log_snr
-from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard
+from vlb.measure.evaluation import Evaluation, measure_bound
+from vlb.models.diffusion import kernels
+from vlb.models.diffusion.grids import UniformLogSNR
+from vlb.models.diffusion.kernels import ReverseKernel
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import Costs, average, cheapest, measure_costs
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
-KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
+KERNELS: dict[str, ReverseKernel] = {tag: kind() for tag, kind in kernels.KERNELS.offered.items()}
 EVEN, PLACED, CANDIDATES = (4, 8, 16, 32, 64), (1, 2, 4, 8, 16), 40
 
 
@@ -40,7 +40,7 @@ def digits_run(folder: Path) -> Run:
     """A digits model of 300 steps: a minute or two."""
     experiment, data = override(recipe("digits"), "steps=300"), load("digits")
     run = Run.create(folder / "run", experiment, data)
-    train(experiment, data, run)
+    fit(experiment, data, run)
     return run
 
 
@@ -48,7 +48,7 @@ def costs(model: DiffusionModel, split: Split, kernel: ReverseKernel, candidates
     generator, parts, sizes = torch.Generator().manual_seed(0), [], []
     for start in range(0, len(split), 100):
         index = np.arange(start, min(start + 100, len(split)))
-        parts.append(measure_costs(model, examples(split, index, False, "cpu")[0], candidates, kernel, generator))
+        parts.append(measure_costs(model, split.batch(index, False, "cpu")[0], candidates, kernel, generator))
         sizes.append(float(len(index)))
     return average(parts, sizes)
 
@@ -87,23 +87,23 @@ def main() -> None:
         data = run.data()
         model = run.model()
     schedule = model.process.schedule
-    continuous = evaluate(model, data.test, passes=8 * options.passes)
+    continuous = measure_bound(model, data.test, passes=8 * options.passes)
     print(f"continuous time: {continuous.bits_per_dim:.3f} ± {continuous.se_monte_carlo:.3f} (Monte Carlo) bits/dim")
     even: dict[str, list[Evaluation]] = {}
     placed: dict[str, list[Evaluation]] = {}
     print("\n| even in λ, T = | " + " | ".join(map(str, EVEN)) + " |\n|---|" + "---|" * len(EVEN))
     for name, kernel in KERNELS.items():
-        grids = [model.at(uniform_log_snr(schedule, steps), kernel) for steps in EVEN]
-        even[name] = [evaluate(grid, data.test, passes=options.passes) for grid in grids]
+        grids = [model.at(UniformLogSNR()(schedule, steps), kernel) for steps in EVEN]
+        even[name] = [measure_bound(grid, data.test, passes=options.passes) for grid in grids]
         print(row(name, even[name]), flush=True)
     worst = max(r.se_monte_carlo for results in even.values() for r in results)
     print(f"largest Monte Carlo standard error: {worst:.4f}")
     print("\n| placed, T = | " + " | ".join(map(str, PLACED)) + " |\n|---|" + "---|" * len(PLACED))
-    candidates = uniform_log_snr(schedule, CANDIDATES)
+    candidates = UniformLogSNR()(schedule, CANDIDATES)
     for name, kernel in KERNELS.items():
         measured = costs(model, data.validation, kernel, candidates)
         chosen = {steps: candidates[cheapest(measured, steps)] for steps in PLACED}
-        placed[name] = [evaluate(model.at(chosen[t], kernel), data.test, passes=options.passes) for t in PLACED]
+        placed[name] = [measure_bound(model.at(chosen[t], kernel), data.test, passes=options.passes) for t in PLACED]
         print(row(name, placed[name]), flush=True)
         ends = [-schedule.gamma(chosen[t][[0, -1]]).squeeze(1) for t in PLACED]
         print(f"  λ from … to: {', '.join(f'{end[0]:.1f} … {end[1]:.1f}' for end in ends)}")

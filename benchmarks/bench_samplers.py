@@ -23,12 +23,13 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, HeunDiscreteScheduler
 from torch import Tensor
 
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.distributions import standard_normal
 from vlb.core.observation import Continuous
 from vlb.models.diffusion.denoiser import Denoises, Prediction
-from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.samplers.adaptive import solve
 from vlb.models.diffusion.samplers.ddim import DDIM
 from vlb.models.diffusion.samplers.dpm_solver import DPMSolver
@@ -55,7 +56,7 @@ def mixture_model() -> DiffusionModel:
         torch.tensor([[[0.30, 0.12], [0.12, 0.10]], [[0.02, 0.0], [0.0, 0.05]], [[0.2, -0.1], [-0.1, 0.3]]]),
     )
     process = GaussianDiffusion(LogSNRLinear(GAMMA_0, GAMMA_1))
-    denoiser = MixtureDenoiser(mixture, variance_preserving)
+    denoiser = MixtureDenoiser(mixture, VP())
     return DiffusionModel(process, denoiser, Continuous(), (2,), exact_prior(mixture, process))
 
 
@@ -63,8 +64,9 @@ class Free:
     """A denoiser that costs nothing: what is timed is the sampler."""
 
     decodes = False
+    takes = NOTHING
 
-    def __call__(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    def __call__(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         return Prediction(z, z, None)
 
 
@@ -76,7 +78,7 @@ def levels(steps: int) -> Tensor:
 def ours(method: FixedStep) -> Prepare:
     def prepare(steps: int) -> Run:
         def run(model: DiffusionModel, z: Tensor) -> Tensor:
-            return method(model, z, uniform_log_snr(model.process.schedule, steps), torch.Generator().manual_seed(0))
+            return method(model, z, UniformLogSNR()(model.process.schedule, steps), torch.Generator().manual_seed(0))
 
         return run
 
@@ -115,7 +117,7 @@ def diffusers_heun(steps: int) -> Run:
         scheduler.set_timesteps(steps + 1)
         scheduler.set_begin_index(0)
         gammas = levels(steps)
-        alphas, _ = variance_preserving(gammas)
+        alphas, _ = VP()(gammas)
         z = z / alphas[0]
         for place, t in zip(places, scheduler.timesteps, strict=False):
             z = scheduler.step(model.denoiser(alphas[place] * z, gammas[place].view(1, 1)).eps, t, z).prev_sample
@@ -152,7 +154,7 @@ def diffusers_dpm(algorithm: str) -> Prepare:
 
 class AzulaSchedule(azula.noise.Schedule):
     def __call__(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        return variance_preserving(GAMMA_0 + (GAMMA_1 - GAMMA_0) * t)
+        return VP()(GAMMA_0 + (GAMMA_1 - GAMMA_0) * t)
 
 
 class AzulaDenoiser(azula.denoise.Denoiser):

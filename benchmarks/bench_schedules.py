@@ -21,11 +21,9 @@ import torch
 from matplotlib.figure import Figure
 
 from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
 from vlb.data import Dataset, Split, load
-from vlb.data.batches import examples
-from vlb.interfaces.commands.process import keep_freed_memory
-from vlb.measure.evaluation import evaluate
-from vlb.pages.summary import subset
+from vlb.measure.evaluation import measure_bound
 from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
@@ -35,8 +33,8 @@ ARMS = {
     "fixed, cosine": ["model.schedule=cosine"],
     "learned, ends fixed": ["model.schedule=learned", "learn_ends=false"],
     "learned, ends too": ["model.schedule=learned"],
-    "adaptive (4.130)": ["model.times=adaptive"],
-    "least variance": ["model.times=least-variance"],
+    "adaptive (4.130)": ["loss.times=adaptive"],
+    "least variance": ["loss.times=least-variance"],
 }
 
 
@@ -46,17 +44,17 @@ def curve(data: Dataset, validation: Split, settings: list[str], seed: int, ever
     for assignment in (*settings, f"seed={seed}"):
         experiment = override(experiment, assignment)
     model = experiment.build(data)
-    trainer = Trainer(model, experiment.model.objective(model), experiment.training, seed, torch.device("cpu"))
+    trainer = Trainer(model, experiment.build_loss(model), experiment.training, seed, torch.device("cpu"))
     points = []
     while trainer.step < trainer.settings.steps:
         index = batch_indices(seed, trainer.step, trainer.settings.batch, len(data.train))
-        trainer.update(*examples(data.train, index, False, trainer.device))
+        trainer.update(*data.train.batch(index, False, trainer.device))
         if trainer.step % every == 0:
-            current = {k: v.clone() for k, v in model.state_dict().items()}
-            model.load_state_dict(trainer.average.tensors)
+            current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
+            trainer.module.load_state_dict(trainer.average.tensors)
             with trainer.autocast():
-                bound = evaluate(model.eval(), validation, passes=4).bits_per_dim
-            model.load_state_dict(current)
+                bound = measure_bound(model.eval(), validation, passes=4).bits_per_dim
+            trainer.module.load_state_dict(current)
             model.train()
             points.append((trainer.step, bound))
     return np.array(points)
@@ -87,7 +85,7 @@ def main() -> None:
     options = arguments.parse_args()
     keep_freed_memory()
     data = load(options.data)
-    validation = subset(data.validation, options.examples)
+    validation = data.validation.subset(options.examples)
     curves: dict[str, list[np.ndarray]] = {name: [] for name in ARMS}
     for seed in range(options.seeds):
         for name, settings in ARMS.items():

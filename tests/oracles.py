@@ -10,19 +10,20 @@ from torch import Tensor
 from vlb.core.observation import Continuous
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import (
+    OT,
+    VARIANCE_PRESERVING,
+    VE,
+    VP,
     GaussianDiffusion,
     Scaling,
-    optimal_transport,
-    variance_exploding,
-    variance_preserving,
 )
 from vlb.models.diffusion.schedules import Cosine, LogSNRLinear, OptimalTransport, Schedule
 from vlb.models.mixture.gaussian import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
 
 SCALINGS: dict[str, Scaling] = {
-    "vp": variance_preserving,
-    "ve": variance_exploding,
-    "ot": optimal_transport,
+    "vp": VP(),
+    "ve": VE(),
+    "ot": OT(),
 }
 SCHEDULES: dict[str, type[Schedule]] = {"linear": LogSNRLinear, "cosine": Cosine, "ot": OptimalTransport}
 
@@ -51,7 +52,7 @@ def line_mixture() -> GaussianMixture:
 def exact_model(
     mixture: GaussianMixture,
     schedule: Schedule,
-    scaling: Scaling = variance_preserving,
+    scaling: Scaling = VARIANCE_PRESERVING,
     exact_ends: bool = True,
 ) -> DiffusionModel:
     """The diffusion model that is the mixture: exact denoiser, and exact prior and decoder if asked."""

@@ -8,6 +8,7 @@ import torch
 from tests.gaussian_hierarchies import PPCA, TwoLevels
 from tests.oracles import LIMIT, seeded, z_score
 from vlb.core.bound import Bound, BoundEstimate, Ends, climb_log_weight, descent_log_weight, elbo, estimate
+from vlb.core.condition import UNCONDITIONAL
 from vlb.core.hierarchy import descend, from_prior, last_state
 from vlb.measure.importance import importance_bound
 from vlb.models.diffusion.times import UniformTime
@@ -106,7 +107,7 @@ class Ramp:
 @pytest.mark.parametrize("draws", [1, 4])
 def test_estimate_needs_only_random_access(draws: int) -> None:
     x = torch.ones(4_000, 1, dtype=torch.float64)
-    bound = estimate(Ramp(), x, None, UniformTime(), seeded(7), draws)
+    bound = estimate(Ramp(), x, UNCONDITIONAL, UniformTime(), seeded(7), draws)
     assert bound.terms.shape == bound.weights.shape == bound.places.shape == (4_000, draws)
     torch.testing.assert_close(bound.terms, 3 * bound.places**2)
     assert abs(z_score(bound.total, 4.0)) < LIMIT

@@ -12,8 +12,9 @@ from scipy import stats
 
 from tests.oracles import LIMIT, exact_model, line_mixture, seeded
 from vlb.base.errors import UserError
+from vlb.core.terms import BoundKind
 from vlb.data import Split
-from vlb.measure.comparison import Contender, compare, holm, level_differences, refuse_incomparable
+from vlb.measure.comparison import Contender, holm, level_differences, paired, refuse_incomparable
 from vlb.measure.evaluation import Evaluation
 from vlb.measure.evaluation_file import Subject
 from vlb.measure.tightness.perturbed import Perturbed
@@ -21,7 +22,7 @@ from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.pages.comparison import verdict
 
-SUBJECT = Subject("digits", "abc", "test", 17, (2, 2), "bound on -log p(x)", False, "m", {"seed": 0})
+SUBJECT = Subject("digits", "abc", "test", 17, (2, 2), BoundKind("bound on"), False, "m", {"seed": 0})
 
 
 def contender(name: str, values: np.ndarray, noise: float = 0.0, passes: int = 4, seed: int = 0) -> Contender:
@@ -30,7 +31,14 @@ def contender(name: str, values: np.ndarray, noise: float = 0.0, passes: int = 4
     variance = draws.var(0, ddof=1) / passes
     means = np.stack((0.25 * draws.mean(0), 0.75 * draws.mean(0)), 1)
     evaluation = Evaluation(
-        ("reconstruction", name), means, draws.mean(1, keepdims=True), len(values), variance, 4, SUBJECT.bound, False
+        (("reconstruction",), (name,)),
+        means,
+        draws.mean(1, keepdims=True),
+        len(values),
+        variance,
+        4,
+        SUBJECT.bound,
+        False,
     )
     return Contender(
         name, evaluation, dataclasses.replace(SUBJECT, model=name, options={"seed": seed}), np.arange(len(values))
@@ -41,7 +49,7 @@ def test_exact_values_give_the_paired_t_test() -> None:
     generator = np.random.default_rng(1)
     base = 30 * generator.standard_normal(50)
     other = base + 0.3 + generator.standard_normal(50)
-    difference = compare(contender("a", base), contender("b", other)).total
+    difference = paired(contender("a", base), contender("b", other)).total
     reference = stats.ttest_rel(other, base)
     low, high = reference.confidence_interval(0.95)
     assert difference.p_value == pytest.approx(reference.pvalue)
@@ -53,36 +61,36 @@ def test_independent_draws_are_accounted_for_apart() -> None:
     # The truth differs by 1 for all examples: all error is Monte Carlo error, which the passes show.
     base = 30 * np.random.default_rng(1).standard_normal(2000)
     a, b = contender("a", base, 5.0, 64, seed=1), contender("b", base + 1, 5.0, 64, seed=2)
-    difference = compare(a, b).total
+    difference = paired(a, b).total
     expected = math.sqrt(2) * 5 / math.sqrt(64 * 2000)
     assert difference.se_monte_carlo == pytest.approx(expected, rel=0.5)  # 126 degrees of freedom: 8 standard errors
     assert difference.se_data < 2 * expected
     assert abs(difference.mean - 1) < LIMIT * difference.standard_error
-    same_seed = compare(a, dataclasses.replace(b, subject=a.subject)).total
+    same_seed = paired(a, dataclasses.replace(b, subject=a.subject)).total
     assert same_seed.se_monte_carlo == 0 and same_seed.se_data > difference.se_data
 
 
 def test_the_same_values_show_no_difference() -> None:
     a = contender("a", np.arange(5.0))
-    difference = compare(a, dataclasses.replace(a, name="b")).total
+    difference = paired(a, dataclasses.replace(a, name="b")).total
     assert (difference.mean, difference.p_value) == (0, 1)
 
 
 def test_terms_add_up_and_what_only_one_has_is_the_rest() -> None:
     a, b = contender("a", np.arange(6.0)), contender("b", np.arange(6.0) ** 2)
-    found = compare(a, b)
-    assert set(found.terms) == {"reconstruction", "rest"}
+    found = paired(a, b)
+    assert set(found.terms) == {("reconstruction",), ("rest",)}
     assert sum(term.mean for term in found.terms.values()) == pytest.approx(found.total.mean)
     exact = stats.sem(0.25 * (np.arange(6.0) ** 2 - np.arange(6.0)))
-    assert found.terms["reconstruction"].standard_error == pytest.approx(exact)
+    assert found.terms[("reconstruction",)].standard_error == pytest.approx(exact)
 
 
 def test_extremes_are_the_largest_differences_of_either_sign() -> None:
     values = np.array([3.0, -4.0, 0.0, 1.0, -0.5])
-    found = compare(contender("a", np.zeros(5)), contender("b", values))
+    found = paired(contender("a", np.zeros(5)), contender("b", values))
     first, second = found.extremes(2)
     assert first.tolist() == [0, 3] and second.tolist() == [1, 4]
-    assert compare(contender("a", np.zeros(5)), contender("b", np.ones(5))).extremes(2)[1].size == 0
+    assert paired(contender("a", np.zeros(5)), contender("b", np.ones(5))).extremes(2)[1].size == 0
 
 
 @pytest.mark.parametrize(
@@ -162,11 +170,11 @@ def test_hierarchies_without_a_common_noise_level_are_refused() -> None:
 def test_a_verdict_claims_no_more_than_bounds_allow(low: str, high: str, words: str) -> None:
     """Below an exact −log p, a bound's own log p is the better one, too; below a bound it need not be."""
     a, b = (
-        dataclasses.replace(c, subject=dataclasses.replace(c.subject, bound=f"{bound} -log p(x)"))
+        dataclasses.replace(c, subject=dataclasses.replace(c.subject, bound=BoundKind(bound, exact=bound == "exact")))
         for c, bound in (
             (contender("a", np.arange(9.0)), low),
             (contender("b", np.arange(9.0) ** 1.1 + 5), high),
         )
     )
-    assert verdict(compare(a, b)) == words + "."
-    assert verdict(compare(b, a)) == words + "."
+    assert verdict(paired(a, b)) == words + "."
+    assert verdict(paired(b, a)) == words + "."

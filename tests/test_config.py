@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from vlb.base.configuration import decode, encode, override
 from vlb.base.errors import UserError
-from vlb.models.diffusion.schedule_config import EDMConfig
-from vlb.store.experiment import Experiment, MLPConfig, UNetConfig
+from vlb.models.diffusion.schedules import EDM
+from vlb.nn.mlp import MLP
+from vlb.nn.unet import UNet
+from vlb.store.experiment import Experiment
 from vlb.training.recipes import RECIPES, recipe
 
 
@@ -27,18 +29,18 @@ def test_override_by_path_and_by_unique_name() -> None:
 
 def test_override_replaces_a_nested_choice() -> None:
     changed = override(recipe("digits"), "model.backbone=unet")
-    assert changed.model.backbone == UNetConfig()
+    assert changed.model.backbone == UNet()
     assert override(changed, "widths=[8, 16]").model.backbone.widths == (8, 16)
-    assert override(changed, "backbone=mlp").model.backbone == MLPConfig()
+    assert override(changed, "backbone=mlp").model.backbone == MLP()
 
 
 def test_a_schedule_chosen_by_name_keeps_its_ends() -> None:
     """The ends of the digits recipe are not the default; a shape of another kind has nothing of the old one's."""
     schedule = override(recipe("digits"), "schedule=edm").model.schedule
-    assert schedule == EDMConfig(gamma_0=-6.0, gamma_1=5.0)
+    assert schedule == EDM(gamma_0=-6.0, gamma_1=5.0)
     moved = override(override(recipe("digits"), "schedule=edm"), "schedule.mean=1")
     assert override(moved, "schedule=log-snr-linear") == recipe("digits")
-    assert override(recipe("digits"), 'schedule={"type": "edm"}').model.schedule == EDMConfig()
+    assert override(recipe("digits"), 'schedule={"type": "edm"}').model.schedule == EDM()
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from tests.oracles import LIMIT, SCALINGS, gauss_legendre, seeded, z_score
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import DiscretisedMixture
 from vlb.core.observation import Continuous, Levels
-from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, Regression
+from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, RegressionHead
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import velocity
+from vlb.models.diffusion.parameterization import Velocity
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.diffusion.times import UniformTime
@@ -141,7 +142,7 @@ class Linear(nn.Module):
         self.shape = (dimensions, outputs)
         self.layer = nn.Linear(dimensions + 1, dimensions * outputs)
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition) -> Tensor:
         assert gamma.shape == (z.shape[0], 1)
         assert gamma.dtype == torch.float64
         return self.layer(torch.cat((z, gamma.to(z.dtype)), 1)).view(-1, *self.shape)
@@ -152,7 +153,7 @@ def test_a_users_own_backbone_serves(kind: str) -> None:
     """It trains: the bound's gradient reaches all its parameters, and a step along it lowers the bound."""
     levels, generator = Levels(4), seeded(5)
     head, observation = {
-        "regression": (Regression(velocity), Continuous()),
+        "regression": (RegressionHead(Velocity()), Continuous()),
         "posterior": (PosteriorHead(levels, torch.zeros(3, 4)), levels),
         "mixture": (MixturePosteriorHead(levels, 2, torch.zeros(3), torch.ones(3)), levels),
     }[kind]
@@ -163,7 +164,7 @@ def test_a_users_own_backbone_serves(kind: str) -> None:
     x = x.sort(1).values if kind != "regression" else levels.embed(x.sort(1).values)
 
     def loss() -> Tensor:
-        return estimate(model, x, None, UniformTime(), seeded(6)).total.mean()
+        return estimate(model, x, UNCONDITIONAL, UniformTime(), seeded(6)).total.mean()
 
     before = loss()
     before.backward()
@@ -178,8 +179,8 @@ def test_a_users_own_backbone_serves(kind: str) -> None:
 def test_regression_head_solves_for_x_and_eps(scaling: str) -> None:
     alpha, sigma = levels_of(scaling, 0.3)
     x, eps = torch.randn(2, 6, 3, generator=seeded(7), dtype=torch.float64).unbind(0)
-    a, b = velocity(alpha, sigma)
-    prediction = Regression(velocity)((a * x + b * eps).unsqueeze(-1), alpha * x + sigma * eps, alpha, sigma)
+    a, b = Velocity()(alpha, sigma)
+    prediction = RegressionHead(Velocity())((a * x + b * eps).unsqueeze(-1), alpha * x + sigma * eps, alpha, sigma)
     torch.testing.assert_close(prediction.x, x)
     torch.testing.assert_close(prediction.eps, eps)
     assert prediction.data is None
@@ -212,7 +213,7 @@ def test_autocast_leaves_the_head_alone() -> None:
     levels, scaling = Levels(256), SCALINGS["vp"]
 
     class Flat(nn.Module):
-        def forward(self, z, gamma, condition=None):
+        def forward(self, z, gamma, condition=UNCONDITIONAL):
             return z.new_zeros(*z.shape, 256)
 
     denoiser = Denoiser(Flat(), PosteriorHead(levels, torch.zeros(64, 256)), scaling)

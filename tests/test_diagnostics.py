@@ -11,6 +11,7 @@ from tests.models.test_hvae import examples
 from tests.oracles import LIMIT, seeded, z_score
 from tests.vae_models import ppca_vae, two_level_bottom_up, two_level_top_down
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL
 from vlb.core.distributions import Normal
 from vlb.measure.diagnostics import (
     active_units,
@@ -66,7 +67,7 @@ def test_per_level_kls_sum_to_the_bounds() -> None:
     x = examples(TwoLevels(), 1000)
     for model in (two_level_top_down(), two_level_bottom_up()):
         uses = level_use(model, x, seeded(6), draws=2)
-        expected = model.bounds(x, None, seeded(7)).kl.sum(1)
+        expected = model.bounds(x, UNCONDITIONAL, seeded(7)).kl.sum(1)
         assert abs(z_score(expected, sum(use.kl for use in uses))) < LIMIT
 
 

@@ -10,20 +10,22 @@ from torch import Tensor, nn
 from tests.oracles import LIMIT, SCALINGS, plane_mixture, seeded, z_score
 from vlb.base.errors import UserError
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Continuous
 from vlb.data import load
-from vlb.models.diffusion.config import DiffusionConfig
-from vlb.models.diffusion.denoiser import Denoiser, Regression
-from vlb.models.diffusion.energy import EnergyDenoiser, compose, energy_at
+from vlb.models.diffusion.config import Diffusion
+from vlb.models.diffusion.denoiser import Denoiser, Regression, RegressionHead
+from vlb.models.diffusion.energy import Energy, EnergyDenoiser, compose, energy_at
 from vlb.models.diffusion.metropolis import annealed, hamiltonian, langevin, start
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import velocity
+from vlb.models.diffusion.parameterization import EDM, Velocity
 from vlb.models.diffusion.process import GaussianDiffusion, along
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.diffusion.times import UniformTime
 from vlb.models.mixture.gaussian import GaussianMixture, gaussian_mixture
-from vlb.nn.unet import UNet
-from vlb.store.experiment import EnergyConfig, Experiment, MLPConfig, RegressionHeadConfig
+from vlb.nn.mlp import MLP
+from vlb.nn.unet import UNetBackbone
+from vlb.store.experiment import Experiment
 
 
 class Ideal(nn.Module):
@@ -33,7 +35,7 @@ class Ideal(nn.Module):
         super().__init__()
         self.mixture, self.scaling = mixture, scaling
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         alpha, sigma = self.scaling(along(gamma, z))
         normal = 0.5 * (z**2 / (alpha**2 + sigma**2)).sum(1, keepdim=True)
         missing = -self.mixture.diffused(alpha, sigma).log_prob(z).unsqueeze(1) - normal
@@ -61,7 +63,7 @@ def test_an_untrained_energy_is_the_standard_normal() -> None:
     """A silent backbone has ε̂ = σz/(α² + σ²), and its bound on N(0, 1) data is tight."""
 
     class Silent(nn.Module):
-        def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+        def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
             return 0 * z.unsqueeze(-1)
 
     n = 40_000
@@ -70,7 +72,7 @@ def test_an_untrained_energy_is_the_standard_normal() -> None:
         process = GaussianDiffusion(LogSNRLinear(-12.0, 8.0), scaling)
         model = DiffusionModel(process, EnergyDenoiser(Silent(), scaling), Continuous(), (1,))
         with torch.no_grad():
-            total = estimate(model, x, None, UniformTime(), seeded(1)).total
+            total = estimate(model, x, UNCONDITIONAL, UniformTime(), seeded(1)).total
         nll = 0.5 * (x**2 + math.log(2 * math.pi)).squeeze(1)
         assert abs(z_score(total - nll)) < LIMIT
 
@@ -80,7 +82,7 @@ def test_training_differentiates_the_gradient() -> None:
     torch.manual_seed(0)
     data = load("digits")
     model = Experiment(
-        recipe="digits", model=DiffusionConfig(head=EnergyConfig(), backbone=MLPConfig(width=8, blocks=1, dropout=0.0))
+        recipe="digits", model=Diffusion(head=Energy(), backbone=MLP(width=8, blocks=1, dropout=0.0))
     ).build(data)
     model = model.double()
     for parameter in model.parameters():
@@ -88,7 +90,7 @@ def test_training_differentiates_the_gradient() -> None:
     x = torch.from_numpy(data.train.x[:8].copy())
 
     def loss() -> Tensor:
-        return model.term(x, torch.full((8,), 0.4), None, seeded(2)).mean()
+        return model.term(x, torch.full((8,), 0.4), UNCONDITIONAL, seeded(2)).mean()
 
     loss().backward()
     weight = model.denoiser.backbone.first.weight
@@ -104,7 +106,7 @@ def test_training_differentiates_the_gradient() -> None:
 
 def test_attention_is_differentiated_twice() -> None:
     """Backbones with attention serve: their fused kernels have no second derivative, so others are used."""
-    network = UNet((1, 8, 8), 1, 0, (8, 8), 1, (False, True), (), 1, 0.0)
+    network = UNetBackbone((1, 8, 8), 1, 0, (8, 8), 1, (False, True), (), 1, 0.0)
     denoiser = EnergyDenoiser(network, SCALINGS["vp"])
     z = torch.randn(2, 1, 8, 8, generator=seeded())
     denoiser(z, torch.zeros(1, 1, dtype=torch.float64)).eps.square().sum().backward()
@@ -115,19 +117,17 @@ def test_attention_is_differentiated_twice() -> None:
 
 def test_heads_are_reached_from_configurations() -> None:
     data = load("digits")
-    for head in (RegressionHeadConfig(output="edm", sigma_data=0.7), EnergyConfig()):
-        model = Experiment(
-            recipe="digits", model=DiffusionConfig(head=head, backbone=MLPConfig(width=8, blocks=1))
-        ).build(data)
+    for head in (Regression(output=EDM(0.7)), Energy()):
+        model = Experiment(recipe="digits", model=Diffusion(head=head, backbone=MLP(width=8, blocks=1))).build(data)
         with torch.no_grad():
-            bound = estimate(model, torch.from_numpy(data.test.x[:4].copy()), None, UniformTime(), seeded())
+            bound = estimate(model, torch.from_numpy(data.test.x[:4].copy()), UNCONDITIONAL, UniformTime(), seeded())
         assert bool(bound.total.isfinite().all())
     with pytest.raises(UserError, match="sigma_data must be positive"):
-        RegressionHeadConfig(output="edm", sigma_data=0.0).build(data.schema)
+        EDM(0.0)
 
 
 def test_other_denoisers_have_no_energy() -> None:
-    denoiser = Denoiser(nn.Identity(), Regression(velocity), SCALINGS["vp"])
+    denoiser = Denoiser(nn.Identity(), RegressionHead(Velocity()), SCALINGS["vp"])
     with pytest.raises(UserError, match="head=energy"):
         energy_at(denoiser, torch.zeros(1, 1))
 

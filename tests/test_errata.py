@@ -23,12 +23,13 @@ from tests.oracles import (
     z_score,
 )
 from vlb.core.bound import elbo, estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, Normal
 from vlb.core.observation import Continuous, Levels
 from vlb.models.diffusion import weightings as weighting
 from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import EDM, flow, noise, score, solve, target, velocity
+from vlb.models.diffusion.parameterization import EDM, Flow, Noise, Score, Velocity, solve, target
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import Cosine, LogSNRLinear
 from vlb.models.diffusion.times import LowDiscrepancyTime
@@ -60,53 +61,53 @@ def nodes_of_line() -> tuple[list[float], list[float], list[float]]:
 def test_table_4_2_score_from_v() -> None:
     """s = −(σz + αv)/σ; printed (−σz + αv)/σ."""
     x, eps, alpha, sigma, z = process_at("vp")
-    v, s = target(velocity, x, eps, alpha, sigma), target(score, x, eps, alpha, sigma)
+    v, s = target(Velocity(), x, eps, alpha, sigma), target(Score(), x, eps, alpha, sigma)
     assert close(-(sigma * z + alpha * v) / sigma, s)
     assert not close((-sigma * z + alpha * v) / sigma, s)
     # The library needs no such formula: ε from v, s = −ε/σ.
-    assert close(-solve(velocity, v, z, alpha, sigma)[1] / sigma, s)
+    assert close(-solve(Velocity(), v, z, alpha, sigma)[1] / sigma, s)
 
 
 def test_table_4_2_score_from_u() -> None:
     """s = −(αu + z)/σ where α + σ = 1; printed (−αu + z)/σ."""
     x, eps, alpha, sigma, z = process_at("ot")
-    u, s = target(flow, x, eps, alpha, sigma), target(score, x, eps, alpha, sigma)
+    u, s = target(Flow(), x, eps, alpha, sigma), target(Score(), x, eps, alpha, sigma)
     assert close(-(alpha * u + z) / sigma, s)
     assert not close((-alpha * u + z) / sigma, s)
-    assert close(-solve(flow, u, z, alpha, sigma)[1] / sigma, s)
+    assert close(-solve(Flow(), u, z, alpha, sigma)[1] / sigma, s)
 
 
 def test_table_4_2_u_from_eps() -> None:
     """u = (ε(α + σ) − z)/α in every process; printed (ε(α − σ) − z)/α."""
     for scaling in SCALINGS:
         x, eps, alpha, sigma, z = process_at(scaling)
-        u = target(flow, x, eps, alpha, sigma)
+        u = target(Flow(), x, eps, alpha, sigma)
         assert close((eps * (alpha + sigma) - z) / alpha, u)
         assert not close((eps * (alpha - sigma) - z) / alpha, u)
-        assert close(target(flow, *solve(noise, eps, z, alpha, sigma), alpha, sigma), u)
+        assert close(target(Flow(), *solve(Noise(), eps, z, alpha, sigma), alpha, sigma), u)
 
 
 def test_table_4_2_u_from_score() -> None:
     """u = −(σ(α + σ)s + z)/α; printed (σs(σ − α) − z)/α."""
     for scaling in SCALINGS:
         x, eps, alpha, sigma, z = process_at(scaling)
-        u, s = target(flow, x, eps, alpha, sigma), target(score, x, eps, alpha, sigma)
+        u, s = target(Flow(), x, eps, alpha, sigma), target(Score(), x, eps, alpha, sigma)
         assert close(-(sigma * (alpha + sigma) * s + z) / alpha, u)
         assert not close((sigma * s * (sigma - alpha) - z) / alpha, u)
-        assert close(target(flow, *solve(score, s, z, alpha, sigma), alpha, sigma), u)
+        assert close(target(Flow(), *solve(Score(), s, z, alpha, sigma), alpha, sigma), u)
 
 
 def test_table_4_2_v_and_u_are_of_different_processes() -> None:
     """Printed v = u − z holds in no process; through (x, ε) either gives the other in all of them."""
     for scaling in SCALINGS:
         x, eps, alpha, sigma, z = process_at(scaling)
-        u, v = target(flow, x, eps, alpha, sigma), target(velocity, x, eps, alpha, sigma)
+        u, v = target(Flow(), x, eps, alpha, sigma), target(Velocity(), x, eps, alpha, sigma)
         assert not close(u - z, v)
-        assert close(target(velocity, *solve(flow, u, z, alpha, sigma), alpha, sigma), v)
-        assert close(target(flow, *solve(velocity, v, z, alpha, sigma), alpha, sigma), u)
+        assert close(target(Velocity(), *solve(Flow(), u, z, alpha, sigma), alpha, sigma), v)
+        assert close(target(Flow(), *solve(Velocity(), v, z, alpha, sigma), alpha, sigma), u)
 
 
-@pytest.mark.parametrize("parameterization, home", [(velocity, "vp"), (flow, "ot")], ids=["v", "u"])
+@pytest.mark.parametrize("parameterization, home", [(Velocity(), "vp"), (Flow(), "ot")], ids=["v", "u"])
 def test_tables_4_1_and_4_2_rows_hold_only_in_their_process(parameterization, home: str) -> None:
     """v rows need α² + σ² = 1 and u rows α + σ = 1: x̂ and the posterior mean of Table 4.1 as printed."""
     for scaling in SCALINGS:
@@ -133,9 +134,9 @@ def test_tables_4_1_and_4_2_rows_hold_only_in_their_process(parameterization, ho
 def test_table_4_3_noise_loss_from_velocity_loss() -> None:
     """‖ε − ε̂‖² = α²‖v − v̂‖² (VP); printed with 1/α², for x̂ ≠ x was forgotten in 4.63–4.65."""
     x, eps, alpha, sigma, z = process_at("vp")
-    v = target(velocity, x, eps, alpha, sigma)
+    v = target(Velocity(), x, eps, alpha, sigma)
     v_hat = v + torch.randn(6, 3, generator=seeded(1), dtype=torch.float64)
-    eps_hat = solve(velocity, v_hat, z, alpha, sigma)[1]
+    eps_hat = solve(Velocity(), v_hat, z, alpha, sigma)[1]
     assert close((eps - eps_hat) ** 2, alpha**2 * (v - v_hat) ** 2)
     assert not close((eps - eps_hat) ** 2, (v - v_hat) ** 2 / alpha**2)
 
@@ -312,7 +313,7 @@ def test_eq_4_132_joint_kl_has_the_prior_term() -> None:
     assert kl[:, 0].mean() > 0.02
     # The whole: integral + prior term, up to O(1/T); the integral alone is off by the prior term.
     t = torch.rand(4_000, generator=seeded(2), dtype=torch.float64)
-    integral = model.term(x, t, None, seeded(3))
+    integral = model.term(x, t, UNCONDITIONAL, seeded(3))
     assert abs(z_score(kl[:, 1:].sum(1) - integral)) < LIMIT
 
 
@@ -335,12 +336,12 @@ def test_eq_4_146_atom_at_zero_depends_on_the_model() -> None:
 
     atoms = []
     for scale in (1.0, 1.3):
-        loss, integral, atom = parts(scale, weighting.sigmoid)
-        last = weighting.sigmoid(torch.tensor(LOW, dtype=torch.float64)).item() * prior_kl
+        loss, integral, atom = parts(scale, weighting.Sigmoid())
+        last = weighting.Sigmoid()(torch.tensor(LOW, dtype=torch.float64)).item() * prior_kl
         assert loss == pytest.approx(integral + atom - last, abs=1e-8)
         atoms.append(atom)
     assert atoms[1] > 1.2 * atoms[0]
-    loss, integral, atom = parts(1.0, weighting.likelihood)
+    loss, integral, atom = parts(1.0, weighting.Likelihood())
     assert integral == 0
     assert loss == pytest.approx(atom - prior_kl, abs=1e-8)
 
@@ -350,7 +351,7 @@ def test_eq_4_150_weight_is_the_integral_over_time() -> None:
     schedule = LogSNRLinear(-HIGH, -LOW)
 
     def cumulative(t: Tensor) -> Tensor:
-        return weighting.sigmoid(-schedule.gamma(t).squeeze(-1))
+        return weighting.Sigmoid()(-schedule.gamma(t).squeeze(-1))
 
     for t in (0.3, 0.8):
         nodes, weights = gauss_legendre(0.0, t, 60)
@@ -420,7 +421,7 @@ def test_eq_5_1_needs_the_posterior_or_the_joint() -> None:
 
 
 class Silent(torch.nn.Module):
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         return z.new_zeros(*z.shape, 3)
 
 
@@ -434,7 +435,7 @@ def test_eq_a_39_likelihood_of_discrete_data_does_not_cancel() -> None:
     pixels = Categorical(log_marginals.expand(n, -1, -1))
     x = pixels.sample(seeded())
     with torch.no_grad():
-        bound = estimate(model, x, None, LowDiscrepancyTime(), seeded(1))
+        bound = estimate(model, x, UNCONDITIONAL, LowDiscrepancyTime(), seeded(1))
     nll = -pixels.log_prob(x)
     assert z_score(bound.total - bound.reconstruction - nll) < -10
     assert z_score(bound.total - nll) > -LIMIT

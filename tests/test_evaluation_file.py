@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition
+from vlb.core.terms import EXACT, BoundKind, TermPath
 from vlb.data import Split
-from vlb.measure.evaluation import Tally, evaluate
-from vlb.measure.evaluation_file import Progress, Subject, _digest, load, read, resume, save
+from vlb.measure.evaluation import Keep, Tally, measure_bound
+from vlb.measure.evaluation_file import Begun, Subject, _digest, load, read, resume, save
 
-SUBJECT = Subject("toy", "f" * 16, "test", 7, (2,), "a bound", False, "m" * 16, {"seed": 0})
+BOUND = BoundKind("a bound on")
+SUBJECT = Subject("toy", "f" * 16, "test", 7, (2,), BOUND, False, "m" * 16, {"seed": 0})
 COUNT = 11
 
 
@@ -28,16 +31,27 @@ class Noisy:
     """A bound with known mean and noise: two terms, one of them random."""
 
     shape: tuple[int, ...] = (2,)
-    bound: str = "a bound"
+    bound: BoundKind = BOUND
     offset: float = 0.0
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         known = x.double().sum(1)
-        return {"known": known, "random": self.offset + torch.randn(len(x), generator=generator).double()}
+        return {("known",): known, ("kl", 1): self.offset + torch.randn(len(x), generator=generator).double()}
 
 
 def toy() -> Split:
     return Split(np.arange(2 * COUNT, dtype=np.uint8).reshape(COUNT, 2) % 7)
+
+
+class Watching(Keep):
+    """Goes on with a tally, and tells of it after each batch."""
+
+    def __init__(self, told: Callable[[Tally], object], tally: Tally | None = None) -> None:
+        super().__init__(tally)
+        self.told = told
+
+    def watch(self, tally: Tally) -> None:
+        self.told(tally)
 
 
 class Stopped(Exception):
@@ -52,20 +66,20 @@ def test_an_interrupted_evaluation_goes_on_exactly(
     """Stopped after any batch and continued from the last save, the result is the same to the bit."""
     path = tmp_path_factory.mktemp("kept") / "values.npz"
     index, calls = np.arange(COUNT), 0
-    whole = evaluate(Noisy(), toy(), passes=3, batch=batch)
+    whole = measure_bound(Noisy(), toy(), passes=3, batch=batch)
 
     def watch(tally: Tally) -> None:
         nonlocal calls
         calls += 1
         if calls % every == 0:
-            save(path, Progress(tally, SUBJECT, index, {}))
+            save(path, Begun(tally, SUBJECT, index, {}))
         if calls == after:
             raise Stopped
 
     with contextlib.suppress(Stopped):
-        evaluate(Noisy(), toy(), passes=3, batch=batch, watch=watch)
+        measure_bound(Noisy(), toy(), passes=3, batch=batch, keep=Watching(watch))
     found = resume(path, SUBJECT, index)
-    again = evaluate(Noisy(), toy(), passes=3, batch=batch, tally=found.tally if found else None)
+    again = measure_bound(Noisy(), toy(), passes=3, batch=batch, keep=Keep(found.tally if found else None))
     assert np.array_equal(again.values, whole.values)
     assert np.array_equal(again.pass_means, whole.pass_means)
     assert np.array_equal(again.monte_carlo_variance, whole.monte_carlo_variance)
@@ -73,8 +87,8 @@ def test_an_interrupted_evaluation_goes_on_exactly(
 
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
     path, kept = tmp_path / "values.npz", []
-    whole = evaluate(Noisy(), toy(), passes=3, watch=kept.append)
-    save(path, Progress(kept[-1], SUBJECT, np.arange(COUNT) * 2, {"a": 1}))
+    whole = measure_bound(Noisy(), toy(), passes=3, keep=Watching(kept.append))
+    save(path, Begun(kept[-1], SUBJECT, np.arange(COUNT) * 2, {"a": 1}))
     found = load(path)
     assert found.subject == SUBJECT
     assert np.array_equal(found.index, np.arange(COUNT) * 2)
@@ -87,7 +101,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path) -> None:
 
 def test_running_means_are_the_means_of_the_draws() -> None:
     draws = torch.randn(5, 4, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).numpy()
-    tally = Tally(("a", "b"), np.zeros((4, 2)), np.zeros(4), 3)
+    tally = Tally((("a",), ("b",)), np.zeros((4, 2)), np.zeros(4), 3)
     for one in draws:
         tally.add(one[:3])
         tally.add(one[3:])
@@ -103,13 +117,13 @@ def test_running_means_are_the_means_of_the_draws() -> None:
 
 
 def test_a_precision_is_reached_in_as_few_passes_as_it_takes() -> None:
-    reached = evaluate(Noisy(), toy(), passes=2, precision=0.05, budget=10_000)
+    reached = measure_bound(Noisy(), toy(), passes=2, precision=0.05, budget=10_000)
     assert reached.se_monte_carlo <= 0.05
-    before = evaluate(Noisy(), toy(), passes=len(reached.pass_means) - 1)
+    before = measure_bound(Noisy(), toy(), passes=len(reached.pass_means) - 1)
     assert before.se_monte_carlo > 0.05 or len(reached.pass_means) == 9  # one batch a pass: 8 degrees of freedom
-    assert len(evaluate(Noisy(), toy(), passes=2, precision=1e6, budget=10_000).pass_means) == 9
-    assert len(evaluate(Noisy(), toy(), passes=2, batch=1, precision=1e6, budget=10_000).pass_means) == 2
-    spent = evaluate(Noisy(), toy(), passes=2, precision=1e-6, budget=5)
+    assert len(measure_bound(Noisy(), toy(), passes=2, precision=1e6, budget=10_000).pass_means) == 9
+    assert len(measure_bound(Noisy(), toy(), passes=2, batch=1, precision=1e6, budget=10_000).pass_means) == 2
+    spent = measure_bound(Noisy(), toy(), passes=2, precision=1e-6, budget=5)
     assert len(spent.pass_means) == 5 and spent.se_monte_carlo > 1e-6
 
 
@@ -124,7 +138,7 @@ def test_a_precision_is_reached_in_as_few_passes_as_it_takes() -> None:
 )
 def test_another_evaluation_is_not_gone_on_with(change: dict[str, object], message: str, tmp_path: Path) -> None:
     path = tmp_path / "values.npz"
-    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), 2, [1.0, 1.0]), SUBJECT, np.arange(3), {}))
+    save(path, Begun(Tally((("a",),), np.ones((3, 1)), np.zeros(3), 2, [1.0, 1.0]), SUBJECT, np.arange(3), {}))
     with pytest.raises(UserError, match=message):
         resume(path, dataclasses.replace(SUBJECT, **change), np.arange(3))
     with pytest.raises(UserError, match="other examples"):
@@ -150,7 +164,7 @@ def rewritten(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[byte
 
 def test_a_changed_number_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "values.npz"
-    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), 3, [1.0, 1.0]), SUBJECT, np.arange(3), {"b": 1}))
+    save(path, Begun(Tally((("a",),), np.ones((3, 1)), np.zeros(3), 3, [1.0, 1.0]), SUBJECT, np.arange(3), {"b": 1}))
     whole = dict(np.load(path))
     for name, changed in (
         ("values", whole["values"] + 1e-9), ("index", whole["index"] + 1), ("deviations", whole["deviations"] + 1),
@@ -191,22 +205,46 @@ def about(arrays: dict[str, np.ndarray], **fields: object) -> None:
 def test_a_damaged_file_is_refused(damage: Callable[[bytes, Path], None], tmp_path: Path) -> None:
     path = tmp_path / "values.npz"
     subject = dataclasses.replace(SUBJECT, options={"batch": 3})
-    save(path, Progress(Tally(("a",), np.ones((3, 1)), np.zeros(3), 3, [1.0, 1.0]), subject, np.arange(3), {}))
+    save(path, Begun(Tally((("a",),), np.ones((3, 1)), np.zeros(3), 3, [1.0, 1.0]), subject, np.arange(3), {}))
     load(path)
     damage(path.read_bytes(), path)
     with pytest.raises(UserError, match=r"values\.npz"):
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("words", "bound"),
+    [
+        ("exact -log p(x)", EXACT),
+        ("discrete-time bound on -log p(x), T = 3", BoundKind("discrete-time bound on", ", T = 3")),
+    ],
+)
+def test_a_file_of_before_is_read(words: str, bound: BoundKind, tmp_path: Path) -> None:
+    """It has the terms and the bound in words, and is gone on with."""
+    path, subject = tmp_path / "values.npz", dataclasses.replace(SUBJECT, bound=bound)
+    paths: tuple[TermPath, ...] = (("reconstruction",), ("kl", 12))
+    save(path, Begun(Tally(paths, np.ones((3, 2)), np.zeros(3), 3, [1.0, 1.0]), subject, np.arange(3), {}))
+    arrays = dict(np.load(path))
+    about = json.loads(str(arrays.pop("about")))
+    del about["bound"], about["digest"]
+    about["names"] = ["reconstruction", "kl_12"]
+    assert about["subject"]["bound"] == words
+    about["digest"] = _digest(arrays, about)
+    np.savez(path, about=np.array(json.dumps(about)), **arrays)
+    found = load(path)
+    assert found.evaluation.paths == paths and found.subject == subject
+    assert resume(path, subject, np.arange(3)) is not None
+
+
 def test_bounds_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(UserError, match="example 0 is nan"):
-        evaluate(Noisy(offset=float("nan")), toy(), passes=2)
+        measure_bound(Noisy(offset=float("nan")), toy(), passes=2)
     with pytest.raises(UserError, match="positive"):
-        evaluate(Noisy(), toy(), passes=2, precision=float("nan"))
+        measure_bound(Noisy(), toy(), passes=2, precision=float("nan"))
     with pytest.raises(UserError, match="no examples"):
-        evaluate(Noisy(), Split(np.zeros((0, 2), np.uint8)))
+        measure_bound(Noisy(), Split(np.zeros((0, 2), np.uint8)))
     with pytest.raises(UserError, match="shape"):
-        evaluate(Noisy(), Split(np.zeros((3, 5), np.uint8)))
+        measure_bound(Noisy(), Split(np.zeros((3, 5), np.uint8)))
 
 
 class Counted:
@@ -227,7 +265,7 @@ class Counted:
 
 def test_memory_does_not_grow_with_the_data() -> None:
     x, tallies = Counted(), []
-    evaluate(Noisy(), Split(x), passes=2, batch=7, watch=tallies.append)  # type: ignore[arg-type]
+    measure_bound(Noisy(), Split(x), passes=2, batch=7, keep=Watching(tallies.append))  # type: ignore[arg-type]
     assert max(x.asked) == 7 and sum(x.asked) == 2000
     held = tallies[-1]
     assert all(tally is held for tally in tallies)

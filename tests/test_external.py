@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 from tests.oracles import plane_mixture, seeded
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, DiscretisedLogistic, DiscretisedMixture, Normal, NormalMixture
 from vlb.core.observation import Continuous, Levels
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Regression
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, RegressionHead
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import noise
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.parameterization import Noise
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import Cosine, LogSNRLinear, Schedule
 from vlb.models.mixture.categorical import fit_gaussian_mixture
 from vlb.models.mixture.gaussian import MixtureDenoiser, exact_prior
@@ -39,14 +40,14 @@ class Network(nn.Module):
         self.first = nn.Parameter(torch.randn(size + 1, 16, generator=generator, dtype=torch.float64) / 3)
         self.last = nn.Parameter(torch.randn(16, size * outputs, generator=generator, dtype=torch.float64) / 3)
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         features = torch.cat((z.flatten(1), gamma.mean(1, keepdim=True) / 8), 1)
         return (torch.tanh(features @ self.first) @ self.last).view(*z.shape, -1)
 
 
 def model_of(schedule: Schedule) -> DiffusionModel:
     """Predicts ε from `Network`, and x from z_0 alone: VDM's model of discrete data."""
-    denoiser = Denoiser(Network(1), Regression(noise), variance_preserving)
+    denoiser = Denoiser(Network(1), RegressionHead(Noise()), VP())
     return DiffusionModel(GaussianDiffusion(schedule), denoiser, Levels(K), SHAPE)
 
 
@@ -129,7 +130,7 @@ def test_continuous_losses_are_those_of_vdm(schedule: Schedule) -> None:
     model, vdm, x = shared(schedule)
     eps_0, eps = noises(x)
     t = torch.rand(len(x), generator=seeded(4), dtype=torch.float64)
-    ours = estimate(model, x, None, Given(t, torch.ones_like(t)), seeded(3))
+    ours = estimate(model, x, UNCONDITIONAL, Given(t, torch.ones_like(t)), seeded(3))
     # Integers are embedded in float32: that is the difference allowed for.
     torch.testing.assert_close(ours.reconstruction.double(), vdm.loss_recon(x, eps_0), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ours.prior.double(), vdm.loss_klz(x), rtol=1e-4, atol=1e-6)
@@ -142,7 +143,7 @@ def test_discrete_losses_are_those_of_vdm(schedule: Schedule, steps: int) -> Non
     model, vdm, x = shared(schedule)
     eps_0, eps = noises(x)
     i = torch.randint(1, steps + 1, (len(x),), generator=seeded(5))
-    ours = estimate(model.at(steps), x, None, Given(i, torch.full((len(x),), float(steps))), seeded(3))
+    ours = estimate(model.at(steps), x, UNCONDITIONAL, Given(i, torch.full((len(x),), float(steps))), seeded(3))
     torch.testing.assert_close(ours.reconstruction.double(), vdm.loss_recon(x, eps_0), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ours.prior.double(), vdm.loss_klz(x), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(
@@ -217,11 +218,9 @@ def flow_models() -> dict[str, DiffusionModel]:
     """A mixture's exact model, and random weights under a posterior head."""
     process = GaussianDiffusion(LogSNRLinear(-4.0, 4.0))
     mixture = plane_mixture()
-    exact = DiffusionModel(
-        process, MixtureDenoiser(mixture, variance_preserving), Continuous(), (2,), exact_prior(mixture, process)
-    )
+    exact = DiffusionModel(process, MixtureDenoiser(mixture, VP()), Continuous(), (2,), exact_prior(mixture, process))
     head = PosteriorHead(Levels(K), torch.zeros(math.prod(SHAPE), K)).double()
-    network = DiffusionModel(process, Denoiser(Network(K), head, variance_preserving), Levels(K), SHAPE)
+    network = DiffusionModel(process, Denoiser(Network(K), head, VP()), Levels(K), SHAPE)
     return {"mixture": exact, "network": network}
 
 
@@ -250,7 +249,7 @@ class PaperFlow:
 def ours(model: DiffusionModel) -> tuple[Tensor, Tensor]:
     z = torch.randn(8, math.prod(model.shape), generator=seeded(9), dtype=torch.float64)
     flow = Flow(model, AdaptiveSteps(1e-9, 1e-9))
-    return z, flow.log_prob(z.view(-1, *model.shape), None, seeded()).log_prob
+    return z, flow.log_prob(z.view(-1, *model.shape), UNCONDITIONAL, seeded()).log_prob
 
 
 @pytest.mark.parametrize("name", FLOW_MODELS)

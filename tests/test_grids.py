@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.oracles import SCHEDULES
 from vlb.base.errors import UserError
-from vlb.models.diffusion.grids import check_grid, edm, quantiles, uniform_log_snr, uniform_time
+from vlb.models.diffusion.grids import EDMGrid, Quantiles, UniformLogSNR, UniformT, check_grid
 from vlb.models.diffusion.schedules import LogSNRLinear
 
 schedules = pytest.mark.parametrize("schedule", [kind(-9.0, 4.0) for kind in SCHEDULES.values()], ids=SCHEDULES)
@@ -26,9 +26,9 @@ def assert_whole(grid: torch.Tensor, steps: int) -> None:
 @given(steps=st.integers(1, 500))
 def test_each_grid_is_uniform_in_its_coordinate(schedule, steps: int) -> None:
     coordinates = {
-        uniform_time: lambda t: t,
-        uniform_log_snr: lambda t: -schedule.gamma(t).squeeze(-1),
-        edm: lambda t: (0.5 * schedule.gamma(t).squeeze(-1)).exp() ** (1 / 7),
+        UniformT(): lambda t: t,
+        UniformLogSNR(): lambda t: -schedule.gamma(t).squeeze(-1),
+        EDMGrid(): lambda t: (0.5 * schedule.gamma(t).squeeze(-1)).exp() ** (1 / 7),
     }
     for make, coordinate in coordinates.items():
         grid = make(schedule, steps)
@@ -41,22 +41,22 @@ def test_each_grid_is_uniform_in_its_coordinate(schedule, steps: int) -> None:
 @schedules
 def test_exponents_of_edm_pass_into_uniform_log_snr(schedule) -> None:
     """σ̃^{1/ρ} → 1 + log σ̃ / ρ as ρ → ∞."""
-    torch.testing.assert_close(edm(schedule, 20, rho=1e8), uniform_log_snr(schedule, 20), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(EDMGrid(1e8)(schedule, 20), UniformLogSNR()(schedule, 20), rtol=1e-5, atol=1e-6)
 
 
 @schedules
 def test_quantiles_of_known_densities(schedule) -> None:
     """Of the schedule's own density: uniform in t. Of a constant: uniform in λ."""
-    own = quantiles(schedule, 40, schedule.density)
-    torch.testing.assert_close(own, uniform_time(schedule, 40), rtol=0, atol=1e-5)
-    flat = quantiles(schedule, 40, torch.ones_like)
-    torch.testing.assert_close(flat, uniform_log_snr(schedule, 40), rtol=0, atol=1e-9)
+    own = Quantiles(schedule.density)(schedule, 40)
+    torch.testing.assert_close(own, UniformT()(schedule, 40), rtol=0, atol=1e-5)
+    flat = Quantiles(torch.ones_like)(schedule, 40)
+    torch.testing.assert_close(flat, UniformLogSNR()(schedule, 40), rtol=0, atol=1e-9)
 
 
 def test_quantiles_hold_equal_mass() -> None:
     """Against the normal distribution function, with a stretch where the density is nil."""
     schedule, centre, width = LogSNRLinear(-12.0, 8.0), 2.0, 0.5
-    grid = quantiles(schedule, 10, lambda log_snr: torch.exp(-0.5 * ((log_snr - centre) / width) ** 2))
+    grid = Quantiles(lambda log_snr: torch.exp(-0.5 * ((log_snr - centre) / width) ** 2))(schedule, 10)
     inner = -schedule.gamma(grid[1:-1]).squeeze(-1)
     mass = 0.5 * torch.erfc(-(inner - centre) / (width * math.sqrt(2)))
     torch.testing.assert_close(mass, torch.arange(9, 0, -1) / 10, rtol=0, atol=1e-5, check_dtype=False)
@@ -91,13 +91,13 @@ def test_grids_out_of_order_are_refused(grid: list[float], message: str) -> None
 )
 def test_densities_that_are_none_are_refused(density, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        quantiles(LogSNRLinear(-5, 5), 4, density)
+        Quantiles(density)(LogSNRLinear(-5, 5), 4)
 
 
 def test_impossible_grids_are_refused() -> None:
     schedule = LogSNRLinear(-5, 5)
-    for make in (uniform_time, uniform_log_snr, edm):
+    for make in (UniformT(), UniformLogSNR(), EDMGrid()):
         with pytest.raises(UserError, match="at least one step"):
             make(schedule, 0)
     with pytest.raises(UserError, match="must be positive"):
-        edm(schedule, 4, rho=0)
+        EDMGrid(0)

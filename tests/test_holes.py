@@ -8,6 +8,7 @@ from tests.models.test_hvae import examples
 from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from tests.vae_models import ppca_vae
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL
 from vlb.core.distributions import Normal
 from vlb.measure.holes import (
     aggregate_prior,
@@ -85,9 +86,9 @@ def test_the_aggregate_posterior_is_a_prior_without_holes() -> None:
     prior = aggregate_prior(model, x)
     measured = holes(q, prior, seeded(8))
     assert abs(measured.kl) < 1e-9 and abs(measured.uncovered - 0.01) < 0.012
-    standard = model.bounds(x, None, seeded(9)).kl.mean()
+    standard = model.bounds(x, UNCONDITIONAL, seeded(9)).kl.mean()
     model.generator.top = prior  # type: ignore[attr-defined]
-    many = torch.stack([model.bounds(x, None, seeded(10 + i)).kl.mean() for i in range(20)])
+    many = torch.stack([model.bounds(x, UNCONDITIONAL, seeded(10 + i)).kl.mean() for i in range(20)])
     assert many.mean() < standard
     assert model.sample(7, generator=seeded(11)).shape == (7, 4)
 

@@ -12,8 +12,9 @@ from tests.oracles import LIMIT, seeded, z_score
 from tests.vae_models import ppca_vae, small_categorical_vae, two_level_top_down
 from vlb.base.errors import UserError
 from vlb.core.bound import elbo
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Split
-from vlb.measure.evaluation import evaluate
+from vlb.measure.evaluation import measure_bound
 from vlb.measure.importance import FromPrior, ImportanceWeighted, importance_bound
 from vlb.measure.refinement import amortisation_gap, refine
 from vlb.models.vae.generative import normal
@@ -57,10 +58,10 @@ def test_refining_both_levels_beats_a_stretched_top() -> None:
 @pytest.mark.parametrize("draws", [1, 7])
 def test_importance_bound_is_the_mean_weight_in_log_space(draws: int) -> None:
     model, x = ppca_vae(stretch=1.5), examples(PPCA(), 5)
-    mean, bound, effective = importance_bound(lambda x, g: model.log_weight(x, None, g), x, draws, seeded(7))
+    mean, bound, effective = importance_bound(lambda x, g: model.log_weight(x, UNCONDITIONAL, g), x, draws, seeded(7))
     generator = seeded(7)
     with torch.no_grad():
-        weights = torch.stack([model.log_weight(x, None, generator) for _ in range(draws)])
+        weights = torch.stack([model.log_weight(x, UNCONDITIONAL, generator) for _ in range(draws)])
     torch.testing.assert_close(mean, -weights.mean(0))
     torch.testing.assert_close(bound, -(weights.exp().mean(0)).log())
     torch.testing.assert_close(effective, weights.exp().sum(0) ** 2 / (weights * 2).exp().sum(0))
@@ -77,18 +78,18 @@ def test_prior_and_posterior_draws_estimate_the_same_p() -> None:
     model = small_categorical_vae()
     x = torch.randint(0, 3, (1000, 4), generator=seeded(8)).numpy().astype(np.uint8)
     split = Split(x)
-    naive = [evaluate(ImportanceWeighted(FromPrior(model), k), split, batch=512).totals for k in (1, 8, 64)]
-    weighted = [evaluate(ImportanceWeighted(model, k), split, batch=512).totals for k in (1, 8, 64)]
+    naive = [measure_bound(ImportanceWeighted(FromPrior(model), k), split, batch=512).totals for k in (1, 8, 64)]
+    weighted = [measure_bound(ImportanceWeighted(model, k), split, batch=512).totals for k in (1, 8, 64)]
     for path in (naive, weighted):
         assert z_score(torch.from_numpy(path[0] - path[2])) > LIMIT
         for few, more in pairwise(path):
             assert z_score(torch.from_numpy(few - more)) > -LIMIT
-    effective: list[torch.Tensor] = []
-    many = evaluate(ImportanceWeighted(model, 500, effective.append), split, passes=2)
-    reference = evaluate(ImportanceWeighted(FromPrior(model), 500), split, passes=2)
+    weighed = ImportanceWeighted(model, 500)
+    many = measure_bound(weighed, split, passes=2)
+    reference = measure_bound(ImportanceWeighted(FromPrior(model), 500), split, passes=2)
     assert abs(many.totals.mean() - reference.totals.mean()) < 0.03
-    assert all((draws <= 500).all() and (draws >= 1).all() for draws in effective)
-    assert many.bound == "importance-weighted variational bound on -log p(x), K = 500"
+    assert all((draws <= 500).all() and (draws >= 1).all() for draws in weighed.effective)
+    assert str(many.bound) == "importance-weighted variational bound on -log p(x), K = 500"
 
 
 def test_bad_requests_are_refused() -> None:

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from tests.oracles import LIMIT, SCALINGS, line_mixture, seeded, z_score
 from vlb.base.errors import UserError
 from vlb.core.bound import climb_log_weight, descent_log_weight, elbo, estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, DiscretisedMixture, Normal, NormalMixture
 from vlb.core.observation import Levels, log_likelihoods
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Prediction, Regression
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Prediction, RegressionHead
 from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard, data_variance
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import velocity
+from vlb.models.diffusion.parameterization import Velocity
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.diffusion.times import UniformLevel
@@ -29,7 +30,7 @@ class Silent(nn.Module):
         super().__init__()
         self.outputs = outputs
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         return z.new_zeros(*z.shape, self.outputs)
 
 
@@ -85,10 +86,10 @@ def test_estimate_is_unbiased_for_the_descent(kernel: ReverseKernel) -> None:
     with torch.no_grad():
         hierarchy = model.at(3, kernel)
         bound = elbo(hierarchy, hierarchy.infer(x), x, seeded(5))
-        sampled = estimate(hierarchy, x, None, UniformLevel(3), seeded(6), draws=2)
+        sampled = estimate(hierarchy, x, UNCONDITIONAL, UniformLevel(3), seeded(6), draws=2)
         assert abs(z_score(sampled.total - bound.total)) < LIMIT
         for column, level in enumerate((3, 2, 1), start=1):
-            term = hierarchy.term(x, torch.full((len(x),), level), None, seeded(20 + level))
+            term = hierarchy.term(x, torch.full((len(x),), level), UNCONDITIONAL, seeded(20 + level))
             assert abs(z_score(bound.kl[:, column] - term)) < LIMIT
 
 
@@ -171,7 +172,7 @@ def test_mixture_head_gives_the_true_kernel_on_the_line(scaling) -> None:
 def test_regression_says_why_it_has_no_such_kernel(kernel: ReverseKernel) -> None:
     scaling = SCALINGS["vp"]
     process = GaussianDiffusion(LogSNRLinear(-3.0, 3.0), scaling)
-    model = DiffusionModel(process, Denoiser(Silent(1), Regression(velocity), scaling), LEVELS, SHAPE)
+    model = DiffusionModel(process, Denoiser(Silent(1), RegressionHead(Velocity()), scaling), LEVELS, SHAPE)
     hierarchy, x = model.at(2, kernel), torch.zeros(3, *SHAPE, dtype=torch.int64)
     with pytest.raises(UserError, match=r"Standard.*head=posterior"):
         elbo(hierarchy, hierarchy.infer(x), x, seeded())

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, SCALINGS, seeded, z_score
-from vlb.models.diffusion.parameterization import EDM, amplification, data, flow, noise, score, solve, target, velocity
+from vlb.models.diffusion.parameterization import EDM, Data, Flow, Noise, Score, Velocity, amplification, solve, target
 
-PARAMETERIZATIONS = {"x": data, "eps": noise, "v": velocity, "score": score, "u": flow, "edm": EDM(0.5)}
+PARAMETERIZATIONS = {"x": Data(), "eps": Noise(), "v": Velocity(), "score": Score(), "u": Flow(), "edm": EDM(0.5)}
 
 
 def draws(gamma: float, scaling, seed: int = 0):
@@ -49,7 +49,7 @@ def test_any_output_is_consistent_with_z(parameterization, scaling, gamma: float
 def test_v_and_u_solve_at_both_ends(scaling) -> None:
     """Their denominators α² + σ² and α + σ never vanish: neither end costs digits, in float32 either."""
     for gamma in (-30.0, 30.0):
-        for parameterization in (velocity, flow, EDM(0.5), EDM(2.0)):
+        for parameterization in (Velocity(), Flow(), EDM(0.5), EDM(2.0)):
             x, eps, _, alpha, sigma, z = (value.float() for value in draws(gamma, scaling))
             solved = solve(parameterization, target(parameterization, x, eps, alpha, sigma), z, alpha, sigma)
             known = 0 if gamma < 0 else 1  # the clean end determines x, the noisy one ε

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.oracles import LIMIT, exact_model, line_mixture, noise_error, seeded, z_score
 from vlb.base.errors import UserError
 from vlb.core.bound import elbo
-from vlb.core.condition import Labels
+from vlb.core.condition import Condition
 from vlb.models.diffusion.kernels import Standard
 from vlb.models.diffusion.placement import Costs, average, cheapest, measure_costs
 from vlb.models.diffusion.schedules import LogSNRLinear
@@ -114,7 +114,7 @@ def test_costs_of_a_conditional_model_are_conditional() -> None:
     """Placed by costs given y: those of the model that knows one component of the mixture, not of all."""
     n, schedule, times = 4_000, LogSNRLinear(-3.0, 3.0), torch.linspace(0, 1, 4)
     one = gaussian_mixture(torch.ones(1), torch.tensor([[-0.7]]), torch.tensor([[[0.04]]]))  # the first of the two
-    x, labels = one.expand(n).sample(seeded()), Labels(torch.zeros(n, dtype=torch.long))
+    x, labels = one.expand(n).sample(seeded()), Condition(label=torch.zeros(n, dtype=torch.long))
     model = exact_model(line_mixture(), schedule, exact_ends=False)
     told = measure_costs(model, x, times, Standard(), seeded(1), labels)
     untold = measure_costs(model, x, times, Standard(), seeded(1))

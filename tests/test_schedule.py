@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, SCALINGS, gauss_legendre, seeded, z_score
 from vlb.base.errors import UserError
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.observation import Continuous
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.model import DiffusionModel
@@ -20,6 +21,7 @@ from vlb.models.diffusion.schedules import (
     InterpolatedCosine,
     Learned,
     LearnedPerDimension,
+    LearnedSchedule,
     LinearBeta,
     LogSNRLinear,
     OptimalTransport,
@@ -27,11 +29,12 @@ from vlb.models.diffusion.schedules import (
     Schedule,
     Sigmoid,
 )
+from vlb.models.diffusion.schedules.named import NAMED
 
 
-def scrambled(gamma_0: float, gamma_1: float) -> Learned:
+def scrambled(gamma_0: float, gamma_1: float) -> LearnedSchedule:
     """A learned schedule with parameters as training might leave them."""
-    learned = Learned(gamma_0, gamma_1)
+    learned = Learned(gamma_0, gamma_1).build(1)
     generator = seeded(3)
     with torch.no_grad():
         for parameter in learned.shapes.parameters():
@@ -40,15 +43,10 @@ def scrambled(gamma_0: float, gamma_1: float) -> Learned:
 
 
 SCHEDULES = {
-    "linear": LogSNRLinear,
-    "cosine": Cosine,
-    "ot": OptimalTransport,
-    "linear-beta": LinearBeta,
+    **NAMED,
     "shifted": lambda *ends: Cosine(*ends, shift=-1.4),
     "interpolated": lambda *ends: InterpolatedCosine(*ends, shift_0=2.0, shift_1=-1.0),
-    "sigmoid": Sigmoid,
-    "edm": EDM,
-    "learned": Learned,
+    "learned": lambda *ends: Learned(*ends).build(1),
     "scrambled": scrambled,
     "function": lambda low, high: FromFunction(lambda t: low + (high - low) * (0.3 * t + 0.7 * t**3)),
 }
@@ -115,10 +113,10 @@ def test_cosine_and_transport_are_their_formulas_between_their_ends() -> None:
     """Restriction changes only how fast t runs: γ as a function of u is the published one."""
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
     cosine, transport = Cosine(-8.0, 4.0), OptimalTransport(-8.0, 4.0)
-    u = cosine.start + cosine.width * t
+    u = cosine.stretch[0] + cosine.stretch[1] * t
     alpha, sigma = torch.cos(0.5 * math.pi * u), torch.sin(0.5 * math.pi * u)
     torch.testing.assert_close(cosine.gamma(t).squeeze(-1), -torch.log(alpha**2 / sigma**2))
-    u = transport.start + transport.width * t
+    u = transport.stretch[0] + transport.stretch[1] * t
     torch.testing.assert_close(transport.gamma(t).squeeze(-1), -torch.log((1 - u) ** 2 / u**2))
 
 
@@ -133,7 +131,7 @@ def test_shifted_cosine_moves_all_of_gamma() -> None:
     """At equal u the shift is added to γ; equal shifts at both ends are one shift."""
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
     shifted = Cosine(-8.0, 4.0, shift=1.5)
-    u = shifted.start + shifted.width * t
+    u = shifted.stretch[0] + shifted.stretch[1] * t
     torch.testing.assert_close(shifted.gamma(t).squeeze(-1), 2 * torch.log(torch.tan(0.5 * math.pi * u)) + 1.5)
     both = InterpolatedCosine(-8.0, 4.0, shift_0=1.5, shift_1=1.5)
     torch.testing.assert_close(both.gamma(t), shifted.gamma(t))
@@ -143,7 +141,7 @@ def test_linear_beta_is_the_solution_of_its_process() -> None:
     """d log α²/du = −β(u), by quadrature of β."""
     schedule = LinearBeta(-7.0, 6.0)
     for t in (0.0, 0.3, 1.0):
-        u = schedule.start + schedule.width * t
+        u = schedule.stretch[0] + schedule.stretch[1] * t
         nodes, weights = gauss_legendre(0.0, u, 10)
         integral = (weights * (0.1 + 19.9 * nodes)).sum().item()
         log_alpha2 = torch.nn.functional.logsigmoid(-schedule.gamma(torch.tensor(t, dtype=torch.float64))).item()
@@ -154,7 +152,7 @@ def test_sigmoid_schedule_is_the_published_ratio() -> None:
     """α² = (sigmoid(y₁) − sigmoid(y))/(sigmoid(y₁) − sigmoid(y₀)) with y linear in u."""
     schedule = Sigmoid(-6.0, 5.0, start=-3.0, end=3.0, temperature=0.7)
     t = torch.linspace(0, 1, 11, dtype=torch.float64)
-    u = schedule.start + schedule.width * t
+    u = schedule.stretch[0] + schedule.stretch[1] * t
     low, high, value = (torch.sigmoid(torch.as_tensor(y / 0.7).double()) for y in (-3.0, 3.0, -3 + 6 * u))
     alpha2 = (high - value) / (high - low)
     torch.testing.assert_close(torch.sigmoid(-schedule.gamma(t).squeeze(-1)), alpha2)
@@ -178,11 +176,11 @@ def test_named_densities_are_those_of_the_literature() -> None:
     }
     for schedule, density in published.items():
         restricted = schedule(-6.0, 5.0)
-        torch.testing.assert_close(restricted.density(log_snr) * restricted.width, density, rtol=1e-9, atol=0)
+        torch.testing.assert_close(restricted.density(log_snr) * restricted.stretch[1], density, rtol=1e-9, atol=0)
 
 
 def test_learned_schedule_starts_near_linear_and_holds_its_ends_through_training() -> None:
-    learned, t = Learned(-6.0, 5.0), torch.linspace(0, 1, 101, dtype=torch.float64)
+    learned, t = Learned(-6.0, 5.0).build(1), torch.linspace(0, 1, 101, dtype=torch.float64)
     assert (learned.shapes(t)[0].squeeze(-1) - t).abs().max() < 0.02
     optimiser = torch.optim.Adam(learned.shapes.parameters(), lr=0.1)
     for _ in range(50):
@@ -197,8 +195,8 @@ def test_learned_schedule_starts_near_linear_and_holds_its_ends_through_training
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: LearnedPerDimension(-6.0, 5.0, 3),
-        lambda: PerColumn([LogSNRLinear(-6.0, 5.0), Cosine(-7.0, 4.0), EDM(-5.0, 6.0)]),
+        lambda: LearnedPerDimension(-6.0, 5.0).build(3),
+        lambda: PerColumn((LogSNRLinear(-6.0, 5.0), Cosine(-7.0, 4.0), EDM(-5.0, 6.0))),
     ],
 )
 def test_a_schedule_per_dimension_has_a_scalar_reference(make) -> None:
@@ -219,12 +217,13 @@ class GaussianDenoiser(torch.nn.Module):
     """E[ε | z] for x ~ N(0, C) at one γ per dimension, times `scale` (D,); 1 with the data's C is exact."""
 
     decodes = False
+    takes = NOTHING
 
     def __init__(self, covariance: torch.Tensor, scale: torch.Tensor) -> None:
         super().__init__()
         self.covariance, self.scale = covariance, scale
 
-    def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: object = None) -> Prediction:
+    def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         alpha, sigma = SCALINGS["vp"](along(gamma.expand(*z.shape), z))
         eps = self.scale * sigma * torch.linalg.solve(noisy_covariance(self.covariance, alpha, sigma), z)
         return Prediction((z - sigma * eps) / alpha, eps, None)
@@ -245,7 +244,7 @@ SHRUNK = GaussianDenoiser(CORRELATED, torch.tensor([0.5, 1.0], dtype=torch.float
 
 def paths() -> list[Schedule]:
     """Two schedules in two dimensions that lead from the same point to the same point: one straight, one not."""
-    bent = LearnedPerDimension(-4.0, 4.0, 2)
+    bent = LearnedPerDimension(-4.0, 4.0).build(2)
     with torch.no_grad():
         bent.shapes.logits.view(2, -1)[0, 1:3] += 4.0
         bent.shapes.logits.view(2, -1)[1, -2:] += 4.0
@@ -302,7 +301,7 @@ def test_a_model_with_a_schedule_per_dimension_estimates_its_own_integral(denois
         x = torch.randn(n, 2, generator=generator, dtype=torch.float64) @ torch.linalg.cholesky(CORRELATED).T
         t = torch.rand(n, generator=generator, dtype=torch.float64)
         with torch.no_grad():
-            assert abs(z_score(model.term(x, t, None, generator), expected)) < LIMIT
+            assert abs(z_score(model.term(x, t, UNCONDITIONAL, generator), expected)) < LIMIT
 
 
 @pytest.mark.parametrize(
@@ -317,8 +316,8 @@ def test_a_model_with_a_schedule_per_dimension_estimates_its_own_integral(denois
         (lambda: FromFunction(lambda t: torch.sin(4 * t)), "γ₀ ="),
         (lambda: FromFunction(lambda t: t - 0.2 * torch.sin(12 * t)), "must increase"),
         (lambda: FromFunction(lambda t: torch.logit(t)), "finite"),
-        (lambda: Learned(-6, 5, units=0), "units"),
-        (lambda: PerColumn([]), "at least one"),
+        (lambda: Learned(-6, 5, units=0).build(1), "units"),
+        (lambda: PerColumn().build(2), "the data have 2, it has 0"),
     ],
 )
 def test_bad_parameters_are_refused_with_their_values(make, message: str) -> None:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from tests.oracles import LIMIT, exact_model, line_mixture, seeded, z_score
 from vlb.base.errors import UserError
-from vlb.core.condition import Labels
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Levels
 from vlb.data import Split
-from vlb.measure.evaluation import evaluate
-from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, Regression
+from vlb.measure.evaluation import measure_bound
+from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, RegressionHead
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import velocity
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.parameterization import Velocity
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import Cosine, LogSNRLinear
 from vlb.models.diffusion.stratified import Plan, StratifiedBound, fit
 
@@ -34,16 +34,16 @@ class Crooked(nn.Module):
         self.strength, self.outputs, self.asked = strength, outputs, 0
         self.map = nn.Parameter(torch.randn(3, 3 * outputs, generator=seeded(3)), requires_grad=False)
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition) -> Tensor:
         self.asked += len(z)
-        shift = 0.0 if condition is None else condition.label.to(z.dtype).view(-1, 1)  # type: ignore[attr-defined]
+        shift = 0.0 if condition.label is None else condition.label.to(z.dtype).view(-1, 1)
         return self.strength * torch.sin(2 * z @ self.map + shift).view(len(z), 3, self.outputs)
 
 
 def discrete(strength: float, head: nn.Module | None = None) -> DiffusionModel:
     head = head or PosteriorHead(Levels(LEVELS), LOG_MARGINALS)
-    process = GaussianDiffusion(LogSNRLinear(-3.0, 5.0), variance_preserving)
-    denoiser = Denoiser(Crooked(head.outputs, strength), head, variance_preserving)
+    process = GaussianDiffusion(LogSNRLinear(-3.0, 5.0), VP())
+    denoiser = Denoiser(Crooked(head.outputs, strength), head, VP())
     return DiffusionModel(process, denoiser, Levels(LEVELS), SHAPE)
 
 
@@ -54,7 +54,7 @@ def some(n: int) -> Tensor:
 HEADS = {
     "posterior": lambda: PosteriorHead(Levels(LEVELS), LOG_MARGINALS),
     "mixture": lambda: MixturePosteriorHead(Levels(LEVELS), 2, torch.zeros(3), torch.full((3,), 0.5)),
-    "regression": lambda: Regression(velocity),
+    "regression": lambda: RegressionHead(Velocity()),
 }
 
 
@@ -66,12 +66,12 @@ def test_any_plan_is_unbiased(head) -> None:
     slopes = ((0.8, -0.5), (0.0, 1.3), (-0.4, 0.0), (0.7, 0.7))
     bound = StratifiedBound(model, Plan((0.1, 0.5, 0.15, 0.25), slopes, (0.6, -0.8), strata=3))
     with torch.no_grad():
-        drawn, plain = bound.terms(x, None, seeded(1)), model.terms(x, None, seeded(2))
-    for name in ("reconstruction", "diffusion"):
+        drawn, plain = bound.terms(x, UNCONDITIONAL, seeded(1)), model.terms(x, UNCONDITIONAL, seeded(2))
+    for path in (("reconstruction",), ("diffusion",)):
         # Copies of one example are alike but for their draws, whose spread over a batch only narrows the mean.
-        difference = (drawn[name] - plain[name]).view(3000, 6).mean(1)
-        assert abs(z_score(difference)) < LIMIT, name
-    torch.testing.assert_close(drawn["prior"], plain["prior"])
+        difference = (drawn[path] - plain[path]).view(3000, 6).mean(1)
+        assert abs(z_score(difference)) < LIMIT, path
+    torch.testing.assert_close(drawn[("prior",)], plain[("prior",)])
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)
@@ -88,7 +88,7 @@ def test_the_exact_model_stays_tight(masses: list[float], strata: int, schedule:
     x = torch.tensor([[-0.8], [0.1], [1.2]])
     copies = x.repeat(1500, 1)
     with torch.no_grad():
-        terms = StratifiedBound(model, plan).terms(copies, None, seeded(7))
+        terms = StratifiedBound(model, plan).terms(copies, UNCONDITIONAL, seeded(7))
     totals = torch.stack(list(terms.values())).sum(0).view(1500, 3)
     for i in range(3):
         assert abs(z_score(totals[:, i], -mixture.log_prob(x[i : i + 1]).item())) < LIMIT
@@ -97,24 +97,27 @@ def test_the_exact_model_stays_tight(masses: list[float], strata: int, schedule:
 def test_what_is_independent_is_known_without_noise() -> None:
     """Of the independent-element model the control variate is the whole error: slopes of 1 leave the quadrature's."""
     model = discrete(0.0)
-    plan = fit(model, some(60), None, seeded(1))
+    plan = fit(model, some(60), UNCONDITIONAL, seeded(1))
     assert all(sum(slope) == pytest.approx(1, abs=1e-3) for slope in (*plan.slopes, plan.decoding))
     x = some(1).repeat(300, 1)
     with torch.no_grad():
-        found, plain = StratifiedBound(model, plan).terms(x, None, seeded(2)), model.terms(x, None, seeded(3))
-    assert found["reconstruction"].var() < plain["reconstruction"].var() / 20
-    assert found["diffusion"].var() < plain["diffusion"].var() / 200
+        found, plain = (
+            StratifiedBound(model, plan).terms(x, UNCONDITIONAL, seeded(2)),
+            model.terms(x, UNCONDITIONAL, seeded(3)),
+        )
+    assert found[("reconstruction",)].var() < plain[("reconstruction",)].var() / 20
+    assert found[("diffusion",)].var() < plain[("diffusion",)].var() / 200
 
 
 def test_a_fitted_plan_needs_fewer_evaluations() -> None:
     model, x = discrete(0.5), some(40)
-    plan = fit(model, some(100), None, seeded(1))
+    plan = fit(model, some(100), UNCONDITIONAL, seeded(1))
     network = model.denoiser.backbone
     cost = {}
     bounds = {"plain": StratifiedBound(model, Plan.plain()), "fitted": StratifiedBound(model, plan), "batch": model}
     for name, bound in bounds.items():
         network.asked = 0
-        found = evaluate(bound, Split(x.numpy()), passes=60, batch=20)
+        found = measure_bound(bound, Split(x.numpy()), passes=60, batch=20)
         cost[name] = found.se_monte_carlo**2 * network.asked
         if isinstance(bound, StratifiedBound):
             assert network.asked == 60 * len(x) * bound.evaluations
@@ -125,11 +128,11 @@ def test_a_fitted_plan_needs_fewer_evaluations() -> None:
 
 def test_conditions_reach_the_network() -> None:
     model, x = discrete(0.7), some(500)
-    plan = dataclasses.replace(fit(model, x, Labels(torch.zeros(500, dtype=torch.long)), seeded(1)), strata=4)
+    plan = dataclasses.replace(fit(model, x, Condition(label=torch.zeros(500, dtype=torch.long)), seeded(1)), strata=4)
     bound = StratifiedBound(model, plan)
     with torch.no_grad():
-        first, second = (bound.terms(x, Labels(torch.full((500,), k)), seeded(2)) for k in (0, 2))
-    assert not torch.equal(first["diffusion"], second["diffusion"])
+        first, second = (bound.terms(x, Condition(label=torch.full((500,), k)), seeded(2)) for k in (0, 2))
+    assert not torch.equal(first[("diffusion",)], second[("diffusion",)])
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)
@@ -169,7 +172,7 @@ def test_control_variates_need_a_head() -> None:
     model = exact_model(line_mixture(), LogSNRLinear(-5.0, 4.0))
     with pytest.raises(UserError, match="head"):
         StratifiedBound(model, Plan((1.0,), ((1.0, 0.0),), (0.0, 0.0)))
-    plan = fit(model, line_mixture().expand(50).sample(seeded(1)), None, seeded(2))
+    plan = fit(model, line_mixture().expand(50).sample(seeded(1)), UNCONDITIONAL, seeded(2))
     assert not plan.context and set(plan.slopes) == {(0.0, 0.0)}
 
 
@@ -177,11 +180,11 @@ def test_control_variates_need_a_head() -> None:
 def test_processor_and_gpu_agree() -> None:
     """All draws are made on the CPU, so that devices differ by their rounding alone."""
     x = Split(some(300).numpy())
-    plan = fit(discrete(0.5), some(100), None, seeded(1))
+    plan = fit(discrete(0.5), some(100), UNCONDITIONAL, seeded(1))
     found = []
     for device in ("cpu", "cuda"):
         model = discrete(0.5).to(device)
         for bound in (model, StratifiedBound(model, plan)):
-            found.append(evaluate(bound, x, passes=2, device=device).values)
+            found.append(measure_bound(bound, x, passes=2, device=device).values)
     for one, other in ((found[0], found[2]), (found[1], found[3])):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tests.oracles import SCALINGS, seeded
-from vlb.models.diffusion.parameterization import data, flow, noise, score, solve, target, velocity
+from vlb.models.diffusion.parameterization import Data, Flow, Noise, Score, Velocity, solve, target
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 
 DOCS = Path(__file__).parent.parent / "docs"
-LIBRARY = {"x": data, "ε": noise, "s": score, "v": velocity, "u": flow}
+LIBRARY = {"x": Data(), "ε": Noise(), "s": Score(), "v": Velocity(), "u": Flow()}
 
 
 def load_tables():

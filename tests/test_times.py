@@ -10,17 +10,19 @@ from torch import Tensor
 
 from tests.oracles import LIMIT, exact_model, gauss_legendre, plane_mixture, seeded, z_score
 from vlb.base.errors import UserError
-from vlb.core.bound import Measure
+from vlb.core.condition import UNCONDITIONAL
 from vlb.models.diffusion import weightings as weighting
-from vlb.models.diffusion.schedules import EDM, Cosine, Learned, LinearBeta, LogSNRLinear, Schedule
+from vlb.models.diffusion.schedules import EDM, Cosine, LinearBeta, LogSNRLinear, Schedule
 from vlb.models.diffusion.times import (
     AdaptiveTime,
     BinnedTime,
     DensityTime,
+    LearnedTime,
     LearningTime,
     LeastVarianceTime,
     LowDiscrepancyTime,
     ScheduleTime,
+    Times,
     UniformLevel,
     UniformTime,
     WarpedTime,
@@ -110,22 +112,22 @@ def bump(log_snr: Tensor) -> Tensor:
     return 0.05 + torch.exp(-0.5 * (log_snr - 1) ** 2)
 
 
-def learned_time(kind: type[LearningTime], schedule: Schedule) -> LearningTime:
+def learned_time(kind: type[LearningTime], schedule: Schedule) -> LearnedTime:
     """A sampler after it has seen some losses, unevenly."""
-    measure, generator = kind(schedule, bins=20), seeded(9)
+    measure, generator = kind(bins=20).build(schedule), seeded(9)
     for _ in range(30):
         log_snr = LOW + (HIGH - LOW) * torch.rand(16, generator=generator, dtype=torch.float64) ** 2
-        measure.observe(log_snr, bump(log_snr), torch.ones(16))
+        measure.learn(measure.sums(log_snr, bump(log_snr), torch.ones(16), schedule))
     return measure
 
 
-def measures(schedule: Schedule) -> dict[str, Measure]:
+def measures(schedule: Schedule) -> dict[str, Times]:
     return {
         "uniform": UniformTime(),
         "low-discrepancy": LowDiscrepancyTime(),
-        "of-cosine": ScheduleTime(schedule, Cosine(-HIGH, -LOW)),
-        "of-edm": ScheduleTime(schedule, EDM(-HIGH, -LOW)),
-        "density": DensityTime(schedule, bump),
+        "of-cosine": ScheduleTime(Cosine(-HIGH, -LOW)),
+        "of-edm": ScheduleTime(EDM(-HIGH, -LOW)),
+        "density": DensityTime(bump).build(schedule),
         "adaptive": learned_time(AdaptiveTime, schedule),
         "least-variance": learned_time(LeastVarianceTime, schedule),
         "warped": learned_time(WarpedTime, schedule),
@@ -141,11 +143,11 @@ def test_any_density_estimates_any_weighted_loss(name: str, schedule: Schedule) 
     """E[weight(t) γ′(t) w(λ_t) h(λ_t)] = ∫w h dλ for every p(λ), w(λ) and schedule (Eq. 4.121)."""
     measure = measures(schedule)[name]
     nodes, quadrature = gauss_legendre(LOW, HIGH, 100)
-    for weight in (weighting.likelihood, weighting.Sigmoid(1.0), weighting.EDM()):
+    for weight in (weighting.Likelihood(), weighting.Sigmoid(1.0), weighting.EDM()):
         expected = (quadrature * weight(nodes) * bump(nodes)).sum().item()
         generator, estimates = seeded(6), []
         for _ in range(500):
-            t, importance = measure.draw(8, generator)
+            t, importance = measure.draw(8, generator, schedule)
             assert bool(((t >= 0) & (t <= 1)).all())
             log_snr = -schedule.gamma(t).squeeze(-1)
             estimates.append((importance * schedule.rate(t).squeeze(-1) * weight(log_snr) * bump(log_snr)).mean())
@@ -158,13 +160,13 @@ def test_every_density_is_drawn_evenly(name: str) -> None:
     schedule = LinearBeta(-HIGH, -LOW)
     measure = measures(schedule)[name]
     assert isinstance(measure, BinnedTime)
-    t, weight = measure.draw(64, seeded(1))
+    t, weight = measure.draw(64, seeded(1), schedule)
     log_snr = -schedule.gamma(t).squeeze(-1)
     edges = torch.linspace(LOW, HIGH, len(measure.masses()) + 1, dtype=torch.float64)
     below = ((log_snr.unsqueeze(1) - edges[:-1]) / (edges[1] - edges[0])).clamp(0, 1)
     probability = (below * measure.masses()).sum(1)
     assert torch.equal((probability.sort().values * 64 - 1e-6).floor().clamp(0), torch.arange(64).double())
-    torch.testing.assert_close(weight, 1 / (measure.density(log_snr) * schedule.rate(t).squeeze(-1)))
+    torch.testing.assert_close(weight, 1 / (measure.density(log_snr, schedule) * schedule.rate(t).squeeze(-1)))
 
 
 def test_adaptive_density_follows_the_weighted_loss() -> None:
@@ -172,14 +174,14 @@ def test_adaptive_density_follows_the_weighted_loss() -> None:
     schedule, generator = LogSNRLinear(-HIGH, -LOW), seeded(2)
     centres = LOW + (torch.arange(40, dtype=torch.float64) + 0.5) * (HIGH - LOW) / 40
     for kind, power in ((AdaptiveTime, 1.0), (LeastVarianceTime, math.sqrt(2))):
-        measure = kind(schedule, bins=40, decay=0.999, uniform_share=1e-9)
+        measure = kind(bins=40, decay=0.999, uniform_share=1e-9).build(schedule)
         for _ in range(300):
-            t, _ = measure.draw(128, generator)
+            t, _ = measure.draw(128, generator, schedule)
             log_snr = -schedule.gamma(t).squeeze(-1)
             # A loss with mean bump and E loss² = 2 bump² in half of the range, bump² in the other.
             exponential = -torch.log1p(-torch.rand(128, generator=generator, dtype=torch.float64))
             noise = torch.where(log_snr > 0, exponential, 1.0)
-            measure.observe(log_snr, bump(log_snr) * noise, torch.full((128,), 3.0))
+            measure.learn(measure.sums(log_snr, bump(log_snr) * noise, torch.full((128,), 3.0), schedule))
         expected = bump(centres) * torch.where(centres > 0, power, 1.0)
         torch.testing.assert_close(measure.masses(), expected / expected.sum(), rtol=0.3, atol=2e-3)
     assert measure.averages()[0] > 9 * 0.9 * bump(centres[0]) ** 2
@@ -188,10 +190,10 @@ def test_adaptive_density_follows_the_weighted_loss() -> None:
 def test_warped_density_is_the_slope_of_the_error_of_x() -> None:
     """With E‖x − x̂‖² = σ²/(1 + σ²) and so on, equal steps of u bring equal steps of it."""
     schedule = LogSNRLinear(-HIGH, -LOW)
-    measure = WarpedTime(schedule, bins=200, uniform_share=1e-9)
+    measure = WarpedTime(bins=200, uniform_share=1e-9).build(schedule)
     log_snr = LOW + (torch.arange(200, dtype=torch.float64) + 0.5) * (HIGH - LOW) / 200
     error = torch.sigmoid(-log_snr)
-    measure.observe(log_snr, error * log_snr.exp(), torch.ones(200))
+    measure.learn(measure.sums(log_snr, error * log_snr.exp(), torch.ones(200), schedule))
     slope = torch.sigmoid(log_snr) * torch.sigmoid(-log_snr)
     inner = slice(1, -1)
     normal = measure.masses() / measure.masses()[inner].sum()
@@ -212,18 +214,26 @@ def test_isotonic_fit_is_the_nearest_increasing_sequence(values: list[float]) ->
 
 
 def test_what_is_not_finite_is_not_learned() -> None:
-    measure = AdaptiveTime(LogSNRLinear(-HIGH, -LOW), bins=4)
+    schedule = LogSNRLinear(-HIGH, -LOW)
+    measure = AdaptiveTime(bins=4).build(schedule)
     before = {name: value.clone() for name, value in measure.state_dict().items()}
-    measure.observe(torch.tensor([0.0, 1.0]), torch.tensor([math.nan, math.inf]), torch.ones(2))
+    bad = torch.tensor([math.nan, math.inf])
+    measure.learn(measure.sums(torch.tensor([0.0, 1.0]), bad, torch.ones(2), schedule))
     assert all(torch.equal(before[name], value) for name, value in measure.state_dict().items())
     torch.testing.assert_close(measure.masses(), torch.full((4,), 0.25, dtype=torch.float64))
 
 
-def test_a_sampler_does_not_own_the_schedule() -> None:
-    """Its state is its own: the schedule's parameters are stored once, by the model."""
-    measure = AdaptiveTime(Learned(-HIGH, -LOW))
-    assert set(measure.state_dict()) == {"total", "weight"}
-    assert not list(measure.parameters())
+def test_sums_of_parts_add_up_to_those_of_the_whole() -> None:
+    """What is learned from a batch does not depend on how it was cut: over devices, or to save memory."""
+    schedule, generator = LogSNRLinear(-HIGH, -LOW), seeded(3)
+    log_snr = LOW + (HIGH - LOW) * torch.rand(48, generator=generator, dtype=torch.float64)
+    error, ones = bump(log_snr), torch.ones(48)
+    whole, parts, fresh = (AdaptiveTime(bins=10).build(schedule) for _ in range(3))
+    whole.learn(whole.sums(log_snr, error, ones, schedule))
+    halves = [parts.sums(log_snr[half], error[half], ones[half], schedule) for half in (slice(20), slice(20, None))]
+    parts.learn({name: halves[0][name] + halves[1][name] for name in halves[0]})
+    torch.testing.assert_close(parts.masses(), whole.masses(), rtol=1e-14, atol=0)
+    assert not torch.equal(whole.masses(), fresh.masses())
 
 
 def exact_errors(log_snr: Tensor, seed: int) -> Tensor:
@@ -231,7 +241,7 @@ def exact_errors(log_snr: Tensor, seed: int) -> Tensor:
     model = exact_model(plane_mixture(), LogSNRLinear(-HIGH, -LOW), exact_ends=False)
     generator = seeded(seed)
     x = plane_mixture().expand(len(log_snr)).sample(generator)
-    return model.noise_error_at(x, -log_snr.unsqueeze(1), torch.ones(len(log_snr), 1), None, generator)
+    return model.noise_error_at(x, -log_snr.unsqueeze(1), torch.ones(len(log_snr), 1), UNCONDITIONAL, generator)
 
 
 def test_variance_difference_and_the_single_draw_optimum() -> None:
@@ -268,11 +278,11 @@ def test_variance_difference_and_the_single_draw_optimum() -> None:
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda s: DensityTime(s, torch.zeros_like), "positive"),
-        (lambda s: DensityTime(s, lambda at: 1 / at.clamp(min=0)), "positive and finite"),
-        (lambda s: AdaptiveTime(s, bins=0), "bins"),
-        (lambda s: AdaptiveTime(s, decay=1.0), "decay"),
-        (lambda s: WarpedTime(s, uniform_share=0.0), "uniform_share"),
+        (lambda s: DensityTime(torch.zeros_like).build(s), "positive"),
+        (lambda s: DensityTime(lambda at: 1 / at.clamp(min=0)).build(s), "positive and finite"),
+        (lambda s: AdaptiveTime(bins=0), "bins"),
+        (lambda s: AdaptiveTime(decay=1.0), "decay"),
+        (lambda s: WarpedTime(uniform_share=0.0), "uniform_share"),
     ],
 )
 def test_bad_samplers_are_refused(make, message: str) -> None:

@@ -22,8 +22,8 @@ from tests.oracles import (
 from vlb.base.errors import UserError
 from vlb.models.diffusion import parameterization
 from vlb.models.diffusion import weightings as weighting
-from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.process import variance_preserving
+from vlb.models.diffusion.loss import DiffusionLoss
+from vlb.models.diffusion.process import VP
 from vlb.models.diffusion.schedules import (
     EDM,
     Cosine,
@@ -68,16 +68,16 @@ def one(log_snr: Tensor) -> Tensor:
 
 
 LOSSES = {
-    "ddpm": (LinearBeta, weighting.NoiseLinearBeta(), one, parameterization.noise, "vp"),
-    "iddpm": (Cosine, weighting.noise_cosine, one, parameterization.noise, "vp"),
-    "v": (Cosine, weighting.velocity_cosine, one, parameterization.velocity, "vp"),
-    "flow": (OptimalTransport, weighting.flow_matching, one, parameterization.flow, "ot"),
-    "indi": (OptimalTransport, weighting.inversion, one, parameterization.data, "ot"),
+    "ddpm": (LinearBeta, weighting.NoiseLinearBeta(), one, parameterization.Noise(), "vp"),
+    "iddpm": (Cosine, weighting.NoiseCosine(), one, parameterization.Noise(), "vp"),
+    "v": (Cosine, weighting.VelocityCosine(), one, parameterization.Velocity(), "vp"),
+    "flow": (OptimalTransport, weighting.FlowMatching(), one, parameterization.Flow(), "ot"),
+    "indi": (OptimalTransport, weighting.Inversion(), one, parameterization.Data(), "ot"),
     "edm": (EDM, weighting.EDM(), one, edm_network, "ve"),
-    "p2-half": (Cosine, weighting.P2(0.5), lambda at: (1 + at.exp()) ** -0.5, parameterization.noise, "vp"),
-    "p2": (Cosine, weighting.P2(1.0), lambda at: 1 / (1 + at.exp()), parameterization.noise, "vp"),
-    "min-snr": (Cosine, weighting.MinSNR(5.0), lambda at: at.exp().clamp(max=5), parameterization.data, "vp"),
-    "vdm": (LogSNRLinear, weighting.likelihood, one, parameterization.noise, "vp"),
+    "p2-half": (Cosine, weighting.P2(0.5), lambda at: (1 + at.exp()) ** -0.5, parameterization.Noise(), "vp"),
+    "p2": (Cosine, weighting.P2(1.0), lambda at: 1 / (1 + at.exp()), parameterization.Noise(), "vp"),
+    "min-snr": (Cosine, weighting.MinSNR(5.0), lambda at: at.exp().clamp(max=5), parameterization.Data(), "vp"),
+    "vdm": (LogSNRLinear, weighting.Likelihood(), one, parameterization.Noise(), "vp"),
 }
 
 
@@ -104,16 +104,17 @@ def test_each_weighting_is_that_of_its_training_loss(name: str) -> None:
 
 
 def test_rectified_flow_at_logit_normal_times() -> None:
-    pi = weighting.LogitNormal(0.3, 0.9)
+    weight = weighting.RectifiedFlow(0.3, 0.9)
+    pi = weight.density
     path = OptimalTransport(-HIGH, -LOW)
+    start, width = path.stretch
 
     def restricted(t: Tensor) -> Tensor:
-        return pi(path.start + path.width * t)
+        return pi(start + width * t)
 
-    loss = training_loss(path, one, parameterization.flow, "ot", restricted)
-    weight = weighting.RectifiedFlow(pi)
+    loss = training_loss(path, one, parameterization.Flow(), "ot", restricted)
     # u-error (1 + e^{−λ/2})² and p(λ) = sech²(λ/4)/8 make ½π(t)e^{−λ/2}, over the share of the path that is left.
-    assert loss == pytest.approx(0.5 * weighted_integral(weight) / path.width, rel=2e-5)
+    assert loss == pytest.approx(0.5 * weighted_integral(weight) / width, rel=2e-5)
     nodes, weights = gauss_legendre(1e-9, 1 - 1e-9, 400)
     assert (weights * pi(nodes)).sum().item() == pytest.approx(1, abs=1e-8)
 
@@ -128,20 +129,19 @@ def test_edm_monotonic_is_edm_beyond_its_peak_and_flat_before() -> None:
 
 
 MONOTONE = {
-    "likelihood": (weighting.likelihood, True),
+    "likelihood": (weighting.Likelihood(), True),
     "ddpm": (weighting.NoiseLinearBeta(), False),
-    "iddpm": (weighting.noise_cosine, False),
-    "v": (weighting.velocity_cosine, True),
-    "flow": (weighting.flow_matching, True),
-    "rectified": (weighting.RectifiedFlow(weighting.LogitNormal()), False),
-    "rectified-uniform": (weighting.RectifiedFlow(torch.ones_like), True),
-    "indi": (weighting.inversion, True),
+    "iddpm": (weighting.NoiseCosine(), False),
+    "v": (weighting.VelocityCosine(), True),
+    "flow": (weighting.FlowMatching(), True),
+    "rectified": (weighting.RectifiedFlow(), False),
+    "indi": (weighting.Inversion(), True),
     "edm": (weighting.EDM(), False),
     "edm-monotonic": (weighting.EDMMonotonic(), True),
     "sigmoid": (weighting.Sigmoid(2.0), True),
     "p2": (weighting.P2(), False),
     "min-snr": (weighting.MinSNR(), False),
-    "implied": (weighting.implied(Cosine(-HIGH, -LOW), parameterization.velocity, variance_preserving), True),
+    "implied": (weighting.implied(Cosine(-HIGH, -LOW), parameterization.Velocity(), VP()), True),
 }
 
 
@@ -177,12 +177,12 @@ def test_kernel_and_atom_are_a_distribution_over_t(shift: float, name: str) -> N
 
 
 def test_the_bound_has_all_its_mass_at_zero() -> None:
-    described = weighting.describe(weighting.likelihood, -HIGH, -LOW)
+    described = weighting.describe(weighting.Likelihood(), -HIGH, -LOW)
     assert described.atom == 1
     assert all(share.mass == 0 for share in described.mixture())
 
 
-@pytest.mark.parametrize("weight", [weighting.Sigmoid(1.0), weighting.inversion, weighting.EDM(), weighting.P2()])
+@pytest.mark.parametrize("weight", [weighting.Sigmoid(1.0), weighting.Inversion(), weighting.EDM(), weighting.P2()])
 def test_weighted_loss_is_a_mixture_of_elbos(weight) -> None:
     """L_w = E_{p_w}[−ELBO_t(z_t) − H(q(z_t | x))] − w(λ_min) L(1), signs included (Eq. 4.161, 4.164 as corrected).
 
@@ -211,7 +211,7 @@ def test_uncertainty_learns_the_logarithm_of_the_loss() -> None:
     """The minimum of ∫[e^{−u} h + u] dλ is u = log h, whatever density λ is drawn from."""
     log_snr = torch.linspace(LOW, HIGH, 400, dtype=torch.float64)
     h = torch.exp(0.4 * torch.cos(math.pi * (log_snr - LOW) / (HIGH - LOW)) - 1)
-    learned = weighting.Uncertainty(-HIGH, -LOW)
+    learned = weighting.Uncertainty().build(LogSNRLinear(-HIGH, -LOW))
     torch.testing.assert_close(learned(log_snr), torch.ones_like(log_snr))
     optimiser = torch.optim.LBFGS(learned.parameters(), max_iter=100, line_search_fn="strong_wolfe")
 
@@ -240,7 +240,7 @@ def test_a_function_that_is_no_weight_is_refused(weight, message: str) -> None:
         weighting.describe(weight, -HIGH, -LOW)
     model = exact_model(plane_mixture(), LogSNRLinear(-HIGH, -LOW))
     with pytest.raises(UserError, match=message):
-        DiffusionModel(model.process, model.denoiser, model.observation, (2,), weighting=weight)
+        DiffusionLoss(weighting=weighting.FromFunction(weight)).build(model)
 
 
 @pytest.mark.parametrize(
@@ -250,8 +250,8 @@ def test_a_function_that_is_no_weight_is_refused(weight, message: str) -> None:
         lambda: weighting.EDM(std=0.0),
         lambda: weighting.P2(-1.0),
         lambda: weighting.MinSNR(0.0),
-        lambda: weighting.LogitNormal(std=-1.0),
-        lambda: weighting.Uncertainty(-6.0, 5.0, terms=0),
+        lambda: weighting.RectifiedFlow(std=-1.0),
+        lambda: weighting.Uncertainty(terms=0),
     ],
 )
 def test_bad_parameters_are_refused(make) -> None:
@@ -268,8 +268,9 @@ def test_no_weighting_overflows() -> None:
 
 def test_weightings_are_of_the_reference_where_dimensions_differ() -> None:
     """A schedule per dimension has one λ for w: the mean, so w = const changes nothing but the scale."""
-    schedule = LearnedPerDimension(-HIGH, -LOW, 2)
+    schedule = LearnedPerDimension(-HIGH, -LOW).build(2)
     model = exact_model(plane_mixture(), schedule, exact_ends=False)
-    assert weighting.describe(model.weighting, schedule.gamma_0, schedule.gamma_1).monotone
+    loss = DiffusionLoss().build(model)
+    assert weighting.describe(loss.weighting, schedule.gamma_0, schedule.gamma_1).monotone
     t = torch.rand(3, generator=seeded(), dtype=torch.float64)
-    assert model.weighting(-schedule.gamma(t).mean(-1)).shape == (3,)
+    assert loss.weighting(-schedule.gamma(t).mean(-1)).shape == (3,)

@@ -8,10 +8,10 @@ import sys
 import matplotlib
 import torch
 
-from vlb.models.diffusion.parameterization import EDM, amplification, data, flow, noise, score, velocity
-from vlb.models.diffusion.process import variance_preserving
+from vlb.models.diffusion.parameterization import EDM, Data, Flow, Noise, Score, Velocity, amplification
+from vlb.models.diffusion.process import VP
 
-OUTPUTS = {"x": data, "ε": noise, "score": score, "v": velocity, "u": flow, "EDM F, σ_d = 0.5": EDM(0.5)}
+OUTPUTS = {"x": Data(), "ε": Noise(), "score": Score(), "v": Velocity(), "u": Flow(), "EDM F, σ_d = 0.5": EDM(0.5)}
 STYLES = ("-", "-", "--", "-", "--", ":")
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     from matplotlib import pyplot as plt
 
     log_snr = torch.linspace(-10, 13.3, 300, dtype=torch.float64)
-    alpha, sigma = variance_preserving(-log_snr)
+    alpha, sigma = VP()(-log_snr)
     figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
     for (name, parameterization), style in zip(OUTPUTS.items(), STYLES, strict=True):
         axes.plot(log_snr, amplification(parameterization, alpha, sigma), style, label=name)
@@ -31,7 +31,7 @@ def main() -> None:
     axes.legend(fontsize=8)
     figure.savefig(sys.argv[1], metadata={"Date": None})
     for name, parameterization in OUTPUTS.items():
-        ends = amplification(parameterization, *variance_preserving(torch.tensor([10.0, -13.3], dtype=torch.float64)))
+        ends = amplification(parameterization, *VP()(torch.tensor([10.0, -13.3], dtype=torch.float64)))
         print(f"{name}: {ends[0]:.3g} at λ = −10, {ends[1]:.3g} at λ = 13.3")
 
 

@@ -14,7 +14,8 @@ import matplotlib
 import numpy as np
 import torch
 
-from vlb.measure.evaluation import noise_profile
+from vlb.core.condition import UNCONDITIONAL
+from vlb.measure.profile import noise_profile
 from vlb.store.runs import Run
 
 PASSES = 2
@@ -41,7 +42,7 @@ def main() -> None:
         for i, log_snr in enumerate(edges):
             t = model.process.schedule.inverse(torch.tensor([-log_snr], dtype=torch.float64)).clamp(0, 1)
             for part in x.repeat(PASSES, *(1 for _ in model.shape)).split(360):
-                learned[i] += float(model.reconstruction(part, None, generator, t).sum()) / scale
+                learned[i] += float(model.reconstruction(part, UNCONDITIONAL, generator, t).sum()) / scale
                 z = model.process.marginal(model.observation.embed(part), t).sample(generator)
                 decoder = model.observation.decode(z, *model.process.alpha_sigma(t, z))
                 alone[i] -= float(decoder.log_prob(part).sum()) / scale

@@ -16,6 +16,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
+from vlb.core.condition import UNCONDITIONAL
 from vlb.core.likelihoods import GaussianLikelihood
 from vlb.measure.diagnostics import active_units, aggregate
 from vlb.measure.holes import Holes, holes, split_by_coverage, standard_prior, top_posterior
@@ -60,7 +61,7 @@ def train(x: Tensor, variance: float | None, vamp: bool, seed: int) -> TopDownVA
     for step in range(STEPS):
         optimiser.param_groups[0]["lr"] = 2e-3 * (1 - step / STEPS)
         batch = x[torch.randint(len(x), (128,), generator=draws)]
-        loss = torch.stack(list(model.terms(batch, None, draws).values())).sum(0).mean()
+        loss = torch.stack(list(model.terms(batch, UNCONDITIONAL, draws).values())).sum(0).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

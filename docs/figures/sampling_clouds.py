@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from vlb.core.observation import Continuous
-from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.samplers.ancestral import Ancestral
 from vlb.models.diffusion.samplers.ddim import DDIM
 from vlb.models.diffusion.samplers.dpm_solver import DPMSolver
@@ -54,13 +54,13 @@ def main() -> None:
     plt.rcParams["svg.hashsalt"] = "vlb"
     mixture = law()
     process = GaussianDiffusion(LogSNRLinear(-7.0, 5.0))
-    denoiser = MixtureDenoiser(mixture, variance_preserving)
+    denoiser = MixtureDenoiser(mixture, VP())
     model = DiffusionModel(process, denoiser, Continuous(), (2,), exact_prior(mixture, process))
     figure, panels = plt.subplots(1, len(SAMPLERS) + 1, figsize=(9.6, 1.9), layout="constrained")
     generator = torch.Generator().manual_seed(0)
     show(panels[0], mixture.expand(EXAMPLES).sample(generator), "data")
     for axes, (name, (sampler, cost)) in zip(panels[1:], SAMPLERS.items(), strict=True):
-        grid = uniform_log_snr(process.schedule, EVALUATIONS // cost)
+        grid = UniformLogSNR()(process.schedule, EVALUATIONS // cost)
         show(axes, generate(model, sampler, EXAMPLES, grid, generator), name)
     figure.savefig(Path(sys.argv[1]), dpi=160, metadata={"Date": None})
 

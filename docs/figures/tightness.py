@@ -18,20 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL
 from vlb.core.distributions import Normal
 from vlb.core.observation import Continuous
 from vlb.measure.tightness.gaussian import split_gaussian
 from vlb.measure.tightness.line import split_line
 from vlb.measure.tightness.perturbed import Perturbed
 from vlb.measure.tightness.split import Split
-from vlb.models.diffusion.denoiser import Denoiser, Regression
+from vlb.models.diffusion.denoiser import Denoiser, RegressionHead
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import velocity
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.parameterization import Velocity
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.diffusion.times import LowDiscrepancyTime
 from vlb.models.mixture.gaussian import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
-from vlb.nn.mlp import ResidualMLP
+from vlb.nn.mlp import MLPBackbone
 
 PLANE = gaussian_mixture(torch.ones(1), torch.tensor([[0.3, -0.5]]), torch.tensor([[[0.5, 0.2], [0.2, 0.3]]]))
 BUMPS = gaussian_mixture(torch.tensor([0.6, 0.4]), torch.tensor([[-0.7], [0.9]]), torch.tensor([[[0.04]], [[0.15]]]))
@@ -45,7 +46,7 @@ def diffusion(
 ) -> DiffusionModel:
     """The model whose noise estimate is (1 + error) times the exact one of `law`, log SNR from low to high."""
     process = GaussianDiffusion(LogSNRLinear(-high, -low))
-    denoiser = Perturbed(MixtureDenoiser(law, variance_preserving, decodes=exact_decoder), error, variance_preserving)
+    denoiser = Perturbed(MixtureDenoiser(law, VP(), decodes=exact_decoder), error, VP())
     prior = exact_prior(law, process) if exact_prior_ else None
     return DiffusionModel(process, denoiser, Continuous(), (law.means.shape[-1],), prior=prior)
 
@@ -199,13 +200,13 @@ def learned(figure: matplotlib.figure.Figure) -> None:
         print(f"{name}: {describe(parts(bars[name]))}", flush=True)
     torch.manual_seed(0)
     process = GaussianDiffusion(LogSNRLinear(-5.5, 5.0))
-    network = Denoiser(ResidualMLP((1,), 1, 0, 64, 2, 0.0), Regression(velocity), variance_preserving)
+    network = Denoiser(MLPBackbone((1,), 1, 0, 64, 2, 0.0), RegressionHead(Velocity()), VP())
     model = DiffusionModel(process, network, Continuous(), (1,))
     measure = LowDiscrepancyTime()
     bars["diffusion, untrained, T = 64"] = split_line(model.at(64), BUMPS)
 
     def loss(x: Tensor, generator: torch.Generator) -> Tensor:
-        return estimate(model, x.float(), None, measure, generator).total.mean()
+        return estimate(model, x.float(), UNCONDITIONAL, measure, generator).total.mean()
 
     train(2000, loss, list(model.parameters()))
     for count in (1, 4, 16, 64, 128):
@@ -216,7 +217,7 @@ def learned(figure: matplotlib.figure.Figure) -> None:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         drawn = [
-            estimate(model, BUMPS.expand(20_000).sample(generator).float(), None, measure, generator).total
+            estimate(model, BUMPS.expand(20_000).sample(generator).float(), UNCONDITIONAL, measure, generator).total
             for _ in range(10)
         ]
     means = torch.stack([part.double().mean() for part in drawn]) - bars["VAE, both"].entropy

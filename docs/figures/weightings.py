@@ -15,19 +15,19 @@ from matplotlib import pyplot as plt
 
 LOW, HIGH = -6.0, 8.0
 MONOTONE = {
-    "likelihood": weighting.likelihood,
+    "likelihood": weighting.Likelihood(),
     "sigmoid(2)": weighting.Sigmoid(2.0),
-    "v under cosine, u under OT": weighting.flow_matching,
-    "InDI": weighting.inversion,
+    "v under cosine, u under OT": weighting.FlowMatching(),
+    "InDI": weighting.Inversion(),
     "EDM-monotonic": weighting.EDMMonotonic(),
 }
 OTHERS = {
     "ε under linear β (DDPM)": weighting.NoiseLinearBeta(),
-    "ε under cosine": weighting.noise_cosine,
+    "ε under cosine": weighting.NoiseCosine(),
     "EDM": weighting.EDM(),
     "P2, γ = 1": weighting.P2(),
     "Min-SNR-5": weighting.MinSNR(),
-    "rectified flow, logit-normal t": weighting.RectifiedFlow(weighting.LogitNormal()),
+    "rectified flow, logit-normal t": weighting.RectifiedFlow(),
 }
 
 

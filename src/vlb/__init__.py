@@ -7,50 +7,138 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vlb.base.errors import UserError
-    from vlb.data import Dataset, Split
-    from vlb.measure.evaluation import Evaluation, classify, evaluate
-    from vlb.models.diffusion.model import DiffusionModel
-    from vlb.models.mixture.gaussian import GaussianMixture
-    from vlb.store.experiment import Experiment
-    from vlb.store.runs import Run, load
-    from vlb.training.loop import train
-    from vlb.training.recipes import recipe
+    from vlb.base.errors import UserError as UserError
+    from vlb.base.progress import Progress as Progress
+    from vlb.base.results import Result as Result
+    from vlb.base.results import Table as Table
+    from vlb.coding.api import compress as compress
+    from vlb.coding.api import decompress as decompress
+    from vlb.coding.api import inspect as inspect
+    from vlb.coding.options import CompressOptions as CompressOptions
+    from vlb.coding.options import DecompressOptions as DecompressOptions
+    from vlb.coding.options import InspectOptions as InspectOptions
+    from vlb.coding.results import Compressed as Compressed
+    from vlb.coding.results import Inspection as Inspection
+    from vlb.coding.results import Restored as Restored
+    from vlb.core.condition import Condition as Condition
+    from vlb.core.terms import BoundKind as BoundKind
+    from vlb.data import Dataset as Dataset
+    from vlb.data import Split as Split
+    from vlb.generate.options import SampleOptions as SampleOptions
+    from vlb.generate.sample import SampleResult as SampleResult
+    from vlb.generate.sample import sample as sample
+    from vlb.measure.classification import classify as classify
+    from vlb.measure.compare import ComparisonResult as ComparisonResult
+    from vlb.measure.compare import compare as compare
+    from vlb.measure.evaluate import evaluate as evaluate
+    from vlb.measure.evaluation import Evaluation as Evaluation
+    from vlb.measure.evaluation import measure_bound as measure_bound
+    from vlb.measure.options import CompareOptions as CompareOptions
+    from vlb.measure.options import EvaluateOptions as EvaluateOptions
+    from vlb.measure.options import ScoreOptions as ScoreOptions
+    from vlb.measure.options import TightnessOptions as TightnessOptions
+    from vlb.measure.recognition import Recognition as Recognition
+    from vlb.measure.score import ScoreResult as ScoreResult
+    from vlb.measure.score import score as score
+    from vlb.measure.summary import EvaluationResult as EvaluationResult
+    from vlb.measure.tightness.measured import TightnessResult as TightnessResult
+    from vlb.measure.tightness.measured import tightness as tightness
+    from vlb.models.diffusion.model import DiffusionModel as DiffusionModel
+    from vlb.models.mixture.gaussian import GaussianMixture as GaussianMixture
+    from vlb.pages.report import ReportResult as ReportResult
+    from vlb.pages.report import report as report
+    from vlb.store.experiment import Experiment as Experiment
+    from vlb.store.runs import Run as Run
+    from vlb.store.runs import load as load
+    from vlb.training.options import TrainOptions as TrainOptions
+    from vlb.training.recipes import recipe as recipe
+    from vlb.training.verb import TrainResult as TrainResult
+    from vlb.training.verb import train as train
 
-_HOMES = {
-    "Dataset": "vlb.data",
-    "DiffusionModel": "vlb.models.diffusion.model",
-    "Evaluation": "vlb.measure.evaluation",
-    "Experiment": "vlb.store.experiment",
-    "GaussianMixture": "vlb.models.mixture.gaussian",
-    "Run": "vlb.store.runs",
-    "Split": "vlb.data",
-    "UserError": "vlb.base.errors",
-    "classify": "vlb.measure.evaluation",
-    "evaluate": "vlb.measure.evaluation",
-    "load": "vlb.store.runs",
-    "recipe": "vlb.training.recipes",
-    "train": "vlb.training.loop",
+_NAMES = {
+    "vlb.base.errors": ("UserError",),
+    "vlb.base.progress": ("Progress",),
+    "vlb.base.results": (
+        "Result",
+        "Table",
+    ),
+    "vlb.coding.api": (
+        "compress",
+        "decompress",
+        "inspect",
+    ),
+    "vlb.coding.options": (
+        "CompressOptions",
+        "DecompressOptions",
+        "InspectOptions",
+    ),
+    "vlb.coding.results": (
+        "Compressed",
+        "Inspection",
+        "Restored",
+    ),
+    "vlb.core.condition": ("Condition",),
+    "vlb.core.terms": ("BoundKind",),
+    "vlb.data": (
+        "Dataset",
+        "Split",
+    ),
+    "vlb.generate.options": ("SampleOptions",),
+    "vlb.generate.sample": (
+        "SampleResult",
+        "sample",
+    ),
+    "vlb.measure.classification": ("classify",),
+    "vlb.measure.compare": (
+        "ComparisonResult",
+        "compare",
+    ),
+    "vlb.measure.evaluate": ("evaluate",),
+    "vlb.measure.evaluation": (
+        "Evaluation",
+        "measure_bound",
+    ),
+    "vlb.measure.options": (
+        "CompareOptions",
+        "EvaluateOptions",
+        "ScoreOptions",
+        "TightnessOptions",
+    ),
+    "vlb.measure.recognition": ("Recognition",),
+    "vlb.measure.score": (
+        "ScoreResult",
+        "score",
+    ),
+    "vlb.measure.summary": ("EvaluationResult",),
+    "vlb.measure.tightness.measured": (
+        "TightnessResult",
+        "tightness",
+    ),
+    "vlb.models.diffusion.model": ("DiffusionModel",),
+    "vlb.models.mixture.gaussian": ("GaussianMixture",),
+    "vlb.pages.report": (
+        "ReportResult",
+        "report",
+    ),
+    "vlb.store.experiment": ("Experiment",),
+    "vlb.store.runs": (
+        "Run",
+        "load",
+    ),
+    "vlb.training.options": ("TrainOptions",),
+    "vlb.training.recipes": ("recipe",),
+    "vlb.training.verb": ("TrainResult", "train"),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
-__all__ = [
-    "Dataset",
-    "DiffusionModel",
-    "Evaluation",
-    "Experiment",
-    "GaussianMixture",
-    "Run",
-    "Split",
-    "UserError",
-    "classify",
-    "evaluate",
-    "load",
-    "recipe",
-    "train",
-]
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'vlb' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -10,7 +10,7 @@ from vlb.coding.sequence import Lanes
 from vlb.data import Dataset, load
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 TINY = (
@@ -33,7 +33,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Run:
     for assignment in TINY:
         experiment = override(experiment, assignment)
     run = Run.create(tmp_path_factory.mktemp("runs") / "tiny", experiment, digits)
-    assert train(experiment, digits, run)
+    assert fit(experiment, digits, run)
     return run
 
 

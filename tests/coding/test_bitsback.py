@@ -14,6 +14,7 @@ from vlb.coding.diffusion import DiffusionSettings, evenly
 from vlb.coding.sequence import SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
 from vlb.core.bound import elbo
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.models.diffusion.model import DiffusionModel
 
 
@@ -81,10 +82,10 @@ class _Noisy(torch.nn.Module):
     def __init__(self, inner: torch.nn.Module, size: float) -> None:
         super().__init__()
         self.inner, self.size, self.generator = inner, size, torch.Generator().manual_seed(0)
-        self.decodes = inner.decodes
+        self.decodes, self.takes = inner.decodes, inner.takes
         self.backbone = inner.backbone
 
-    def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: object = None) -> object:
+    def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: Condition = UNCONDITIONAL) -> object:
         noise = torch.randn(z.shape, generator=self.generator, dtype=z.dtype)
         return self.inner(z + self.size * noise, gamma, condition)
 

@@ -17,13 +17,13 @@ from vlb.training.recipes import recipe
 @pytest.fixture(scope="module")
 def mixture_run(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
     from vlb.base.configuration import override
-    from vlb.training.loop import train
+    from vlb.training.loop import fit
 
     experiment = recipe("digits-mixture")
     for assignment in ("steps=2", "training.warmup=1", "components=3", "em_steps=2"):
         experiment = override(experiment, assignment)
     run = Run.create(tmp_path_factory.mktemp("runs") / "mixture", experiment, digits)
-    assert train(experiment, digits, run)
+    assert fit(experiment, digits, run)
     return run
 
 

@@ -25,6 +25,7 @@ from vlb.coding.sequence import Lanes
 from vlb.coding.settings import Settings
 from vlb.coding.stack import BitStack
 from vlb.coding.wire import Reader
+from vlb.core.condition import UNCONDITIONAL
 from vlb.core.distributions import MixtureOfNormals
 from vlb.core.schema import levels_schema
 from vlb.data import Dataset, Split
@@ -94,7 +95,7 @@ def test_the_net_rate_is_the_bound(member: tuple[nn.Module, type], test_images: 
     assert isinstance(codec.batch, order)
     x = torch.tensor(test_images[:150])
     with torch.no_grad():
-        draws = [sum(model.terms(x, None, torch.Generator().manual_seed(s)).values()) for s in range(8)]
+        draws = [sum(model.terms(x, UNCONDITIONAL, torch.Generator().manual_seed(s)).values()) for s in range(8)]
     totals = torch.stack([draw for draw in draws if isinstance(draw, torch.Tensor)]).double() / math.log(2)
     bound, spread = totals.mean().item(), (totals.var(0).mean() / len(x)).sqrt().item()
     stack = full(0)

@@ -17,6 +17,7 @@ from vlb.coding.products import ProductMixture, whole
 from vlb.coding.sequence import Lanes, Plan, SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
 from vlb.coding.wire import Damaged, Reader
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.models.diffusion.model import DiffusionModel
 
 
@@ -196,9 +197,9 @@ class _Wrong(torch.nn.Module):
 
     def __init__(self, inner: torch.nn.Module) -> None:
         super().__init__()
-        self.inner, self.calls, self.decodes = inner, 0, True
+        self.inner, self.calls, self.decodes, self.takes = inner, 0, True, inner.takes
 
-    def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: object = None) -> object:
+    def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: Condition = UNCONDITIONAL) -> object:
         self.calls += 1
         return self.inner(z * (1 + 0.1 * self.calls), gamma, condition)
 

@@ -65,7 +65,7 @@ def test_priors_made_of_posteriors_are_trained_kept_and_resumed(prior: str, tmp_
     settings = [*TINY, "--set", "coder.width=16", "--set", f"prior={prior}"]
     assert vlb("train", "digits-vae", "--out", tmp_path / "run", *settings) == 0
     assert vlb("train", "digits-vae", "--out", tmp_path / "run", "--resume") == 0
-    weights = read(tmp_path / "run/checkpoints/last.safetensors").section("model")
+    weights = read(tmp_path / "run/checkpoints/last.safetensors").section("weights.model")
     inputs = weights["generator.top.inputs"]
     assert inputs.shape[1:] == (1, 8, 8) and not any("top._encode" in name for name in weights)
     assert len([name for name in weights if name.endswith("network.first.weight")]) == 1

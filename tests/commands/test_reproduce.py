@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from vlb.base.configuration import override
-from vlb.interfaces.commands.reproduce import changes, train_command
-from vlb.interfaces.commands.train import adjust
+from vlb.pages.reproduce import changes, train_command
 from vlb.store.experiment import Experiment
+from vlb.training.options import TrainOptions
 from vlb.training.recipes import RECIPES, recipe
+from vlb.training.verb import adjust
 
 
 def rebuilt(command: str) -> Experiment:
@@ -21,10 +22,12 @@ def rebuilt(command: str) -> Experiment:
     data, seed = found.get("--data"), found.get("--seed")
     return adjust(
         recipe(words[2]),
+        TrainOptions(
+            found.get("--condition"),
+            int(seed) if seed else None,
+            tuple(value for name, value in options if name == "--set"),
+        ),
         Path(data) if data else None,
-        found.get("--condition"),
-        int(seed) if seed else None,
-        [value for name, value in options if name == "--set"],
     )
 
 
@@ -52,7 +55,7 @@ def test_what_was_changed_is_in_the_command(settings: tuple[str, ...]) -> None:
 
 
 def test_own_data_are_named(tmp_path: Path) -> None:
-    experiment = adjust(recipe("images"), tmp_path / "my images", None, None, ["training.steps=3"])
+    experiment = adjust(recipe("images"), TrainOptions(overrides=("training.steps=3",)), tmp_path / "my images")
     assert rebuilt(train_command(experiment, Path("run"))) == experiment
 
 

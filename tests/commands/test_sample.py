@@ -8,13 +8,14 @@ import torch
 
 from tests.commands.test_cli import TINY, vlb
 from vlb.base.errors import UserError
-from vlb.data import load as load_data
-from vlb.interfaces.commands.sample import GRIDS, SAMPLERS, learned_density
+from vlb.generate.sample import learned_density
+from vlb.models.diffusion.grids import GRIDS, LearnedQuantiles, UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.store.runs import load
+from vlb.models.diffusion.samplers import SAMPLERS
+from vlb.store.runs import Run, load
 from vlb.training.recipes import recipe
 
-ADAPTIVE = ("--set", "model.times=adaptive")
+ADAPTIVE = ("--set", "loss.times=adaptive")
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +30,12 @@ def drawn(run: Path, out: Path, *arguments: str) -> np.ndarray:
     return np.load(out)["x"]
 
 
-STEPS = dict.fromkeys(SAMPLERS, ("--steps", "3")) | {"ode": ()}
+STEPS = dict.fromkeys(SAMPLERS.offered, ("--steps", "3")) | {"ode": ()}
 
 
 @pytest.mark.parametrize(
-    ("sampler", "grid"), [(sampler, grid) for sampler in SAMPLERS for grid in GRIDS if sampler != "ode" or grid == "t"]
+    ("sampler", "grid"),
+    [(sampler, grid) for sampler in SAMPLERS.offered for grid in GRIDS.offered if sampler != "ode" or grid == "t"],
 )
 def test_every_sampler_serves_on_every_grid(sampler: str, grid: str, run: Path, tmp_path: Path) -> None:
     x = drawn(run, tmp_path / "x.npz", "--sampler", sampler, "--grid", grid, *STEPS[sampler])
@@ -42,18 +44,29 @@ def test_every_sampler_serves_on_every_grid(sampler: str, grid: str, run: Path, 
 
 def test_the_learned_grid_halves_the_learned_density(run: Path) -> None:
     """Equal shares of p(λ) between its times, by the density's own integral; a run without one says so."""
-    model = load(run)
+    opened = Run.open(run)
+    model = opened.model(opened.data())
     assert isinstance(model, DiffusionModel)
-    grid, density = GRIDS["learned"](model, 5), learned_density(model)
+    loss, schedule = opened.loss(model), model.process.schedule
+    density = learned_density(loss, schedule)
+    grid = LearnedQuantiles().build(lambda: density)(schedule, 5)
     gamma = model.process.schedule.gamma(grid).squeeze(-1)
     shares = [
         torch.trapezoid(density(-torch.linspace(a, b, 2001, dtype=torch.float64)), dx=(b - a) / 2000).item()
         for a, b in zip(gamma[:-1].tolist(), gamma[1:].tolist(), strict=True)
     ]
     assert shares == pytest.approx([0.2] * 5, abs=2e-3)
-    assert (grid - GRIDS["snr"](model, 5)).abs().max() > 1e-3
+    assert (grid - UniformLogSNR()(schedule, 5)).abs().max() > 1e-3
     with pytest.raises(UserError, match="times=adaptive"):
-        learned_density(recipe("digits").build(load_data("digits")))
+        learned_density(recipe("digits").build_loss(model), schedule)
+
+
+def test_the_learned_grid_serves_where_the_model_is_clipped_or_guided(run: Path, tmp_path: Path) -> None:
+    """What was learned is the loss's, whatever is made of the model."""
+    arguments = ("--grid", "learned", "--steps", "3")
+    plain = drawn(run, tmp_path / "plain.npz", *arguments, "--class", "3")
+    same = drawn(run, tmp_path / "same.npz", *arguments, "--clip", "--guidance", "1", "--class", "3")
+    assert np.array_equal(plain, same)
 
 
 def test_the_default_is_the_models_own_sampling(run: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tests.oracles import (
     z_score,
 )
 from vlb.core.bound import climb_log_weight, descent_log_weight, elbo, estimate
-from vlb.core.condition import Labels
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, standard_normal
 from vlb.core.hierarchy import descend, from_posterior
 from vlb.core.observation import Continuous, Levels
@@ -37,7 +37,7 @@ class ExactGrid(GridDiffusion):
 
     mixture = plane_mixture()
 
-    def reverse(self, z_t: Tensor, s: Tensor, t: Tensor, condition: object) -> GaussianMixture:
+    def reverse(self, z_t: Tensor, s: Tensor, t: Tensor, condition: Condition) -> GaussianMixture:
         return exact_reverse(self.mixture, self.model.process, z_t, s, t)
 
 
@@ -65,7 +65,7 @@ def test_diffusion_loss_is_the_information_lost(schedule, scaling, measure) -> N
     model = exact_model(mixture, schedule(-5.0, 3.0), scaling)
     # Draws of one batch share their t, so batches are what is independent.
     batches = [
-        estimate(model, mixture.expand(128).sample(generator), None, measure, generator).diffusion.mean()
+        estimate(model, mixture.expand(128).sample(generator), UNCONDITIONAL, measure, generator).diffusion.mean()
         for _ in range(200)
     ]
     expected = information(mixture, 5.0) - information(mixture, -3.0)
@@ -80,7 +80,7 @@ def test_continuous_bound_is_tight_point_by_point(schedule, scaling) -> None:
     model = exact_model(mixture, schedule(-1.5, 1.0), scaling)
     for point in ([-1.0, 0.2], [0.8, 0.9], [1.5, -1.5]):
         x = torch.tensor([point], dtype=torch.float64).expand(n, -1)
-        total = estimate(model, x, None, UniformTime(), generator).total
+        total = estimate(model, x, UNCONDITIONAL, UniformTime(), generator).total
         assert abs(z_score(total, -mixture.log_prob(x[:1]).item())) < LIMIT
 
 
@@ -89,7 +89,7 @@ def test_continuous_bound_is_tight_for_other_data_too() -> None:
     mixture, generator = plane_mixture(), seeded(3)
     x = 0.8 * torch.randn(40_000, 2, generator=generator, dtype=torch.float64)
     model = exact_model(mixture, LogSNRLinear(-1.5, 1.0))
-    total = estimate(model, x, None, UniformTime(), generator).total
+    total = estimate(model, x, UNCONDITIONAL, UniformTime(), generator).total
     assert abs(z_score(total + mixture.log_prob(x))) < LIMIT
 
 
@@ -98,7 +98,7 @@ def test_inexact_ends_make_the_bound_loose() -> None:
     mixture, generator, n = plane_mixture(), seeded(4), 40_000
     x = mixture.expand(n).sample(generator)
     loose = exact_model(mixture, LogSNRLinear(-1.5, 1.0), exact_ends=False)
-    assert z_score(estimate(loose, x, None, UniformTime(), generator).total + mixture.log_prob(x)) > 10
+    assert z_score(estimate(loose, x, UNCONDITIONAL, UniformTime(), generator).total + mixture.log_prob(x)) > 10
 
 
 @pytest.mark.parametrize("mixture", [plane_mixture()])
@@ -107,7 +107,7 @@ def test_wide_ends_make_the_ordinary_prior_and_decoder_exact(mixture: GaussianMi
     generator, n = seeded(5), 60_000
     x = mixture.expand(n).sample(generator)
     model = exact_model(mixture, LogSNRLinear(-14.0, 14.0), exact_ends=False)
-    total = estimate(model, x, None, LowDiscrepancyTime(), generator).total
+    total = estimate(model, x, UNCONDITIONAL, LowDiscrepancyTime(), generator).total
     assert abs(z_score(total + mixture.log_prob(x))) < LIMIT
 
 
@@ -119,14 +119,15 @@ def test_excess_noise_error_is_misfit_plus_looseness() -> None:
 
     class Misfit(nn.Module):
         decodes = True
+        takes = NOTHING
 
-        def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+        def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
             wrong, right = MixtureDenoiser(other, SCALINGS["vp"])(z, gamma), exact.denoiser(z, gamma)
             return Prediction(wrong.x, wrong.eps, right.data)
 
     model = DiffusionModel(exact.process, Misfit(), Continuous(), (1,), exact.prior)
     x = mixture.expand(60_000).sample(generator)
-    excess = estimate(model, x, None, UniformTime(), generator).total + mixture.log_prob(x)
+    excess = estimate(model, x, UNCONDITIONAL, UniformTime(), generator).total + mixture.log_prob(x)
     t = torch.rand(60_000, generator=generator, dtype=torch.float64)
     z = exact.process.marginal(x, t).sample(generator)
     squared = (model.predict(z, t).eps - exact.predict(z, t).eps) ** 2
@@ -219,7 +220,7 @@ def test_term_is_the_kl_of_its_rung(schedule, scaling) -> None:
     grid = model.at(7)
     x = torch.randn(6, 2, generator=seeded(), dtype=torch.float64)
     for level in range(1, 8):
-        term = grid.term(x, torch.full((6,), level), None, seeded(level))
+        term = grid.term(x, torch.full((6,), level), UNCONDITIONAL, seeded(level))
         alpha, sigma = model.process.alpha_sigma(grid.time(level), x)
         z = alpha * x + sigma * standard_normal(x.shape, seeded(level), x)
         rung = grid.rung(level - 1, grid.advance(level, grid.infer(x), z))
@@ -234,9 +235,9 @@ def test_bound_has_the_prior_and_every_level() -> None:
     bound = elbo(grid, grid.infer(x), x, generator)
     torch.testing.assert_close(bound.kl[:, 0], model.prior_kl(x, generator))
     for column, level in enumerate((4, 3, 2, 1), start=1):
-        term = grid.term(x, torch.full((n,), level), None, generator)
+        term = grid.term(x, torch.full((n,), level), UNCONDITIONAL, generator)
         assert abs(z_score(bound.kl[:, column] - term)) < LIMIT
-    assert abs(z_score(bound.reconstruction - grid.ends(x, None, generator).reconstruction)) < LIMIT
+    assert abs(z_score(bound.reconstruction - grid.ends(x, UNCONDITIONAL, generator).reconstruction)) < LIMIT
 
 
 @pytest.mark.parametrize("grid", [3, torch.tensor([0.0, 0.2, 0.9, 1.0])], ids=["even", "uneven"])
@@ -245,7 +246,7 @@ def test_sampled_levels_are_unbiased_for_the_descent(grid) -> None:
     model, generator = misfit_model().at(grid), seeded(12)
     x = plane_mixture().expand(20_000).sample(generator)
     exact = elbo(model, model.infer(x), x, generator).total
-    sampled = estimate(model, x, None, UniformLevel(3), generator, draws=2)
+    sampled = estimate(model, x, UNCONDITIONAL, UniformLevel(3), generator, draws=2)
     assert sampled.terms.shape == (20_000, 2)
     assert abs(z_score(sampled.total - exact)) < LIMIT
 
@@ -277,12 +278,13 @@ class Transported(nn.Module):
     """One denoiser, stated in variance-preserving coordinates and asked in others (A.45)."""
 
     decodes = False
+    takes = NOTHING
 
     def __init__(self, scaling) -> None:
         super().__init__()
         self.scaling = scaling
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         alpha, sigma = self.scaling(along(gamma.expand(z.shape[0], -1), z))
         preserved = SCALINGS["vp"](along(gamma.expand(z.shape[0], -1), z))[0] / alpha * z
         x = torch.tanh(preserved + 0.3 * preserved.roll(1, -1)) * torch.sigmoid(-gamma)
@@ -298,7 +300,7 @@ def test_bounds_are_equal_in_every_scaling(steps: int | None) -> None:
         process = GaussianDiffusion(LogSNRLinear(-6.0, 2.0), scaling)
         model = DiffusionModel(process, Transported(scaling), Continuous(), (2,))
         if steps is None:
-            bound = estimate(model, x, None, UniformTime(), seeded(16))
+            bound = estimate(model, x, UNCONDITIONAL, UniformTime(), seeded(16))
             bounds.append(torch.stack((bound.reconstruction, bound.prior, bound.diffusion), 1))
         else:
             grid = model.at(steps)
@@ -329,7 +331,7 @@ class Silent(nn.Module):
         super().__init__()
         self.outputs = outputs
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         return z.new_zeros(*z.shape, self.outputs)
 
 
@@ -351,7 +353,7 @@ def test_silent_posterior_head_is_the_independent_pixel_model() -> None:
     x = pixels.sample(generator).view(n, 3, 2, 2)
     nll = -pixels.log_prob(x.flatten(1))
     with torch.no_grad():
-        bound = estimate(model, x, None, UniformTime(), generator)
+        bound = estimate(model, x, UNCONDITIONAL, UniformTime(), generator)
     gap = (bound.total - nll).double() / (12 * math.log(2))
     assert gap.mean().abs() < 5e-4 + LIMIT * gap.std() / math.sqrt(n)
     # The control: the reconstruction term matters here, by far more than that.
@@ -401,7 +403,7 @@ def test_labels_reach_every_term() -> None:
     alone = mixture.component(torch.zeros(1, dtype=torch.int64))
     x = alone.expand(n).sample(generator)
     model = exact_model(mixture, LogSNRLinear(-14.0, 14.0), exact_ends=False)
-    labels = Labels(torch.zeros(n, dtype=torch.int64))
+    labels = Condition(label=torch.zeros(n, dtype=torch.int64))
     conditional = estimate(model, x, labels, LowDiscrepancyTime(), generator).total
     assert abs(z_score(conditional + alone.log_prob(x))) < LIMIT
     grid = model.at(8)
@@ -438,13 +440,13 @@ def test_the_top_has_the_prior_of_its_own_time(scaling) -> None:
     gamma = model.process.schedule.gamma(torch.tensor(0.8))
     alpha2, sigma2 = torch.sigmoid(-gamma), torch.sigmoid(gamma)
     torch.testing.assert_close(bound.kl[:, 0], 0.5 * (sigma2 - 1 - sigma2.log() + alpha2 * x**2).sum(1))
-    torch.testing.assert_close(grid.ends(x, None, seeded()).prior, bound.kl[:, 0])
+    torch.testing.assert_close(grid.ends(x, UNCONDITIONAL, seeded()).prior, bound.kl[:, 0])
 
 
 def test_a_conditional_climb_is_conditional() -> None:
     """Climb and descent of a model given the component have the same mean, and another than unconditionally."""
     mixture, n = plane_mixture(), 20_000
-    labels = Labels(torch.zeros(n, dtype=torch.int64))
+    labels = Condition(label=torch.zeros(n, dtype=torch.int64))
     x = mixture.component(torch.zeros(1, dtype=torch.int64)).expand(n).sample(seeded())
     model = exact_model(mixture, LogSNRLinear(-4.0, 3.0), exact_ends=False)
     grid, plain = model.at(3, condition=labels), model.at(3)
@@ -471,7 +473,7 @@ def test_networks_are_asked_in_their_own_precision(dtype: torch.dtype) -> None:
             super().__init__()
             self.layer = nn.Linear(4, 4 * 3)
 
-        def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+        def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
             return self.layer(z).unflatten(-1, (4, 3))
 
     levels = Levels(3)
@@ -484,7 +486,7 @@ def test_networks_are_asked_in_their_own_precision(dtype: torch.dtype) -> None:
         assert model.predict(torch.zeros(1, 4, dtype=torch.float64), torch.zeros(1)).x.dtype == dtype
         grid = model.at(4)
         assert bool(elbo(grid, grid.infer(x), x, seeded()).total.isfinite())
-        assert bool(estimate(model, x, None, UniformTime(), seeded()).total.isfinite())
+        assert bool(estimate(model, x, UNCONDITIONAL, UniformTime(), seeded()).total.isfinite())
         assert model.sample(2, steps=3, generator=seeded()).shape == (2, 4)
 
 
@@ -502,7 +504,7 @@ def test_a_model_is_the_same_under_every_scaling(trained, asked, own_prior: bool
 
     def values(m: DiffusionModel, steps: int | None) -> Tensor:
         if steps is None:
-            bound = estimate(m, x, None, UniformTime(), seeded(1))
+            bound = estimate(m, x, UNCONDITIONAL, UniformTime(), seeded(1))
             return torch.stack((bound.reconstruction, bound.prior, bound.diffusion), 1)
         grid = m.at(steps)
         walked = elbo(grid, grid.infer(x), x, seeded(2))

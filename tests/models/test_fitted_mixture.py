@@ -7,6 +7,7 @@ import torch
 
 from tests.oracles import LIMIT, plane_mixture, seeded, z_score
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.models.mixture.categorical import CategoricalMixture, fit_gaussian_mixture
 
 
@@ -27,7 +28,7 @@ def test_masses_sum_to_one_and_are_the_terms() -> None:
     model = mixture()
     log_p = model.log_prob(EVERY)
     assert abs(log_p.logsumexp(0).item()) < 1e-6
-    (term,) = model.terms(EVERY, None, seeded()).values()
+    (term,) = model.terms(EVERY, UNCONDITIONAL, seeded()).values()
     torch.testing.assert_close(term, -log_p)
 
 
@@ -84,4 +85,4 @@ def test_bad_sizes_are_refused() -> None:
     with pytest.raises(UserError, match="cannot be fitted"):
         fit_gaussian_mixture(torch.zeros(3, 2), 5)
     with pytest.raises(UserError, match="not conditioned"):
-        mixture().terms(EVERY, object(), seeded())
+        mixture().terms(EVERY, Condition(label=torch.zeros(len(EVERY), dtype=torch.int64)), seeded())

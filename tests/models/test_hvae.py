@@ -19,6 +19,7 @@ from tests.vae_models import (
 )
 from vlb.base.errors import UserError
 from vlb.core.bound import climb_elbo, elbo
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Normal
 from vlb.core.hierarchy import descend, from_prior
 from vlb.core.likelihoods import GaussianLikelihood
@@ -45,16 +46,18 @@ def test_exact_posteriors_have_no_looseness_at_any_draw(make, oracle) -> None:
     """log p(x, z)/q(z|x) = log p(x) whatever z: through the descent and through the climb alike."""
     x = examples(oracle, 60)
     for seed in range(3):
-        torch.testing.assert_close(make().log_weight(x, None, seeded(seed)), oracle.log_prob(x), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            make().log_weight(x, UNCONDITIONAL, seeded(seed)), oracle.log_prob(x), rtol=1e-9, atol=1e-9
+        )
 
 
 @EXACT
 def test_terms_sum_to_the_bound_and_name_every_level(make, oracle) -> None:
-    """E Σ terms = −log p(x) with the exact q; kl_1 is next to the data."""
+    """E Σ terms = −log p(x) with the exact q; ("kl", 1) is next to the data."""
     model, n = make(), 20_000
     x = examples(oracle, 1)
-    terms = model.terms(x.expand(n, -1), None, seeded(1))
-    assert list(terms) == ["reconstruction", *(f"kl_{i + 1}" for i in range(model.depth))]
+    terms = model.terms(x.expand(n, -1), UNCONDITIONAL, seeded(1))
+    assert list(terms) == [("reconstruction",), *(("kl", i + 1) for i in range(model.depth))]
     assert abs(z_score(sum(terms.values()), -oracle.log_prob(x).item())) < LIMIT
 
 
@@ -87,7 +90,7 @@ def test_kl_per_level_sums_to_the_joint_kl(model: VariationalHierarchy) -> None:
     prior = torch.cat((torch.cat(((m.a**2 + m.b) * eye, m.a * eye), 1), torch.cat((m.a * eye, eye), 1)))
     q = torch.distributions.MultivariateNormal(torch.cat(means), covariance)
     p = torch.distributions.MultivariateNormal(torch.zeros(6).double(), prior)
-    kl = model.bounds(x.expand(n, -1), None, seeded(2)).kl.sum(1)
+    kl = model.bounds(x.expand(n, -1), UNCONDITIONAL, seeded(2)).kl.sum(1)
     assert abs(z_score(kl, torch.distributions.kl_divergence(q, p).item())) < LIMIT
 
 
@@ -95,7 +98,7 @@ def test_down_and_up_agree_where_both_are_exact() -> None:
     """Two factorisations of one posterior: equal bounds, though the levels share their KL differently."""
     x = examples(TwoLevels(), 1).expand(20_000, -1)
     down, up = two_level_top_down(), two_level_bottom_up()
-    difference = down.bounds(x, None, seeded(3)).total - up.bounds(x, None, seeded(4)).total
+    difference = down.bounds(x, UNCONDITIONAL, seeded(3)).total - up.bounds(x, UNCONDITIONAL, seeded(4)).total
     assert abs(z_score(difference)) < LIMIT
 
 
@@ -103,7 +106,7 @@ def test_looseness_is_the_kl_to_the_posterior() -> None:
     """−VLB + log p(x) = KL(q ‖ p(z|x)) (Eq. 2.7), for a VAE of stretched variance and shifted mean."""
     model, oracle = ppca_vae(stretch=2.0, shift=0.3), PPCA()
     x = examples(oracle, 1).expand(40_000, -1)
-    gap = sum(model.terms(x, None, seeded(5)).values()) + oracle.log_prob(x)
+    gap = sum(model.terms(x, UNCONDITIONAL, seeded(5)).values()) + oracle.log_prob(x)
     q = normal(model.encoder(x[:1])[0])
     assert abs(z_score(gap, q.kl(oracle.posterior(x[:1])).item())) < LIMIT
 
@@ -166,7 +169,7 @@ def test_importance_weighting_tightens_monotonically() -> None:
     """K = 1 is the bound; more draws never loosen it, nor pass log p(x)."""
     model, oracle = ppca_vae(stretch=2.5), PPCA()
     x, generator = examples(oracle, 1).expand(4_000, -1), seeded(11)
-    weights = torch.stack([model.log_weight(x, None, generator) for _ in range(32)])
+    weights = torch.stack([model.log_weight(x, UNCONDITIONAL, generator) for _ in range(32)])
     bounds = [math.log(k) - weights[:k].logsumexp(0) for k in (1, 2, 8, 32)]
     for fewer, more in pairwise(bounds):
         assert z_score(fewer - more) > LIMIT
@@ -190,10 +193,10 @@ def test_masses_of_a_discrete_vae_sum_to_one() -> None:
         )
         log_p = (joint + log_prior + cell).logsumexp(1)
         assert abs(log_p.exp().sum().item() - 1) < 1e-4
-        bound = sum(sum(model.terms(every, None, seeded(i)).values()) for i in range(200)) / 200
+        bound = sum(sum(model.terms(every, UNCONDITIONAL, seeded(i)).values()) for i in range(200)) / 200
         assert bool((bound > -log_p - 0.05).all())
         # Unbiased for p(x): the mean importance weight over all draws.
-        weights = torch.stack([model.log_weight(every, None, seeded(1000 + i)) for i in range(500)])
+        weights = torch.stack([model.log_weight(every, UNCONDITIONAL, seeded(1000 + i)) for i in range(500)])
         ratio = (weights - log_p).exp().T
         assert all(abs(z_score(row, 1.0)) < LIMIT for row in ratio)
 
@@ -274,7 +277,7 @@ def test_residual_weights_are_unbiased_for_a_linear_gaussian_density() -> None:
         covariance = jacobian @ jacobian.T + torch.eye(2).double()
         x = torch.tensor([[0.4, -0.9]]).double()
         log_p = torch.distributions.MultivariateNormal(mean, covariance).log_prob(x[0])
-        weights = model.log_weight(x.expand(100_000, -1), None, seeded(16))
+        weights = model.log_weight(x.expand(100_000, -1), UNCONDITIONAL, seeded(16))
         assert abs(z_score((weights - log_p).exp(), 1.0)) < LIMIT
         samples = model.sample(40_000, generator=seeded(17))
         for i in range(2):
@@ -310,7 +313,9 @@ def test_one_level_is_the_same_both_ways() -> None:
     down = ppca_vae(stretch=1.5)
     up = BottomUpVAE(down.generator, [down.encoder.network], (4,))  # type: ignore[arg-type, list-item]
     x = examples(PPCA(), 20)
-    torch.testing.assert_close(down.log_weight(x, None, seeded(18)), up.log_weight(x, None, seeded(18)))
+    torch.testing.assert_close(
+        down.log_weight(x, UNCONDITIONAL, seeded(18)), up.log_weight(x, UNCONDITIONAL, seeded(18))
+    )
     torch.testing.assert_close(elbo(down, down.infer(x), x, seeded(19)).total, climb_elbo(up, x, seeded(19)).total)
 
 
@@ -328,12 +333,12 @@ def test_training_a_vae_finds_ppca() -> None:
     for step in range(800):
         optimiser.param_groups[0]["lr"] = 0.1 * (1 - step / 800)
         batch = x[1000 * (step % 4) :][:1000]
-        loss = sum(model.terms(batch, None, draws).values()).mean()
+        loss = sum(model.terms(batch, UNCONDITIONAL, draws).values()).mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
     with torch.no_grad():
-        bounds = [sum(model.terms(x, None, seeded(21 + i)).values()).mean() for i in range(20)]
+        bounds = [sum(model.terms(x, UNCONDITIONAL, seeded(21 + i)).values()).mean() for i in range(20)]
         gap = torch.stack(bounds).mean() + oracle.log_prob(x).mean()
     # The fitted model may beat the true one on its own sample by about 16 parameters / 2n = 0.002 nats.
     assert -0.03 < gap.item() < 0.03
@@ -346,7 +351,7 @@ def test_bad_hierarchies_are_refused() -> None:
     with pytest.raises(UserError, match="Markov"):
         BottomUpVAE(residual().generator, [], (2,))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="not conditioned"):
-        ppca_vae().terms(torch.zeros(1, 4), object(), seeded())
+        ppca_vae().terms(torch.zeros(1, 4), Condition(label=torch.zeros(1, dtype=torch.int64)), seeded())
     with pytest.raises(ValueError, match="transitions"):
         MarkovGenerator([(2,), (2,)], [], nn.Identity(), GaussianLikelihood(2))
 

@@ -7,9 +7,11 @@ import torch
 from tests.building import built
 from tests.oracles import seeded
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Split, load
 from vlb.measure.recognition import recognise
 from vlb.models.ladder.config import LadderConfig
+from vlb.models.ladder.loss import LadderLoss
 from vlb.models.ladder.model import Denoise, LadderNetwork, balanced
 
 
@@ -100,12 +102,13 @@ def test_unlabelled_examples_help() -> None:
         torch.manual_seed(0)
         config = LadderConfig(widths=(100, 50), costs=costs, labelled=20)
         model = built(config, data)
-        objective = config.objective(model)
+        made = LadderLoss(labelled_batch=20).build(model)
         optimiser = torch.optim.Adam(model.parameters(), 3e-3)
         model.train()
         for step in range(400):
             index = torch.randint(0, len(x), (64,), generator=seeded(step))
-            loss = torch.stack(list(objective(model, x[index], None, seeded(step)).values())).sum()
+            terms, _ = made(model, x[index], UNCONDITIONAL, seeded(step), step)
+            loss = torch.stack(list(terms.values())).sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -117,7 +120,7 @@ def test_unlabelled_examples_help() -> None:
 
 def test_likelihood_is_refused_with_the_reason() -> None:
     model = ladder()
-    for ask in (lambda: model.terms(torch.zeros(1, 6), None, seeded()), lambda: model.sample(3)):
+    for ask in (lambda: model.terms(torch.zeros(1, 6), UNCONDITIONAL, seeded()), lambda: model.sample(3)):
         with pytest.raises(UserError, match=r"no likelihood.*error_rate"):
             ask()
     assert "no likelihood" in model.without_likelihood

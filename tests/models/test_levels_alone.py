@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from tests.oracles import SCALINGS, line_mixture, seeded
 from vlb.core.bound import elbo
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Continuous
-from vlb.models.diffusion.denoiser import Denoiser, Regression
+from vlb.models.diffusion.denoiser import Denoiser, RegressionHead
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.parameterization import noise
+from vlb.models.diffusion.parameterization import Noise
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 
@@ -35,7 +36,7 @@ class LayerPerLevel(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.zeros(STEPS + 1, 2, dtype=torch.float64))
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         level = ((gamma[:, 0] + 4.0) / 8.0 * STEPS).round().long()
         w, b = self.weights[level].unsqueeze(-1).unbind(1)
         return (w * z + b).unsqueeze(-1)
@@ -46,7 +47,10 @@ def test_training_a_few_levels_reduces_exactly_their_kl() -> None:
     network = LayerPerLevel()
     scaling = SCALINGS["vp"]
     model = DiffusionModel(
-        GaussianDiffusion(LogSNRLinear(-4.0, 4.0)), Denoiser(network, Regression(noise), scaling), Continuous(), (1,)
+        GaussianDiffusion(LogSNRLinear(-4.0, 4.0)),
+        Denoiser(network, RegressionHead(Noise()), scaling),
+        Continuous(),
+        (1,),
     )
     grid, test = model.at(STEPS), mixture.expand(n).sample(seeded())
 
@@ -61,7 +65,7 @@ def test_training_a_few_levels_reduces_exactly_their_kl() -> None:
         x = mixture.expand(256).sample(generator)
         place, weight = measure.draw(256, generator)
         optimiser.zero_grad()
-        (grid.term(x, place, None, generator) * weight).mean().backward()
+        (grid.term(x, place, UNCONDITIONAL, generator) * weight).mean().backward()
         optimiser.step()
     after = kls()
     for level in range(1, STEPS + 1):

@@ -18,7 +18,7 @@ from tests.oracles import (
     z_score,
 )
 from vlb.base.errors import UserError
-from vlb.core.condition import Labels
+from vlb.core.condition import Condition
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.mixture.gaussian import MixtureDenoiser, exact_prior, exact_reverse, gaussian_mixture
@@ -119,9 +119,9 @@ def test_labels_choose_the_component() -> None:
     mixture, scaling = plane_mixture(), SCALINGS["vp"]
     z, gamma = torch.randn(4, 2, generator=seeded(), dtype=torch.float64), torch.zeros(4, 1, dtype=torch.float64)
     denoiser = MixtureDenoiser(mixture, scaling)
-    conditional = denoiser(z, gamma, Labels(torch.tensor([0, 1, 2, -1]))).x
+    conditional = denoiser(z, gamma, Condition(label=torch.tensor([0, 1, 2, -1]))).x
     responsibilities = mixture.diffused(*scaling(gamma)).responsibilities(z)
-    by_component = torch.stack([denoiser(z, gamma, Labels(torch.full((4,), j))).x for j in range(3)], 1)
+    by_component = torch.stack([denoiser(z, gamma, Condition(label=torch.full((4,), j))).x for j in range(3)], 1)
     # The law of total expectation, and −1 is no label.
     torch.testing.assert_close((responsibilities.unsqueeze(-1) * by_component).sum(1), denoiser(z, gamma).x)
     torch.testing.assert_close(conditional[3], denoiser(z, gamma).x[3])

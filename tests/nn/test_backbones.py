@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from tests.oracles import seeded
-from vlb.core.condition import Labels
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.nn.embedding import Conditioning, fourier
-from vlb.nn.mlp import ResidualMLP
-from vlb.nn.unet import UNet, _Attention
+from vlb.nn.mlp import MLPBackbone
+from vlb.nn.unet import UNetBackbone, _Attention
 
 Build = Callable[..., nn.Module]
 
 
 def mlp(shape: tuple[int, ...], outputs: int, classes: int = 0, dropout: float = 0.0) -> nn.Module:
-    return ResidualMLP(shape, outputs, classes, width=16, blocks=2, dropout=dropout)
+    return MLPBackbone(shape, outputs, classes, width=16, blocks=2, dropout=dropout)
 
 
 def unet(
@@ -28,7 +28,7 @@ def unet(
     patch: int = 1,
 ) -> nn.Module:
     attention = tuple(i > 0 for i in range(len(widths)))
-    return UNet(shape, outputs, classes, widths, 1, attention, (2,), patch, dropout)
+    return UNetBackbone(shape, outputs, classes, widths, 1, attention, (2,), patch, dropout)
 
 
 def folded(shape: tuple[int, ...], outputs: int, classes: int = 0, dropout: float = 0.0) -> nn.Module:
@@ -64,14 +64,14 @@ def inputs(shape: tuple[int, ...], n: int = 3) -> tuple[Tensor, Tensor]:
 @EVERY
 @pytest.mark.parametrize("outputs", [1, 4])
 def test_starts_at_zero_in_the_shape_of_the_contract(build: Build, shape: tuple[int, ...], outputs: int) -> None:
-    out = build(shape, outputs)(*inputs(shape), None)
+    out = build(shape, outputs)(*inputs(shape), UNCONDITIONAL)
     assert torch.equal(out, torch.zeros(3, *shape, outputs))
 
 
 @EVERY
 def test_gradient_reaches_every_parameter(build: Build, shape: tuple[int, ...]) -> None:
     network = perturbed(build(shape, 3, classes=2))
-    out = network(*inputs(shape), Labels(torch.tensor([0, 1, -1])))
+    out = network(*inputs(shape), Condition(label=torch.tensor([0, 1, -1])))
     (out * torch.randn(out.shape, generator=seeded(2))).sum().backward()
     silent = [name for name, p in network.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
     assert not silent
@@ -82,43 +82,45 @@ def test_depends_on_every_input(build: Build, shape: tuple[int, ...]) -> None:
     """On each element of z, on γ and on the label, once it has learned anything."""
     network, (z, gamma) = perturbed(build(shape, 2, classes=3)), inputs(shape)
     z.requires_grad_()
-    labels = Labels(torch.tensor([0, 1, 2]))
+    labels = Condition(label=torch.tensor([0, 1, 2]))
     out = network(z, gamma, labels)
     (gradient,) = torch.autograd.grad((out * torch.randn(out.shape, generator=seeded(3))).sum(), z)
     assert gradient.abs().min() > 0
-    for other in (network(z, gamma + 0.5, labels), network(z, gamma, Labels(torch.tensor([1, 2, 0])))):
+    for other in (network(z, gamma + 0.5, labels), network(z, gamma, Condition(label=torch.tensor([1, 2, 0])))):
         assert all((other[i] - out[i]).abs().max() > 1e-4 for i in range(3))
 
 
 @EVERY
 def test_no_label_is_none(build: Build, shape: tuple[int, ...]) -> None:
     network, (z, gamma) = perturbed(build(shape, 2, classes=3)), inputs(shape)
-    torch.testing.assert_close(network(z, gamma, Labels(torch.full((3,), -1))), network(z, gamma, None))
+    torch.testing.assert_close(
+        network(z, gamma, Condition(label=torch.full((3,), -1))), network(z, gamma, UNCONDITIONAL)
+    )
 
 
 @EVERY
 def test_examples_do_not_mix(build: Build, shape: tuple[int, ...]) -> None:
     network, (z, gamma) = perturbed(build(shape, 2, classes=3)), inputs(shape)
     labels = torch.tensor([0, 1, 2])
-    together = network(z, gamma, Labels(labels))
+    together = network(z, gamma, Condition(label=labels))
     for i in range(3):
-        alone = network(z[i : i + 1], gamma[i : i + 1], Labels(labels[i : i + 1]))
+        alone = network(z[i : i + 1], gamma[i : i + 1], Condition(label=labels[i : i + 1]))
         torch.testing.assert_close(alone, together[i : i + 1], rtol=1e-4, atol=1e-4)
 
 
 @EVERY
 def test_dropout_acts_in_training_only(build: Build, shape: tuple[int, ...]) -> None:
     network, (z, gamma) = perturbed(build(shape, 2, dropout=0.5)), inputs(shape)
-    assert torch.equal(network(z, gamma, None), network(z, gamma, None))
+    assert torch.equal(network(z, gamma, UNCONDITIONAL), network(z, gamma, UNCONDITIONAL))
     network.train()
-    assert not torch.equal(network(z, gamma, None), network(z, gamma, None))
+    assert not torch.equal(network(z, gamma, UNCONDITIONAL), network(z, gamma, UNCONDITIONAL))
 
 
 @EVERY
 def test_runs_in_float64(build: Build, shape: tuple[int, ...]) -> None:
     network, (z, gamma) = perturbed(build(shape, 2)), inputs(shape)
-    single = network(z, gamma, None)
-    torch.testing.assert_close(network.double()(z.double(), gamma, None).float(), single, rtol=1e-3, atol=1e-3)
+    single = network(z, gamma, UNCONDITIONAL)
+    torch.testing.assert_close(network.double()(z.double(), gamma, UNCONDITIONAL).float(), single, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8), (2, 7, 5)])
@@ -126,7 +128,7 @@ def test_runs_in_float64(build: Build, shape: tuple[int, ...]) -> None:
 def test_patches_unfold_where_they_came_from(shape: tuple[int, ...], patch: int) -> None:
     """A network that only copies its first convolution's centre out again must return z, pixel by pixel."""
     channels, folded_channels = shape[0], shape[0] * patch**2
-    network = UNet(shape, 1, 0, (folded_channels,), 1, (False,), (), patch, 0.0)
+    network = UNetBackbone(shape, 1, 0, (folded_channels,), 1, (False,), (), patch, 0.0)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
@@ -146,7 +148,7 @@ def test_patches_unfold_where_they_came_from(shape: tuple[int, ...], patch: int)
         order = torch.arange(folded_channels).view(channels, patch**2).T.flatten()
         network.last.weight[:, :, 0, 0] = torch.eye(folded_channels)[order]
     z, gamma = inputs(shape)
-    torch.testing.assert_close(network(z, gamma, None).squeeze(-1), nn.functional.silu(z))
+    torch.testing.assert_close(network(z, gamma, UNCONDITIONAL).squeeze(-1), nn.functional.silu(z))
 
 
 @pytest.mark.parametrize("channels", [8, 64, 96, 160, 224])

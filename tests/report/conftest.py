@@ -9,7 +9,7 @@ from vlb.base.configuration import override
 from vlb.data import Dataset, load
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 SHORT = ("training.steps=6", "validate_every=2", "log_every=2", "validation_examples=50", "training.batch=32")
@@ -33,7 +33,7 @@ def tiny(path: Path, data: Dataset, name: str, *settings: str) -> Run:
     for setting in (*SHORT, *settings):
         experiment = override(experiment, setting)
     run = Run.create(path, experiment, data)
-    assert train(experiment, data, run, device=torch.device("cpu"))
+    assert fit(experiment, data, run, device=torch.device("cpu"))
     return run
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.told import Told
 from vlb.data import Dataset, Split
 from vlb.pages.film import filmed
 from vlb.pages.gallery import ancestral, drawable
@@ -14,7 +15,7 @@ from vlb.store.runs import Run
 def test_the_samples_are_those_of_ancestral_sampling(plain_run: Run, digits: Dataset) -> None:
     model = plain_run.model()
     done: list[int] = []
-    shown, _ = filmed(model, digits, 0, columns=4, steps=5, seed=3, report=done.append)
+    shown, _ = filmed(model, digits, 0, columns=4, steps=5, seed=3, progress=Told(done.append))
     expected = model.sample(24, steps=5, generator=torch.Generator().manual_seed(3))
     assert np.array_equal(shown.samples, expected.numpy())
     assert done == [1, 2, 3, 4, 5, 6]

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.observation import Continuous
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.process import GaussianDiffusion, along, variance_preserving
+from vlb.models.diffusion.process import VP, GaussianDiffusion, along
 from vlb.models.diffusion.samplers.stepping import FixedStep, Reverse, arrive
-from vlb.models.diffusion.schedules import LogSNRLinear, Schedule
+from vlb.models.diffusion.schedules import FixedSchedule, LogSNRLinear, Schedule
 
 ENDS = torch.tensor([0.0, 1.0], dtype=torch.float64)
 
@@ -45,16 +46,15 @@ def variance(method: FixedStep, model: DiffusionModel, grid: Tensor, start: floa
     z_1 = torch.zeros(steps + 1, 1, dtype=torch.float64)
     z_1[0] = math.sqrt(start)
     draws = list(torch.eye(steps + 1, dtype=torch.float64)[1:].unsqueeze(-1))
-    reverse = ChosenNoise(model, torch.Generator(), None, draws)
+    reverse = ChosenNoise(model, torch.Generator(), UNCONDITIONAL, draws)
     return arrive(method, reverse, z_1, grid.flip(0)).square().sum().item()
 
 
-class Bent(Schedule):
+@dataclass(frozen=True, eq=False)
+class Bent(FixedSchedule):
     """γ_d(t) = γ₀ + (γ₁ − γ₀)(t + b_d t(1 − t)), |b_d| < 1: a schedule per dimension between the same ends."""
 
-    def __init__(self, gamma_0: float, gamma_1: float, bends: Tensor) -> None:
-        super().__init__(gamma_0, gamma_1)
-        self.bends = bends.double()
+    bends: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.float64))
 
     def gamma(self, t: Tensor) -> Tensor:
         u = t.double().unsqueeze(-1)
@@ -71,12 +71,13 @@ class GaussianDenoiser:
     """E[x | z] of independent N(mean_d, variance_d), under variance preservation and any schedule."""
 
     decodes = False
+    takes = NOTHING
 
     def __init__(self, mean: Tensor, variance: Tensor) -> None:
         self.mean, self.variance = mean.double(), variance.double()
 
-    def __call__(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
-        alpha, sigma = variance_preserving(along(gamma, z))
+    def __call__(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
+        alpha, sigma = VP()(along(gamma, z))
         error = z - alpha * self.mean
         total = alpha**2 * self.variance + sigma**2
         return Prediction(self.mean + alpha * self.variance / total * error, sigma / total * error, None)

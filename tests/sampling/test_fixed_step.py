@@ -9,7 +9,8 @@ import torch
 from tests.oracles import LIMIT, SCALINGS, SCHEDULES, exact_model, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS, Bent, ChosenNoise, gaussian_model, observed_order, variance
 from vlb.base.errors import UserError
-from vlb.models.diffusion.grids import edm, uniform_log_snr, uniform_time
+from vlb.core.condition import UNCONDITIONAL
+from vlb.models.diffusion.grids import EDMGrid, UniformLogSNR, UniformT
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers.ancestral import Ancestral
 from vlb.models.diffusion.samplers.ddim import DDIM
@@ -36,10 +37,10 @@ def latents(model: DiffusionModel, n: int = 24) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("method", "order"), DETERMINISTIC, ids=str)
-@pytest.mark.parametrize("grid", [uniform_time, uniform_log_snr, edm], ids=lambda grid: grid.__name__)
+@pytest.mark.parametrize("grid", [UniformT(), UniformLogSNR(), EDMGrid()], ids=str)
 def test_order_of_the_deterministic_methods(method: FixedStep, order: int, grid) -> None:
     """Root mean square distance from the exact flow on the mixture, on smooth grids of every kind."""
-    model = exact_model(plane_mixture(), SCHEDULES["ot" if grid is uniform_time else "linear"](-4.0, 3.0))
+    model = exact_model(plane_mixture(), SCHEDULES["ot" if grid == UniformT() else "linear"](-4.0, 3.0))
     z_1 = latents(model)
     exact = FINE(model, z_1, ENDS, seeded())
 
@@ -60,7 +61,7 @@ def test_weak_order_of_the_stochastic_methods(method: FixedStep, order: int) -> 
     )
 
     def error(steps: int) -> float:
-        grid = uniform_log_snr(model.process.schedule, steps)
+        grid = UniformLogSNR()(model.process.schedule, steps)
         return abs(variance(method, model, grid, a_1**2 * v + s_1**2) - (a_0**2 * v + s_0**2))
 
     assert abs(observed_order(error, (64, 128, 256)) - order) < 0.2
@@ -71,7 +72,7 @@ def test_stochastic_methods_sample_the_mixture(method: FixedStep) -> None:
     """Component shares, moments and mean log-density of q(z_0), where the bias is far below the standard error."""
     mixture, n = plane_mixture(), 5_000
     model = exact_model(mixture, LogSNRLinear(-4.0, 3.0))
-    z_0 = method(model, latents(model, n), uniform_log_snr(model.process.schedule, 100), seeded(1))
+    z_0 = method(model, latents(model, n), UniformLogSNR()(model.process.schedule, 100), seeded(1))
     law = mixture.diffused(*model.process.alpha_sigma(torch.zeros(1), z_0))
     fresh = law.expand(100_000).sample(seeded(2))
     for j in range(3):
@@ -84,7 +85,7 @@ def test_stochastic_methods_sample_the_mixture(method: FixedStep) -> None:
 
 def one_step(method: FixedStep, model: DiffusionModel, z_t: torch.Tensor, noise: float) -> torch.Tensor:
     """z_s of a step from t = 0.6 to s = 0.5 with every draw equal to `noise`."""
-    reverse = ChosenNoise(model, seeded(), None, [torch.tensor(noise, dtype=torch.float64)])
+    reverse = ChosenNoise(model, seeded(), UNCONDITIONAL, [torch.tensor(noise, dtype=torch.float64)])
     t, s = reverse.levels(torch.tensor([0.6, 0.5], dtype=torch.float64), z_t)
     return method.step(reverse, State(z_t, t), s).z
 
@@ -106,7 +107,7 @@ def test_a_stochastic_step_is_the_ancestral_kernel(method: FixedStep, scaling, s
 def test_ddim_with_full_noise_is_ancestral_sampling() -> None:
     """Along a whole grid and with the same draws."""
     model = exact_model(plane_mixture(), LogSNRLinear(-6.0, 4.0))
-    z_1, grid = latents(model), uniform_time(model.process.schedule, 30)
+    z_1, grid = latents(model), UniformT()(model.process.schedule, 30)
     torch.testing.assert_close(
         DDIM(1.0)(model, z_1, grid, seeded(3)), Ancestral()(model, z_1, grid, seeded(3)), rtol=1e-9, atol=1e-9
     )
@@ -119,7 +120,7 @@ def test_churn_follows_the_forward_process() -> None:
     schedule = model.process.schedule
 
     def raised(churn: float, t: float, s: float, noise: float) -> State:
-        reverse = ChosenNoise(model, seeded(), None, [torch.tensor(noise, dtype=torch.float64)])
+        reverse = ChosenNoise(model, seeded(), UNCONDITIONAL, [torch.tensor(noise, dtype=torch.float64)])
         levels = reverse.levels(torch.tensor([t, s], dtype=torch.float64), z)
         return Heun(churn=churn).raised(reverse, State(z, levels[0]), levels[1])
 
@@ -145,7 +146,7 @@ def test_samples_are_the_same_in_every_scaling(method: FixedStep) -> None:
         model = exact_model(plane_mixture(), schedule, scaling)
         alpha, _ = model.process.alpha_sigma(torch.ones(1), torch.zeros(1, 2))
         z_1 = alpha * torch.randn(8, 2, generator=seeded(4), dtype=torch.float64)
-        times = uniform_log_snr(schedule, 12).flip(0)
+        times = UniformLogSNR()(schedule, 12).flip(0)
         walks[name] = [state.z / state.level.alpha for state in walk(method, Reverse(model, seeded(5)), z_1, times)]
     for name in ("ve", "ot"):
         torch.testing.assert_close(walks[name], walks["vp"], rtol=1e-8, atol=1e-8)
@@ -162,7 +163,7 @@ def test_a_schedule_per_dimension(method: FixedStep, order: int) -> None:
     exact = a_0 * mean + ratio * (z_1 - a_1 * mean)
 
     def error(steps: int) -> float:
-        z_0 = method(model, z_1, uniform_time(model.process.schedule, steps), seeded())
+        z_0 = method(model, z_1, UniformT()(model.process.schedule, steps), seeded())
         return (z_0 - exact).square().mean().sqrt().item()
 
     assert abs(observed_order(error, (100, 200, 400)) - order) < 0.2
@@ -175,7 +176,7 @@ def test_decoding_an_encoding_converges_to_the_identity(method: FixedStep, order
     z_0 = plane_mixture().diffused(*model.process.alpha_sigma(ENDS[:1], torch.zeros(1, 2))).expand(16).sample(seeded(6))
 
     def error(steps: int) -> float:
-        grid = uniform_log_snr(model.process.schedule, steps)
+        grid = UniformLogSNR()(model.process.schedule, steps)
         back = method(model, method.encode(model, z_0, grid), grid, seeded())
         return (back - z_0).square().mean().sqrt().item()
 
@@ -188,14 +189,14 @@ def test_extreme_ends_stay_finite(method: FixedStep) -> None:
     """σ₀ = e^{−20} and α₁ = e^{−20}, in float32: x̂ and ε̂ enter directly, and nothing is divided by either."""
     model = exact_model(plane_mixture(), LogSNRLinear(-40.0, 40.0), exact_ends=False)
     z_1 = torch.randn(8, 2, generator=seeded(8))
-    z_0 = method(model, z_1, uniform_log_snr(model.process.schedule, 200), seeded(9))
+    z_0 = method(model, z_1, UniformLogSNR()(model.process.schedule, 200), seeded(9))
     assert z_0.dtype == torch.float32 and bool(z_0.isfinite().all())
     assert bool((z_0.abs() < 5).all())
 
 
 def test_the_same_seed_gives_the_same_samples() -> None:
     model = exact_model(plane_mixture(), LogSNRLinear(-4.0, 3.0))
-    z_1, grid = latents(model), uniform_log_snr(model.process.schedule, 5)
+    z_1, grid = latents(model), UniformLogSNR()(model.process.schedule, 5)
     for method, _ in STOCHASTIC:
         a, b, c = (method(model, z_1, grid, seeded(seed)) for seed in (0, 0, 1))
         assert torch.equal(a, b) and not torch.equal(a, c)
@@ -206,7 +207,7 @@ def test_the_same_seed_gives_the_same_samples() -> None:
 def test_no_noise_is_the_deterministic_method() -> None:
     """The stochastic families pass continuously into their deterministic members."""
     model = exact_model(plane_mixture(), LogSNRLinear(-4.0, 3.0))
-    z_1, grid = latents(model), uniform_log_snr(model.process.schedule, 8)
+    z_1, grid = latents(model), UniformLogSNR()(model.process.schedule, 8)
     for family in (DDIM, DPMSolver, Heun):
         still, nearly = (family(value)(model, z_1, grid, seeded()) for value in (0.0, 1e-14))
         torch.testing.assert_close(nearly, still, rtol=0, atol=1e-5)

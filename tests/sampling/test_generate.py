@@ -6,12 +6,13 @@ from torch import Tensor, nn
 
 from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Levels
 from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
-from vlb.models.diffusion.grids import uniform_log_snr, uniform_time
+from vlb.models.diffusion.grids import UniformLogSNR, UniformT
 from vlb.models.diffusion.kernels import ExactMixture
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.samplers.ancestral import Ancestral
 from vlb.models.diffusion.samplers.ddim import DDIM
 from vlb.models.diffusion.samplers.dpm_solver import DPMSolver
@@ -27,20 +28,20 @@ MASSES = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1]])
 class Nothing(nn.Module):
     """A backbone that says nothing: with a posterior head, the exact model of independent elements."""
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         return torch.zeros(*z.shape, 4)
 
 
 def independent_model() -> DiffusionModel:
     """Two independent elements with four levels each, float32 as networks are."""
-    denoiser = Denoiser(Nothing(), PosteriorHead(Levels(4), MASSES.log()), variance_preserving)
+    denoiser = Denoiser(Nothing(), PosteriorHead(Levels(4), MASSES.log()), VP())
     return DiffusionModel(GaussianDiffusion(LogSNRLinear(-6.0, 6.0)), denoiser, Levels(4), (2,))
 
 
 def test_ancestral_generation_is_the_models_own() -> None:
     """The same draws in the same order as `model.sample`, to the bit."""
     for model in (independent_model(), exact_model(plane_mixture(), LogSNRLinear(-6.0, 4.0))):
-        grid = uniform_time(model.process.schedule, 7)
+        grid = UniformT()(model.process.schedule, 7)
         own = model.sample(5, steps=7, generator=seeded(1))
         assert torch.equal(generate(model, Ancestral(), 5, grid, seeded(1)), own)
 
@@ -52,7 +53,7 @@ def test_ancestral_generation_is_the_models_own() -> None:
 )
 def test_generated_levels_have_the_masses_of_the_model(sampler) -> None:
     model, n = independent_model(), 4_000
-    x = generate(model, sampler, n, uniform_log_snr(model.process.schedule, 150), seeded(2))
+    x = generate(model, sampler, n, UniformLogSNR()(model.process.schedule, 150), seeded(2))
     assert x.shape == (n, 2) and x.dtype == torch.int64
     for d in range(2):
         for k in range(4):
@@ -72,7 +73,7 @@ def test_decoding_an_encoding_gives_the_data_back() -> None:
     """Levels by the mode of p(x | z₀) and reals by its mean."""
     model = independent_model()
     x = torch.cartesian_prod(torch.arange(4), torch.arange(4))
-    for sampler, grid in ((ProbabilityFlow(), ENDS), (Heun(), uniform_log_snr(model.process.schedule, 60))):
+    for sampler, grid in ((ProbabilityFlow(), ENDS), (Heun(), UniformLogSNR()(model.process.schedule, 60))):
         z_1 = encode(model, sampler, x, grid)
         assert z_1.dtype == torch.float64
         assert torch.equal(decode(model, sampler, z_1, grid).mode(), x)
@@ -86,5 +87,5 @@ def test_clipping_a_posterior_head_changes_nothing() -> None:
     """Its x̂ is a mean of levels already."""
     model = independent_model()
     clipped = transformed(model, clip_to_levels(model))
-    grid = uniform_log_snr(model.process.schedule, 10)
+    grid = UniformLogSNR()(model.process.schedule, 10)
     assert torch.equal(generate(clipped, Heun(), 50, grid, seeded(5)), generate(model, Heun(), 50, grid, seeded(5)))

@@ -5,7 +5,7 @@ import torch
 
 from tests.oracles import SCALINGS, exact_model, plane_mixture, seeded
 from vlb.base.errors import UserError
-from vlb.core.condition import Labels
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical
 from vlb.core.observation import Levels
 from vlb.models.diffusion.denoiser import Denoises, Prediction
@@ -33,7 +33,7 @@ def test_guidance_is_the_score_of_a_tilted_law(scaling, scale: float) -> None:
     """ε̂ = −σ∇ log [q(z | y)^w q(z)^{1−w}]."""
     mixture, (z, gamma) = plane_mixture(), noisy()
     label = torch.arange(len(z)) % 3
-    prediction = Guided(MixtureDenoiser(mixture, scaling), scale)(z, gamma, Labels(label))
+    prediction = Guided(MixtureDenoiser(mixture, scaling), scale)(z, gamma, Condition(label=label))
     alpha, sigma = scaling(gamma)
     given = mixture.component(label).diffused(alpha, sigma).score(z)
     free = mixture.diffused(alpha, sigma).score(z)
@@ -68,8 +68,9 @@ class Coin:
     """A head whose mode and mean disagree: level 4 of 5 with mass 0.6, else level 0."""
 
     decodes = True
+    takes = NOTHING
 
-    def __call__(self, z: torch.Tensor, gamma: torch.Tensor, condition: object = None) -> Prediction:
+    def __call__(self, z: torch.Tensor, gamma: torch.Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         logits = torch.tensor([0.4, 0.0, 0.0, 0.0, 0.6], dtype=torch.float64).log().expand(*z.shape, 5)
         alpha, sigma = SCALINGS["vp"](gamma)
         x = torch.full_like(z, 0.16)
@@ -92,7 +93,7 @@ def test_transforms_compose_inside_a_model() -> None:
     model = exact_model(plane_mixture(), LogSNRLinear(-4.0, 3.0))
     guided = Guided(model.denoiser, 5.0)
     changed = transformed(model, Clipped(guided, model.process.scaling, -1.0, 1.0))
-    z, t, label = noisy()[0], torch.tensor([0.5]), Labels(torch.zeros(40, dtype=torch.long))
+    z, t, label = noisy()[0], torch.tensor([0.5]), Condition(label=torch.zeros(40, dtype=torch.long))
     torch.testing.assert_close(
         changed.predict(z, t, label).x, guided(z, torch.full((40, 1), -0.5, dtype=torch.float64), label).x.clamp(-1, 1)
     )
@@ -110,6 +111,6 @@ def test_impossible_ranges_are_refused() -> None:
 
 def test_a_guidance_of_zero_or_one_changes_no_bit() -> None:
     denoiser, (z, gamma) = MixtureDenoiser(plane_mixture(), SCALINGS["vp"]), noisy()
-    label = Labels(torch.arange(len(z)) % 3)
+    label = Condition(label=torch.arange(len(z)) % 3)
     assert torch.equal(Guided(denoiser, 1.0)(z, gamma, label).eps, denoiser(z, gamma, label).eps)
     assert torch.equal(Guided(denoiser, 0.0)(z, gamma, label).eps, denoiser(z, gamma).eps)

@@ -12,12 +12,13 @@ import torch
 
 from vlb.base.configuration import Family, override
 from vlb.coding.api import compress, decompress
+from vlb.coding.options import CompressOptions
 from vlb.data import Dataset, load
 from vlb.models.kinds import MODELS
-from vlb.nn import config as backbones
+from vlb.nn.backbones import BACKBONES
 from vlb.store.identity import identity
 from vlb.store.runs import Run
-from vlb.training.loop import train
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
 
 
@@ -52,7 +53,7 @@ def run(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
     ):  # fmt: skip
         experiment = override(experiment, assignment)
     made = Run.create(tmp_path_factory.mktemp("identity") / "run", experiment, digits)
-    assert train(experiment, digits, made)
+    assert fit(experiment, digits, made)
     return made
 
 
@@ -62,16 +63,14 @@ def test_a_new_field_makes_nothing_unreadable(
     """A run is loaded and archives of before are decoded, one that carries its model among them."""
     np.save(tmp_path / "x.npy", digits.test.x[:3])
     for name, embed in (("bare", False), ("carried", True)):
-        from vlb.coding.api import Choice
-
-        compress(run, [tmp_path / "x.npy"], tmp_path / f"{name}.vlb", Choice(lanes=3, embed_model=embed))
+        compress(run, [tmp_path / "x.npy"], tmp_path / f"{name}.vlb", CompressOptions(lanes=3, embed_model=embed))
     before, x = run.fingerprint, run.model().sample(2, steps=2, generator=torch.Generator().manual_seed(0))
     with (
         one_field_more(MODELS, "diffusion", monkeypatch),
-        one_field_more(backbones.BACKBONES, "mlp", monkeypatch),
+        one_field_more(BACKBONES, "mlp", monkeypatch),
     ):
         again = Run.open(run.path)
-        assert type(again.configuration).__name__ == "LaterDiffusionConfig"
+        assert type(again.configuration).__name__ == "LaterDiffusion"
         assert type(again.configuration.backbone).__name__.startswith("Later")  # type: ignore[union-attr]
         assert again.fingerprint == before
         assert torch.equal(again.model().sample(2, steps=2, generator=torch.Generator().manual_seed(0)), x)

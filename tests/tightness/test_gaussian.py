@@ -16,7 +16,7 @@ from vlb.measure.tightness.gaussian import split_gaussian
 from vlb.measure.tightness.perturbed import Perturbed
 from vlb.measure.tightness.split import Split
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.process import GaussianDiffusion, variance_preserving
+from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import Cosine, LogSNRLinear, Schedule
 from vlb.models.mixture.gaussian import GaussianMixture, MixtureDenoiser, exact_prior, gaussian_mixture
 
@@ -34,9 +34,7 @@ def gaussian(seed: int = 0, size: int = 2) -> GaussianMixture:
 def wrong(law: GaussianMixture, error: Tensor, schedule: Schedule, exact_ends: bool = True) -> DiffusionModel:
     """The diffusion model whose noise estimate is (I + error) times the exact one of `law`."""
     process = GaussianDiffusion(schedule)
-    denoiser = Perturbed(
-        MixtureDenoiser(law, variance_preserving, decodes=exact_ends), error.double(), variance_preserving
-    )
+    denoiser = Perturbed(MixtureDenoiser(law, VP(), decodes=exact_ends), error.double(), VP())
     prior = exact_prior(law, process) if exact_ends else None
     return DiffusionModel(process, denoiser, Continuous(), (law.means.shape[-1],), prior=prior)
 

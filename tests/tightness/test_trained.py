@@ -8,8 +8,11 @@ import torch
 
 from tests.gaussian_hierarchies import PPCA
 from tests.oracles import LIMIT, seeded
+from tests.told import Told
 from vlb.base.errors import UserError
 from vlb.core.bound import descent_log_weight
+from vlb.core.condition import Condition
+from vlb.core.terms import BoundKind, TermPath
 from vlb.data import Split
 from vlb.measure.tightness.trained import weigh
 
@@ -18,16 +21,16 @@ class Stretched:
     """Probabilistic PCA whose q is too wide: its looseness is two halves of stretch − 1 − log stretch."""
 
     shape = (4,)
-    bound = "variational bound on -log p(x)"
+    bound = BoundKind("variational bound on")
 
     def __init__(self, stretch: float) -> None:
         self.hierarchy = PPCA(stretch)
         self.looseness = stretch - 1 - math.log(stretch)
 
-    def terms(self, x: torch.Tensor, condition: object, generator: torch.Generator) -> dict[str, torch.Tensor]:
-        return {"all": -self.log_weight(x, condition, generator)}
+    def terms(self, x: torch.Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, torch.Tensor]:
+        return {("all",): -self.log_weight(x, condition, generator)}
 
-    def log_weight(self, x: torch.Tensor, condition: object, generator: torch.Generator) -> torch.Tensor:
+    def log_weight(self, x: torch.Tensor, condition: Condition, generator: torch.Generator) -> torch.Tensor:
         return descent_log_weight(self.hierarchy, self.hierarchy.infer(x), x, generator)
 
 
@@ -65,7 +68,7 @@ def test_exact_posterior_has_no_looseness_to_find() -> None:
 def test_batches_make_no_difference_to_what_is_measured() -> None:
     split = data(30)
     done: list[int] = []
-    found = weigh(Stretched(1.0), split, draws=3, batch=7, report=done.append)
+    found = weigh(Stretched(1.0), split, draws=3, batch=7, progress=Told(done.append))
     truth = -PPCA().log_prob(torch.from_numpy(split.x)).numpy()
     assert found.bound == pytest.approx(truth)
     assert done[-1] == 90 and done == sorted(done)

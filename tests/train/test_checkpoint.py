@@ -18,7 +18,7 @@ def example() -> Checkpoint:
     tensors = {
         "model.a": torch.randn(3, 5, generator=generator),
         "model.b": torch.randn(2, generator=generator).double(),
-        "ema.a": torch.randn(3, 5, generator=generator).bfloat16(),
+        "average.a": torch.randn(3, 5, generator=generator).bfloat16(),
         "optimiser.step": torch.tensor(3.0),
     }
     return Checkpoint(tensors, {"step": 3, "best": None})
@@ -39,7 +39,7 @@ def test_round_trip(tmp_path: Path, example: Checkpoint) -> None:
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_any_flipped_bit_is_noticed(position: float, bit: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("flip") / "c"
-    tensors = {"model.a": torch.arange(40.0), "ema.a": torch.arange(7)}
+    tensors = {"model.a": torch.arange(40.0), "average.a": torch.arange(7)}
     save(path, Checkpoint(tensors, {"step": 3}))
     content = bytearray(path.read_bytes())
     content[int(position * len(content))] ^= 1 << bit

@@ -8,18 +8,18 @@ from torch import nn
 
 from tests.oracles import SCALINGS, exact_model, plane_mixture, seeded
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.observation import Continuous, Levels
 from vlb.data import Dataset, load
 from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
 from vlb.models.diffusion.energy import EnergyDenoiser, energy_at
-from vlb.models.diffusion.loss import DiffusionObjective
+from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.metropolis import annealed
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import Learned, LogSNRLinear, Schedule
 from vlb.models.diffusion.times import LowDiscrepancyTime, UniformTime
-from vlb.models.diffusion.weightings import likelihood
-from vlb.nn.mlp import ResidualMLP
+from vlb.nn.mlp import MLPBackbone
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +29,13 @@ def digits() -> Dataset:
 
 def fit(model: DiffusionModel, draw, steps: int, learning_rate: float = 3e-3) -> None:
     """Train a model on batches `draw(generator)`, its schedule with it."""
-    objective, generator = DiffusionObjective(LowDiscrepancyTime(), likelihood, 0.125), seeded(7)
+    loss, generator = DiffusionLoss().build(model), seeded(7)
     optimiser = torch.optim.Adam(model.parameters(), learning_rate, betas=(0.9, 0.99))
     model.train()
     for _ in range(steps):
         optimiser.zero_grad()
-        torch.stack(list(objective(model, draw(generator), None, generator).values())).sum().backward()
+        terms, _ = loss(model, draw(generator), UNCONDITIONAL, generator, 0)
+        torch.stack(list(terms.values())).sum().backward()
         optimiser.step()
     model.eval()
 
@@ -43,7 +44,7 @@ def pixels(data: Dataset, schedule: Schedule, scaling) -> DiffusionModel:
     """A small model of digits with a posterior head, fitted for a moment."""
     torch.manual_seed(0)
     levels = Levels(17)
-    network = ResidualMLP((1, 8, 8), 17, 0, 64, 1, 0.0)
+    network = MLPBackbone((1, 8, 8), 17, 0, 64, 1, 0.0)
     head = PosteriorHead(levels, torch.zeros(64, 17))
     model = DiffusionModel(GaussianDiffusion(schedule, scaling), Denoiser(network, head, scaling), levels, (1, 8, 8))
     x = torch.from_numpy(data.train.x)
@@ -57,7 +58,7 @@ def test_a_trained_network_has_the_same_bound_under_every_scaling(trained: str, 
     model, x = pixels(digits, LogSNRLinear(-6.0, 5.0), SCALINGS[trained]), torch.from_numpy(digits.test.x[:100].copy())
     with torch.no_grad():
         totals = {
-            name: estimate(model.under(scaling), x, None, UniformTime(), seeded()).total.double().mean() / 64
+            name: estimate(model.under(scaling), x, UNCONDITIONAL, UniformTime(), seeded()).total.double().mean() / 64
             for name, scaling in SCALINGS.items()
         }
     assert totals[trained] / math.log(2) < 3.0  # uniform pixels cost 4.09, so that it has learnt
@@ -67,13 +68,15 @@ def test_a_trained_network_has_the_same_bound_under_every_scaling(trained: str, 
 
 def test_a_learned_schedule_trained_with_its_network_lowers_the_variance(digits: Dataset) -> None:
     """Beside the same schedule as it began, with the trained network and the same draws of t."""
-    model = pixels(digits, Learned(-6.0, 5.0).with_fixed_ends(), SCALINGS["vp"])
+    model = pixels(digits, Learned(-6.0, 5.0, learn_ends=False).build(64), SCALINGS["vp"])
     linear = DiffusionModel(
         GaussianDiffusion(LogSNRLinear(-6.0, 5.0), SCALINGS["vp"]), model.denoiser, model.observation, model.shape
     )
     x = torch.from_numpy(digits.test.x.copy())
     with torch.no_grad():
-        losses = [estimate(m, x, None, UniformTime(), seeded(3), draws=8).diffusion.double() for m in (model, linear)]
+        losses = [
+            estimate(m, x, UNCONDITIONAL, UniformTime(), seeded(3), draws=8).diffusion.double() for m in (model, linear)
+        ]
     assert losses[0].mean().item() == pytest.approx(losses[1].mean().item(), rel=0.05)  # one integral
     assert losses[0].var() < 0.7 * losses[1].var()
     assert model.process.schedule.gamma_0 == pytest.approx(-6.0)
@@ -91,9 +94,9 @@ def test_a_trained_energy_has_a_likelihood_and_is_sampled_by_metropolis() -> Non
 
         def __init__(self) -> None:
             super().__init__()
-            self.layers = ResidualMLP((2,), 1, 0, 64, 2, 0.0).double()
+            self.layers = MLPBackbone((2,), 1, 0, 64, 2, 0.0).double()
 
-        def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: object = None) -> torch.Tensor:
+        def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: Condition = UNCONDITIONAL) -> torch.Tensor:
             return self.layers(z, gamma, condition)
 
     model = DiffusionModel(
@@ -105,7 +108,9 @@ def test_a_trained_energy_has_a_likelihood_and_is_sampled_by_metropolis() -> Non
         """How far the bound is above that of the exact denoiser, nats, on the same draws."""
         exact = exact_model(mixture, schedule, exact_ends=False)
         with torch.no_grad():
-            own, best = (estimate(m, test, None, LowDiscrepancyTime(), seeded(2)).total.mean() for m in (model, exact))
+            own, best = (
+                estimate(m, test, UNCONDITIONAL, LowDiscrepancyTime(), seeded(2)).total.mean() for m in (model, exact)
+            )
         return float(own - best)
 
     before = excess()

@@ -13,17 +13,17 @@ import pytest
 import torch
 from torch import nn
 
-from vlb.base.configuration import encode, override
+from tests.told import Told
+from vlb.base.configuration import override
 from vlb.base.errors import UserError
-from vlb.core.condition import Labels
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.data import Dataset, load
-from vlb.models.kinds import ModelConfig
-from vlb.models.loss import BoundJudged
+from vlb.models.loss import Sums, Terms
 from vlb.store import checkpoint
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
 from vlb.training.batches import step_generator
-from vlb.training.loop import Progress, Trainer, drop_labels, read_metrics, train
+from vlb.training.loop import Trainer, drop_labels, fit, read_metrics
 from vlb.training.recipes import recipe
 
 SETTINGS = (
@@ -64,8 +64,8 @@ def without_time(run: Run) -> list[dict[str, object]]:
         ("condition=labels",),
         ("model.schedule=learned",),
         ("model.schedule=learned-per-dimension",),
-        ("model.times=adaptive",),
-        ("model.times=least-variance", "model.weighting=uncertainty"),
+        ("loss.times=adaptive",),
+        ("loss.times=least-variance", "loss.weighting=uncertainty"),
     ],
     ids=lambda more: more[0],
 )
@@ -73,17 +73,17 @@ def test_an_exception_and_a_resume_change_nothing(more: tuple[str, ...], tmp_pat
     """Nor do they where schedules, times or weightings learn along."""
     experiment = tiny(*more)
     whole = Run.create(tmp_path / "whole", experiment, digits)
-    assert train(experiment, digits, whole)
+    assert fit(experiment, digits, whole)
 
     broken = Run.create(tmp_path / "broken", experiment, digits)
 
-    def fail(progress: Progress) -> None:
-        if progress.step == 8:
+    def fail(step: int) -> None:
+        if step == 8:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        train(experiment, digits, broken, report=fail)
-    assert train(experiment, digits, Run.open(broken.path), resume=True)
+        fit(experiment, digits, broken, progress=Told(fail))
+    assert fit(experiment, digits, Run.open(broken.path), resume=True)
     assert same(whole.last, broken.last)
     assert same(whole.best, broken.best)
     assert [line for line in without_time(whole) if "validation" in line] == [
@@ -95,10 +95,12 @@ SMALL_UNET = ("backbone=unet", "backbone.widths=[8, 8]", "backbone.attention=[fa
 FAMILY = {
     "unet": ("digits", SMALL_UNET),
     "unet, labels": ("digits", (*SMALL_UNET, "condition=labels", "precision=bfloat16")),
+    "adaptive": ("digits", ("backbone=mlp", "backbone.width=24", "times=adaptive", "weighting=sigmoid")),
+    "warped, uncertainty": ("digits", ("backbone=mlp", "backbone.width=24", "times=warped", "weighting=uncertainty")),
     "energy": ("digits", (*SMALL_UNET, "head=energy")),
     "mlp": ("digits", ("backbone=mlp", "backbone.width=24")),
     "mixture": ("digits-mixture", ("em_steps=2", "components=3")),
-    "dense vae": ("digits-vae", ("coder.width=24", "model.warmup=8")),
+    "dense vae": ("digits-vae", ("coder.width=24", "loss.warmup=8")),
     "convolutional vae": ("digits-vae", ("coder=convolutional", "coder.widths=[8, 8]", "prior=vamp")),
     "bottom-up": ("digits-hvae-bottom-up", ("width=24",)),
     "top-down": ("digits-hvae-top-down", ("width=24",)),
@@ -119,17 +121,17 @@ def test_every_kind_of_model_resumes_to_the_same_tensors(name: str, tmp_path: Pa
     for assignment in (*general, *more):
         experiment = override(experiment, assignment)
     whole = Run.create(tmp_path / "whole", experiment, digits)
-    assert train(experiment, digits, whole)
+    assert fit(experiment, digits, whole)
     killed = Run.create(tmp_path / "killed", experiment, digits)
 
-    def kill(progress: Progress) -> None:
-        if progress.step == 5:
+    def kill(step: int) -> None:
+        if step == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(experiment, digits, killed, report=kill)
+        fit(experiment, digits, killed, progress=Told(kill))
     assert checkpoint.read(killed.last).state["step"] == 3
-    assert train(experiment, digits, killed, resume=True)
+    assert fit(experiment, digits, killed, resume=True)
     assert same(whole.last, killed.last)
     assert same(whole.best, killed.best)
     assert without_time(whole) == without_time(killed)
@@ -139,13 +141,13 @@ def test_ctrl_c_saves_where_it_stopped(tmp_path: Path, digits: Dataset) -> None:
     experiment = tiny()
     run = Run.create(tmp_path / "run", experiment, digits)
 
-    def interrupt(progress: Progress) -> None:
-        if progress.step == 4:
+    def interrupt(step: int) -> None:
+        if step == 4:
             os.kill(os.getpid(), signal.SIGINT)
 
-    assert not train(experiment, digits, run, report=interrupt)
+    assert not fit(experiment, digits, run, progress=Told(interrupt))
     assert checkpoint.read(run.last).state["step"] == 5
-    assert train(experiment, digits, run, resume=True)
+    assert fit(experiment, digits, run, resume=True)
     assert checkpoint.read(run.last).state["step"] == 12
 
 
@@ -185,7 +187,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(moments: list[float], tmp_pa
 def test_training_improves_on_independent_pixels(tmp_path: Path, digits: Dataset) -> None:
     experiment = tiny("steps=150", "width=128", "validate_every=75", "learning_rate=0.003")
     run = Run.create(tmp_path / "run", experiment, digits)
-    train(experiment, digits, run)
+    fit(experiment, digits, run)
     bounds = [line["validation"]["bits_per_dim"] for line in read_metrics(run) if "validation" in line]
     assert bounds[-1] < 2.40  # the untrained model is the independent-pixel model at 2.43
 
@@ -194,15 +196,15 @@ def test_a_non_finite_step_is_skipped_and_noted(digits: Dataset) -> None:
     experiment = tiny()
     model = experiment.build(digits)
 
-    class Poisoned(BoundJudged):
-        def __call__(
-            self, model: nn.Module, x: torch.Tensor, condition: object, generator: torch.Generator
-        ) -> dict[str, torch.Tensor]:
-            return {"diffusion": torch.tensor(torch.nan, requires_grad=True) * next(model.parameters()).sum()}
+    class Poisoned(Terms[nn.Module]):
+        def forward(
+            self, model: nn.Module, x: torch.Tensor, condition: Condition, generator: torch.Generator, step: int
+        ) -> tuple[dict[str, torch.Tensor], Sums]:
+            return {"diffusion": torch.tensor(torch.nan, requires_grad=True) * next(model.parameters()).sum()}, {}
 
     trainer = Trainer(model, Poisoned(), experiment.training, 0, torch.device("cpu"))
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    progress = trainer.update(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), None)
+    progress = trainer.update(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), UNCONDITIONAL)
     assert progress.skipped == 1 and "diffusion" in progress.note
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
@@ -214,12 +216,13 @@ def test_another_seed_is_another_run(digits: Dataset) -> None:
 
 def test_global_randomness_is_left_alone(tmp_path: Path, digits: Dataset) -> None:
     before = torch.get_rng_state()
-    train(tiny(), digits, Run.create(tmp_path / "run", tiny(), digits))
+    fit(tiny(), digits, Run.create(tmp_path / "run", tiny(), digits))
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_labels_are_dropped_at_the_stated_rate() -> None:
-    dropped = sum(int((drop_labels(Labels(torch.arange(100)), 0.1, 0, step).label < 0).sum()) for step in range(100))  # type: ignore[union-attr]
+    labels = Condition(label=torch.arange(100))
+    dropped = sum(int((drop_labels(labels, 0.1, 0, step).label < 0).sum()) for step in range(100))  # type: ignore[operator]
     assert abs(dropped - 1000) < 5 * 30  # binomial: five standard deviations, false alarms below 1e-6
 
 
@@ -236,7 +239,7 @@ def test_a_torn_metrics_line_is_dropped(tmp_path: Path, digits: Dataset) -> None
 
 def test_weights_of_another_model_are_refused(tmp_path: Path, digits: Dataset) -> None:
     run = Run.create(tmp_path / "run", tiny(), digits)
-    train(tiny(), digits, run)
-    other = Run(run.path, run.content | {"model": encode(tiny("backbone.width=32").model, ModelConfig)})
+    fit(tiny(), digits, run)
+    other = Run(run.path, tiny("backbone.width=32"), run.data_description)
     with pytest.raises(UserError, match="does not fit"):
         other.model()

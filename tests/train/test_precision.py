@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from tests.oracles import seeded
+from tests.told import Told
 from tests.train.test_loop import same
 from vlb.base.configuration import override
 from vlb.core.bound import estimate
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.data import Dataset, load
 from vlb.models.diffusion.times import LowDiscrepancyTime
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
-from vlb.training.loop import Trainer, read_metrics, train
+from vlb.training.loop import Trainer, fit, read_metrics
 from vlb.training.recipes import recipe
 
 LOW = ("bfloat16", "float16")
@@ -40,13 +42,15 @@ def test_low_precision_costs_less_than_two_thousandths_of_a_bit(
 ) -> None:
     """Bounds of one model under autocast and in float32, on the same examples, times and noise."""
     run = Run.create(tmp_path / "run", small("steps=200"), digits)
-    train(run.experiment, digits, run)
+    fit(run.experiment, digits, run)
     model, x = run.model(), torch.from_numpy(digits.test.x.copy())
     totals = []
     for enabled in (False, True):
         generator = seeded()
         with torch.no_grad(), torch.autocast("cpu", dtype, enabled=enabled):
-            draws = [estimate(model, x, None, LowDiscrepancyTime(), generator).total.double() for _ in range(4)]
+            draws = [
+                estimate(model, x, UNCONDITIONAL, LowDiscrepancyTime(), generator).total.double() for _ in range(4)
+            ]
         totals.append(torch.stack(draws).mean(0) / (64 * math.log(2)))
     assert totals[0].mean() < 2.4  # it has learnt something to lose
     assert (totals[1] - totals[0]).mean().abs() < 0.002
@@ -60,7 +64,7 @@ class Watched(nn.Module):
         self.inner = inner
         self.seen: set[tuple[torch.dtype, torch.dtype, torch.dtype]] = set()
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         out = self.inner(z, gamma, condition)
         self.seen.add((z.dtype, gamma.dtype, out.dtype))
         return out
@@ -74,10 +78,10 @@ def test_only_the_network_computes_in_low_precision(precision: str, digits: Data
         experiment = small("steps=1", f"precision={chosen}")
         model = experiment.build(digits)
         watched = model.denoiser.backbone = Watched(model.denoiser.backbone)
-        trainer = Trainer(model, experiment.model.objective(model), experiment.training, 0, torch.device("cpu"))
+        trainer = Trainer(model, experiment.build_loss(model), experiment.training, 0, torch.device("cpu"))
         x = torch.from_numpy(digits.train.x[:64].copy())
         with trainer.autocast():
-            terms = trainer.objective(model, x, None, seeded())
+            terms, _ = trainer.module(x, UNCONDITIONAL, seeded(), 0)
         losses.append(torch.stack(list(terms.values())).sum().detach())
         low = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[chosen]
         assert watched.seen == {(torch.float32, torch.float64, low)}
@@ -92,7 +96,7 @@ def test_training_in_float16_with_a_scaled_loss_learns(schedule: str, tmp_path: 
     for precision in ("float32", "float16"):
         more = (f"schedule={schedule}", f"precision={precision}", "steps=60", "backbone.width=64", "log_every=20")
         run = Run.create(tmp_path / precision, small(*more, "learning_rate=0.003"), digits)
-        assert train(run.experiment, digits, run)
+        assert fit(run.experiment, digits, run)
         ends.append(read_metrics(run)[-1])
     assert ends[1]["bits_per_dim"] == pytest.approx(ends[0]["bits_per_dim"], abs=0.03)
     assert ends[1]["skipped"] <= 5
@@ -101,13 +105,13 @@ def test_training_in_float16_with_a_scaled_loss_learns(schedule: str, tmp_path: 
 def test_a_resumed_run_in_float16_ends_with_the_same_bits(tmp_path: Path, digits: Dataset) -> None:
     experiment = small("steps=8", "precision=float16", "checkpoint_every=2", "backbone.width=16")
     whole, broken = (Run.create(tmp_path / name, experiment, digits) for name in ("whole", "broken"))
-    train(experiment, digits, whole)
+    fit(experiment, digits, whole)
 
-    def fail(progress: object) -> None:
-        if getattr(progress, "step", 0) == 5:
+    def fail(step: int) -> None:
+        if step == 5:
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        train(experiment, digits, broken, report=fail)
-    train(experiment, digits, broken, resume=True)
+        fit(experiment, digits, broken, progress=Told(fail))
+    fit(experiment, digits, broken, resume=True)
     assert same(whole.last, broken.last)

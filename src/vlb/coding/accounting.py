@@ -16,6 +16,7 @@ from vlb.coding.reading import walked
 from vlb.coding.sequence import Account, SequenceCodec
 from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader
+from vlb.core.condition import UNCONDITIONAL
 from vlb.core.schema import Categories, Column
 from vlb.measure.evaluation import Bounded
 
@@ -119,7 +120,7 @@ def bits(model: CodedModel, header: Header, x: np.ndarray, draws: int = 1) -> fl
         generator = torch.Generator().manual_seed(draw)
         for start in range(0, len(x), BATCH):
             part = torch.tensor(x[start : start + BATCH].astype(np.int64), device=next(model.parameters()).device)
-            total += float(sum(term.double().sum() for term in bounded.terms(part, None, generator).values()))
+            total += float(sum(term.double().sum() for term in bounded.terms(part, UNCONDITIONAL, generator).values()))
     return total / draws / math.log(2)
 
 

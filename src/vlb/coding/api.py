@@ -1,27 +1,28 @@
-"""Compression in Python: what the commands `compress`, `decompress` and `inspect` do, without printing."""
+"""`vlb.compress`, `vlb.decompress` and `vlb.inspect`: what the commands of these names do, without printing."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from vlb.base.errors import UserError
-from vlb.coding.accounting import Audit, audited
+from vlb.base.progress import SILENT, Progress
+from vlb.coding.accounting import Outline, audited, outlined
 from vlb.coding.carried import bare_model, carried, from_carried, numerics
 from vlb.coding.cells import Uncodable
 from vlb.coding.container import MAX_EXAMPLE, ArchiveReader, Header
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.effort import Effort, chosen_settings, effort
 from vlb.coding.models import CodedModel, levels
+from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
 from vlb.coding.reading import Content, contents, embedded_model, previews
 from vlb.coding.restoring import restore
+from vlb.coding.results import Compressed, Inspection, Restored
 from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes, SequenceCodec
-from vlb.coding.settings import Settings
 from vlb.coding.sources import items
-from vlb.coding.writing import Options, Summary, write_archive
+from vlb.coding.writing import Options, write_archive
 from vlb.data import Column
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.mixture.categorical import CategoricalMixture
@@ -30,59 +31,23 @@ from vlb.store.runs import Run
 MAX_STEPS = 200
 
 
-@dataclass(frozen=True)
-class Choice:
-    """How to compress. effort: fast, normal, high or extreme; steps, lanes: T and examples at once instead of what it
-    says; tries: codes of each batch, of which the shortest stays; embed_model: into the file; verify: decode every
-    chunk before it is written; data: where the run's own data are now."""
-
-    effort: str = "normal"
-    steps: int | None = None
-    lanes: int | None = None
-    tries: int = 1
-    embed_model: bool = False
-    verify: bool = True
-    data: Path | None = None
-
-    def budget(self) -> Effort:
-        """Raises `UserError` for an unknown effort, or numbers outside their limits."""
-        base = effort(self.effort)
-        width = base.lanes.width if self.lanes is None else self.lanes
-        chosen = Effort(base.steps if self.steps is None else self.steps, Lanes(width, self.tries))
-        if not 1 <= chosen.steps <= MAX_STEPS:
-            raise UserError(f"--steps is from 1 to {MAX_STEPS}, not {chosen.steps}")
-        if not 1 <= width <= MAX_LANES:
-            raise UserError(f"--lanes is from 1 to {MAX_LANES}, not {width}")
-        if not 1 <= self.tries <= MAX_TRIES:
-            raise UserError(f"--tries is from 1 to {MAX_TRIES}, not {self.tries}")
-        return chosen
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """What became of the input, how it was coded, and the dimensions of an example."""
-
-    summary: Summary
-    settings: Settings
-    dimensions: int
-
-
-DEFAULT = Choice()
+DEFAULT, ALL, OUTSIDE = CompressOptions(), DecompressOptions(), InspectOptions()
 
 
 def compress(
     run: Run | str | Path,
     inputs: Sequence[str | Path],
     out: str | Path,
-    choice: Choice = DEFAULT,
+    options: CompressOptions = DEFAULT,
     *,
+    data: Path | None = None,
     device: torch.device | str = "cpu",
-    report: Callable[[int], None] = lambda _done: None,
+    progress: Progress = SILENT,
 ) -> Compressed:
     """Compress `inputs` (folders, pictures, arrays, tables, any files) into the new file `out` with a run's model.
 
-    report: told the number of examples done. Raises `UserError` for a run or an input that is not there, a model that
-    has no code, and a file that exists already; `out` is whole or not there.
+    data: where the run's own data are now, by which levels are placed. Raises `UserError` for a run or an input that
+    is not there, a model that has no code, and a file that exists already; `out` is whole or not there.
     """
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     paths = [Path(given) for given in inputs]
@@ -91,56 +56,92 @@ def compress(
     for path in paths:
         if not path.exists():
             raise UserError(f"there is nothing at {path}")
-    budget = choice.budget()
+    chosen = budget(options)
     model, digest, columns = bare_model(opened, device)
-    if choice.steps is not None and not isinstance(model, DiffusionModel):
+    if options.steps is not None and not isinstance(model, DiffusionModel):
         raise UserError(f"--steps is for diffusion models: a {type(model).__name__} has the levels that it has")
-    if choice.tries > 1 and isinstance(model, CategoricalMixture):
+    if options.tries > 1 and isinstance(model, CategoricalMixture):
         raise UserError("--tries is for models with latents: a mixture has one code, and it is the shortest")
     if math.prod(model.shape) > MAX_EXAMPLE:
         raise UserError(f"examples of {math.prod(model.shape):,} values are too large to code: at most {MAX_EXAMPLE:,}")
-    x, note = _validation(opened, choice.data)
-    settings = chosen_settings(opened.path, digest, model, x, budget)
+    x, note = _validation(opened, data)
+    settings = chosen_settings(opened.path, digest, model, x, chosen)
     count = levels(model)
-    header = Header(digest, choice.embed_model, model.shape, count, settings, numerics(device))
-    found, options = items(paths, model.shape, count), Options(choice.verify, report, columns)
-    embedded = carried(opened) if choice.embed_model else None
-    summary = write_archive(Path(out), header, settings.codec(model), found, embedded, options)
+    header = Header(digest, options.embed_model, model.shape, count, settings, numerics(device))
+    found, how = items(paths, model.shape, count), Options(options.verify, progress, columns)
+    embedded = carried(opened) if options.embed_model else None
+    progress.begin("compressing")
+    summary = write_archive(Path(out), header, settings.codec(model), found, embedded, how)
     summary.notes[:0] = note
-    return Compressed(summary, settings, math.prod(model.shape))
+    return Compressed(Path(out), summary, settings, math.prod(model.shape))
 
 
 def decompress(
     file: str | Path,
     out: str | Path,
+    options: DecompressOptions = ALL,
     *,
     run: str | Path | None = None,
-    stop_after: int | None = None,
-    salvage: bool = False,
     device: torch.device | str = "cpu",
-) -> list[str]:
+    progress: Progress = SILENT,
+) -> Restored:
     """Restore an archive into the new folder `out`, which appears whole or not at all.
 
-    run: whose model the archive was made with, unless it carries it; stop_after: read only so many levels of noise,
-    the coarsest first, and write denoised previews; salvage: of a damaged archive restore what is whole, and return
-    what is wrong. Raises `UserError` for damage (naming the chunk), another model, or a folder that exists already.
+    run: whose model the archive was made with, unless it carries it. Raises `UserError` for damage (naming the chunk)
+    that is not to be salvaged, another model, or a folder that exists already.
     """
     if Path(out).exists():
         raise UserError(f"{out} exists already: choose another name")
     archive = ArchiveReader(Path(file))
     opened = open_model(archive, None if run is None else Path(run), device)
-    if stop_after is None:
+    progress.begin("decompressing")
+    if options.stop_after is None:
         found = contents(archive, opened.codec, opened.columns)
     else:
-        found = _previews(archive, opened.codec, stop_after)
-    return restore(found, Path(out), salvage)
+        found = _previews(archive, opened.codec, options.stop_after)
+    return Restored(Path(file), Path(out), tuple(restore(found, Path(out), options.salvage)))
 
 
-def audit(file: str | Path, *, run: str | Path | None = None, device: torch.device | str = "cpu") -> Audit:
-    """Where an archive's bits went, by decoding and encoding it again. Raises `UserError` as `decompress` does."""
+def inspect(
+    file: str | Path,
+    options: InspectOptions = OUTSIDE,
+    *,
+    run: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress = SILENT,
+) -> Inspection:
+    """What an archive says of itself, and whether it is whole; with `account`, where its bits went, by decoding and
+    encoding it again.
+
+    run: whose model the archive was made with, unless it carries it, for `account`. Raises `UserError` for what is no
+    archive, and with `account` as `decompress` does; a damaged chunk is among the result's problems.
+    """
     archive = ArchiveReader(Path(file))
-    opened = open_model(archive, None if run is None else Path(run), device)
-    return audited(archive, opened.codec, opened.model, opened.columns)
+    found = outlined(archive)
+    problems = tuple(str(chunk) for chunk in found if isinstance(chunk, UserError))
+    whole = tuple(chunk for chunk in found if isinstance(chunk, Outline))
+    audit = None
+    if options.account and not problems:
+        opened = open_model(archive, None if run is None else Path(run), device)
+        progress.begin("decoding and encoding again")
+        audit = audited(archive, opened.codec, opened.model, opened.columns)
+    return Inspection(
+        archive.path, archive.size, archive.header, archive.model_bytes, whole, problems, options.account, audit
+    )
+
+
+def budget(options: CompressOptions) -> Effort:
+    """Raises `UserError` for an unknown effort, or numbers outside their limits."""
+    base = effort(options.effort)
+    width = base.lanes.width if options.lanes is None else options.lanes
+    chosen = Effort(base.steps if options.steps is None else options.steps, Lanes(width, options.tries))
+    if not 1 <= chosen.steps <= MAX_STEPS:
+        raise UserError(f"--steps is from 1 to {MAX_STEPS}, not {chosen.steps}")
+    if not 1 <= width <= MAX_LANES:
+        raise UserError(f"--lanes is from 1 to {MAX_LANES}, not {width}")
+    if not 1 <= options.tries <= MAX_TRIES:
+        raise UserError(f"--tries is from 1 to {MAX_TRIES}, not {options.tries}")
+    return chosen
 
 
 class Opened(NamedTuple):

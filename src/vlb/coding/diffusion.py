@@ -12,11 +12,11 @@ from vlb.coding.cells import Uncodable
 from vlb.coding.models import marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
-from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard
+from vlb.models.diffusion.kernels import KERNELS, ReverseKernel
 from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
 
-KERNELS: tuple[ReverseKernel, ...] = (Standard(), MomentMatched(), ExactMixture())
-KERNEL_NAMES = ("standard", "moments", "mixture")
+# By number, as archives name them.
+NUMBERED: tuple[ReverseKernel, ...] = tuple(kind() for kind in KERNELS.offered.values())
 FINE = 255  # times that lie on no coarser grid are multiples of 1/255
 SPACING_UNIT = 64
 MAX_STEPS = 4096
@@ -24,7 +24,7 @@ MAX_STEPS = 4096
 
 @dataclass(frozen=True)
 class DiffusionSettings:
-    """kernel: an index of `KERNELS`; places: T + 1 increasing numbers 0 … parts, which mean t = place/parts.
+    """kernel: an index of `NUMBERED`; places: T + 1 increasing numbers 0 … parts, which mean t = place/parts.
 
     spacing: of the latents' grid, in 1/64 of the smallest standard deviation that matters at a level;
     lanes: how examples are batched.
@@ -59,7 +59,7 @@ class DiffusionSettings:
     @classmethod
     def read(cls, reader: Reader) -> "DiffusionSettings":
         """The inverse of `write`. Raises `Damaged` for settings that make no sense."""
-        kernel, parts = reader.number(len(KERNELS) - 1), reader.number(MAX_STEPS)
+        kernel, parts = reader.number(len(NUMBERED) - 1), reader.number(MAX_STEPS)
         steps, spacing, lanes = reader.number(parts), reader.number(4 * SPACING_UNIT), Lanes.read(reader)
         if steps < 1 or spacing < 1:
             raise Damaged("a setting is 0")
@@ -92,7 +92,7 @@ class DiffusionSettings:
         return {
             "levels T": f"{self.steps}",
             "times": times,
-            "kernel": KERNEL_NAMES[self.kernel],
+            "kernel": str(NUMBERED[self.kernel]),
             "spacing of latents": f"{self.spacing}/{SPACING_UNIT} of the smallest deviation",
         }
 
@@ -115,7 +115,7 @@ def discretised(model: nn.Module, settings: DiffusionSettings) -> GridDiffusion:
     """The hierarchy that is coded with. Raises `Uncodable` for a model without a grid."""
     if not isinstance(model, DiffusionModel):
         raise Uncodable(f"levels of a diffusion for a {type(model).__name__}")
-    return model.at(settings.grid(), KERNELS[settings.kernel])
+    return model.at(settings.grid(), NUMBERED[settings.kernel])
 
 
 def grids(hierarchy: GridDiffusion, unit: float) -> list[Grid]:

@@ -15,14 +15,14 @@ import torch
 
 from vlb.base.errors import UserError, suggestion
 from vlb.base.files import write_text
-from vlb.coding.diffusion import FINE, KERNELS, DiffusionSettings, evenly
+from vlb.coding.diffusion import FINE, NUMBERED, DiffusionSettings, evenly
 from vlb.coding.hierarchies import measured
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.models import CodedModel
 from vlb.coding.sequence import USUAL_LANES, Lanes
 from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader, Writer
-from vlb.models.diffusion.grids import uniform_log_snr
+from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.kernels import Standard
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import cheapest, measure_costs
@@ -71,7 +71,7 @@ def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0)
     x = x[: max(16, min(256, (1 << 14) // dimensions))]
     places, parts = _candidates(model, max(32 if dimensions < 256 else 26, most + 8) - 1)
     best: dict[int, tuple[float, DiffusionSettings]] = {}
-    for index, kernel in enumerate(KERNELS):
+    for index, kernel in enumerate(NUMBERED):
         if decodes == isinstance(kernel, Standard):
             continue  # without p(x | z_t) there is only the standard kernel, and with it both others are better
         generator = torch.Generator().manual_seed(seed)
@@ -139,7 +139,7 @@ def _again(settings: DiffusionSettings) -> DiffusionSettings:
 
 def _candidates(model: DiffusionModel, steps: int) -> tuple[tuple[int, ...], int]:
     """Times even in log SNR as places and the parts that they are of: few parts if that makes them even in t."""
-    times = uniform_log_snr(model.process.schedule, steps).cpu()
+    times = UniformLogSNR()(model.process.schedule, steps).cpu()
     even = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     if bool(torch.isclose(times, even, rtol=0, atol=1e-9).all()):
         return tuple(range(steps + 1)), steps

@@ -12,7 +12,6 @@ saying so; it then comes near the importance-weighted bound of K draws (cf. Ruan
 Decoding costs nothing more.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import constriction
@@ -108,7 +107,7 @@ class SequenceCodec:
         """The same without latents: every example under the marginals."""
         return self._encode(x, Plan(len(x), 0))
 
-    def decode(self, content: bytes, count: int, report: Callable[[int], None] = lambda _n: None) -> np.ndarray:
+    def decode(self, content: bytes, count: int) -> np.ndarray:
         """The `count` examples, int64. Raises `Damaged` for bytes that cannot be them."""
         plan, stack = self.opened(content, count)
         x = np.zeros((count, *self.shape), np.int64)
@@ -116,7 +115,6 @@ class SequenceCodec:
         for size in reversed(plan.batches(count, self.lanes.width)):
             x[end - size : end] = self.batch.decode(stack, size, self.salt(stack))
             end -= size
-            report(size)
         # Not until the end does an empty stack mean anything: lowest symbols, such as those of black, leave it empty.
         for start, stop in self._direct_parts(end):
             x[start:stop] = self._direct(stop - start).pop(stack).reshape(stop - start, *self.shape)

@@ -1,7 +1,7 @@
 """Making an archive: items into chunks, chunks into a file that is whole or not there."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -10,6 +10,7 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.base.files import written_whole
+from vlb.base.progress import SILENT, Progress
 from vlb.coding import values
 from vlb.coding.arrays import ArrayHead
 from vlb.coding.container import ARRAY, MODEL, PICTURES, TABLE, VERBATIM, ArchiveWriter, Header
@@ -32,6 +33,7 @@ class Summary:
     """What became of the input. bytes_in: pixel values and other content as they were read."""
 
     values: int = 0
+    examples: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     model_bytes: int = 0
@@ -59,11 +61,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Options:
-    """verify: decode every chunk before it is written; report: told the number of examples done; columns: of the
+    """verify: decode every chunk before it is written; progress: told how many examples are done; columns: of the
     tables that the model is of."""
 
     verify: bool = True
-    report: Callable[[int], None] = lambda _done: None
+    progress: Progress = SILENT
     columns: tuple[Column, ...] | None = None
 
 
@@ -192,7 +194,8 @@ class _Job:
         self.summary.coded_bytes += self.archive.add(kind, head.content() + coded.content)
         self.summary.values += x.size
         self.summary.bytes_in += x.size * values.plain_dtype(self.levels).itemsize if size is None else size
-        self.options.report(len(x))
+        self.summary.examples += len(x)
+        self.options.progress.at(self.summary.examples)
 
 
 def _pieces(content: bytes) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from vlb.core.condition import Condition
 from vlb.core.distributions import Distribution, Normal
 from vlb.core.hierarchy import Climbable, ClimbStep, Hierarchy, Step, climb, descend, from_posterior
 
@@ -71,9 +72,9 @@ class Measure(Protocol):
 class RandomAccess(Protocol):
     """A model whose term at any place of the hierarchy can be had without walking there."""
 
-    def ends(self, x: Tensor, condition: object, generator: torch.Generator) -> Ends: ...
+    def ends(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Ends: ...
 
-    def term(self, x: Tensor, place: Tensor, condition: object, generator: torch.Generator) -> Tensor: ...
+    def term(self, x: Tensor, place: Tensor, condition: Condition, generator: torch.Generator) -> Tensor: ...
 
 
 def kl_or_log_ratio(step: Step[State]) -> Tensor:
@@ -135,7 +136,7 @@ def climb_elbo(hierarchy: Climbable, x: Tensor, generator: torch.Generator) -> B
 def estimate(
     model: RandomAccess,
     x: Tensor,
-    condition: object,
+    condition: Condition,
     measure: Measure,
     generator: torch.Generator,
     draws: int = 1,

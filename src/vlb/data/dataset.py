@@ -9,8 +9,11 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from vlb.base.errors import UserError, suggestion
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.marginals import chunks
 from vlb.core.schema import Schema
 
@@ -50,6 +53,23 @@ class Split:
         """A copy of the examples at `index`, in that order, with all that is known of them."""
         parts = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: part[index] for name, part in parts.items() if part is not None})
+
+    def subset(self, count: int, seed: int = 0) -> "Split":
+        """At most `count` examples, drawn without replacement, in the split's own order."""
+        return self if len(self) <= count else self.take(self.subset_index(count, seed))
+
+    def subset_index(self, count: int, seed: int = 0) -> np.ndarray:
+        """Which examples `subset` takes, increasing int64."""
+        if len(self) <= count:
+            return np.arange(len(self))
+        return np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
+
+    def batch(self, index: np.ndarray, conditional: bool, device: torch.device | str) -> tuple[Tensor, Condition]:
+        """Examples `index`, (n, *shape) integers on the device, and their labels where asked for and there are any."""
+        x = torch.from_numpy(np.ascontiguousarray(self.x[index])).to(device)
+        if not conditional or self.labels is None:
+            return x, UNCONDITIONAL
+        return x, Condition(label=torch.from_numpy(self.labels[index]).to(device))
 
 
 SPLITS = ("train", "validation", "test")

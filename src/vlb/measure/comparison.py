@@ -15,8 +15,8 @@ import torch
 from scipy.special import stdtr, stdtrit
 
 from vlb.base.errors import UserError
+from vlb.core.terms import TermPath
 from vlb.data import Split
-from vlb.data.batches import examples
 from vlb.measure.evaluation import Evaluation, folded
 from vlb.measure.evaluation_file import Subject
 from vlb.models.diffusion.model import DiffusionModel
@@ -93,7 +93,7 @@ class Comparison:
     first: Contender
     second: Contender
     total: Difference
-    terms: dict[str, TermDifference]
+    terms: dict[TermPath, TermDifference]
 
     def extremes(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Places, among the examples, where the first is better by most, and where the second is: most first."""
@@ -103,19 +103,19 @@ class Comparison:
         return better[values[better] > 0], worse[values[worse] < 0]
 
 
-def compare(first: Contender, second: Contender) -> Comparison:
+def paired(first: Contender, second: Contender) -> Comparison:
     """Paired differences on the same examples. Raises `UserError` for what cannot be compared, saying why."""
     refuse_incomparable(first.name, first.subject, first.index, second.name, second.subject, second.index)
     own, its = _terms(first.evaluation), _terms(second.evaluation)
-    total = _paired(first, second)
-    shared = [name for name in own if name in its]
-    differences = {name: its[name] - own[name] for name in shared}
+    total = _difference(first, second)
+    shared = [path for path in own if path in its]
+    differences = {path: its[path] - own[path] for path in shared}
     if shared and (len(own) > len(shared) or len(its) > len(shared)):
-        differences["rest"] = total.values - sum(differences.values())
-    return Comparison(first, second, total, {name: TermDifference.of(d) for name, d in differences.items()})
+        differences[("rest",)] = total.values - sum(differences.values())
+    return Comparison(first, second, total, {path: TermDifference.of(d) for path, d in differences.items()})
 
 
-def _paired(first: Contender, second: Contender) -> Difference:
+def _difference(first: Contender, second: Contender) -> Difference:
     """Differences with their errors.
 
     The spread over examples contains the Monte Carlo variance of each, which is far larger than its share in the mean
@@ -219,7 +219,7 @@ def level_differences(
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(split), batch):
         index = np.arange(start, min(start + batch, len(split)))
-        x, condition = examples(split, index, conditional, device)
+        x, condition = split.batch(index, conditional, device)
         for place in range(bins):
             offset = torch.rand(len(index), generator=generator, dtype=torch.float64)
             gamma = -(float(edges[place]) + width * offset).to(device)
@@ -235,6 +235,6 @@ def level_differences(
     return LevelDifferences(edges, found.mean(1), errors)
 
 
-def _terms(evaluation: Evaluation) -> dict[str, np.ndarray]:
+def _terms(evaluation: Evaluation) -> dict[TermPath, np.ndarray]:
     """Terms per example; the steps of a diffusion model, whose number is no part of the model, as one."""
-    return folded(dict(zip(evaluation.names, evaluation.values.T, strict=True)))
+    return folded(dict(zip(evaluation.paths, evaluation.values.T, strict=True)))

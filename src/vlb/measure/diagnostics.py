@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL
 from vlb.core.distributions import LOG_2PI, MixtureOfNormals, Normal
 from vlb.core.hierarchy import descend, from_prior
 from vlb.models.vae.model import VariationalHierarchy
@@ -87,7 +88,9 @@ def level_use(model: VariationalHierarchy, x: Tensor, generator: torch.Generator
     """
     if draws < 2:
         raise UserError(f"what levels are used for is measured with at least 2 draws, not {draws}")
-    kl = torch.stack([model.bounds(x, None, generator).kl.double().mean(0).flip(0) for _ in range(draws)]).mean(0)
+    kl = torch.stack(
+        [model.bounds(x, UNCONDITIONAL, generator).kl.double().mean(0).flip(0) for _ in range(draws)]
+    ).mean(0)
     runs = [model.inferred(x, generator) for _ in range(draws)]
     uses = []
     for level in range(model.depth):

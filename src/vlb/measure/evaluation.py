@@ -8,7 +8,6 @@ and a `Tally` continued later gives the same numbers to the bit.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -17,29 +16,28 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
-from vlb.core.condition import Labels
+from vlb.base.progress import SILENT, Progress
+from vlb.core.condition import Condition
+from vlb.core.terms import BoundKind, TermPath
 from vlb.data import Split
-from vlb.data.batches import examples
-from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.protocols import LikelihoodModel
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Bounds on −log p(x), in nats per example; `bits` converts to bits per dimension.
 
-    names: of the bound's terms; values: (examples, terms) float64, their means over passes; batch_means:
+    paths: of the bound's terms; values: (examples, terms) float64, their means over passes; batch_means:
     (passes, batches) mean totals; batch: examples in each, but for the last; monte_carlo_variance: (examples,) of
     the mean total. `vlb.measure.evaluation_file` keeps it, and what it is of.
     """
 
-    names: tuple[str, ...]
+    paths: tuple[TermPath, ...]
     values: np.ndarray
     batch_means: np.ndarray
     batch: int
     monte_carlo_variance: np.ndarray
     dimensions: int
-    bound: str
+    bound: BoundKind
     conditional: bool
 
     def bits(self, nats: float) -> float:
@@ -74,14 +72,14 @@ class Evaluation:
         return self.bits(float(self.totals.mean()))
 
     @property
-    def terms(self) -> dict[str, float]:
+    def terms(self) -> dict[TermPath, float]:
         """The mean of each term, bits/dim."""
-        return {name: self.bits(float(mean)) for name, mean in zip(self.names, self.values.mean(0), strict=True)}
+        return {path: self.bits(float(mean)) for path, mean in zip(self.paths, self.values.mean(0), strict=True)}
 
     @property
     def kl_per_level(self) -> list[float] | None:
-        """The mean of each term `kl_i`, i = 1 next to the data first, bits/dim; None where there is none."""
-        return [value for name, value in self.terms.items() if name.startswith("kl_")] or None
+        """The mean of each term `("kl", i)`, i = 1 next to the data first, bits/dim; None where there is none."""
+        return [value for path, value in self.terms.items() if path[0] == "kl"] or None
 
     @property
     def se_monte_carlo(self) -> float:
@@ -116,6 +114,8 @@ class Evaluation:
         return math.hypot(self.se_data, self.se_monte_carlo)
 
 
+BATCH = 250
+
 # An error that stops an evaluation has at least so many degrees of freedom: with fewer, those that happen to come out
 # small stop it.
 FREEDOM = 8
@@ -123,13 +123,13 @@ FREEDOM = 8
 Amount = TypeVar("Amount", float, np.ndarray)
 
 
-def folded(terms: dict[str, Amount]) -> dict[str, Amount]:
+def folded(terms: dict[TermPath, Amount]) -> dict[TermPath, Amount]:
     """The terms of a diffusion model with its steps' KLs as one, whose sum they are; others as they are."""
-    steps = [value for name, value in terms.items() if name.startswith("kl_")]
-    if "prior" not in terms or not steps:
+    steps = [value for path, value in terms.items() if path[0] == "kl"]
+    if ("prior",) not in terms or not steps:
         return terms
-    kept = {name: value for name, value in terms.items() if not name.startswith("kl_")}
-    return kept | {"diffusion": sum(steps[1:], start=steps[0])}
+    kept = {path: value for path, value in terms.items() if path[0] != "kl"}
+    return kept | {("diffusion",): sum(steps[1:], start=steps[0])}
 
 
 class Bounded(Protocol):
@@ -139,21 +139,21 @@ class Bounded(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     @property
-    def bound(self) -> str: ...
+    def bound(self) -> BoundKind: ...
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]: ...
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]: ...
 
 
 @dataclass
 class Tally:
     """An evaluation in progress, exact to continue: running means per example, and what each batch has given.
 
-    names: of the bound's terms; means: (examples, terms) float64 nats, over the passes that each example has seen;
+    paths: of the bound's terms; means: (examples, terms) float64 nats, over the passes that each example has seen;
     deviations: (examples,), the sum of squared deviations of its totals; batch: examples in each batch but the
     last of a pass; batch_means: mean totals of the batches seen, in order, pass after pass.
     """
 
-    names: tuple[str, ...]
+    paths: tuple[TermPath, ...]
     means: np.ndarray
     deviations: np.ndarray
     batch: int
@@ -189,22 +189,34 @@ class Tally:
         self.deviations[part] += np.maximum(before * (totals - means.sum(1)), 0)
         self.batch_means.append(float(totals.mean()))
 
-    def evaluation(self, dimensions: int, bound: str, conditional: bool) -> Evaluation:
+    def evaluation(self, dimensions: int, bound: BoundKind, conditional: bool) -> Evaluation:
         """What the whole passes say, at least 2 of them and no other begun; dimensions: of an example."""
         if self.start or self.passes < 2:
             raise ValueError(f"{self.passes} whole passes and {self.start} examples of another are no evaluation")
         variance = self.deviations / (self.passes * (self.passes - 1))
         means = np.array(self.batch_means).reshape(self.passes, self.batches)
         # A copy: the tally may go on.
-        return Evaluation(self.names, self.means.copy(), means, self.batch, variance, dimensions, bound, conditional)
+        return Evaluation(self.paths, self.means.copy(), means, self.batch, variance, dimensions, bound, conditional)
 
 
-def unwatched(_tally: Tally) -> None:
-    """Nothing happens between batches."""
+@dataclass
+class Keep:
+    """Where an evaluation goes on, and what becomes of it on the way: here, nothing.
+
+    tally: what an interrupted evaluation of the same model, examples, seed and batch has left, continued in place.
+    """
+
+    tally: Tally | None = None
+
+    def watch(self, tally: Tally) -> None:
+        """After each batch."""
+
+    def end(self, tally: Tally | None, progress: Progress, interrupted: bool) -> None:
+        """At the end, or where a person or an error ended it."""
 
 
 @torch.no_grad()
-def evaluate(
+def measure_bound(
     model: Bounded,
     split: Split,
     *,
@@ -213,19 +225,18 @@ def evaluate(
     precision: float | None = None,
     budget: int = 0,
     seed: int = 0,
-    batch: int = 250,
+    batch: int = BATCH,
     device: torch.device | str = "cpu",
-    tally: Tally | None = None,
-    watch: Callable[[Tally], None] = unwatched,
+    keep: Keep | None = None,
+    progress: Progress = SILENT,
 ) -> Evaluation:
     """The model's bound on every example of `split`, from `passes` ≥ 2 draws each.
 
     conditional: log p(x | y) with the split's labels. precision, budget: go on after `passes` until `se_monte_carlo`
     is at most `precision` bits/dim, known from at least `FREEDOM` degrees of freedom, or `budget` passes are spent;
     stopping by the error does not bias the mean of nearly normal pass means, which is independent of their spread.
-    tally: what an interrupted evaluation of the same model, examples, seed and batch has left; it is continued, in
-    place. watch: called with the tally after each batch, to save it or show it. Raises `UserError` for data the model
-    cannot be asked about, and for a bound that is not a number.
+    keep: where it goes on if it was begun before, and is kept. Raises `UserError` for data the model cannot be asked
+    about, and for a bound that is not a number.
     """
     count = check(model, split)
     if passes < 2:
@@ -236,20 +247,46 @@ def evaluate(
         raise UserError(
             "this model is conditioned on labels, and these data have none: give an .npz file with `x` and `labels`"
         )
+    keep = keep or Keep()
+    tally = keep.tally
     if tally is not None and (len(tally.means), tally.batch) != (count, batch):
         raise ValueError(f"a tally of {len(tally.means)} examples in batches of {tally.batch} cannot go on with others")
-    while tally is None or tally.start or not _satisfied(tally, model, passes, precision, budget):
-        repetition, start = (0, 0) if tally is None else (tally.passes, tally.start)
-        index = np.arange(start, min(start + batch, count))
-        x, condition = examples(split, index, conditional, device)
-        generator = torch.Generator().manual_seed(_seed(seed, repetition, start))
-        terms = model.terms(x, condition, generator)
-        values = torch.stack([term.double() for term in terms.values()], 1).cpu().numpy()
-        _refuse_nan(values, start)
-        tally = tally or Tally(tuple(terms), np.zeros((count, len(terms))), np.zeros(count), batch)
-        tally.add(values)
-        watch(tally)
+    progress.begin(f"evaluating {count} examples", passes * count)
+    interrupted = False
+    try:
+        while tally is None or tally.start or not _satisfied(tally, model, passes, precision, budget):
+            repetition, start = (0, 0) if tally is None else (tally.passes, tally.start)
+            index = np.arange(start, min(start + batch, count))
+            x, condition = split.batch(index, conditional, device)
+            generator = torch.Generator().manual_seed(seed_of(seed, repetition, start))
+            terms = model.terms(x, condition, generator)
+            values = torch.stack([term.double() for term in terms.values()], 1).cpu().numpy()
+            _refuse_nan(values, start)
+            tally = tally or Tally(tuple(terms), np.zeros((count, len(terms))), np.zeros(count), batch)
+            tally.add(values)
+            keep.watch(tally)
+            _tell(progress, tally, model, passes, precision, budget)
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
+    finally:
+        keep.end(tally, progress, interrupted)
     return tally.evaluation(math.prod(model.shape), model.bound, conditional)
+
+
+def _tell(progress: Progress, tally: Tally, model: Bounded, passes: int, precision: float | None, budget: int) -> None:
+    if precision is None or tally.start or tally.passes < 2:
+        progress.at(tally.seen)
+        return
+    so_far = tally.evaluation(math.prod(model.shape), model.bound, False)
+    total = min(max(passes, passes_needed(so_far, precision)), budget) * len(tally.means)
+    progress.at(tally.seen, total=total, detail=f"Monte Carlo error {so_far.se_monte_carlo:.2g}")
+
+
+def passes_needed(evaluation: Evaluation, precision: float) -> int:
+    """About how many passes a precision takes, at least those that its error is known from."""
+    by_error = math.ceil(evaluation.passes * (evaluation.se_monte_carlo / precision) ** 2)
+    return max(by_error, 1 + math.ceil(FREEDOM / evaluation.batch_means.shape[1]))
 
 
 def _satisfied(tally: Tally, model: Bounded, passes: int, precision: float | None, budget: int) -> bool:
@@ -280,79 +317,6 @@ def check(model: Bounded, split: Split) -> int:
     return len(split)
 
 
-@dataclass(frozen=True)
-class NoiseProfile:
-    """Where on the noise axis the bound is paid: mean ½‖ε − ε̂‖² per dimension and nat of λ, by bin of λ.
-
-    log_snr: (bins,) centres; bits: (bins,) bits/dim per unit of λ, whose integral is the diffusion term.
-    """
-
-    log_snr: np.ndarray
-    bits: np.ndarray
-
-
-@torch.no_grad()
-def noise_profile(
-    model: DiffusionModel,
-    split: Split,
-    *,
-    conditional: bool,
-    bins: int = 40,
-    limit: int = 1000,
-    batch: int = 250,
-    device: torch.device | str = "cpu",
-) -> NoiseProfile:
-    """The bound's rate at `bins` noise levels, equal in λ, on up to `limit` examples."""
-    schedule = model.process.schedule
-    edges = np.linspace(-schedule.gamma_1, -schedule.gamma_0, bins + 1)
-    sums, counts = np.zeros(bins), np.zeros(bins)
-    generator = torch.Generator().manual_seed(0)
-    count = min(limit, len(split))
-    for repetition in range(math.ceil(32 * bins / count)):
-        for start in range(0, count, batch):
-            index = np.arange(start, min(start + batch, count))
-            x, condition = examples(split, index, conditional, device)
-            cell = (np.arange(len(index)) + repetition) % bins
-            offset = torch.rand(len(index), generator=generator, dtype=torch.float64).numpy()
-            log_snr = edges[cell] + offset * (edges[1] - edges[0])
-            t = schedule.inverse(torch.from_numpy(-log_snr).to(device))
-            rate = schedule.rate(t).mean(-1)
-            value = (model.term(x, t, condition, generator) / rate).double().cpu().numpy()
-            np.add.at(sums, cell, value)
-            np.add.at(counts, cell, 1)
-    scale = math.prod(model.shape) * math.log(2)
-    return NoiseProfile(0.5 * (edges[:-1] + edges[1:]), sums / np.maximum(counts, 1) / scale)
-
-
-@torch.no_grad()
-def classify(
-    model: LikelihoodModel,
-    split: Split,
-    classes: int,
-    *,
-    draws: int = 16,
-    seed: int = 0,
-    batch: int = 64,
-    device: torch.device | str = "cpu",
-) -> np.ndarray:
-    """log p(y | x) by Bayes' rule from the bounds on log p(x | y), equal p(y): (examples, classes) nats.
-
-    All classes of an example share times and noise, so that the differences keep only what y changes.
-    """
-    count = check(model, split)
-    bounds = np.zeros((count, classes))
-    for start in range(0, count, batch):
-        index = np.arange(start, min(start + batch, count))
-        x, _ = examples(split, index, False, device)
-        for label in range(classes):
-            generator = torch.Generator().manual_seed(_seed(seed, start))
-            condition = Labels(torch.full((len(index),), label, device=device))
-            for _ in range(draws):
-                terms = model.terms(x, condition, generator)
-                bounds[index, label] -= torch.stack(list(terms.values())).sum(0).double().cpu().numpy() / draws
-    shifted = bounds - bounds.max(1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-
-
-def _seed(*entropy: int) -> int:
+def seed_of(*entropy: int) -> int:
+    """One seed made of several numbers."""
     return int(np.random.SeedSequence(entropy).generate_state(1)[0])

@@ -20,6 +20,7 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.base.files import written_whole
+from vlb.core.terms import EXACT, BoundKind, TermPath
 from vlb.measure.evaluation import Evaluation, Tally
 
 FORMAT = 2
@@ -32,7 +33,7 @@ class Subject:
 
     data, fingerprint: the data set; split: its part, or "given" for a person's own examples, whose fingerprint it then
     is; levels: K of discrete data, whose likelihood is a mass, or None for a density; shape: of an example;
-    bound: in words; model: fingerprint of the weights; options: everything else that the numbers depend on.
+    bound: what their sum is; model: fingerprint of the weights; options: everything else that the numbers depend on.
     """
 
     data: str
@@ -40,7 +41,7 @@ class Subject:
     split: str
     levels: int | None
     shape: tuple[int, ...]
-    bound: str
+    bound: BoundKind
     conditional: bool
     model: str
     options: dict[str, Any] = field(default_factory=dict)
@@ -48,8 +49,12 @@ class Subject:
     @property
     def digest(self) -> str:
         """8 hex digits that tell subjects apart in file names, and formats of files."""
-        content = json.dumps([FORMAT, dataclasses.asdict(self)], sort_keys=True)
+        content = json.dumps([FORMAT, self.encode()], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+    def encode(self) -> dict[str, Any]:
+        """JSON values, in which the bound is words."""
+        return json.loads(json.dumps(dataclasses.asdict(self) | {"bound": str(self.bound)}))
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Kept:
 
 
 @dataclass
-class Progress:
+class Begun:
     """A tally as a file holds it; notes: JSON values that the one who saved it needs again."""
 
     tally: Tally
@@ -71,21 +76,22 @@ class Progress:
     notes: dict[str, Any]
 
 
-def save(path: Path, progress: Progress) -> None:
+def save(path: Path, begun: Begun) -> None:
     """Write the state of an evaluation, whole or not at all. Raises `UserError` if the disk refuses."""
-    tally = progress.tally
+    tally = begun.tally
     arrays = {
         "values": tally.means,
-        "index": progress.index,
+        "index": begun.index,
         "deviations": tally.deviations,
         "batch_means": np.array(tally.batch_means, dtype=np.float64),
         "batch": np.array(tally.batch),
     }
     about = {
         "format": FORMAT,
-        "names": tally.names,
-        "subject": dataclasses.asdict(progress.subject),
-        "notes": progress.notes,
+        "names": tally.paths,
+        "subject": begun.subject.encode(),
+        "bound": dataclasses.asdict(begun.subject.bound),
+        "notes": begun.notes,
     }
     about["digest"] = _digest(arrays, about)
     with written_whole(path) as temporary, temporary.open("wb") as stream:
@@ -94,36 +100,35 @@ def save(path: Path, progress: Progress) -> None:
 
 def load(path: Path) -> Kept:
     """A finished evaluation. Raises `UserError` for a file that is none, is damaged, or is not finished."""
-    progress = read(path)
-    tally, subject = progress.tally, progress.subject
+    begun = read(path)
+    tally, subject = begun.tally, begun.subject
     if tally.start or tally.passes < 2:
         raise UserError(
             f"{path} holds an evaluation that is not finished ({tally.passes} whole passes and {tally.start} examples "
             "of another): repeat the command that began it"
         )
     evaluation = tally.evaluation(math.prod(subject.shape), subject.bound, subject.conditional)
-    return Kept(evaluation, subject, progress.index)
+    return Kept(evaluation, subject, begun.index)
 
 
-def resume(path: Path, subject: Subject, index: np.ndarray) -> Progress | None:
+def resume(path: Path, subject: Subject, index: np.ndarray) -> Begun | None:
     """What a file holds of this evaluation; None where there is none. Raises `UserError` if it is of another."""
     if not path.exists():
         return None
-    progress = read(path)
-    found, wanted = dataclasses.asdict(progress.subject), json.loads(json.dumps(dataclasses.asdict(subject)))
-    found = json.loads(json.dumps(found))
+    begun = read(path)
+    found, wanted = begun.subject.encode(), subject.encode()
     different = [name for name in wanted if found[name] != wanted[name]]
-    if not np.array_equal(progress.index, index):
+    if not np.array_equal(begun.index, index):
         different.append("examples")
     if different:
         shown = "; ".join(f"{n}: {found[n]} there, {wanted[n]} here" for n in different if n in wanted)
         raise UserError(
             f"{path} is an evaluation of something else ({shown or 'other examples'}): choose another file for --values"
         )
-    return progress
+    return begun
 
 
-def read(path: Path) -> Progress:
+def read(path: Path) -> Begun:
     """A file's content, finished or not. Raises `UserError` for what is not such a file, or is damaged."""
     if path.exists() and not zipfile.is_zipfile(path):
         raise UserError(
@@ -140,19 +145,19 @@ def read(path: Path) -> Progress:
             arrays = {name: archive[name] for name in ("values", "index", "deviations", "batch_means", "batch")}
         if about.pop("digest") != _digest(arrays, about):
             raise ValueError("its checksum is not that of its numbers")
-        progress = Progress(
+        begun = Begun(
             Tally(
-                tuple(str(name) for name in about["names"]),
+                tuple(map(_term, about["names"])),
                 _numbers(arrays["values"], 2),
                 _numbers(arrays["deviations"], 1),
                 int(arrays["batch"]),
                 _numbers(arrays["batch_means"], 1).tolist(),
             ),
-            _subject(about["subject"]),
+            _subject(about["subject"], about.get("bound")),
             arrays["index"],
             dict(about["notes"]),
         )
-        _check(progress)
+        _check(begun)
     except (UserError, MemoryError):
         raise
     except FileNotFoundError as error:
@@ -160,7 +165,7 @@ def read(path: Path) -> Progress:
     except Exception as error:  # numpy, zip and zlib let many kinds escape from a damaged file
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path} is no whole file of an evaluation ({reason}): make it again") from error
-    return progress
+    return begun
 
 
 def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
@@ -172,9 +177,31 @@ def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
     return state.hexdigest()
 
 
-def _subject(content: dict[str, Any]) -> Subject:
-    subject = Subject(**{**content, "shape": tuple(int(side) for side in content["shape"])})
-    texts = (subject.data, subject.fingerprint, subject.split, subject.bound, subject.model)
+def _term(written: object) -> TermPath:
+    """A term's path. Files of before have its words, such as kl_3."""
+    if isinstance(written, str):
+        name, _, level = written.rpartition("_")
+        return ("kl", int(level)) if name == "kl" else (written,)
+    if not isinstance(written, list) or not written or not all(isinstance(part, str | int) for part in written):
+        raise ValueError("its terms have no names")
+    return tuple(written)
+
+
+def _bound(words: str, written: dict[str, Any] | None) -> BoundKind:
+    """What the bound is. Files of before have its words alone, of which only mixtures' are exact."""
+    if written is None:
+        what, _, how = words.partition(" -log p(x)")
+        return BoundKind(what, how, exact=what == EXACT.what)
+    bound = BoundKind(str(written["what"]), str(written["how"]), bool(written["exact"]))
+    if str(bound) != words:
+        raise ValueError("its description is not one")
+    return bound
+
+
+def _subject(content: dict[str, Any], bound: dict[str, Any] | None) -> Subject:
+    shape = tuple(int(side) for side in content["shape"])
+    subject = Subject(**{**content, "shape": shape, "bound": _bound(content["bound"], bound)})
+    texts = (subject.data, subject.fingerprint, subject.split, subject.model)
     if not all(isinstance(text, str) for text in texts) or not isinstance(subject.options, dict):
         raise ValueError("its description is not one")
     if not isinstance(subject.levels, int | None) or math.prod(subject.shape) < 1:
@@ -188,14 +215,14 @@ def _numbers(array: np.ndarray, dimensions: int) -> np.ndarray:
     return array
 
 
-def _check(progress: Progress) -> None:
-    tally, index = progress.tally, progress.index
+def _check(begun: Begun) -> None:
+    tally, index = begun.tally, begun.index
     count, terms = tally.means.shape
-    if count == 0 or terms != len(tally.names) or tally.deviations.shape != (count,):
+    if count == 0 or terms != len(tally.paths) or tally.deviations.shape != (count,):
         raise ValueError("its arrays do not fit each other")
     if index.dtype != np.int64 or index.shape != (count,) or tally.batch < 1:
         raise ValueError("its arrays do not fit each other")
-    if progress.subject.options.get("batch", tally.batch) != tally.batch:
+    if begun.subject.options.get("batch", tally.batch) != tally.batch:
         raise ValueError("its arrays do not fit its description")
     if (tally.deviations < 0).any() or max(np.abs(tally.means).max(), tally.deviations.max()) > LARGEST:
         raise ValueError("its numbers are not those of an evaluation")

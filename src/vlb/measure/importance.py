@@ -10,14 +10,16 @@ memory does not grow with K.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition
 from vlb.core.hierarchy import descend, from_prior, last_state
+from vlb.core.terms import BoundKind, TermPath
 from vlb.models.vae.model import VariationalHierarchy
 
 LogWeight = Callable[[Tensor, torch.Generator], Tensor]
@@ -30,9 +32,9 @@ class Weighted(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
     @property
-    def bound(self) -> str: ...
+    def bound(self) -> BoundKind: ...
 
-    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+    def log_weight(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """The logarithm of one unbiased estimate of p(x), (batch,) nats."""
 
 
@@ -41,14 +43,14 @@ class FromPrior:
     """log p(x | z) at z ~ p(z): the naive Monte Carlo estimate (Eq. 2.1)."""
 
     model: VariationalHierarchy
-    bound = "Monte Carlo estimate of -log p(x) from latents of the prior"
+    bound = BoundKind("Monte Carlo estimate of", " from latents of the prior")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one example."""
         return self.model.shape
 
-    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+    def log_weight(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """(batch,) nats."""
         state = last_state(descend(self.model, self.model.start(len(x), condition), from_prior(generator)))
         return self.model.likelihood(state).log_prob(x)
@@ -58,12 +60,12 @@ class FromPrior:
 class ImportanceWeighted:
     """−log (1/K) Σ_k w_k from K = `draws` ≥ 1 weights of a model, to be evaluated like any other bound.
 
-    `weighed` is told the effective number of draws (batch,), between 1 and K, of each call.
+    effective: the effective numbers of draws (batch,), between 1 and K, which every call of `terms` adds to.
     """
 
     model: Weighted
     draws: int
-    weighed: Callable[[Tensor], None] = lambda _effective: None
+    effective: list[Tensor] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
         _check(self.draws)
@@ -74,17 +76,18 @@ class ImportanceWeighted:
         return self.model.shape
 
     @property
-    def bound(self) -> str:
-        """What `terms` is, in words."""
-        return f"importance-weighted {self.model.bound}, K = {self.draws}"
+    def bound(self) -> BoundKind:
+        """What `terms` is."""
+        its = self.model.bound
+        return BoundKind(f"importance-weighted {its.what}", f"{its.how}, K = {self.draws}")
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """`importance_weighted`, the bound by K draws, (batch,) nats."""
         found = importance_bound(
             lambda x, generator: self.model.log_weight(x, condition, generator), x, self.draws, generator
         )
-        self.weighed(found.effective)
-        return {"importance_weighted": found.importance}
+        self.effective.append(found.effective)
+        return {("importance_weighted",): found.importance}
 
 
 class Weighed(NamedTuple):

@@ -1,30 +1,62 @@
 """How well a model classifies: what there is to say of a ladder network, which has no likelihood."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from vlb.base.errors import UserError
+from vlb.base.progress import SILENT, Progress
+from vlb.base.results import Result, Strong, Table
 from vlb.data import Split
 from vlb.models.ladder.model import LadderNetwork
 
 
 @dataclass(frozen=True)
-class Recognition:
+class Recognition(Result):
     """error_rate of `examples` and its binomial standard error; cost_per_level: mean squared denoising error, input
-    first."""
+    first; labels_used: in training."""
 
     error_rate: float
     cost_per_level: tuple[float, ...]
     examples: int
+    labels_used: int
 
     @property
     def standard_error(self) -> float:
         """Of the error rate over another sample of examples."""
         return math.sqrt(self.error_rate * (1 - self.error_rate) / self.examples)
+
+    def values(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {
+            "error_rate": self.error_rate,
+            "standard_error": self.standard_error,
+            "cost_per_level": list(self.cost_per_level),
+            "examples": self.examples,
+            "labels_used": self.labels_used,
+            "likelihood": None,
+        }
+
+    def table(self) -> Table:
+        """The error rate, and the cost of each level."""
+        found = (
+            ("error rate", Strong(f"{self.error_rate:.4f} ± {self.standard_error:.4f}")),
+            ("examples", str(self.examples)),
+            ("labels in training", str(self.labels_used)),
+        )
+        costs = tuple((f"level {level}", f"{cost:.3f}") for level, cost in enumerate(self.cost_per_level))
+        return Table("a ladder network, which has no likelihood", ("", ""), (found, costs), "denoising cost per level")
+
+    def show(self, console: Any) -> None:
+        """In a sentence."""
+        console.print(
+            f"error rate {self.error_rate:.4f} ± {self.standard_error:.4f} on {self.examples} examples, after training "
+            f"with {self.labels_used} labels; denoising cost per level, input first: "
+            + ", ".join(f"{cost:.3f}" for cost in self.cost_per_level)
+        )
 
 
 @torch.no_grad()
@@ -35,13 +67,14 @@ def recognise(
     seed: int = 0,
     batch: int = 250,
     device: torch.device | str = "cpu",
-    report: Callable[[int], None] = lambda _done: None,
+    progress: Progress = SILENT,
 ) -> Recognition:
     """Classify every example of `split` by clean passes, and measure the costs with noise. Raises `UserError` where
     there are no labels."""
     if split.labels is None or len(split) == 0:
         raise UserError("an error rate needs labelled examples, and these data have none")
     generator = torch.Generator().manual_seed(seed)
+    progress.begin(f"classifying {len(split)} examples", len(split))
     wrong, costs = 0, np.zeros(model.depth)
     for start in range(0, len(split), batch):
         stop = min(start + batch, len(split))
@@ -49,5 +82,6 @@ def recognise(
         labels = torch.from_numpy(split.labels[start:stop]).to(device)
         wrong += int((model.classify(x).argmax(1) != labels).sum())
         costs += (stop - start) * model.costs(x, generator)[0].double().cpu().numpy()
-        report(stop)
-    return Recognition(wrong / len(split), tuple((costs / len(split)).tolist()), len(split))
+        progress.at(stop)
+    used = len(model.get_buffer("labels"))
+    return Recognition(wrong / len(split), tuple((costs / len(split)).tolist()), len(split), used)

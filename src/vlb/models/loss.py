@@ -1,14 +1,15 @@
 """What is minimised: named terms, whose sum is the loss, and the unit in which people read it."""
 
 import math
-from typing import NamedTuple, Protocol, cast
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from vlb.data import Split
-from vlb.models.protocols import LikelihoodModel
-from vlb.models.validation import validation_bound
+from vlb.core.condition import Condition
+
+Model = TypeVar("Model")
+Sums = dict[str, Tensor]
 
 
 class Unit(NamedTuple):
@@ -22,27 +23,23 @@ class Unit(NamedTuple):
 BITS_PER_DIM = Unit("bits/dim", "bits_per_dim", 1 / math.log(2))
 
 
-class Objective(Protocol):
-    """What a model is trained by, and what its checkpoints are chosen by."""
+class Terms(nn.Module, Generic[Model]):
+    """A loss that is built: it makes a batch's terms from a model that it is given, and may learn as they are made.
 
-    @property
-    def unit(self) -> Unit: ...
-
-    def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
-        """The training loss: named terms (scalars) whose sum is minimised."""
-
-    def judge(
-        self, model: nn.Module, split: Split, limit: int, conditional: bool, device: torch.device
-    ) -> dict[str, float]:
-        """Figures of merit on up to `limit` held-out examples; the first one decides, smaller is better."""
-
-
-class BoundJudged:
-    """Trained by terms in nats per dimension, judged by the bound on held-out data in bits/dim."""
+    Its parameters are trained beside the model's. What it learns otherwise, it learns from sums over examples, so that
+    those of several devices or parts of a batch can be added first. It keeps neither the model nor its schedule.
+    """
 
     unit = BITS_PER_DIM
 
-    def judge(
-        self, model: nn.Module, split: Split, limit: int, conditional: bool, device: torch.device
-    ) -> dict[str, float]:
-        return validation_bound(cast(LikelihoodModel, model), split, limit, conditional, device)
+    def forward(
+        self, model: Model, x: Tensor, condition: Condition, generator: torch.Generator, step: int
+    ) -> tuple[dict[str, Tensor], Sums]:
+        """Named terms (scalars) whose sum is minimised, and sums for `learn`; step: updates before this one."""
+        raise NotImplementedError
+
+    def learn(self, sums: Sums) -> None:
+        """Take in the sums of one step. Most losses learn nothing this way."""
+
+
+AnyTerms = Terms[Any]

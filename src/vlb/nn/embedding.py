@@ -5,28 +5,32 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vlb.core.condition import Labels
+from vlb.core.condition import LABEL, NOTHING, Condition
 
 
 class Conditioning(nn.Module):
-    """γ and a condition -> (batch, width). `classes` is the number of labels, 0 for none."""
+    """γ and a condition -> (batch, width). `classes` is the number of labels, 0 for none.
+
+    It takes labels where there are classes.
+    """
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.classes = classes
+        self.takes = LABEL if classes else NOTHING
         self.frequencies: Tensor
         # Periods from a quarter of a nat to 64 nats resolve any noise schedule's γ.
         self.register_buffer("frequencies", 2 * math.pi / torch.logspace(-2, 6, 32, base=2), persistent=False)
         self.network = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.labels = nn.Embedding(classes + 1, width) if classes else None
 
-    def forward(self, gamma: Tensor, condition: object) -> Tensor:
-        """γ (batch, 1 or D) and a condition, `Labels` or None -> (batch, width)."""
+    def forward(self, gamma: Tensor, condition: Condition) -> Tensor:
+        """γ (batch, 1 or D) and a condition -> (batch, width)."""
         level = gamma.mean(-1, keepdim=True).float() * self.frequencies
         embedded = self.network(torch.cat((level.sin(), level.cos()), -1))
         if self.labels is None:
             return embedded
-        if isinstance(condition, Labels):
+        if condition.label is not None:
             index = torch.where(condition.label < 0, self.classes, condition.label)
         else:
             index = torch.full(gamma.shape[:1], self.classes, device=gamma.device)

@@ -1,12 +1,16 @@
 """A residual MLP for vectors and small images."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from vlb.base.checks import positive
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.nn.embedding import Conditioning
 
 
-class ResidualMLP(nn.Module):
+class MLPBackbone(nn.Module):
     """(batch, *shape) -> (batch, *shape, outputs); starts at zero."""
 
     def __init__(
@@ -15,6 +19,7 @@ class ResidualMLP(nn.Module):
         super().__init__()
         dimensions = torch.Size(shape).numel()
         self.conditioning = Conditioning(width, classes)
+        self.takes = self.conditioning.takes
         self.first = nn.Linear(dimensions, width)
         self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
@@ -22,7 +27,7 @@ class ResidualMLP(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
         h = self.first(z.flatten(1))
         for block in self.blocks:
@@ -40,3 +45,17 @@ class _Block(nn.Module):
     def forward(self, h: Tensor, embedded: Tensor) -> Tensor:
         scale, shift = self.modulation(embedded).chunk(2, -1)
         return h + self.layers(self.norm(h) * (1 + scale) + shift)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLP:
+    """A residual MLP over all dimensions at once."""
+
+    width: int = 512
+    blocks: int = 4
+    dropout: float = 0.1
+
+    def build(self, shape: tuple[int, ...], outputs: int, classes: int) -> MLPBackbone:
+        """For data of a shape, as many outputs per element as the head asks for, and labels, 0 for none."""
+        positive("width", self.width)
+        return MLPBackbone(shape, outputs, classes, self.width, self.blocks, self.dropout)

@@ -1,13 +1,18 @@
 """A U-Net for images of any channel count and size, after VDM's (Kingma et al. 2021, §B)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlb.base.checks import positive
+from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.nn.embedding import Conditioning, fourier
 
 
-class UNet(nn.Module):
+class UNetBackbone(nn.Module):
     """(batch, C, H, W) -> (batch, C, H, W, outputs); starts at zero.
 
     widths: channels per resolution, each half the one before; attention where `attention` says so
@@ -31,6 +36,7 @@ class UNet(nn.Module):
         width = 4 * widths[0]
         self.outputs, self.octaves, self.patch = outputs, octaves, patch
         self.conditioning = Conditioning(width, classes)
+        self.takes = self.conditioning.takes
         inputs = channels * (1 + 2 * len(octaves)) * patch**2
         self.first = nn.Conv2d(inputs, widths[0], 3, padding=1)
 
@@ -62,7 +68,7 @@ class UNet(nn.Module):
         nn.init.zeros_(self.last.bias)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
         height, width = z.shape[-2:]
         h = fourier(z, self.octaves)
@@ -153,3 +159,37 @@ class _Attention(nn.Module):
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         return x + self.out(mixed).transpose(1, 2).view(n, c, height, width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNet:
+    """A U-Net; one entry of `widths` and `attention` per resolution."""
+
+    widths: tuple[int, ...] = (64, 64, 64)
+    blocks: int = 1
+    attention: tuple[bool, ...] = (False, False, True)
+    octaves: tuple[int, ...] = ()
+    patch: int = 1
+    dropout: float = 0.0
+
+    def build(self, shape: tuple[int, ...], outputs: int, classes: int) -> UNetBackbone:
+        """For images of a shape, as many outputs per element as the head asks for, and labels, 0 for none.
+
+        Raises `UserError` for what is no image, or is too small for so many resolutions.
+        """
+        if len(shape) != 3:
+            raise UserError(f"a U-Net needs images (channels, height, width), not {shape}: use backbone=mlp")
+        if len(self.widths) != len(self.attention) or not self.widths:
+            raise UserError(
+                f"widths and attention need one entry per resolution each, not {self.widths} and {self.attention}"
+            )
+        for width in (*self.widths, self.patch):
+            positive("widths and patch", width)
+        if min(shape[1:]) < self.patch * 2 ** (len(self.widths) - 1):
+            raise UserError(
+                f"{len(self.widths)} resolutions with patch {self.patch} do not fit images of {shape[1]}×{shape[2]}: "
+                "give fewer widths"
+            )
+        return UNetBackbone(
+            shape, outputs, classes, self.widths, self.blocks, self.attention, self.octaves, self.patch, self.dropout
+        )

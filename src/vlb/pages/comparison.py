@@ -1,12 +1,11 @@
 """The page of a comparison: differences with their errors, at which noise levels they arise, for which examples."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 
+from vlb.core.terms import key
 from vlb.data import Dataset, Split
-from vlb.measure.comparison import Comparison, LevelDifferences
+from vlb.measure.compare import ComparisonResult, Levels
+from vlb.measure.comparison import Comparison
 from vlb.pages import figures, page
 from vlb.pages.gallery import drawable
 from vlb.pages.markup import chart, table, text, thumbnail
@@ -14,26 +13,12 @@ from vlb.pages.markup import chart, table, text, thumbnail
 SHOWN = 12
 
 
-@dataclass(frozen=True)
-class Levels:
-    """Differences by noise level of the model `name` from the first, measured on so many examples."""
-
-    name: str
-    examples: int
-    found: LevelDifferences
-
-
-def comparison_page(
-    comparisons: Sequence[Comparison],
-    adjusted: Sequence[float],
-    levels: Sequence[Levels],
-    data: Dataset | None,
-    part: Split | None,
-) -> str:
-    """The whole page; pictures where the examples are here and are images. `adjusted` p-values, one per comparison."""
-    by_name = {level.name: level for level in levels}
-    sections = [_headline(comparisons)]
-    for number, (comparison, p) in enumerate(zip(comparisons, adjusted, strict=True)):
+def comparison_page(result: ComparisonResult) -> str:
+    """The whole page; pictures where the examples are here and are images."""
+    comparisons, data, part = result.comparisons, result.data, result.part
+    by_name = {level.name: level for level in result.levels}
+    sections = [_headline(result)]
+    for number, (comparison, p) in enumerate(zip(comparisons, result.adjusted, strict=True)):
         sections.append(_pair(comparison, p, len(comparisons), by_name.get(comparison.second.name), number))
         if data is not None and part is not None and drawable(data.shape):
             sections.append(_disagreements(comparison, data, part))
@@ -41,18 +26,16 @@ def comparison_page(
     return page.page(f"{comparisons[0].first.name} against {names}", sections)
 
 
-def _headline(comparisons: Sequence[Comparison]) -> str:
-    first = comparisons[0].first
-    subject = first.subject
-    contenders = [first, *(comparison.second for comparison in comparisons)]
+def _headline(result: ComparisonResult) -> str:
+    first, subject = result.first, result.first.subject
     rows = [
         (f"{c.name}: {c.subject.bound}", f"{c.evaluation.bits_per_dim:.4f} ± {c.evaluation.standard_error:.4f}", "")
-        for c in contenders
+        for c in result.contenders
     ]
     kind = "continuous data" if subject.levels is None else f"discrete data, {subject.levels} levels"
     given = " All are told the labels." if subject.conditional else ""
     return (
-        f"<header><h1><b>{text(first.name)}</b> against {len(comparisons)} on {text(subject.data)}</h1>"
+        f"<header><h1><b>{text(first.name)}</b> against {len(result.comparisons)} on {text(subject.data)}</h1>"
         f"<p>{len(first.index):,} {text(subject.split)} examples ({text(page.dimensions(subject.shape))}; "
         f"{text(kind)}), the same for all.{given} Lower is better. Where a bound is stated, bounds are compared and "
         "not likelihoods: the better model may have the looser bound.</p>"
@@ -65,7 +48,7 @@ def _pair(comparison: Comparison, p: float, count: int, levels: Levels | None, n
     low, high = total.interval()
     rows = [("all", f"{total.mean:+.3f} ± {total.standard_error:.3f}", "strong")]
     rows += [
-        (name, f"{term.mean:+.3f} ± {term.standard_error:.3f}", "inner") for name, term in comparison.terms.items()
+        (key(path), f"{term.mean:+.3f} ± {term.standard_error:.3f}", "inner") for path, term in comparison.terms.items()
     ]
     adjusted = f", adjusted for {count} comparisons (Holm)" if count > 1 else ""
     shares = float((total.values > 0).mean())
@@ -103,9 +86,9 @@ def verdict(comparison: Comparison) -> str:
         return f"{comparison.first.name} and {comparison.second.name} cannot be told apart on these examples."
     pair = (comparison.first, comparison.second)
     better, worse = pair if low > 0 else pair[::-1]
-    if worse.subject.bound.startswith("exact"):
+    if worse.subject.bound.exact:
         return f"{better.name} is better than {worse.name}."
-    if better.subject.bound.startswith("exact"):
+    if better.subject.bound.exact:
         return f"{better.name} is better than the bound of {worse.name}."
     return f"{better.name} has a better bound than {worse.name}."
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from vlb.measure.summary import EvaluationResult
 from vlb.pages.gallery import Gallery
 from vlb.pages.history import History
 from vlb.store.experiment import Experiment
@@ -32,8 +32,8 @@ class About:
 
 @dataclass(frozen=True)
 class Measured:
-    """A model with a likelihood. summary: as by `vlb.pages.summary.summarise`; gallery: None for what is no image."""
+    """A model with a likelihood. result: as by `vlb.evaluate`; gallery: None for what is no image."""
 
     about: About
-    summary: Mapping[str, Any]
+    result: EvaluationResult
     gallery: Gallery | None

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 
 from vlb.data import Split
-from vlb.measure.evaluation import NoiseProfile, classify
+from vlb.measure.classification import classify
+from vlb.measure.profile import NoiseProfile
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.pages import figures, page
 from vlb.pages.content import Measured
 from vlb.pages.film import Film
 from vlb.pages.markup import chart, text, thumbnail
-from vlb.pages.summary import subset
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def accuracy(
 ) -> Accuracy:
     """The accuracy on up to 300 labelled examples, fewer where there are more than ten classes."""
     assert split.labels is not None
-    examples = subset(split, max(30, min(300, 3000 // classes)), seed=1)
+    examples = split.subset(max(30, min(300, 3000 // classes)), seed=1)
     assert examples.labels is not None
     guesses = classify(model, examples, classes, draws=draws, device=device).argmax(1)
     return Accuracy(int(np.sum(guesses == examples.labels)), len(examples), classes, draws)
@@ -60,8 +60,8 @@ def accuracy(
 
 def diffusion_page(content: DiffusionContent) -> str:
     """The whole page. Likelihoods are in bits/dim, noise levels in nats of log SNR."""
-    measured, s = content.measured, content.measured.summary
-    what = "−log₂ p(x | y) of examples x given their class y" if s["conditional"] else "−log₂ p(x)"
+    measured, s = content.measured, content.measured.result
+    what = "−log₂ p(x | y) of examples x given their class y" if s.conditional else "−log₂ p(x)"
     what = f"An upper bound on {what}: the continuous-time variational bound with all three terms"
     meaning = (
         "Diffusion: the cost of denoising at all noise levels. Reconstruction: of the data given the least noisy "
@@ -83,7 +83,7 @@ def diffusion_page(content: DiffusionContent) -> str:
 
 def noise(content: DiffusionContent) -> str:
     """Where on the noise axis the diffusion term is paid."""
-    profile, term = content.profile, content.measured.summary["terms"]["diffusion"]
+    profile, term = content.profile, content.measured.result.terms[("diffusion",)]
     area = float(profile.bits.sum()) * figures.bin_width(profile)
     caption = (
         f"The area is the diffusion term: {area:.3f} bits/dim by this curve, {term:.3f} by the evaluation, which "

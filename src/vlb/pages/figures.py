@@ -5,16 +5,17 @@ Matplotlib draws with stand-in colours, which become `var(--…)` in the text of
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vlb.core.terms import TermPath, spoken
 from vlb.measure.comparison import LevelDifferences
-from vlb.measure.evaluation import NoiseProfile
+from vlb.measure.profile import NoiseProfile
+from vlb.measure.summary import EvaluationResult, named
 from vlb.pages.history import History
-from vlb.pages.summary import named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,25 +33,25 @@ VARIABLES = {
     PLAIN: "var(--plain)",
 }
 WIDTH = 8.6
-COLOURS = {"reconstruction": SECOND, "prior": THIRD}
+COLOURS: dict[TermPath, str] = {("reconstruction",): SECOND, ("prior",): THIRD}
 
 
-def terms_and_baselines(summary: Mapping[str, Any]) -> str:
+def terms_and_baselines(result: EvaluationResult) -> str:
     """The bound as a stack of its terms over a bar per baseline, bits/dim."""
-    terms = summary["terms"]
+    terms = result.terms
     figure, axes = _canvas(2.3 + 0.2 * ((len(terms) - 1) // 3))
     left, shade = 0.0, 1.0
     # The data's own term first, then what the latents cost, next to the data first: fainter the higher.
-    for name, value in sorted(terms.items(), key=lambda item: item[0] not in COLOURS):
-        style = {"color": COLOURS[name]} if name in COLOURS else {"color": FIRST, "alpha": shade}
-        shade = shade if name in COLOURS else max(0.25, 0.72 * shade)
-        axes.barh(0, value, left=left, height=0.62, label=f"{term(name)} {value:.3f}", **style)
+    for path, value in sorted(terms.items(), key=lambda item: item[0] not in COLOURS):
+        style = {"color": COLOURS[path]} if path in COLOURS else {"color": FIRST, "alpha": shade}
+        shade = shade if path in COLOURS else max(0.25, 0.72 * shade)
+        axes.barh(0, value, left=left, height=0.62, label=f"{spoken(path)} {value:.3f}", **style)
         left += value
-    labels = [f"{summary['bits_per_dim']:.3f} ± {summary['standard_error']:.3f}"]
+    labels = [f"{result.bits_per_dim:.3f} ± {result.standard_error:.3f}"]
     names, ends = ["this model"], [left]
-    for row, (name, value) in enumerate(sorted(summary["baselines"].items(), key=lambda item: item[1]), 1):
+    for row, (name, value) in enumerate(sorted(result.baselines.items(), key=lambda item: item[1]), 1):
         axes.barh(row, value, color=PLAIN, height=0.62)
-        names.append(named(name, summary["shape"]))
+        names.append(named(name, result.shape))
         labels.append(f"{value:.3f}")
         ends.append(value)
     for row, (label, end) in enumerate(zip(labels, ends, strict=True)):
@@ -67,11 +68,6 @@ def terms_and_baselines(summary: Mapping[str, Any]) -> str:
     axes.spines["left"].set_visible(False)
     _legend_above(axes, handlelength=1, handleheight=1)
     return _svg(figure, "terms", "The bound, stacked from its terms, beside the baselines, in bits per dimension")
-
-
-def term(name: str) -> str:
-    """The name of a bound's term as a person says it: `kl_1` is the KL of level 1."""
-    return f"KL of level {name.removeprefix('kl_')}" if name.startswith("kl_") else name.replace("_", " ")
 
 
 def losses(history: History, reference: float, baseline: str) -> str:

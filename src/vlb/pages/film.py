@@ -1,13 +1,13 @@
 """How the samples of a diffusion model come about: one descent serves both gallery and film."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.core.condition import Labels
+from vlb.base.progress import SILENT, Progress
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.hierarchy import descend, from_prior
 from vlb.data import Dataset
 from vlb.models.diffusion.model import DiffusionModel
@@ -42,32 +42,33 @@ def filmed(
     steps: int = 100,
     films: int = 3,
     seed: int = 0,
-    report: Callable[[int], None] = lambda _done: None,
+    progress: Progress = SILENT,
 ) -> tuple[Gallery, Film]:
     """Sample images in `steps` steps; at most ten of `classes` get a row each, 0 means no condition.
 
-    `report` is told how many of steps + 1 latents are done. The data are of the test split.
+    `progress` is told how many of steps + 1 latents are done. The data are of the test split.
     Raises `ValueError` unless the model's shape is `drawable`.
     """
     if not drawable(model.shape):
         raise ValueError(f"examples of shape {model.shape} are no pictures")
     rows = min(classes, 10) or ROWS
     chosen = tuple(range(rows)) if classes else ()
-    condition = None
+    condition = UNCONDITIONAL
     if classes:
-        condition = Labels(torch.arange(rows, device=model.device).repeat_interleave(columns))
+        condition = Condition(label=torch.arange(rows, device=model.device)).repeat(columns)
     index = columns * np.unique(np.linspace(0, rows - 1, min(films, rows)).round().astype(int))
     hierarchy = model.at(steps)
     log_snr = -model.process.schedule.gamma(hierarchy.grid).mean(-1).cpu().numpy()
     shown = _spread(log_snr)
     generator = torch.Generator().manual_seed(seed)
     frames = []
+    progress.begin("sampling", steps + 1)
     state = hierarchy.start(rows * columns, condition)
     for step in descend(hierarchy, state, from_prior(generator)):
         state = step.state
         if step.level in shown:
             frames.append(_frame(model, step.z, hierarchy.time(step.level), condition, index, data.levels))
-        report(hierarchy.depth - step.level)
+        progress.at(hierarchy.depth - step.level)
     samples = hierarchy.likelihood(state).sample(generator).cpu().numpy().astype(np.int64)
     how = f"{steps} steps of ancestral sampling"
     gallery = Gallery(samples, *examples(data.test, chosen, rows, columns), data.levels, columns, chosen, how)
@@ -80,9 +81,7 @@ def _spread(log_snr: np.ndarray, count: int = 8) -> set[int]:
     return {int(np.abs(log_snr - target).argmin()) for target in targets}
 
 
-def _frame(
-    model: DiffusionModel, z: Tensor, t: Tensor, condition: Labels | None, index: np.ndarray, levels: int
-) -> Frame:
+def _frame(model: DiffusionModel, z: Tensor, t: Tensor, condition: Condition, index: np.ndarray, levels: int) -> Frame:
     """The filmed examples at time t; z is brought to the scale of variance preservation to be seen."""
     x = model.predict(z, t, condition).x
     alpha, sigma = model.process.alpha_sigma(t, z)

@@ -52,7 +52,7 @@ def named(model: VariationalHierarchy) -> str:
 def decided(model: VariationalHierarchy, x: np.ndarray, levels: int, seed: int = 0) -> Decided:
     """E[x | z_i, z_{i+1}, …] for one draw of them from q(z | x), by `DESCENTS` descents: x (n, C, H, W)."""
     generator = torch.Generator().manual_seed(seed)
-    device = model.get_buffer("updates").device
+    device = next(model.parameters()).device
     z = [level.z.repeat_interleave(DESCENTS, 0) for level in model.inferred(torch.from_numpy(x).to(device), generator)]
     means = []
     for kept in range(model.depth):
@@ -76,7 +76,7 @@ def hierarchy_page(content: HierarchyContent) -> str:
     )
     what = "An upper bound on −log₂ p(x): the variational bound with all its terms"
     sections = (
-        page.headline(measured, content.model, what, page.two_errors(measured.summary, "latents")),
+        page.headline(measured, content.model, what, page.two_errors(measured.result, "latents")),
         page.bound(measured, "The bound and its terms", meaning),
         page.training(measured, "with dropout, KL warm-up and free bits where there are any, one draw of latents"),
         levels(content),

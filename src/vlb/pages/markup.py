@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from vlb.pages.pictures import grid, png
+from vlb.generate.pictures import grid, png
 
 SHEET = 800
 

@@ -6,19 +6,20 @@ its own.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from vlb.base import configuration as config
+from vlb.core.terms import spoken
+from vlb.measure.summary import EvaluationResult, independent, named
 from vlb.pages import figures
 from vlb.pages.content import About, Measured
 from vlb.pages.gallery import Gallery
 from vlb.pages.history import History
 from vlb.pages.markup import chart, sheet, table, text
-from vlb.pages.summary import independent, named
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -47,43 +48,43 @@ def page(title: str, sections: Iterable[str]) -> str:
 
 def title(measured: Measured) -> str:
     """The name of a page about a likelihood."""
-    return f"{measured.about.name}: {measured.summary['bits_per_dim']:.3f} bits/dim"
+    return f"{measured.about.name}: {measured.result.bits_per_dim:.3f} bits/dim"
 
 
 def headline(measured: Measured, model: str, what: str, draws: str) -> str:
     """The number, what it is, and whether the model has learned anything; `draws` says what is random in it."""
-    s, about = measured.summary, measured.about
-    examples = f"{s['examples']:,} {s['split']} examples"
-    if s["examples"] < s["split_examples"]:
-        examples = f"{s['examples']:,} of {s['split_examples']:,} {s['split']} examples drawn at random"
+    s, about = measured.result, measured.about
+    examples = f"{s.examples:,} {s.split} examples"
+    if s.examples < s.split_examples:
+        examples = f"{s.examples:,} of {s.split_examples:,} {s.split} examples drawn at random"
     kind, sentence = verdict(s)
-    nats = s["dimensions"] * math.log(2)
+    nats = s.dimensions * math.log(2)
     return f"""<header>
-<h1><b>{text(about.name)}</b> · {text(model)} of {text(s["data"]["name"])}</h1>
-<p class="headline"><span>{s["bits_per_dim"]:.3f}</span> <span class="error">± {s["standard_error"]:.3f}</span>
+<h1><b>{text(about.name)}</b> · {text(model)} of {text(s.data)}</h1>
+<p class="headline"><span>{s.bits_per_dim:.3f}</span> <span class="error">± {s.standard_error:.3f}</span>
 <span class="unit">bits/dim</span></p>
 <p class="verdict {kind}">{sentence}</p>
-<p>{text(what)}, per dimension, ± one standard error; that is {s["nats_per_example"]:.2f} ±
-{nats * s["standard_error"]:.2f} nats per example. Lower is
-better. Measured on {text(examples)} of {text(s["data"]["name"])}
-({text(dimensions(about.shape))}; discrete data, {s["levels"]} levels). {text(draws)}
+<p>{text(what)}, per dimension, ± one standard error; that is {s.nats_per_example:.2f} ±
+{nats * s.standard_error:.2f} nats per example. Lower is
+better. Measured on {text(examples)} of {text(s.data)}
+({text(dimensions(about.shape))}; discrete data, {s.levels} levels). {text(draws)}
 The model has {about.parameters:,} parameters.</p>
 </header>"""
 
 
-def two_errors(summary: Mapping[str, Any], what: str) -> str:
+def two_errors(result: EvaluationResult, what: str) -> str:
     """How the standard error comes about where `what` is drawn in every pass."""
     return (
-        f"The error has two parts: {summary['se_data']:.3f} from the choice of examples, "
-        f"{summary['se_monte_carlo']:.3f} from the draws of {what} in {summary['passes']} passes."
+        f"The error has two parts: {result.se_data:.3f} from the choice of examples, "
+        f"{result.se_monte_carlo:.3f} from the draws of {what} in {result.passes} passes."
     )
 
 
-def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
+def verdict(result: EvaluationResult) -> tuple[str, str]:
     """("better", "worse" or "even", a sentence) about the bound and independent elements, by paired differences."""
-    base, gain = summary["baselines"]["independent_pixels"], summary["gain_over_independent_bits_per_dim"]
-    error = summary["gain_standard_error_bits_per_dim"]
-    elements = independent(summary["shape"])
+    base, gain = result.baselines["independent_pixels"], result.gain
+    error = result.gain_error
+    elements = independent(result.shape)
     baseline = f"the baseline of independent {elements}, {base:.3f} bits/dim"
     if math.isnan(error):
         return "even", f"Of a single example nothing can be said against {baseline}."
@@ -92,9 +93,9 @@ def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
             f"It cannot be told from {baseline}: the difference of {abs(gain):.3f} is within three standard errors. "
             f"Nothing here shows that the model has learned how {elements} depend on one another."
         )
-    told = " The model is told the class, the baseline is not." if summary["conditional"] else ""
+    told = " The model is told the class, the baseline is not." if result.conditional else ""
     if gain > 0:
-        nats = summary["dimensions"] * math.log(2)
+        nats = result.dimensions * math.log(2)
         return "better", (
             f"It beats {baseline}, by {gain:.3f} ± {error:.3f} bits/dim, which is {gain * nats:.1f} ± "
             f"{error * nats:.1f} nats per example.{told}"
@@ -107,17 +108,17 @@ def verdict(summary: Mapping[str, Any]) -> tuple[str, str]:
 
 def bound(measured: Measured, heading: str, meaning: str) -> str:
     """The terms beside the baselines, as a chart and as a table; `meaning` says what the terms are."""
-    s = measured.summary
-    which = "the test split" if s["examples"] == s["split_examples"] else "the same test examples"
-    given = " They do not know the class, which the model is given." if s["conditional"] else ""
+    s = measured.result
+    which = "the test split" if s.examples == s.split_examples else "the same test examples"
+    given = " They do not know the class, which the model is given." if s.conditional else ""
     caption = (
-        f"{meaning} Uniform, independent {independent(s['shape'])} (histograms fitted on the training split) and "
+        f"{meaning} Uniform, independent {independent(s.shape)} (histograms fitted on the training split) and "
         f"lzma (preset 9e) are codes for {which}.{given}"
     )
-    rows = [("in all", f"{s['bits_per_dim']:.4f} ± {s['standard_error']:.4f}", "strong")]
-    rows += [(figures.term(name), f"{value:.4f}", "inner") for name, value in s["terms"].items()]
-    by_size = sorted(s["baselines"].items(), key=lambda item: item[1])
-    rows += [(named(name, s["shape"]), f"{value:.4f}", "") for name, value in by_size]
+    rows = [("in all", f"{s.bits_per_dim:.4f} ± {s.standard_error:.4f}", "strong")]
+    rows += [(spoken(path), f"{value:.4f}", "inner") for path, value in s.terms.items()]
+    by_size = sorted(s.baselines.items(), key=lambda item: item[1])
+    rows += [(named(name, s.shape), f"{value:.4f}", "") for name, value in by_size]
     return (
         f"<section><h2>{text(heading)}</h2>{chart(figures.terms_and_baselines(s), text(caption))}"
         f"{table(rows, 'The same in numbers', ('code', 'bits/dim'))}</section>"
@@ -131,8 +132,8 @@ def training(measured: Measured, loss: str) -> str:
     if history.validation:
         validated = " Validation: the bound of the averaged weights, always on the same examples and draws."
     caption = f"{kept(history)} {refused(history)} Training: the mean loss since the last point, {loss}.{validated}"
-    summary = measured.summary
-    reference = summary["baselines"]["independent_pixels"], named("independent_pixels", summary["shape"])
+    result = measured.result
+    reference = result.baselines["independent_pixels"], named("independent_pixels", result.shape)
     svg = figures.losses(history, *reference) if recorded(history) else None
     return course(history, svg, caption)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vlb.base import configuration
 from vlb.core.schema import Categories, Column, Schema, Vector, levels_schema
+from vlb.store.checkpoint import Checkpoint
 from vlb.store.identity import take_in
 
 FORMAT = 1
@@ -65,6 +66,14 @@ TAGS = {
     "MixtureConfig": "mixture",
     "LadderConfig": "ladder",
 }
+LOSSES = {
+    "diffusion": ("diffusion", ("weighting", "times", "decoder_share")),
+    "vae": ("elbo", ("warmup", "free_nats")),
+    "hvae": ("elbo", ("warmup", "free_nats")),
+    "residual-hvae": ("elbo", ("warmup", "free_nats")),
+    "mixture": ("mixture", ()),
+    "ladder": ("ladder", ()),
+}
 UNTAGGED = ("Experiment", "DataConfig", "TrainingConfig")
 
 
@@ -74,8 +83,14 @@ def run(content: dict[str, Any]) -> dict[str, Any]:
     experiment = _tagged(written)
     condition = experiment.pop("condition", "none")
     model = experiment.pop("model")
+    kind, names = LOSSES[model["type"]]
+    experiment["loss"] = {"type": kind, **{name: model.pop(name) for name in names if name in model}}
     if model["type"] == "diffusion":
         model["condition"] = condition
+        head = model["head"]
+        if head["type"] == "regression":
+            scale = {"sigma_data": head.pop("sigma_data")} if head["output"] == "edm" else {}
+            model["head"] = {"type": "regression", "output": {"type": head["output"], **scale}}
     return {
         "format": 2,
         "model": model,
@@ -84,6 +99,11 @@ def run(content: dict[str, Any]) -> dict[str, Any]:
         "experiment": experiment,
         "before": {"model": written["model"], "condition": condition, "data": described},
     }
+
+
+def tensors(stored: Checkpoint) -> dict[str, Tensor]:
+    """The averaged weights of a checkpoint, those of the loss among them."""
+    return stored.section("ema")
 
 
 def identity(earlier: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:

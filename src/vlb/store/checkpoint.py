@@ -19,7 +19,7 @@ from vlb.base.files import written_whole
 
 
 class Checkpoint(NamedTuple):
-    """Named tensors (model.…, ema.…, optimiser.…) and small state as JSON values."""
+    """Named tensors (weights.…, average.…, optimiser.…, each of `model` and `loss`) and small state as JSON values."""
 
     tensors: dict[str, Tensor]
     state: dict[str, Any]

@@ -5,6 +5,7 @@ a run directory keeps it as `config.json`, from which the model is rebuilt.
 """
 
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -12,28 +13,13 @@ from torch import nn
 from vlb.base.errors import UserError
 from vlb.core.initial import initialise
 from vlb.data import Dataset
-from vlb.models.diffusion.config import DiffusionConfig
-from vlb.models.diffusion.head_config import EnergyConfig, MixtureHeadConfig, PosteriorHeadConfig, RegressionHeadConfig
-from vlb.models.diffusion.schedule_config import CosineConfig, LogSNRLinearConfig, OptimalTransportConfig
-from vlb.models.kinds import ModelConfig
-from vlb.nn.config import MLPConfig, UNetConfig
+from vlb.models.diffusion.config import Diffusion
+from vlb.models.diffusion.loss import DiffusionLoss
+from vlb.models.kinds import LOSSES, MODELS, LossConfig, ModelConfig
+from vlb.models.loss import AnyTerms
 from vlb.store.training import TrainingConfig
 
-__all__ = [
-    "CosineConfig",
-    "DataConfig",
-    "DiffusionConfig",
-    "EnergyConfig",
-    "Experiment",
-    "LogSNRLinearConfig",
-    "MLPConfig",
-    "MixtureHeadConfig",
-    "OptimalTransportConfig",
-    "PosteriorHeadConfig",
-    "RegressionHeadConfig",
-    "TrainingConfig",
-    "UNetConfig",
-]
+__all__ = ["DataConfig", "Experiment", "TrainingConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +33,15 @@ class DataConfig:
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """A recipe's result. Of a model that is conditioned on labels, `unconditional_share` of the examples of a step are
-    without theirs."""
+    without theirs.
+
+    loss: what training minimises, and how: of the kind that the model is trained by. The model does not know it.
+    """
 
     recipe: str
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=DiffusionConfig)
+    model: ModelConfig = field(default_factory=Diffusion)
+    loss: LossConfig = field(default_factory=DiffusionLoss)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     unconditional_share: float = 0.1
     seed: int = 0
@@ -73,3 +63,13 @@ class Experiment:
             model = self.model.build(data.schema)
             initialise(model, data.train, torch.default_generator)
             return model
+
+    def build_loss(self, model: nn.Module) -> AnyTerms:
+        """The loss of a model that `build` made. Raises `UserError` where it is of another kind, or does not fit it."""
+        if type(self.loss) is not self.model.trained_by:
+            kind, fitting = MODELS.tag(self.model), LOSSES.tag(self.model.trained_by())
+            raise UserError(
+                f"a {kind} model is not trained by the loss {LOSSES.tag(self.loss)!r}: --set loss={fitting}"
+            )
+        built: AnyTerms = cast(Any, self.loss).build(model)
+        return built

@@ -20,10 +20,11 @@ from vlb.data import load as load_data
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.kinds import ModelConfig
 from vlb.models.ladder.model import LadderNetwork
+from vlb.models.loss import AnyTerms
 from vlb.models.protocols import LikelihoodModel
 from vlb.store import before, checkpoint
 from vlb.store.experiment import Experiment
-from vlb.store.trained import Trained
+from vlb.store.trained import Trained, load_weights
 
 FORMAT = 2
 
@@ -113,7 +114,8 @@ class Run:
     @property
     def trained(self) -> Trained:
         """What is written of the trained model: sections and averaged weights, the best on validation data."""
-        tensors = checkpoint.read(self.chosen).section("ema")
+        stored = checkpoint.read(self.chosen)
+        tensors = before.tensors(stored) if "before" in self.content else stored.section("average.model")
         return Trained(self.content["model"], self.content["schema"], tensors, self.chosen, self.content.get("before"))
 
     @property
@@ -148,8 +150,20 @@ class Run:
         model = self.trained.build()
         return cast(LikelihoodModel, model.to(device).eval().requires_grad_(False))
 
+    def loss(self, model: LikelihoodModel) -> AnyTerms:
+        """What the run's `model` was trained by, with what it learned: averaged, and chosen with the model."""
+        if "before" in self.content:
+            raise UserError(
+                f"{self.path} is of an earlier version, which did not keep what a loss learned: train again"
+            )
+        trained = cast(torch.nn.Module, model)
+        loss = self.experiment.build_loss(trained)
+        load_weights(loss, checkpoint.read(self.chosen).section("average.loss"), self.chosen)
+        device = next((tensor.device for tensor in trained.state_dict().values()), torch.device("cpu"))
+        return loss.to(device).eval().requires_grad_(False)
 
-def diffusion_model(model: LikelihoodModel, purpose: str) -> DiffusionModel:
+
+def diffusion_model(model: object, purpose: str) -> DiffusionModel:
     """The same model where it is a diffusion model. Raises `UserError` saying that `purpose` needs one."""
     if isinstance(model, LadderNetwork):
         raise UserError(model.without_likelihood)

@@ -10,7 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from vlb.base.errors import UserError
 from vlb.base.files import write_text
-from vlb.core.condition import Labels
+from vlb.base.progress import SILENT, Progress
+from vlb.core.condition import Condition
 from vlb.data import Dataset
-from vlb.data.batches import examples
-from vlb.models.loss import Objective
+from vlb.models.loss import AnyTerms
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
 from vlb.store.experiment import Experiment, TrainingConfig
@@ -31,14 +31,16 @@ from vlb.store.trained import load_weights
 from vlb.training.average import Average
 from vlb.training.batches import NETWORK, NOISE, batch_indices, step_generator, stream_seed
 from vlb.training.guard import Guard
+from vlb.training.step import Step
+from vlb.training.validation import merit
 
 # Where networks compute; noise levels, times, heads and losses stay in float32 and float64 whatever it is.
 AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass
-class Progress:
-    """What a step reports: its number (1 …), the loss and its unit, the gradient norm, what was skipped."""
+class Update:
+    """What a step did: its number (1 …), the loss and its unit, the gradient norm, what was skipped."""
 
     step: int
     steps: int
@@ -51,28 +53,29 @@ class Progress:
 
 @dataclass
 class Trainer:
-    """A model in training: everything that a checkpoint must restore."""
+    """A model and its loss in training: everything that a checkpoint must restore."""
 
     model: nn.Module
-    objective: Objective
+    loss: AnyTerms
     settings: TrainingConfig
     seed: int
     device: torch.device
     step: int = 0
     best: float = math.inf
+    module: Step = field(init=False)
     optimiser: torch.optim.AdamW = field(init=False)
     average: Average = field(init=False)
     guard: Guard = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.model.to(self.device).train()
-        decayed = [p for p in self.model.parameters() if p.ndim > 1]
-        others = [p for p in self.model.parameters() if p.ndim <= 1]
+        self.module = Step(self.model, self.loss).to(self.device).train()
+        decayed = [p for p in self.module.parameters() if p.ndim > 1]
+        others = [p for p in self.module.parameters() if p.ndim <= 1]
         s = self.settings
         groups = [{"params": decayed, "weight_decay": s.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=s.learning_rate, betas=(s.betas[0], s.betas[1]), fused=True)
-        self.average = Average(self.model, s.ema)
+        self.average = Average(self.module, s.ema)
         self.guard = Guard(s.clip, s.spike)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=s.precision == "float16")
 
@@ -83,29 +86,30 @@ class Trainer:
         cosine = 0.5 + 0.5 * math.cos(math.pi * self.step / s.steps)
         return warm * (s.final_learning_rate + (s.learning_rate - s.final_learning_rate) * cosine)
 
-    def update(self, x: Tensor, condition: object) -> Progress:
+    def update(self, x: Tensor, condition: Condition) -> Update:
         """One step on a batch x (batch, *shape)."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         generator = step_generator(self.seed, self.step, self.device)
         with seeded(stream_seed(self.seed, NETWORK, self.step), self.device), self.autocast():
-            terms = self.objective(self.model, x, condition, generator)
+            terms, sums = self.module(x, condition, generator, self.step)
+        self.loss.learn(sums)
         loss = torch.stack(list(terms.values())).sum()
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)
-        norm = self.guard.admit(self.model, loss, terms, self.step + 1)
+        norm = self.guard.admit(self.module, loss, terms, self.step + 1)
         note = ""
         if norm is None:
             note = self.guard.reason
         else:
             self.optimiser.step()
-            self.average.update(self.model)
+            self.average.update(self.module)
         self.scaler.update()
         self.step += 1
-        unit = self.objective.unit
+        unit = self.loss.unit
         read = float(loss.detach()) * unit.factor
-        return Progress(self.step, self.settings.steps, read, unit.name, norm or math.nan, self.guard.skipped, note)
+        return Update(self.step, self.settings.steps, read, unit.name, norm or math.nan, self.guard.skipped, note)
 
     def autocast(self) -> Any:
         """The autocast context of the configured precision."""
@@ -114,9 +118,9 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """Everything needed to go on exactly."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.average.tensors.items()}
-        names = {p: n for n, p in self.model.named_parameters()}
+        tensors = {f"weights.{k}": v for k, v in self.module.state_dict().items()}
+        tensors |= self.averaged()
+        names = {p: n for n, p in self.module.named_parameters()}
         for parameter, entry in self.optimiser.state.items():
             assert isinstance(parameter, nn.Parameter)
             tensors |= {f"optimiser.{names[parameter]}.{k}": v for k, v in entry.items()}
@@ -129,16 +133,20 @@ class Trainer:
         }
         return Checkpoint(tensors, state)
 
+    def averaged(self) -> dict[str, Tensor]:
+        """The average of model and loss, as checkpoints name it."""
+        return {f"average.{k}": v for k, v in self.average.tensors.items()}
+
     def restore(self, run: Run) -> None:
         """Load the last checkpoint of `run`. Raises `UserError` if it is damaged or does not fit."""
         stored = checkpoint.read(run.last, self.device)
-        load_weights(self.model, stored.section("model"), run.last)
+        load_weights(self.module, stored.section("weights"), run.last)
         moments, state = stored.section("optimiser"), stored.state
         missing = [name for name in ("step", "best", "ema_updates", "guard", "scaler") if name not in state]
         if missing:
             raise UserError(f"{run.last} has no {', '.join(missing)}: another version of vlb wrote it, train again")
-        self.average.load(stored.section("ema"), state["ema_updates"])
-        for name, parameter in self.model.named_parameters():
+        self.average.load(stored.section("average"), state["ema_updates"])
+        for name, parameter in self.module.named_parameters():
             entry = {k: moments[f"{name}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{k}" in moments}
             if entry:
                 self.optimiser.state[parameter] = {k: laid_out_like(parameter, v) for k, v in entry.items()}
@@ -154,14 +162,14 @@ def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value
 
 
-def train(
+def fit(
     experiment: Experiment,
     data: Dataset,
     run: Run,
     *,
     resume: bool = False,
     device: torch.device | str = "cpu",
-    report: Callable[[Progress], None] = lambda _: None,
+    progress: Progress = SILENT,
 ) -> bool:
     """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
 
@@ -169,30 +177,33 @@ def train(
     """
     device = torch.device(device)
     model = experiment.build(data)
-    trainer = Trainer(model, experiment.model.objective(model), experiment.training, experiment.seed, device)
+    trainer = Trainer(model, experiment.build_loss(model), experiment.training, experiment.seed, device)
     if resume and run.last.is_file():
         trainer.restore(run)
     _forget_metrics_after(run, trainer.step)
     settings = experiment.training
+    begun, first = time.monotonic(), trainer.step
+    progress.begin("training", settings.steps)
+    progress.at(first)  # where there is nothing left to do, the bar is full
     with run.metrics.open("a") as metrics, interruptible() as interrupted:
         window, started = [], time.monotonic()
         while trainer.step < settings.steps:
             index = batch_indices(trainer.seed, trainer.step, settings.batch, len(data.train))
-            x, condition = examples(data.train, index, experiment.conditional, device)
+            x, condition = data.train.batch(index, experiment.conditional, device)
             condition = drop_labels(condition, experiment.unconditional_share, trainer.seed, trainer.step)
-            progress = trainer.update(x, condition)
-            window.append(progress.loss)
-            if trainer.step % settings.log_every == 0 or trainer.step == settings.steps or progress.note:
+            update = trainer.update(x, condition)
+            window.append(update.loss)
+            if trainer.step % settings.log_every == 0 or trainer.step == settings.steps or update.note:
                 elapsed = time.monotonic() - started
                 line = {
                     "step": trainer.step,
-                    trainer.objective.unit.key: sum(window) / len(window),
-                    "gradient_norm": progress.gradient_norm,
+                    trainer.loss.unit.key: sum(window) / len(window),
+                    "gradient_norm": update.gradient_norm,
                     "learning_rate": trainer.optimiser.param_groups[0]["lr"],
-                    "skipped": progress.skipped,
+                    "skipped": update.skipped,
                     "seconds": elapsed,
                 }
-                _append(metrics, line | ({"note": progress.note} if progress.note else {}))
+                _append(metrics, line | ({"note": update.note} if update.note else {}))
                 window, started = [], time.monotonic()
             stopping = interrupted()
             done = trainer.step == settings.steps
@@ -200,7 +211,10 @@ def train(
                 _validate(trainer, data, experiment, run, metrics)
             if trainer.step % settings.checkpoint_every == 0 or done or stopping:
                 checkpoint.save(run.last, trainer.checkpoint())
-            report(progress)
+            speed = (trainer.step - first) / max(1e-9, time.monotonic() - begun)
+            progress.at(trainer.step, detail=f"{update.loss:.3f} {update.unit}, {speed:.2f} steps/s")
+            if update.note:
+                progress.say(update.note)
             if stopping and not done:
                 return False
     return True
@@ -208,29 +222,28 @@ def train(
 
 def _validate(trainer: Trainer, data: Dataset, experiment: Experiment, run: Run, metrics: Any) -> None:
     """Bound of the averaged weights on validation data; the best ones are kept."""
-    current = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-    trainer.model.load_state_dict(trainer.average.tensors)
-    trainer.model.eval()
+    current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
+    trainer.module.load_state_dict(trainer.average.tensors)
+    trainer.module.eval()
     count = experiment.training.validation_examples
     with trainer.autocast():
-        merit = trainer.objective.judge(trainer.model, data.validation, count, experiment.conditional, trainer.device)
-    trainer.model.load_state_dict(current)
-    trainer.model.train()
-    _append(metrics, {"step": trainer.step, "validation": merit})
-    first = next(iter(merit.values()))
+        found = merit(trainer.model, data.validation, count, experiment.conditional, trainer.device)
+    trainer.module.load_state_dict(current)
+    trainer.module.train()
+    _append(metrics, {"step": trainer.step, "validation": found})
+    first = next(iter(found.values()))
     if first < trainer.best:
         trainer.best = first
-        state = {"step": trainer.step, "validation": merit}
-        checkpoint.save(run.best, Checkpoint({f"ema.{k}": v for k, v in trainer.average.tensors.items()}, state))
+        checkpoint.save(run.best, Checkpoint(trainer.averaged(), {"step": trainer.step, "validation": found}))
 
 
-def drop_labels(condition: Labels | None, share: float, seed: int, step: int) -> Labels | None:
+def drop_labels(condition: Condition, share: float, seed: int, step: int) -> Condition:
     """Replace a share of the labels by "none", so that one model serves p(x | y) and p(x)."""
-    if condition is None or share == 0:
+    if condition.label is None or share == 0:
         return condition
     generator = torch.Generator().manual_seed(stream_seed(seed, NOISE + 10, step))
     drop = torch.rand(len(condition.label), generator=generator).to(condition.label.device) < share
-    return Labels(torch.where(drop, -1, condition.label))
+    return replace(condition, label=torch.where(drop, -1, condition.label))
 
 
 @contextmanager

@@ -2,24 +2,46 @@
 
 import time
 from pathlib import Path
+from typing import Annotated
 
 from vlb.base.errors import UserError
-from vlb.coding.api import decompress
-from vlb.interfaces.commands.process import choose_device, console, keep_freed_memory
+from vlb.base.memory import keep_freed_memory
+from vlb.coding.options import DecompressOptions
+from vlb.interfaces.commands import Flags, Out
+
+DEFAULT = DecompressOptions()
 
 
-def run_decompression(
-    path: Path, out: Path, model_run: Path | None, stop_after: int | None, salvage: bool, device: str | None
+def decompress(
+    file: Path,
+    *,
+    out: Annotated[Path, Out],
+    model: Path | None = None,
+    options: Annotated[DecompressOptions, Flags] = DEFAULT,
+    device: str | None = None,
 ) -> None:
-    """Restore the files of an archive into the new folder `out`."""
+    """Restore what `vlb compress` was given, into a new folder.
+
+    Parameters
+    ----------
+    file
+        A file made by `vlb compress`.
+    out
+        The folder to make; it must not exist yet.
+    model
+        The run it was made with, unless the file carries its model.
+    device
+        cpu or cuda, the same as for compression.
+    """
+    from vlb.coding.api import decompress as verb
+    from vlb.interfaces.terminal import Terminal, choose_device, console
+
     keep_freed_memory()
-    started = time.perf_counter()
-    with console.status("decompressing"):
-        problems = decompress(
-            path, out, run=model_run, stop_after=stop_after, salvage=salvage, device=choose_device(device)
-        )
-    for problem in problems:
+    started, chosen = time.perf_counter(), choose_device(device)
+    with Terminal() as progress:
+        result = verb(file, out, options, run=model, device=chosen, progress=progress)
+    for problem in result.problems:
         console.print(problem, markup=False)
     console.print(f"{out} in {time.perf_counter() - started:.1f} s", markup=False)
-    if problems:
-        raise UserError(f"{path} is damaged: {len(problems)} problems; everything else is in {out}")
+    if result.problems:
+        raise UserError(f"{file} is damaged: {len(result.problems)} problems; everything else is in {out}")

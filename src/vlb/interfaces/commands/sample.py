@@ -1,143 +1,42 @@
 """`vlb sample`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from vlb.base.errors import UserError, suggestion
+from vlb.base.errors import UserError
 from vlb.base.files import write_bytes
-from vlb.core.condition import Labels
-from vlb.interfaces.commands.process import choose_device, console, keep_freed_memory, refuse_existing
-from vlb.models.diffusion.grids import Density, edm, quantiles, uniform_log_snr, uniform_time
-from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.samplers.ancestral import Ancestral
-from vlb.models.diffusion.samplers.ddim import DDIM
-from vlb.models.diffusion.samplers.dpm_solver import DPMSolver
-from vlb.models.diffusion.samplers.generate import generate
-from vlb.models.diffusion.samplers.heun import Heun
-from vlb.models.diffusion.samplers.ode import ProbabilityFlow
-from vlb.models.diffusion.samplers.stepping import Sampler
-from vlb.models.diffusion.samplers.transforms import Guided, clip_to_levels, transformed
-from vlb.models.diffusion.times import BinnedTime
-from vlb.models.vae.model import VariationalHierarchy
-from vlb.pages.pictures import grid, png
-from vlb.store.runs import Run, diffusion_model
+from vlb.base.memory import keep_freed_memory
+from vlb.generate.options import SampleOptions
+from vlb.interfaces.commands import Flags, Out
 
-SAMPLERS: dict[str, Sampler] = {
-    "ancestral": Ancestral(),
-    "ddim": DDIM(),
-    "heun": Heun(),
-    "heun-sde": Heun(churn=0.5),
-    "dpm2m": DPMSolver(),
-    "dpm2m-sde": DPMSolver(eta=1.0),
-    "ode": ProbabilityFlow(),
-}
-GRIDS: dict[str, Callable[[DiffusionModel, int], Tensor]] = {
-    "t": lambda model, steps: uniform_time(model.process.schedule, steps),
-    "snr": lambda model, steps: uniform_log_snr(model.process.schedule, steps),
-    "edm": lambda model, steps: edm(model.process.schedule, steps),
-    "learned": lambda model, steps: quantiles(model.process.schedule, steps, learned_density(model)),
-}
+DEFAULT = SampleOptions()
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How to sample, in the words of the command line; `steps` None is 100, and all there is for `ode`."""
-
-    sampler: str = "ancestral"
-    grid: str = "t"
-    steps: int | None = None
-    guidance: float | None = None
-    clip: bool = False
-
-    def check(self, class_name: str | None) -> None:
-        """Raises `UserError` for words that name nothing or do not go together."""
-        if self.sampler not in SAMPLERS:
-            raise UserError(f"there is no sampler {self.sampler!r}; {suggestion(self.sampler, SAMPLERS)}")
-        if self.grid not in GRIDS:
-            raise UserError(f"there is no step grid {self.grid!r}; {suggestion(self.grid, GRIDS)}")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"--steps must be at least 1, not {self.steps}")
-        if self.sampler == "ode" and (self.steps is not None or self.grid != "t"):
-            raise UserError("--sampler ode finds its own steps: leave out --steps and --grid")
-        if self.guidance is not None and class_name is None:
-            raise UserError("--guidance strengthens a class: name it with --class")
-
-    def times(self, model: DiffusionModel) -> Tensor:
-        """The step grid."""
-        steps = 1 if self.sampler == "ode" else self.steps or 100
-        return GRIDS[self.grid](model, steps)
-
-    def prepare(self, model: DiffusionModel) -> DiffusionModel:
-        """The model with its denoiser guided and clipped as planned."""
-        if self.guidance is not None:
-            model = transformed(model, Guided(model.denoiser, self.guidance))
-        return transformed(model, clip_to_levels(model)) if self.clip else model
-
-
-def learned_density(model: DiffusionModel) -> Density:
-    """The p(λ) that the model's times learned. Raises `UserError` where they did not."""
-    if not isinstance(model.measure, BinnedTime):
-        raise UserError(
-            "--grid learned places steps by the p(λ) that adaptive times learn, and this run was trained without: "
-            "train with --set model.times=adaptive (a learned schedule has its density in t: --grid t)"
-        )
-    return model.measure.density
-
-
-def run_sampling(
-    path: Path,
-    n: int,
-    plan: Plan,
-    temperatures: list[float] | None,
-    seed: int,
-    class_name: str | None,
-    out: Path,
-    device: str | None,
+def sample(
+    run: Path,
+    *,
+    options: Annotated[SampleOptions, Flags] = DEFAULT,
+    out: Annotated[Path, Out],
+    device: str | None = None,
 ) -> None:
-    """Draw samples and write them as a picture or an array."""
+    """Generate examples.
+
+    Parameters
+    ----------
+    run
+        A run directory made by `vlb train`.
+    out
+        A .png (a grid) or .npz (array `x`) that does not exist yet.
+    device
+        cpu or cuda.
+    """
+    from vlb.generate.sample import sample as verb
+    from vlb.interfaces.terminal import choose_device, console, refuse_existing
+
     keep_freed_memory()
     if out.suffix not in (".png", ".npz"):
         raise UserError(f"{out}: samples are written as .png (a grid) or .npz (array x)")
-    if n < 1:
-        raise UserError(f"-n must be at least 1, not {n}")
-    plan.check(class_name)
     refuse_existing(out)
-    run = Run.open(path)
-    levels = run.schema.levels
-    if class_name is not None and not run.conditional:
-        raise UserError(f"{path} was trained without labels: leave out --class, or train with --condition labels")
-    label = None if class_name is None else run.schema.label(class_name)
-    chosen = choose_device(device)
-    model = run.model(chosen)
-    condition = None if label is None else Labels(torch.full((n,), label, device=chosen))
-    generator, how = torch.Generator().manual_seed(seed), ""
-    if temperatures and not isinstance(model, VariationalHierarchy):
-        raise UserError(
-            f"--temperature cools the levels of a hierarchical VAE, and this run holds a {type(model).__name__}: "
-            "leave it out"
-        )
-    if isinstance(model, DiffusionModel) or plan != Plan():
-        prepared = plan.prepare(diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip"))
-        times = plan.times(prepared)
-        x = generate(prepared, SAMPLERS[plan.sampler], n, times, generator, condition)
-        how = f" by {plan.sampler}" + ("" if plan.sampler == "ode" else f" in {len(times) - 1} steps")
-    elif isinstance(model, VariationalHierarchy):
-        x = model.sample(n, generator=generator, condition=condition, temperatures=temperatures)
-    else:
-        x = model.sample(n, generator=generator, condition=condition)
-    samples = x.cpu().numpy().astype(np.uint8 if levels <= 256 else np.uint16)
-    if out.suffix == ".npz":
-        from io import BytesIO
-
-        buffer = BytesIO()
-        np.savez_compressed(buffer, x=samples)
-        write_bytes(out, buffer.getvalue())
-    else:
-        write_bytes(out, png(grid(samples, levels)))
-    of = "" if label is None or run.schema.labels is None else f" of class {run.schema.labels[label]}"
-    console.print(f"{n} samples{of}{how}: {out}", markup=False)
+    result = verb(run, options, device=choose_device(device))
+    write_bytes(out, result.as_npz() if out.suffix == ".npz" else result.as_png())
+    console.print(f"{result.words}: {out}", markup=False)

@@ -2,6 +2,7 @@
 
 from torch import Tensor, nn
 
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.models.diffusion.denoiser import Denoises, Prediction
 from vlb.models.diffusion.process import Scaling, along
 
@@ -24,7 +25,11 @@ class Perturbed(nn.Module):
     def decodes(self) -> bool:
         return self.denoiser.decodes
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    @property
+    def takes(self) -> frozenset[str]:
+        return self.denoiser.takes
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """z (batch, *shape), γ (batch or 1, 1) -> `Prediction`."""
         prediction = self.denoiser(z, gamma, condition)
         alpha, sigma = self.scaling(along(gamma, z))

@@ -9,7 +9,6 @@ so the difference of the first two is at most the looseness E KL(q(z | x) ‖ p(
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -19,8 +18,9 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.base.progress import SILENT, Progress
+from vlb.core.condition import Condition
 from vlb.data import Split
-from vlb.data.batches import examples
 from vlb.measure.evaluation import Bounded, check
 from vlb.measure.importance import Weighted, importance_bound
 
@@ -62,9 +62,9 @@ def weigh(
     seed: int = 0,
     batch: int = 100,
     device: torch.device | str = "cpu",
-    report: Callable[[int], None] = lambda _done: None,
+    progress: Progress = SILENT,
 ) -> WeighedExamples:
-    """Weigh `draws` ≥ 2 draws of all latents for every example of `split`; `report` is told how many draws are done.
+    """Weigh `draws` ≥ 2 draws of all latents for every example of `split`.
 
     Raises `UserError` for fewer draws, and for data the model cannot be asked about.
     """
@@ -73,17 +73,18 @@ def weigh(
         raise UserError(f"looseness shows in the spread of at least 2 draws, not {draws}")
     bound, importance, effective = np.zeros(count), np.zeros(count), np.zeros(count)
     generator, done = torch.Generator().manual_seed(seed), 0
+    progress.begin(f"weighing {draws} draws", draws * count)
 
-    def weight(condition: object, x: Tensor, generator: torch.Generator) -> Tensor:
+    def weight(condition: Condition, x: Tensor, generator: torch.Generator) -> Tensor:
         nonlocal done
         log_weight = model.log_weight(x, condition, generator)
         done += len(x)
-        report(done)
+        progress.at(done)
         return log_weight
 
     for start in range(0, count, batch):
         index = np.arange(start, min(start + batch, count))
-        x, condition = examples(split, index, conditional, device)
+        x, condition = split.batch(index, conditional, device)
         found = importance_bound(partial(weight, condition), x, draws, generator)
         for values, of in zip((bound, importance, effective), found, strict=True):
             values[index] = of.cpu().numpy()

@@ -1,27 +1,35 @@
 """Denoisers: a backbone and a head that turns its output into x̂, ε̂ and p(x | z_t).
 
 The backbone is any `nn.Module` called as `backbone(z, gamma, condition)` with z (batch, *shape),
-γ (batch, 1) or (batch, D) in float64 and a condition or None; it returns (batch, *shape, outputs)
-with the `outputs` its head asks for. A head knows z, α and σ, so it can use them exactly:
+γ (batch, 1) or (batch, D) in float64 and a `Condition`; it returns (batch, *shape, outputs) with the
+`outputs` its head asks for. Its attribute `takes` names the parts of a condition that it takes, `frozenset({"label"})`
+where it has none. A head knows z, α and σ, so it can use them exactly:
 
-* `Regression`: out = a·x + b·ε for a chosen (a, b), Section 4.1.
+* `RegressionHead`: out = a·x + b·ε for a chosen (a, b), Section 4.1.
 * `PosteriorHead`: the output is a prior over each element's K levels *given the other elements*;
   multiplied by the known Gaussian likelihood of z it gives p(x | z_t), whose mean is x̂. With zero
   output the model is the independent-element model, exactly.
 * `MixturePosteriorHead`: the same in closed form with a mixture of Gaussians per element, for data
   with too many levels to list.
+
+Each is built from a frozen configuration beside it: `Regression`, `Posterior`, `Mixture`.
 """
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from vlb.base.checks import positive
+from vlb.base.errors import UserError
 from vlb.core import marginals
+from vlb.core.condition import LABEL, UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, DiscretisedMixture, Distribution
 from vlb.core.initial import Examples
 from vlb.core.observation import Levels, deviations
-from vlb.models.diffusion.parameterization import Parameterization, solve
+from vlb.core.schema import Schema
+from vlb.models.diffusion.parameterization import PARAMETERIZATIONS, Parameterization, Velocity, solve
 from vlb.models.diffusion.process import Scaling, along
 
 
@@ -49,7 +57,17 @@ class Denoises(Protocol):
     def decodes(self) -> bool:
         """Whether predictions carry p(x | z_t), which then serves as the decoder at t = 0."""
 
-    def __call__(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction: ...
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that it takes: a model refuses the others."""
+
+    def __call__(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction: ...
+
+
+def taken_by(backbone: nn.Module) -> frozenset[str]:
+    """The parts of a condition that a backbone takes: its `takes`, or the label where it does not say."""
+    takes: frozenset[str] = getattr(backbone, "takes", LABEL)
+    return takes
 
 
 class Denoiser(nn.Module):
@@ -66,11 +84,16 @@ class Denoiser(nn.Module):
         """Whether the head gives p(x | z_t); one output per element is plain regression, which does not."""
         return self.head.outputs > 1
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that the backbone takes."""
+        return taken_by(self.backbone)
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """z (batch, *shape), γ (batch or 1, 1 or D) -> `Prediction`."""
         return self.read(self.ask(z, gamma, condition), z, gamma)
 
-    def ask(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    def ask(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         """The backbone's output (batch, *shape, outputs), which is all that a prediction costs."""
         return self.backbone(z, gamma.expand(z.shape[0], -1), condition).to(z.dtype)
 
@@ -98,13 +121,17 @@ class Transported(nn.Module):
     def decodes(self) -> bool:
         return self.denoiser.decodes
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    @property
+    def takes(self) -> frozenset[str]:
+        return self.denoiser.takes
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """z (batch, *shape), γ (batch or 1, 1 or D) -> `Prediction`."""
         own, asked = (scaling(along(gamma, z))[0] for scaling in (self.own, self.asked))
         return self.denoiser((own / asked).to(z.dtype) * z, gamma, condition)
 
 
-class Regression(nn.Module):
+class RegressionHead(nn.Module):
     """Plain regression on a·x + b·ε."""
 
     outputs = 1
@@ -213,3 +240,35 @@ class MixturePosteriorHead(nn.Module):
         return Prediction(
             x, eps, DiscretisedMixture(posterior_weights, posterior_means, posterior_log_stds, self.levels.count)
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posterior:
+    """Logits per level, multiplied by the likelihood of z."""
+
+    def build(self, schema: Schema) -> PosteriorHead:
+        if schema.levels > 256:
+            raise UserError(f"a posterior head lists every level, too many at {schema.levels}: use head=mixture")
+        return PosteriorHead(Levels(schema.levels), torch.zeros(schema.dimensions, schema.levels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """A mixture of Gaussians per element, multiplied by the likelihood of z; for any number of levels."""
+
+    components: int = 5
+
+    def build(self, schema: Schema) -> MixturePosteriorHead:
+        positive("components", self.components)
+        zeros = torch.zeros(schema.dimensions)
+        return MixturePosteriorHead(Levels(schema.levels), self.components, zeros, zeros)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression:
+    """Plain regression on x, ε, v, the score, the flow u or EDM's F."""
+
+    output: Annotated[Any, PARAMETERIZATIONS] = field(default_factory=Velocity)
+
+    def build(self, schema: Schema) -> RegressionHead:
+        return RegressionHead(self.output)

@@ -7,18 +7,25 @@ and differs between noise levels.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import sum_event
-from vlb.models.diffusion.denoiser import Prediction
+from vlb.models.diffusion.denoiser import Prediction, taken_by
 from vlb.models.diffusion.process import Scaling, along
 
-Energy = Callable[[Tensor], Tensor]
+EnergyFunction = Callable[[Tensor], Tensor]
 """z (batch, *shape) -> (batch,) nats, differentiable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """score = −∇E: the backbone gives an energy, and its gradient ε̂. A step costs about three times another's."""
 
 
 class EnergyDenoiser(nn.Module):
@@ -35,7 +42,12 @@ class EnergyDenoiser(nn.Module):
         self.backbone = backbone
         self.scaling = scaling
 
-    def energy(self, z: Tensor, gamma: Tensor, condition: object = None) -> Tensor:
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that the backbone takes."""
+        return taken_by(self.backbone)
+
+    def energy(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         """E(z, γ): z (batch, *shape), γ (batch or 1, 1 or D) -> (batch,) nats."""
         gamma = gamma.expand(z.shape[0], -1)
         alpha, sigma = self.scaling(along(gamma, z))
@@ -45,7 +57,7 @@ class EnergyDenoiser(nn.Module):
         normal = 0.5 * (alpha**2 + sigma**2).reciprocal().to(z.dtype) * z
         return sum_event(z * (normal + field / sigma.to(z.dtype)))
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """z (batch, *shape), γ (batch or 1, 1 or D) -> `Prediction` with ε̂ = σ∇E; no p(x | z_t)."""
         alpha, sigma = self.scaling(along(gamma, z))
         training = torch.is_grad_enabled()
@@ -57,14 +69,18 @@ class EnergyDenoiser(nn.Module):
         return Prediction((z - sigma.to(z.dtype) * eps) / alpha.to(z.dtype), eps, None)
 
 
-def energy_at(denoiser: nn.Module, gamma: Tensor, condition: object = None) -> Energy:
-    """E(·, γ) at one noise level γ (1, 1 or D). Raises `UserError` for a denoiser without an energy."""
+def energy_at(denoiser: nn.Module, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> EnergyFunction:
+    """E(·, γ) at one noise level γ (1, 1 or D).
+
+    Raises `UserError` for a denoiser without an energy, and where it does not take a part of the condition.
+    """
     if not isinstance(denoiser, EnergyDenoiser):
         raise UserError(f"a {type(denoiser).__name__} has no energy, only a vector field: train with head=energy")
+    refuse_others(condition, denoiser.takes, "this energy")
     return lambda z: denoiser.energy(z, gamma, condition)
 
 
-def compose(energies: Sequence[Energy], weights: Sequence[float] | None = None) -> Energy:
+def compose(energies: Sequence[EnergyFunction], weights: Sequence[float] | None = None) -> EnergyFunction:
     """Σ_i w_i E_i: the product Π_i q_i^{w_i} of the laws, every w_i = 1 by default.
 
     Raises `UserError` where there is not one weight per energy.

@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.distributions import Categorical, DiscretisedMixture, Distribution, Normal, NormalMixture
 from vlb.core.observation import Levels
@@ -32,26 +33,27 @@ class ReverseKernel(Protocol):
     ) -> Distribution: ...
 
 
-@dataclass(frozen=True)
-class Standard:
-    """N(μ_Q(z_t, x̂), σ_Q²): q(z_s | z_t, x) with x̂ in place of x (Eq. 3.55)."""
+class Offered:
+    """A kernel that people name by its tag."""
 
     def __str__(self) -> str:
-        return "standard"
+        return KERNELS.tag(self)
+
+
+@dataclass(frozen=True)
+class Standard(Offered):
+    """N(μ_Q(z_t, x̂), σ_Q²): q(z_s | z_t, x) with x̂ in place of x (Eq. 3.55)."""
 
     def __call__(self, process: GaussianDiffusion, z_t: Tensor, s: Tensor, t: Tensor, prediction: Prediction) -> Normal:
         return process.posterior(z_t, prediction.x, s, t)
 
 
 @dataclass(frozen=True)
-class MomentMatched:
+class MomentMatched(Offered):
     """N(μ_Q(z_t, x̂), σ_Q² + b² Var[x | z_t]): the Gaussian nearest to the true kernel, per element.
 
     Raises `UserError` where the prediction says nothing of p(x | z_t).
     """
-
-    def __str__(self) -> str:
-        return "moment-matched"
 
     def __call__(self, process: GaussianDiffusion, z_t: Tensor, s: Tensor, t: Tensor, prediction: Prediction) -> Normal:
         standard = process.posterior(z_t, prediction.x, s, t)
@@ -62,16 +64,13 @@ class MomentMatched:
 
 
 @dataclass(frozen=True)
-class ExactMixture:
+class ExactMixture(Offered):
     """Σ_k w_k N(μ_Q(z_t, v_k), σ_Q²), w the head's p(x | z_t), each element by itself.
 
     For a `DiscretisedMixture` it is the mixture of its Gaussians' kernels, N(μ_Q(z_t, m), σ_Q² + b² s²):
     as fine as the head, though blind to the bins. Raises `UserError` where the prediction says nothing of
     p(x | z_t).
     """
-
-    def __str__(self) -> str:
-        return "mixture"
 
     def __call__(
         self, process: GaussianDiffusion, z_t: Tensor, s: Tensor, t: Tensor, prediction: Prediction
@@ -89,6 +88,10 @@ class ExactMixture:
         return NormalMixture(
             law.log_weights, origin.mean, offsets, origin.log_variance.unsqueeze(-1) + torch.log1p(spread)
         )
+
+
+# In this order for ever: archives name a kernel by its number.
+KERNELS = Family("reverse kernel", {"standard": Standard, "moment": MomentMatched, "mixture": ExactMixture})
 
 
 def data_law(prediction: Prediction) -> Categorical | DiscretisedMixture:

@@ -1,50 +1,77 @@
 """The loss of a diffusion model: its bound, or a weighted form of it, by one time per example."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vlb.core.bound import Measure
+from vlb.base.errors import UserError
+from vlb.core.condition import Condition
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.times import LearningTime
-from vlb.models.diffusion.weightings import Uncertainty, Weighting
-from vlb.models.loss import BoundJudged
+from vlb.models.diffusion.schedules import LearnedScalarSchedule, LearnedSchedule, Schedule
+from vlb.models.diffusion.times import TIMES, LowDiscrepancyTime, ScheduleTime, Times, UniformTime
+from vlb.models.diffusion.weightings import WEIGHTINGS, Likelihood, UncertaintyWeighting, Weighting, check
+from vlb.models.loss import Sums, Terms
 
 
-@dataclass(frozen=True)
-class DiffusionObjective(BoundJudged):
-    """The bound, or its weighted form (Eq. 4.113), by one time per example.
+@dataclass(frozen=True, kw_only=True)
+class DiffusionLoss:
+    """The bound, or its weighted form (Eq. 4.113), by one time per example, which `times` draws.
 
     The reconstruction term is estimated on `decoder_share` of each batch, since it costs a second
     network evaluation and varies little.
     """
 
-    measure: Measure
-    weighting: Weighting
-    decoder_share: float
+    weighting: Annotated[Any, WEIGHTINGS] = field(default_factory=Likelihood)
+    times: Annotated[Any, TIMES] = field(default_factory=LowDiscrepancyTime)
+    decoder_share: float = 0.125
 
-    def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
-        assert isinstance(model, DiffusionModel)
-        t, importance = self.measure.draw(x.shape[0], generator)
+    def __post_init__(self) -> None:
+        if not 0 <= self.decoder_share <= 1:
+            raise UserError(f"decoder_share is a share of each batch, from 0 to 1, not {self.decoder_share}")
+
+    def build(self, model: DiffusionModel) -> "DiffusionTerms":
+        """Ready to train a model. Raises `UserError` for what does not go with its schedule, or is no weight."""
+        schedule = model.process.schedule
+        times, weighting = self.times.build(schedule), self.weighting.build(schedule)
+        check_together(schedule, times, weighting)
+        check(weighting, schedule.gamma_0, schedule.gamma_1)
+        return DiffusionTerms(times, weighting, self.decoder_share)
+
+
+class DiffusionTerms(Terms[DiffusionModel]):
+    """See `DiffusionLoss`; terms in nats per dimension. Times and weightings that learn are part of it."""
+
+    def __init__(self, times: Times, weighting: Weighting, decoder_share: float) -> None:
+        super().__init__()
+        self.times, self.weighting, self.decoder_share = times, weighting, decoder_share
+
+    def forward(
+        self, model: DiffusionModel, x: Tensor, condition: Condition, generator: torch.Generator, step: int
+    ) -> tuple[dict[str, Tensor], Sums]:
+        schedule = model.process.schedule
+        t, importance = self.times.draw(x.shape[0], generator, schedule)
         t, importance = t.to(x.device), importance.to(x.device)
-        place = model.process.schedule.place(t)
+        place = schedule.place(t)
         gradient = VarianceGradient(place.shape)
         log_snr, rate = -place.gamma.mean(-1), place.rate.mean(-1).detach()
         integrand = model.noise_error_at(x, place.gamma, place.rate, condition, generator)
         weight = self.weighting(log_snr)
         diffusion = integrand * importance * weight
         few = max(1, math.ceil(self.decoder_share * x.shape[0]))
-        ends = model.ends(x[:few], first(condition, few), generator)
+        ends = model.ends(x[:few], condition.take(slice(few)), generator)
         terms = {"reconstruction": ends.reconstruction, "prior": ends.prior, "diffusion": diffusion}
         dimensions = math.prod(x.shape[1:])
-        if isinstance(self.weighting, Uncertainty):
+        if isinstance(self.weighting, UncertaintyWeighting):
             terms["uncertainty"] = dimensions * importance * rate * self.weighting.penalty(log_snr.detach())
-        if isinstance(self.measure, LearningTime) and model.training:
-            self.measure.observe(log_snr.detach(), integrand.detach() / rate, weight.detach())
+        sums = self.times.sums(log_snr.detach(), integrand.detach() / rate, weight.detach(), schedule)
         gradient.settle(diffusion / dimensions)
-        return {name: term.mean() / dimensions for name, term in terms.items()}
+        return {name: term.mean() / dimensions for name, term in terms.items()}, sums
+
+    def learn(self, sums: Sums) -> None:
+        self.times.learn(sums)
 
 
 class VarianceGradient:
@@ -69,9 +96,20 @@ class VarianceGradient:
         return gradient * self.factor.view(-1, *(1 for _ in gradient.shape[1:]))
 
 
-def first(condition: object, n: int) -> object:
-    """The condition of the first n examples."""
-    if condition is None:
-        return None
-    assert isinstance(condition, tuple)
-    return type(condition)(*(part[:n] for part in condition))
+def check_together(schedule: Schedule, times: Times, weighting: Weighting) -> None:
+    """Raises `UserError` where a learned schedule has nothing to learn, or would not learn from the bound."""
+    even = isinstance(times, UniformTime | LowDiscrepancyTime)
+    if isinstance(schedule, LearnedScalarSchedule) and not even:
+        raise UserError(
+            "a learned schedule learns p(λ), which these times replace: use loss.times=low-discrepancy, "
+            "or another schedule"
+        )
+    if not isinstance(schedule, LearnedSchedule) or not schedule.learns_ends:
+        return
+    if not isinstance(weighting, Likelihood):
+        raise UserError(
+            "the ends of a learned schedule are trained on the bound, which a weighting replaces: "
+            "set model.schedule.learn_ends=false, or loss.weighting=likelihood"
+        )
+    if isinstance(times, ScheduleTime):
+        raise UserError("these times need ends that stay: set model.schedule.learn_ends=false")

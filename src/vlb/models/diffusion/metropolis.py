@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vlb.core.distributions import standard_normal, sum_event
-from vlb.models.diffusion.energy import Energy
+from vlb.models.diffusion.energy import EnergyFunction
 from vlb.models.diffusion.process import GaussianDiffusion
 
 
@@ -31,7 +31,7 @@ class Move(NamedTuple):
     acceptance: Tensor
 
 
-def start(energy: Energy, z: Tensor) -> Chain:
+def start(energy: EnergyFunction, z: Tensor) -> Chain:
     """Chains at z (batch, *shape)."""
     with torch.enable_grad():
         point = z.detach().requires_grad_()
@@ -40,7 +40,7 @@ def start(energy: Energy, z: Tensor) -> Chain:
     return Chain(z.detach(), value.detach(), slope.detach())
 
 
-def langevin(energy: Energy, chain: Chain, step: float, generator: torch.Generator) -> Move:
+def langevin(energy: EnergyFunction, chain: Chain, step: float, generator: torch.Generator) -> Move:
     """z′ = z − τ∇E + √(2τ) n, accepted by Metropolis–Hastings; step: τ, in the units of z squared."""
     noise = standard_normal(chain.z.shape, generator, chain.z)
     proposal = start(energy, chain.z - step * chain.slope + (2 * step) ** 0.5 * noise)
@@ -49,7 +49,7 @@ def langevin(energy: Energy, chain: Chain, step: float, generator: torch.Generat
     return _accept(chain, proposal, log_ratio, generator)
 
 
-def hamiltonian(energy: Energy, chain: Chain, step: float, leapfrogs: int, generator: torch.Generator) -> Move:
+def hamiltonian(energy: EnergyFunction, chain: Chain, step: float, leapfrogs: int, generator: torch.Generator) -> Move:
     """`leapfrogs` steps of size `step`, in the units of z, of H = E(z) + ‖p‖²/2 with a fresh p, then the test."""
     momentum = standard_normal(chain.z.shape, generator, chain.z)
     before, proposal = chain.energy + 0.5 * sum_event(momentum**2), chain
@@ -62,7 +62,7 @@ def hamiltonian(energy: Energy, chain: Chain, step: float, leapfrogs: int, gener
 
 
 def annealed(
-    energy_at: Callable[[Tensor], Energy],
+    energy_at: Callable[[Tensor], EnergyFunction],
     process: GaussianDiffusion,
     z: Tensor,
     grid: Tensor,

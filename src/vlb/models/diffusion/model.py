@@ -15,20 +15,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vlb.core.bound import Ends, Measure, descent_log_weight, elbo, estimate, kl_or_log_ratio
+from vlb.core.bound import Ends, descent_log_weight, elbo, estimate, kl_or_log_ratio
+from vlb.core.condition import UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Distribution, Normal, Rescaled, standard_normal, sum_event
 from vlb.core.hierarchy import Rung, Step, descend, from_prior, last_state
 from vlb.core.observation import Observation
+from vlb.core.terms import BoundKind, TermPath
 from vlb.models.diffusion.denoiser import Denoises, Prediction, Transported
 from vlb.models.diffusion.kernels import ReverseKernel, Standard
 from vlb.models.diffusion.process import GaussianDiffusion, Scaling, along
 from vlb.models.diffusion.times import LowDiscrepancyTime, UniformLevel
-from vlb.models.diffusion.weightings import Weighting, likelihood
-from vlb.models.diffusion.weightings import check as check_weighting
 
 STANDARD = Standard()
 WALK = 128  # a bound walks every level of a grid of up to so many steps, and samples the levels of longer ones
-LOW_DISCREPANCY = LowDiscrepancyTime()
 
 
 class DiffusionModel(nn.Module):
@@ -41,39 +40,44 @@ class DiffusionModel(nn.Module):
         observation: Observation,
         shape: tuple[int, ...],
         prior: Callable[[Tensor], Distribution] | None = None,
-        *,
-        measure: Measure = LOW_DISCREPANCY,
-        weighting: Weighting = likelihood,
     ) -> None:
-        """prior: p(z_1) for latents like its argument; the standard normal of the process by default.
-
-        measure, weighting: how training draws times and weighs noise levels. They are the model's because those
-        that learn have a state; the bound depends on neither. Raises `UserError` for a weighting that is no weight.
-        """
+        """prior: p(z_1) for latents like its argument; the standard normal of the process by default."""
         super().__init__()
-        check_weighting(weighting, process.schedule.gamma_0, process.schedule.gamma_1)
-        self.measure, self.weighting = measure, weighting
         self.process = process
         self.prior = prior or process.prior
         self.denoiser = denoiser
         self.observation = observation
         self.shape = tuple(shape)
 
-    def predict(self, z: Tensor, t: Tensor, condition: object = None) -> Prediction:
+    def predict(self, z: Tensor, t: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """The denoiser at time t, asked in its own precision: z (batch, *shape), t (batch,) or (1,)."""
+        self.check_condition(condition)
         return self.denoise(z, self.process.schedule.gamma(t), condition)
 
-    def denoise(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
-        """The denoiser at noise level γ (batch or 1, 1 or D), asked in its own precision: z (batch, *shape)."""
+    def denoise(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
+        """The denoiser at noise level γ (batch or 1, 1 or D), asked in its own precision: z (batch, *shape).
+
+        What walks over noise levels asks here at every step, having called `check_condition` once before.
+        """
         return self.denoiser(z.to(self.dtype or z.dtype), gamma, condition)
 
-    def likelihood(self, z: Tensor, condition: object = None, t: Tensor | None = None) -> Distribution:
+    def likelihood(self, z: Tensor, condition: Condition = UNCONDITIONAL, t: Tensor | None = None) -> Distribution:
         """p(x | z_t), at t = 0 by default: the head's, or what z_t alone says where the head has none."""
+        self.check_condition(condition)
         time = torch.zeros(1, dtype=torch.float64, device=z.device) if t is None else t
         data = self.predict(z, time, condition).data if self.learns_decoder else None
         if data is not None:
             return data
         return self.observation.decode(z, *self.process.alpha_sigma(time, z))
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that the denoiser takes."""
+        return self.denoiser.takes
+
+    def check_condition(self, condition: Condition) -> None:
+        """Raises `UserError` where a condition has parts that the model does not take."""
+        refuse_others(condition, self.takes, "this diffusion model")
 
     @property
     def device(self) -> torch.device:
@@ -93,14 +97,15 @@ class DiffusionModel(nn.Module):
         """Whether the head gives p(x | z_t), so that p(x | z_0) costs a network evaluation."""
         return self.denoiser.decodes
 
-    def ends(self, x: Tensor, condition: object, generator: torch.Generator) -> Ends:
+    def ends(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Ends:
         """E −log p(x | z_0) by one draw of z_0, and KL(q(z_1|x) ‖ p(z_1)): (batch,) nats each."""
         return Ends(self.reconstruction(x, condition, generator), self.prior_kl(x, generator))
 
     def reconstruction(
-        self, x: Tensor, condition: object, generator: torch.Generator, t: Tensor | None = None
+        self, x: Tensor, condition: Condition, generator: torch.Generator, t: Tensor | None = None
     ) -> Tensor:
         """E −log p(x | z_t) by one draw of z_t, (batch,) nats; t (1,) or (batch,), 0 by default."""
+        self.check_condition(condition)
         embedded = self.observation.embed(x)
         time = torch.zeros(1, dtype=torch.float64, device=embedded.device) if t is None else t
         z = self.process.marginal(embedded, time).sample(generator)
@@ -129,27 +134,28 @@ class DiffusionModel(nn.Module):
         z = q.sample(generator)
         return q.log_prob(z) - p.log_prob(z)
 
-    bound = "continuous-time variational bound on -log p(x)"
+    bound = BoundKind("continuous-time variational bound on")
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """One draw of the three terms of −VLB(x), (batch,) nats each; the times are spread evenly over the batch."""
         drawn = estimate(self, x, condition, LowDiscrepancyTime(), generator)
-        return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
+        return {("reconstruction",): drawn.reconstruction, ("prior",): drawn.prior, ("diffusion",): drawn.diffusion}
 
-    def term(self, x: Tensor, place: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+    def term(self, x: Tensor, place: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """½ γ′(t) ‖ε − ε̂‖² at times `place` (batch,): the rate of the bound in t, (batch,) nats (Eq. 3.134)."""
         return self.noise_error(x, place, self.process.schedule.rate(place), condition, generator)
 
     def noise_error(
-        self, x: Tensor, t: Tensor, weight: Tensor, condition: object, generator: torch.Generator
+        self, x: Tensor, t: Tensor, weight: Tensor, condition: Condition, generator: torch.Generator
     ) -> Tensor:
         """½ Σ_d weight_d (ε − ε̂)_d² at z_t ~ q(z_t | x): t (batch,), weight (batch, 1 or D) -> (batch,)."""
         return self.noise_error_at(x, self.process.schedule.gamma(t), weight, condition, generator)
 
     def noise_error_at(
-        self, x: Tensor, gamma: Tensor, weight: Tensor, condition: object, generator: torch.Generator
+        self, x: Tensor, gamma: Tensor, weight: Tensor, condition: Condition, generator: torch.Generator
     ) -> Tensor:
         """The same at noise levels γ (batch, 1 or D) in place of times: it knows no schedule (Section 4.3)."""
+        self.check_condition(condition)
         embedded = self.observation.embed(x)
         alpha, sigma = self.process.scaling(along(gamma, embedded))
         eps = standard_normal(embedded.shape, generator, embedded)
@@ -175,11 +181,11 @@ class DiffusionModel(nn.Module):
             self.observation,
             self.shape,
             None if self.tops_anywhere else prior,
-            measure=self.measure,
-            weighting=self.weighting,
         )
 
-    def at(self, grid: int | Tensor, kernel: ReverseKernel = STANDARD, condition: object = None) -> "GridDiffusion":
+    def at(
+        self, grid: int | Tensor, kernel: ReverseKernel = STANDARD, condition: Condition = UNCONDITIONAL
+    ) -> "GridDiffusion":
         """The discrete-time model on `grid`: T equal steps in t from 0 to 1, or increasing times within [0, 1].
 
         kernel: p(z_s | z_t), `kernels.Standard()` by default. condition: what a climb is conditioned on, and a descent
@@ -190,7 +196,12 @@ class DiffusionModel(nn.Module):
         return GridDiffusion(self, grid, kernel, condition)
 
     def sample(
-        self, n: int, *, steps: int = 100, generator: torch.Generator | None = None, condition: object = None
+        self,
+        n: int,
+        *,
+        steps: int = 100,
+        generator: torch.Generator | None = None,
+        condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """n ancestral samples (Eq. 3.103) in `steps` steps equal in t: (n, *shape), fresh ones without a generator."""
         if generator is None:
@@ -207,7 +218,7 @@ class DiffusionState(NamedTuple):
 
     z: Tensor
     x: Tensor | None
-    condition: object
+    condition: Condition
 
 
 class GridDiffusion:
@@ -218,9 +229,14 @@ class GridDiffusion:
     """
 
     def __init__(
-        self, model: DiffusionModel, grid: Tensor, kernel: ReverseKernel = STANDARD, condition: object = None
+        self,
+        model: DiffusionModel,
+        grid: Tensor,
+        kernel: ReverseKernel = STANDARD,
+        condition: Condition = UNCONDITIONAL,
     ) -> None:
-        """grid: (T + 1,) increasing times, T ≥ 1. Raises `ValueError` otherwise."""
+        """grid: (T + 1,) increasing times, T ≥ 1. Raises `ValueError` otherwise, and `UserError` as `terms` does."""
+        model.check_condition(condition)
         if grid.ndim != 1 or len(grid) < 2 or not bool((grid.diff() > 0).all()) or grid[0] < 0 or grid[-1] > 1:
             raise ValueError(f"a grid increases within [0, 1] in at least one step, unlike {grid.tolist()}")
         self.model = model
@@ -236,15 +252,17 @@ class GridDiffusion:
         """t_level as (1,)."""
         return self.grid[level : level + 1]
 
-    def start(self, n: int, condition: object = None) -> DiffusionState:
+    def start(self, n: int, condition: Condition = UNCONDITIONAL) -> DiffusionState:
         """A descent without data: generation of n examples."""
+        self.model.check_condition(condition)
         zeros = torch.zeros(n, *self.model.shape, dtype=torch.float64, device=self.grid.device)
-        return DiffusionState(zeros, None, self.condition if condition is None else condition)
+        return DiffusionState(zeros, None, self.condition if condition.nothing else condition)
 
-    def infer(self, x: Tensor, condition: object = None) -> DiffusionState:
+    def infer(self, x: Tensor, condition: Condition = UNCONDITIONAL) -> DiffusionState:
         """A descent that knows x (batch, *shape): the bound."""
+        self.model.check_condition(condition)
         embedded = self.model.observation.embed(x).double()
-        return DiffusionState(torch.zeros_like(embedded), embedded, self.condition if condition is None else condition)
+        return DiffusionState(torch.zeros_like(embedded), embedded, self.condition if condition.nothing else condition)
 
     def rung(self, level: int, state: DiffusionState) -> Rung:
         process, x, z = self.model.process, state.x, state.z
@@ -255,9 +273,10 @@ class GridDiffusion:
         q = None if x is None else process.posterior(z, x, t, above)
         return Rung(self.reverse(z, t, above, state.condition), q)
 
-    def reverse(self, z_t: Tensor, s: Tensor, t: Tensor, condition: object) -> Distribution:
+    def reverse(self, z_t: Tensor, s: Tensor, t: Tensor, condition: Condition) -> Distribution:
         """p(z_s | z_t) by this grid's kernel."""
-        return self.kernel(self.model.process, z_t, s, t, self.model.predict(z_t, t, condition))
+        prediction = self.model.denoise(z_t, self.model.process.schedule.gamma(t), condition)
+        return self.kernel(self.model.process, z_t, s, t, prediction)
 
     def advance(self, level: int, state: DiffusionState, z: Tensor) -> DiffusionState:
         return DiffusionState(z, state.x, state.condition)
@@ -281,12 +300,12 @@ class GridDiffusion:
         """p(z) at the top."""
         return self.model.prior_at(z, self.time(self.depth - 1))
 
-    def ends(self, x: Tensor, condition: object, generator: torch.Generator) -> Ends:
+    def ends(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Ends:
         """The bound's two outer terms, at this grid's own ends."""
         reconstruction = self.model.reconstruction(x, condition, generator, self.time(0))
         return Ends(reconstruction, self.model.prior_kl(x, generator, self.time(self.depth - 1)))
 
-    def term(self, x: Tensor, place: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+    def term(self, x: Tensor, place: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) of the steps ending in levels `place` (batch,), 1 … T: (batch,) nats.
 
         In closed form for one-Gaussian kernels (A.36 for `Standard`), else the log-ratio at one draw of z_s.
@@ -299,29 +318,35 @@ class GridDiffusion:
         return self.model.shape
 
     @property
-    def bound(self) -> str:
-        """What the sum of `terms` is, in words."""
-        return f"discrete-time variational bound on -log p(x), T = {self.depth - 1}, {self.kernel} kernel"
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that the model takes."""
+        return self.model.takes
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
-        """One draw of the terms of −VLB(x), (batch,) nats each, with a `kl_i` per step, kl_1 next to the data.
+    @property
+    def bound(self) -> BoundKind:
+        """What the sum of `terms` is."""
+        return BoundKind("discrete-time variational bound on", f", T = {self.depth - 1}, {self.kernel} kernel")
+
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
+        """One draw of the terms of −VLB(x), (batch,) nats each, with a `("kl", i)` per step, i = 1 next to the data.
 
         A grid of more than `WALK` steps is not walked: one of its steps per example stands for all, `diffusion`.
         """
         steps = self.depth - 1
         if steps > WALK:
             drawn = estimate(self, x, condition, UniformLevel(steps), generator)
-            return {"reconstruction": drawn.reconstruction, "prior": drawn.prior, "diffusion": drawn.diffusion}
+            return {("reconstruction",): drawn.reconstruction, ("prior",): drawn.prior, ("diffusion",): drawn.diffusion}
         walked = elbo(self, self.infer(x, condition), x, generator)
-        kls = {f"kl_{i}": walked.kl[:, steps + 1 - i] for i in range(1, steps + 1)}
-        return {"reconstruction": walked.reconstruction, "prior": walked.kl[:, 0], **kls}
+        kls: dict[TermPath, Tensor] = {("kl", i): walked.kl[:, steps + 1 - i] for i in range(1, steps + 1)}
+        return {("reconstruction",): walked.reconstruction, ("prior",): walked.kl[:, 0], **kls}
 
-    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+    def log_weight(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """log p(x, z_{0:T}) − log q(z_{0:T} | x) of one trajectory from q, (batch,) nats: log-ratios, not KLs."""
         return descent_log_weight(self, self.infer(x, condition), x, generator)
 
-    def step_kl(self, x: Tensor, s: Tensor, t: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+    def step_kl(self, x: Tensor, s: Tensor, t: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """The same for any step, of this grid or not: s < t (batch,) -> (batch,) nats."""
+        self.model.check_condition(condition)
         process = self.model.process
         if isinstance(self.kernel, Standard):
             weight = torch.expm1(process.schedule.gamma(t) - process.schedule.gamma(s))

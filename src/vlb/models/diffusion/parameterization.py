@@ -15,32 +15,50 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vlb.base.checks import positive
+from vlb.base.configuration import Family
+
 Parameterization = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def data(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Data:
     """out = x."""
-    return torch.ones_like(alpha), torch.zeros_like(sigma)
+
+    def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(alpha), torch.zeros_like(sigma)
 
 
-def noise(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Noise:
     """out = ε."""
-    return torch.zeros_like(alpha), torch.ones_like(sigma)
+
+    def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(alpha), torch.ones_like(sigma)
 
 
-def velocity(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Velocity:
     """out = v = αε − σx (Salimans & Ho 2022, Eq. 4.21)."""
-    return -sigma, alpha
+
+    def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return -sigma, alpha
 
 
-def score(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Score:
     """out = ∇ log q(z_t) = −ε/σ (Eq. 4.9)."""
-    return torch.zeros_like(alpha), -1 / sigma
+
+    def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(alpha), -1 / sigma
 
 
-def flow(alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Flow:
     """out = u = ε − x (Lipman et al. 2023, Eq. 4.40)."""
-    return -torch.ones_like(alpha), torch.ones_like(sigma)
+
+    def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return -torch.ones_like(alpha), torch.ones_like(sigma)
 
 
 @dataclass(frozen=True)
@@ -54,9 +72,17 @@ class EDM:
 
     sigma_data: float = 0.5
 
+    def __post_init__(self) -> None:
+        positive("sigma_data", self.sigma_data)
+
     def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         root = (sigma**2 + self.sigma_data**2 * alpha**2).sqrt()
         return sigma / (self.sigma_data * root), -self.sigma_data * alpha / root
+
+
+PARAMETERIZATIONS = Family(
+    "parameterization", {"x": Data, "eps": Noise, "v": Velocity, "score": Score, "u": Flow, "edm": EDM}
+)
 
 
 def amplification(parameterization: Parameterization, alpha: Tensor, sigma: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vlb.base.errors import UserError
 from vlb.core.bound import kl_or_log_ratio
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Normal
 from vlb.core.hierarchy import Step
 from vlb.models.diffusion.kernels import ReverseKernel
@@ -50,9 +51,10 @@ def measure_costs(
     times: Tensor,
     kernel: ReverseKernel,
     generator: torch.Generator,
-    condition: object = None,
+    condition: Condition = UNCONDITIONAL,
 ) -> Costs:
     """All costs on the examples `x` (batch, *shape) between candidate `times` (M,), one draw of each z_t."""
+    model.check_condition(condition)
     process, observation = model.process, model.observation
     times = times.double().to(model.device)
     embedded = observation.embed(x).double()
@@ -62,7 +64,7 @@ def measure_costs(
     for j in range(count):
         t = times[j : j + 1]
         z_t = process.marginal(embedded, t).sample(generator)
-        prediction = model.predict(z_t, t, condition)
+        prediction = model.denoise(z_t, process.schedule.gamma(t), condition)
         decoder = prediction.data or observation.decode(z_t, *process.alpha_sigma(t, z_t))
         fine[j] = -decoder.log_prob(x).double().mean()
         coarse[j] = _prior_cost(model, x, t, generator)

@@ -11,30 +11,46 @@ rescaling z^A = (α^A/α^B) z^B (A.45).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vlb.base.configuration import Family
 from vlb.core.distributions import Normal
 from vlb.models.diffusion.schedules import Schedule
 
 Scaling = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""γ (…,) -> (α, σ), (…,) each."""
 
 
-def variance_preserving(gamma: Tensor) -> tuple[Tensor, Tensor]:
-    """α² = sigmoid(−γ), σ² = sigmoid(γ): α² + σ² = 1."""
-    return torch.sigmoid(-gamma).sqrt(), torch.sigmoid(gamma).sqrt()
+@dataclass(frozen=True)
+class VP:
+    """Variance-preserving, α² + σ² = 1: α² = sigmoid(−γ), σ² = sigmoid(γ)."""
+
+    def __call__(self, gamma: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.sigmoid(-gamma).sqrt(), torch.sigmoid(gamma).sqrt()
 
 
-def variance_exploding(gamma: Tensor) -> tuple[Tensor, Tensor]:
-    """α = 1, σ² = e^γ."""
-    return torch.ones_like(gamma), torch.exp(0.5 * gamma)
+@dataclass(frozen=True)
+class VE:
+    """Variance-exploding: α = 1, σ² = e^γ."""
+
+    def __call__(self, gamma: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(gamma), torch.exp(0.5 * gamma)
 
 
-def optimal_transport(gamma: Tensor) -> tuple[Tensor, Tensor]:
-    """α + σ = 1: the straight path of flow matching."""
-    return torch.sigmoid(-0.5 * gamma), torch.sigmoid(0.5 * gamma)
+@dataclass(frozen=True)
+class OT:
+    """α + σ = 1, the straight path of flow matching (optimal transport)."""
+
+    def __call__(self, gamma: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.sigmoid(-0.5 * gamma), torch.sigmoid(0.5 * gamma)
+
+
+SCALINGS = Family("scaling", {"VP": VP, "VE": VE, "OT": OT})
+VARIANCE_PRESERVING = VP()
 
 
 def along(values: Tensor, x: Tensor) -> Tensor:
@@ -47,7 +63,7 @@ def along(values: Tensor, x: Tensor) -> Tensor:
 class GaussianDiffusion(nn.Module):
     """The forward process of a schedule under a scaling. Times t, s: (batch,) or (1,), s < t."""
 
-    def __init__(self, schedule: Schedule, scaling: Scaling = variance_preserving) -> None:
+    def __init__(self, schedule: Schedule, scaling: Scaling = VARIANCE_PRESERVING) -> None:
         super().__init__()
         self.schedule = schedule
         self.scaling = scaling

@@ -26,11 +26,13 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition
 from vlb.core.distributions import standard_normal, sum_event
+from vlb.core.terms import BoundKind, TermPath
 from vlb.models.diffusion.denoiser import Denoiser, Prediction
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
-from vlb.models.diffusion.times import DensityTime, low_discrepancy
+from vlb.models.diffusion.times import GivenTime, low_discrepancy
 
 BINS = 16
 STRATA = 8
@@ -125,7 +127,7 @@ class StratifiedBound:
         """Raises `UserError` for a plan with control variates that the model has no head for."""
         self.model, self.plan = model, plan
         masses = torch.tensor(plan.masses, dtype=torch.float64)
-        self._times = DensityTime(model.process.schedule, lambda _: masses, len(masses)).to(model.device)
+        self._times = GivenTime(masses).to(model.device)
         self._slopes = torch.tensor(plan.slopes, dtype=torch.float64, device=model.device)
         self._decoding = torch.tensor([plan.decoding], dtype=torch.float64, device=model.device)
         if not isinstance(model.denoiser, Denoiser) and bool((self._slopes != 0).any() | (self._decoding != 0).any()):
@@ -137,23 +139,29 @@ class StratifiedBound:
         return self.model.shape
 
     @property
-    def bound(self) -> str:
-        """What the sum of `terms` is, in words: the same as the model's own."""
+    def bound(self) -> BoundKind:
+        """What the sum of `terms` is: the same as the model's own."""
         return self.model.bound
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that the model takes."""
+        return self.model.takes
 
     @property
     def evaluations(self) -> int:
         """Network evaluations per example that one call of `terms` costs."""
         return self.plan.strata + self.model.learns_decoder + self.plan.context
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """One unbiased draw of the terms of −VLB(x), (batch,) nats each."""
-        held = hold(self.model, x, condition, self.plan.context)
+        self.model.check_condition(condition)
+        held, schedule = hold(self.model, x, condition, self.plan.context), self.model.process.schedule
         diffusion = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for stratum in range(self.plan.strata):
             u = (stratum + low_discrepancy(len(x), generator)) / self.plan.strata
-            t, weight = self._times.at(u)
-            slopes = self._slopes[self._times.bin(-self.model.process.schedule.gamma(t).mean(-1))]
+            t, weight = self._times.at(u, schedule)
+            slopes = self._slopes[self._times.bin(-schedule.gamma(t).mean(-1), schedule)]
             noisy = noised(self.model, x, t, generator)
             diffusion += weight * self._less_noisy(noisy, squared_error, condition, held, slopes, generator)
         prior = self.model.prior_kl(x, generator)
@@ -163,13 +171,13 @@ class StratifiedBound:
             reconstruction = self._less_noisy(noisy, surprise, condition, held, slopes, generator)
         else:
             reconstruction = self.model.reconstruction(x, condition, generator)
-        return {"reconstruction": reconstruction, "prior": prior, "diffusion": diffusion / self.plan.strata}
+        return {("reconstruction",): reconstruction, ("prior",): prior, ("diffusion",): diffusion / self.plan.strata}
 
     def _less_noisy(
         self,
         noisy: Noisy,
         quantity: Quantity,
-        condition: object,
+        condition: Condition,
         held: tuple[Tensor, ...],
         slopes: Tensor,
         generator: torch.Generator,
@@ -193,7 +201,7 @@ def noised(model: DiffusionModel, x: Tensor, t: Tensor, generator: torch.Generat
     return Noisy(x, gamma, rate, eps, alpha.to(eps.dtype) * embedded + sigma.to(eps.dtype) * eps)
 
 
-def hold(model: DiffusionModel, x: Tensor, condition: object, context: bool) -> tuple[Tensor, ...]:
+def hold(model: DiffusionModel, x: Tensor, condition: Condition, context: bool) -> tuple[Tensor, ...]:
     """Outputs of the network that do not depend on ε: 0, and of α₀x at γ₀ where asked; none without a head."""
     denoiser = model.denoiser
     if not isinstance(denoiser, Denoiser):
@@ -236,11 +244,14 @@ def held_to(model: DiffusionModel, output: Tensor, noisy: Noisy, quantity: Quant
 
 
 @torch.no_grad()
-def fit(model: DiffusionModel, x: Tensor, condition: object, generator: torch.Generator, strata: int = STRATA) -> Plan:
+def fit(
+    model: DiffusionModel, x: Tensor, condition: Condition, generator: torch.Generator, strata: int = STRATA
+) -> Plan:
     """A plan from examples x (n, *shape) that are not the evaluated ones: two draws of ε at the same t in each bin.
 
     It costs 2·`BINS` + 3 network evaluations for each; about a hundred are enough.
     """
+    model.check_condition(condition)
     schedule = model.process.schedule
     held = hold(model, x, condition, True)
     low, width = -schedule.gamma_1, (schedule.gamma_1 - schedule.gamma_0) / BINS
@@ -273,7 +284,7 @@ def _spread(
     model: DiffusionModel,
     x: Tensor,
     t: Tensor,
-    condition: object,
+    condition: Condition,
     held: tuple[Tensor, ...],
     quantity: Quantity,
     generator: torch.Generator,

@@ -1,16 +1,16 @@
 """The configuration of a ladder network."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
 from vlb.base.errors import UserError
+from vlb.core.condition import NOTHING
 from vlb.core.schema import Schema
-from vlb.models.ladder.loss import LadderObjective
+from vlb.models.ladder.loss import LadderLoss
 from vlb.models.ladder.model import LadderNetwork
-from vlb.models.loss import Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,8 @@ class LadderConfig:
     supervised network with noise; labelled_seed: which examples are labelled.
     """
 
+    trained_by: ClassVar = LadderLoss
+
     widths: tuple[int, ...] = (256, 128, 64)
     noise: float = 0.3
     costs: tuple[float, ...] = (10.0, 1.0, 0.1, 0.1, 0.1)
@@ -30,7 +32,7 @@ class LadderConfig:
     @property
     def takes(self) -> frozenset[str]:
         """The parts of a condition that it asks for."""
-        return frozenset()
+        return NOTHING
 
     def build(self, schema: Schema) -> LadderNetwork:
         """The untrained network, with room for the labelled examples that it may use."""
@@ -42,7 +44,3 @@ class LadderConfig:
         x = torch.from_numpy(np.zeros((self.labelled, *schema.shape), schema.dtype))
         labels = torch.zeros(self.labelled, dtype=torch.int64)
         return LadderNetwork(widths, schema.shape, schema.levels, self.noise, self.costs, x, labels, self.labelled_seed)
-
-    def objective(self, model: nn.Module) -> Objective:
-        """What its training minimises."""
-        return LadderObjective(self.labelled if self.labelled <= 100 else 100)

@@ -2,37 +2,40 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vlb.base.errors import UserError
-from vlb.data import Split
-from vlb.data.batches import examples
+from vlb.base.checks import positive
+from vlb.core.condition import Condition, refuse_others
 from vlb.models.ladder.model import LadderNetwork
-from vlb.models.loss import Unit
+from vlb.models.loss import Sums, Terms, Unit
 
 
-@dataclass(frozen=True)
-class LadderObjective:
-    """`labelled`: how many of the labelled examples are in a step."""
+@dataclass(frozen=True, kw_only=True)
+class LadderLoss:
+    """Cross-entropy of noisy passes, and the denoising costs; labelled_batch: at most so many labels in a step."""
+
+    labelled_batch: int = 100
+
+    def __post_init__(self) -> None:
+        positive("labelled_batch", self.labelled_batch)
+
+    def build(self, model: LadderNetwork) -> "LadderTerms":
+        """Ready to train a ladder network."""
+        return LadderTerms(self.labelled_batch)
+
+
+class LadderTerms(Terms[LadderNetwork]):
+    """See `LadderLoss`."""
 
     unit = Unit("cross-entropy + costs", "loss", 1.0)
-    labelled: int = 100
 
-    def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
-        assert isinstance(model, LadderNetwork)
-        return model.losses(x, self.labelled, generator)
+    def __init__(self, labelled_batch: int = 100) -> None:
+        super().__init__()
+        self.labelled_batch = labelled_batch
 
-    @torch.no_grad()
-    def judge(
-        self, model: nn.Module, split: Split, limit: int, conditional: bool, device: torch.device
-    ) -> dict[str, float]:
-        """The error rate on held-out examples."""
-        assert isinstance(model, LadderNetwork)
-        count = min(limit, len(split))
-        x, labels = examples(split, np.arange(count), True, device)
-        if labels is None:
-            raise UserError("a ladder network classifies: it needs data with labels")
-        wrong = model.classify(x).argmax(1) != labels.label
-        return {"error_rate": float(wrong.double().mean())}
+    def forward(
+        self, model: LadderNetwork, x: Tensor, condition: Condition, generator: torch.Generator, step: int
+    ) -> tuple[dict[str, Tensor], Sums]:
+        refuse_others(condition, model.takes, "a ladder network")
+        return model.losses(x, self.labelled_batch, generator), {}

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlb.base.errors import UserError
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.distributions import standard_normal
 from vlb.core.initial import Examples
+from vlb.core.terms import TermPath
 
 REASON = (
     "a ladder network has no likelihood: it denoises its own representations and classifies; `vlb evaluate` gives "
@@ -61,6 +63,7 @@ class LadderNetwork(nn.Module):
     """
 
     without_likelihood = REASON
+    takes = NOTHING
 
     def __init__(
         self,
@@ -173,12 +176,17 @@ class LadderNetwork(nn.Module):
         """log p(y | x) of a clean pass: integers (batch, *shape) -> (batch, classes)."""
         return self.encode(x).logits.log_softmax(1)
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """Raises `UserError`: there is no likelihood."""
         raise UserError(REASON)
 
     def sample(
-        self, n: int, *, steps: int = 100, generator: torch.Generator | None = None, condition: object = None
+        self,
+        n: int,
+        *,
+        steps: int = 100,
+        generator: torch.Generator | None = None,
+        condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """Raises `UserError`: there is no p(x) to draw from."""
         raise UserError(REASON)

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from vlb.base.errors import UserError
 from vlb.core import marginals
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Categorical
 from vlb.core.initial import Examples
+from vlb.core.terms import EXACT, TermPath
 from vlb.models.mixture.gaussian import GaussianMixture, gaussian_mixture
 
 
@@ -24,7 +26,8 @@ class CategoricalMixture(nn.Module):
     of EM.
     """
 
-    bound = "exact -log p(x)"
+    bound = EXACT
+    takes = NOTHING
 
     def __init__(
         self,
@@ -70,11 +73,10 @@ class CategoricalMixture(nn.Module):
         """p(j | x), (batch, J): the posterior that other models must approximate."""
         return self.log_joint(x).softmax(1)
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """−log p(x), (batch,) nats: nothing is drawn."""
-        if condition is not None:
-            raise UserError("this mixture is not conditioned on labels: leave out --condition labels and --class")
-        return {"negative_log_likelihood": -self.log_prob(x)}
+        refuse_others(condition, self.takes, "this mixture")
+        return {("negative_log_likelihood",): -self.log_prob(x)}
 
     def marginals(self) -> Categorical:
         """The law of each element by itself, Σ_j w_j p_jd; logits (1, D, K)."""
@@ -106,11 +108,15 @@ class CategoricalMixture(nn.Module):
 
     @torch.no_grad()
     def sample(
-        self, n: int, *, steps: int = 100, generator: torch.Generator | None = None, condition: object = None
+        self,
+        n: int,
+        *,
+        steps: int = 100,
+        generator: torch.Generator | None = None,
+        condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """n draws, (n, *shape) int64; `steps` is ignored."""
-        if condition is not None:
-            raise UserError("this mixture is not conditioned on labels: leave out --condition labels and --class")
+        refuse_others(condition, self.takes, "this mixture")
         if generator is None:
             generator = torch.Generator()
             generator.seed()

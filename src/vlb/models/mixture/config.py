@@ -1,16 +1,16 @@
 """The configuration of a mixture of product-categoricals."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch import nn
 
 from vlb.base.checks import positive
 from vlb.base.errors import UserError
+from vlb.core.condition import NOTHING
 from vlb.core.schema import Schema
-from vlb.models.loss import Objective
 from vlb.models.mixture.categorical import CategoricalMixture
-from vlb.models.mixture.loss import MixtureObjective
+from vlb.models.mixture.loss import MixtureLoss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,8 @@ class MixtureConfig:
     smoothing: observations of the marginals that are added to every component.
     """
 
+    trained_by: ClassVar = MixtureLoss
+
     components: int = 20
     em_steps: int = 50
     smoothing: float = 20.0
@@ -27,7 +29,7 @@ class MixtureConfig:
     @property
     def takes(self) -> frozenset[str]:
         """The parts of a condition that it asks for."""
-        return frozenset()
+        return NOTHING
 
     def build(self, schema: Schema) -> CategoricalMixture:
         """The model before it is fitted."""
@@ -36,7 +38,3 @@ class MixtureConfig:
             raise UserError(f"a mixture of categoricals lists every level, too many at {schema.levels}: use a VAE")
         silent = torch.zeros(schema.dimensions, schema.levels)
         return CategoricalMixture(silent, self.components, schema.shape, self.smoothing, self.em_steps)
-
-    def objective(self, model: nn.Module) -> Objective:
-        """What its training minimises."""
-        return MixtureObjective()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
-from vlb.core.condition import Labels
+from vlb.core.condition import LABEL, UNCONDITIONAL, Condition
 from vlb.core.distributions import LOG_2PI, Categorical, standard_normal
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.process import GaussianDiffusion, Scaling, along
@@ -148,8 +148,10 @@ class MixtureDenoiser(nn.Module):
     """E[x | z_t] and E[ε | z_t] of mixture data under a scaling: what a perfect network would learn.
 
     With `decodes`, predictions carry q(x | z_t), so that a model's p(x | z_0) is exact as well. A
-    condition `Labels` says which component x is from.
+    condition's label says which component x is from.
     """
+
+    takes = LABEL
 
     def __init__(self, mixture: GaussianMixture, scaling: Scaling, decodes: bool = True) -> None:
         super().__init__()
@@ -164,11 +166,11 @@ class MixtureDenoiser(nn.Module):
         parts = (self.get_buffer(name).double() for name in ("log_weights", "means", "variances", "basis"))
         return GaussianMixture(*parts)
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """z (batch, *shape), γ (batch or 1, 1) -> `Prediction`; the law is over flattened z."""
         alpha, sigma = (level.flatten(1) for level in self.scaling(along(gamma.expand(z.shape[0], -1), z)))
         law, flat = self.mixture, z.flatten(1)
-        if isinstance(condition, Labels):
+        if condition.label is not None:
             law = law.component(condition.label)
         posterior = law.posterior(flat, alpha, sigma)
         x = posterior.mean().to(z.dtype).view_as(z)

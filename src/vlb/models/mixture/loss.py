@@ -4,18 +4,29 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vlb.models.loss import BoundJudged
+from vlb.core.condition import Condition
+from vlb.core.terms import key
+from vlb.models.loss import Sums, Terms
 from vlb.models.mixture.categorical import CategoricalMixture
 
 
-@dataclass(frozen=True)
-class MixtureObjective(BoundJudged):
-    """The exact −log p of a mixture, and its smoothing's share per training example, in nats per dimension."""
+@dataclass(frozen=True, kw_only=True)
+class MixtureLoss:
+    """The exact −log p of a mixture, and its smoothing's share per training example."""
 
-    def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
-        assert isinstance(model, CategoricalMixture)
+    def build(self, model: CategoricalMixture) -> "MixtureTerms":
+        """Ready to train a mixture."""
+        return MixtureTerms()
+
+
+class MixtureTerms(Terms[CategoricalMixture]):
+    """See `MixtureLoss`; terms in nats per dimension."""
+
+    def forward(
+        self, model: CategoricalMixture, x: Tensor, condition: Condition, generator: torch.Generator, step: int
+    ) -> tuple[dict[str, Tensor], Sums]:
         dimensions = math.prod(model.shape)
-        terms = {name: term.mean() / dimensions for name, term in model.terms(x, condition, generator).items()}
-        return terms | {"smoothing": model.penalty() / (int(model.get_buffer("examples")) * dimensions)}
+        terms = {key(path): term.mean() / dimensions for path, term in model.terms(x, condition, generator).items()}
+        return terms | {"smoothing": model.penalty() / (int(model.get_buffer("examples")) * dimensions)}, {}

@@ -2,19 +2,19 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from torch import nn
 
 from vlb.base.checks import positive
 from vlb.base.configuration import Family
 from vlb.base.errors import UserError
+from vlb.core.condition import NOTHING
 from vlb.core.likelihoods import Likelihood
 from vlb.core.schema import Schema
-from vlb.models.loss import Objective
 from vlb.models.vae.generative import MarkovGenerator
 from vlb.models.vae.likelihood_config import CategoricalConfig, LikelihoodConfig
-from vlb.models.vae.loss import ElboObjective
+from vlb.models.vae.loss import ElboLoss
 from vlb.models.vae.merge import Direct
 from vlb.models.vae.model import TopDownVAE
 from vlb.models.vae.prior_config import PriorConfig, StandardPriorConfig
@@ -66,19 +66,19 @@ CoderConfig = Annotated[DenseCoderConfig | ConvCoderConfig, CODERS]
 
 @dataclass(frozen=True, kw_only=True)
 class VAEConfig:
-    """A VAE with `latents` Gaussian latents (Eq. 2.9). warmup: steps of KL warm-up; free_nats: of KL without cost."""
+    """A VAE with `latents` Gaussian latents (Eq. 2.9)."""
+
+    trained_by: ClassVar = ElboLoss
 
     latents: int = 16
     coder: CoderConfig = field(default_factory=DenseCoderConfig)
     likelihood: LikelihoodConfig = field(default_factory=CategoricalConfig)
     prior: PriorConfig = field(default_factory=StandardPriorConfig)
-    warmup: int = 0
-    free_nats: float = 0.0
 
     @property
     def takes(self) -> frozenset[str]:
         """The parts of a condition that it asks for."""
-        return frozenset()
+        return NOTHING
 
     def build(self, schema: Schema) -> TopDownVAE:
         """The untrained model."""
@@ -88,10 +88,6 @@ class VAEConfig:
         prior = self.prior.build(encoder, likelihood, schema)
         generator = MarkovGenerator([(self.latents,)], [], decoder, likelihood, prior)
         return TopDownVAE(generator, Single(encoder), [Direct(nn.Identity())], schema.shape)
-
-    def objective(self, model: nn.Module) -> Objective:
-        """What its training minimises."""
-        return ElboObjective(self.warmup, self.free_nats)
 
 
 def outputs_of(likelihood: nn.Module) -> int:

@@ -2,18 +2,18 @@
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
 from vlb.base.checks import positive
 from vlb.base.errors import UserError
+from vlb.core.condition import NOTHING
 from vlb.core.schema import Schema
-from vlb.models.loss import Objective
 from vlb.models.vae.config import images_of, outputs_of
 from vlb.models.vae.generative import MarkovGenerator, ResidualGenerator, check_latents
 from vlb.models.vae.likelihood_config import CategoricalConfig, LikelihoodConfig
-from vlb.models.vae.loss import ElboObjective
+from vlb.models.vae.loss import ElboLoss
 from vlb.models.vae.merge import Direct, Joined, PrecisionWeighted, Relative
 from vlb.models.vae.model import BottomUpVAE, TopDownVAE
 from vlb.nn.coder import Dense, DenseFeatures, halved
@@ -29,6 +29,8 @@ class HVAEConfig:
     al. 2016), "joined" a network of both, "relative" a change of p. Bottom-up inference merges nothing.
     """
 
+    trained_by: ClassVar = ElboLoss
+
     latents: tuple[int, ...] = (16, 16, 16)
     inference: Literal["top-down", "bottom-up"] = "top-down"
     merge: Literal["precision", "joined", "relative"] = "precision"
@@ -36,13 +38,11 @@ class HVAEConfig:
     blocks: int = 1
     dropout: float = 0.1
     likelihood: LikelihoodConfig = field(default_factory=CategoricalConfig)
-    warmup: int = 200
-    free_nats: float = 0.0
 
     @property
     def takes(self) -> frozenset[str]:
         """The parts of a condition that it asks for."""
-        return frozenset()
+        return NOTHING
 
     def build(self, schema: Schema) -> TopDownVAE | BottomUpVAE:
         """The untrained model."""
@@ -57,10 +57,6 @@ class HVAEConfig:
         merges: list[nn.Module] = [self._merge(above, own) for own, above in pairwise(self.latents)]
         merges.append(Direct(self._dense(self.width, 2 * self.latents[-1])))
         return TopDownVAE(generator, encoder, merges, schema.shape)
-
-    def objective(self, model: nn.Module) -> Objective:
-        """What its training minimises."""
-        return ElboObjective(self.warmup, self.free_nats)
 
     def _generator(self, schema: Schema) -> MarkovGenerator:
         likelihood = self.likelihood.build(schema)
@@ -87,18 +83,18 @@ class ResidualHVAEConfig:
     halvings: of the image at each level, next to the data first; never falling.
     """
 
+    trained_by: ClassVar = ElboLoss
+
     halvings: tuple[int, ...] = (1, 2, 3)
     channels: int = 4
     width: int = 48
     dropout: float = 0.1
     likelihood: LikelihoodConfig = field(default_factory=CategoricalConfig)
-    warmup: int = 200
-    free_nats: float = 0.0
 
     @property
     def takes(self) -> frozenset[str]:
         """The parts of a condition that it asks for."""
-        return frozenset()
+        return NOTHING
 
     def build(self, schema: Schema) -> TopDownVAE:
         """The untrained model: the independent-element one."""
@@ -121,7 +117,3 @@ class ResidualHVAEConfig:
         encoder = Pyramid(schema.shape[0], self.halvings, self.width, self.dropout)
         merges = [Relative(Parameters(2 * self.width, self.channels, self.width)) for _ in self.halvings]
         return TopDownVAE(generator, encoder, merges, schema.shape)
-
-    def objective(self, model: nn.Module) -> Objective:
-        """What its training minimises."""
-        return ElboObjective(self.warmup, self.free_nats)

@@ -4,32 +4,48 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vlb.models.loss import BoundJudged
+from vlb.base.errors import UserError
+from vlb.core.condition import Condition
+from vlb.core.terms import key
+from vlb.models.loss import Sums, Terms
 from vlb.models.vae.model import VariationalHierarchy
 
 
-@dataclass(frozen=True)
-class ElboObjective(BoundJudged):
+@dataclass(frozen=True, kw_only=True)
+class ElboLoss:
     """−VLB with its KLs weighted by min(1, step / warmup), each at least `free_nats`, per level, in the batch mean.
 
     warmup: steps (Sønderby et al. 2016), 0 for none; free_nats: below it a level's KL has no gradient (Kingma et
-    al. 2016). The step is counted in the model's buffer `updates`, so that a resumed run goes on exactly.
+    al. 2016).
     """
 
     warmup: int = 0
     free_nats: float = 0.0
 
-    def __call__(self, model: nn.Module, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
-        assert isinstance(model, VariationalHierarchy)
-        weight = 1.0
-        if model.training and self.warmup:
-            updates = model.get_buffer("updates")
-            weight = min(1.0, (int(updates) + 1) / self.warmup)
-            updates += 1
-        terms = {name: term.mean() for name, term in model.terms(x, condition, generator).items()}
-        for name in terms.keys() - {"reconstruction"}:
-            kl = terms[name].clamp(min=self.free_nats) if self.free_nats else terms[name]
-            terms[name] = weight * kl
-        return {name: term / math.prod(model.shape) for name, term in terms.items()}
+    def __post_init__(self) -> None:
+        if self.warmup < 0 or not self.free_nats >= 0:
+            raise UserError(f"warmup and free_nats are at least 0, not {self.warmup} and {self.free_nats}")
+
+    def build(self, model: VariationalHierarchy) -> "ElboTerms":
+        """Ready to train a hierarchy."""
+        return ElboTerms(self.warmup, self.free_nats)
+
+
+class ElboTerms(Terms[VariationalHierarchy]):
+    """See `ElboLoss`; terms in nats per dimension. In evaluation the weight is 1."""
+
+    def __init__(self, warmup: int = 0, free_nats: float = 0.0) -> None:
+        super().__init__()
+        self.warmup, self.free_nats = warmup, free_nats
+
+    def forward(
+        self, model: VariationalHierarchy, x: Tensor, condition: Condition, generator: torch.Generator, step: int
+    ) -> tuple[dict[str, Tensor], Sums]:
+        weight = min(1.0, (step + 1) / self.warmup) if model.training and self.warmup else 1.0
+        terms = {path: term.mean() for path, term in model.terms(x, condition, generator).items()}
+        for path in terms.keys() - {("reconstruction",)}:
+            kl = terms[path].clamp(min=self.free_nats) if self.free_nats else terms[path]
+            terms[path] = weight * kl
+        return {key(path): term / math.prod(model.shape) for path, term in terms.items()}, {}

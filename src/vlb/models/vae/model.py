@@ -20,8 +20,10 @@ from torch import Tensor, nn
 
 from vlb.base.errors import UserError
 from vlb.core.bound import Bound, climb_elbo, climb_log_weight, descent_log_weight, elbo
+from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Distribution, Normal
 from vlb.core.hierarchy import Choose, Rung, climb, descend, from_posterior, from_prior, last_state
+from vlb.core.terms import BoundKind, TermPath
 from vlb.models.vae.generative import Generator, MarkovGenerator, normal
 
 
@@ -42,25 +44,25 @@ class Inferred(NamedTuple):
 class VariationalHierarchy(nn.Module, ABC):
     """What both directions of inference share: the generator, the descent from it, sampling, the bound's terms.
 
-    shape: of one example. `updates` counts training steps in the checkpoint, for warm-up schedules.
+    shape: of one example.
     """
 
-    bound = "variational bound on -log p(x)"
+    bound = BoundKind("variational bound on")
+    takes = NOTHING
 
     def __init__(self, generator: Generator, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.generator = generator
         self.shape = tuple(shape)
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @property
     def depth(self) -> int:
         """The number of latent levels."""
         return self.generator.depth
 
-    def start(self, n: int, condition: object = None) -> FeatureState:
+    def start(self, n: int, condition: Condition = UNCONDITIONAL) -> FeatureState:
         """A descent without data: generation of n examples."""
-        _unconditional(condition)
+        refuse_others(condition, self.takes, "this hierarchy")
         return FeatureState(self.generator.start(n), None)
 
     @abstractmethod
@@ -78,22 +80,22 @@ class VariationalHierarchy(nn.Module, ABC):
         return self.generator.decode(state.features)
 
     @abstractmethod
-    def bounds(self, x: Tensor, condition: object, generator: torch.Generator) -> Bound:
+    def bounds(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Bound:
         """−VLB by one draw of all latents."""
 
     @abstractmethod
-    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+    def log_weight(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """log p(x, z) − log q(z | x) at one draw of all latents, (batch,) nats."""
 
     @abstractmethod
     def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
         """One draw from q(z | x), level 0 first."""
 
-    def terms(self, x: Tensor, condition: object, generator: torch.Generator) -> dict[str, Tensor]:
-        """Terms of −VLB, (batch,) nats each: `reconstruction`, and a `kl_i` per level, kl_1 next to the data."""
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
+        """Terms of −VLB, (batch,) nats each: `reconstruction`, and a `("kl", i)` per level, i = 1 next to the data."""
         bound = self.bounds(x, condition, generator)
-        return {"reconstruction": bound.reconstruction} | {
-            f"kl_{i + 1}": kl for i, kl in enumerate(bound.kl.flip(1).unbind(1))
+        return {("reconstruction",): bound.reconstruction} | {
+            ("kl", i + 1): kl for i, kl in enumerate(bound.kl.flip(1).unbind(1))
         }
 
     @torch.no_grad()
@@ -103,7 +105,7 @@ class VariationalHierarchy(nn.Module, ABC):
         *,
         steps: int = 100,
         generator: torch.Generator | None = None,
-        condition: object = None,
+        condition: Condition = UNCONDITIONAL,
         temperatures: Sequence[float] | None = None,
     ) -> Tensor:
         """n ancestral samples, (n, *shape); `steps` is ignored, a hierarchy has its levels.
@@ -133,9 +135,9 @@ class TopDownVAE(VariationalHierarchy):
         self.encoder = encoder
         self.merges = nn.ModuleList(merges)
 
-    def infer(self, x: Tensor, condition: object = None) -> FeatureState:
+    def infer(self, x: Tensor, condition: Condition = UNCONDITIONAL) -> FeatureState:
         """A descent that knows x (batch, *shape)."""
-        _unconditional(condition)
+        refuse_others(condition, self.takes, "this hierarchy")
         evidence = self.encoder(self.embed(x))
         return FeatureState(self.generator.start(len(x)), tuple(evidence))
 
@@ -145,10 +147,10 @@ class TopDownVAE(VariationalHierarchy):
             return Rung(p, None)
         return Rung(p, self.merges[level](state.evidence[level], p, state.features))
 
-    def bounds(self, x: Tensor, condition: object, generator: torch.Generator) -> Bound:
+    def bounds(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Bound:
         return elbo(self, self.infer(x, condition), x, generator)
 
-    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
+    def log_weight(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         return descent_log_weight(self, self.infer(x, condition), x, generator)
 
     def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
@@ -186,12 +188,12 @@ class BottomUpVAE(VariationalHierarchy):
         """p(z_top)."""
         return self.generator.prior(self.depth - 1, z)
 
-    def bounds(self, x: Tensor, condition: object, generator: torch.Generator) -> Bound:
-        _unconditional(condition)
+    def bounds(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Bound:
+        refuse_others(condition, self.takes, "this hierarchy")
         return climb_elbo(self, x, generator)
 
-    def log_weight(self, x: Tensor, condition: object, generator: torch.Generator) -> Tensor:
-        _unconditional(condition)
+    def log_weight(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
+        refuse_others(condition, self.takes, "this hierarchy")
         return climb_log_weight(self, x, generator)
 
     def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
@@ -217,8 +219,3 @@ def tempered(temperatures: Sequence[float], depth: int, generator: torch.Generat
         return rung.p.mean + factors[level] * (z - rung.p.mean)
 
     return choose
-
-
-def _unconditional(condition: object) -> None:
-    if condition is not None:
-        raise UserError("this hierarchy is not conditioned on labels: leave out --condition labels and --class")

@@ -3,10 +3,13 @@
 from typing import Literal
 
 from vlb.models.ladder.config import LadderConfig
+from vlb.models.ladder.loss import LadderLoss
 from vlb.models.mixture.config import MixtureConfig
+from vlb.models.mixture.loss import MixtureLoss
 from vlb.models.vae.config import DenseCoderConfig, VAEConfig
 from vlb.models.vae.hierarchy_config import HVAEConfig
 from vlb.models.vae.likelihood_config import BernoulliConfig, DiscretisedLogisticConfig
+from vlb.models.vae.loss import ElboLoss
 from vlb.store.experiment import DataConfig, Experiment, TrainingConfig
 
 
@@ -16,6 +19,7 @@ def digits_mixture() -> Experiment:
         recipe="digits-mixture",
         data=DataConfig(name="digits"),
         model=MixtureConfig(),
+        loss=MixtureLoss(),
         training=_training(200, learning_rate=3e-3, validate_every=50),
     )
 
@@ -26,6 +30,7 @@ def table() -> Experiment:
         recipe="table",
         data=DataConfig(name="table"),
         model=MixtureConfig(components=40, smoothing=10.0),
+        loss=MixtureLoss(),
         training=_training(200, learning_rate=3e-3, validate_every=50),
     )
 
@@ -36,6 +41,7 @@ def digits_vae() -> Experiment:
         recipe="digits-vae",
         data=DataConfig(name="digits"),
         model=VAEConfig(coder=DenseCoderConfig(dropout=0.3), likelihood=DiscretisedLogisticConfig()),
+        loss=ElboLoss(),
         training=_training(1500, weight_decay=1.0),
     )
 
@@ -46,6 +52,7 @@ def digits_hvae_bottom_up() -> Experiment:
         recipe="digits-hvae-bottom-up",
         data=DataConfig(name="digits"),
         model=_digits_hierarchy("bottom-up"),
+        loss=ElboLoss(warmup=750),
         training=_training(1500, weight_decay=1.0),
     )
 
@@ -56,6 +63,7 @@ def digits_hvae_top_down() -> Experiment:
         recipe="digits-hvae-top-down",
         data=DataConfig(name="digits"),
         model=_digits_hierarchy("top-down"),
+        loss=ElboLoss(warmup=750),
         training=_training(1500, weight_decay=1.0),
     )
 
@@ -66,6 +74,7 @@ def digits_ladder() -> Experiment:
         recipe="digits-ladder",
         data=DataConfig(name="digits"),
         model=LadderConfig(),
+        loss=LadderLoss(),
         training=_training(2000, learning_rate=3e-3, weight_decay=0.0, clip=300.0),
     )
 
@@ -75,9 +84,8 @@ def mnist_vae() -> Experiment:
     return Experiment(
         recipe="mnist-vae",
         data=DataConfig(name="binarised-mnist"),
-        model=VAEConfig(
-            latents=50, coder=DenseCoderConfig(width=512, dropout=0.1), likelihood=BernoulliConfig(), warmup=1000
-        ),
+        model=VAEConfig(latents=50, coder=DenseCoderConfig(width=512, dropout=0.1), likelihood=BernoulliConfig()),
+        loss=ElboLoss(warmup=1000),
         training=_large(40_000),
     )
 
@@ -87,9 +95,8 @@ def mnist_hvae() -> Experiment:
     return Experiment(
         recipe="mnist-hvae",
         data=DataConfig(name="binarised-mnist"),
-        model=HVAEConfig(
-            latents=(64, 32, 16, 8, 4), width=256, dropout=0.1, likelihood=BernoulliConfig(), warmup=10_000
-        ),
+        model=HVAEConfig(latents=(64, 32, 16, 8, 4), width=256, dropout=0.1, likelihood=BernoulliConfig()),
+        loss=ElboLoss(warmup=10_000),
         training=_large(60_000),
     )
 
@@ -100,12 +107,13 @@ def mnist_ladder() -> Experiment:
         recipe="mnist-ladder",
         data=DataConfig(name="mnist"),
         model=LadderConfig(widths=(1000, 500, 250, 250, 250), costs=(1000.0, 10.0, 0.1, 0.1, 0.1, 0.1, 0.1), noise=0.3),
+        loss=LadderLoss(),
         training=_large(90_000, batch=100, learning_rate=2e-3, weight_decay=0.0, clip=3000.0),
     )
 
 
 def _digits_hierarchy(inference: Literal["bottom-up", "top-down"]) -> HVAEConfig:
-    return HVAEConfig(inference=inference, dropout=0.3, likelihood=DiscretisedLogisticConfig(), warmup=750)
+    return HVAEConfig(inference=inference, dropout=0.3, likelihood=DiscretisedLogisticConfig())
 
 
 def _training(

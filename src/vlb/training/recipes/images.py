@@ -1,13 +1,10 @@
 """Diffusion models of images."""
 
-from vlb.store.experiment import (
-    DataConfig,
-    DiffusionConfig,
-    Experiment,
-    LogSNRLinearConfig,
-    TrainingConfig,
-    UNetConfig,
-)
+from vlb.models.diffusion.config import Diffusion
+from vlb.models.diffusion.loss import DiffusionLoss
+from vlb.models.diffusion.schedules import LogSNRLinear
+from vlb.nn.unet import UNet
+from vlb.store.experiment import DataConfig, Experiment, TrainingConfig
 
 
 def digits() -> Experiment:
@@ -15,10 +12,11 @@ def digits() -> Experiment:
     return Experiment(
         recipe="digits",
         data=DataConfig(name="digits"),
-        model=DiffusionConfig(
-            schedule=LogSNRLinearConfig(gamma_0=-6.0, gamma_1=5.0),
-            backbone=UNetConfig(widths=(32, 64), blocks=1, attention=(True, True), dropout=0.2),
+        model=Diffusion(
+            schedule=LogSNRLinear(gamma_0=-6.0, gamma_1=5.0),
+            backbone=UNet(widths=(32, 64), blocks=1, attention=(True, True), dropout=0.2),
         ),
+        loss=DiffusionLoss(),
         training=TrainingConfig(
             steps=1000, batch=64, learning_rate=3e-3, warmup=50, ema=0.99, validate_every=100, checkpoint_every=200
         ),
@@ -39,10 +37,11 @@ def _small_images(name: str) -> Experiment:
     return Experiment(
         recipe=name,
         data=DataConfig(name=name),
-        model=DiffusionConfig(
-            schedule=LogSNRLinearConfig(gamma_0=-7.5, gamma_1=5.0),
-            backbone=UNetConfig(widths=(64, 64, 64), blocks=1, attention=(False, False, True)),
+        model=Diffusion(
+            schedule=LogSNRLinear(gamma_0=-7.5, gamma_1=5.0),
+            backbone=UNet(widths=(64, 64, 64), blocks=1, attention=(False, False, True)),
         ),
+        loss=DiffusionLoss(),
         training=TrainingConfig(
             steps=1800,
             batch=64,
@@ -62,10 +61,11 @@ def cifar10() -> Experiment:
     return Experiment(
         recipe="cifar10",
         data=DataConfig(name="cifar10"),
-        model=DiffusionConfig(
-            schedule=LogSNRLinearConfig(gamma_0=-10.0, gamma_1=5.0),
-            backbone=UNetConfig(widths=(128, 128, 128), blocks=2, attention=(False, True, True), dropout=0.1),
+        model=Diffusion(
+            schedule=LogSNRLinear(gamma_0=-10.0, gamma_1=5.0),
+            backbone=UNet(widths=(128, 128, 128), blocks=2, attention=(False, True, True), dropout=0.1),
         ),
+        loss=DiffusionLoss(),
         training=TrainingConfig(
             steps=100_000,
             batch=128,
@@ -85,9 +85,10 @@ def images() -> Experiment:
     return Experiment(
         recipe="images",
         data=DataConfig(name="images"),
-        model=DiffusionConfig(
-            schedule=LogSNRLinearConfig(gamma_0=-9.0, gamma_1=5.0),
-            backbone=UNetConfig(widths=(64, 96, 128), blocks=1, attention=(False, False, True), dropout=0.05),
+        model=Diffusion(
+            schedule=LogSNRLinear(gamma_0=-9.0, gamma_1=5.0),
+            backbone=UNet(widths=(64, 96, 128), blocks=1, attention=(False, False, True), dropout=0.05),
         ),
+        loss=DiffusionLoss(),
         training=TrainingConfig(steps=5000, batch=32, ema=0.998, precision="float32"),
     )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vlb.core.condition import Condition
 from vlb.core.distributions import sum_event
 from vlb.models.diffusion.flow.divergence import EXACT, Divergence, with_divergence
 from vlb.models.diffusion.flow.integrate import ADAPTIVE, Integrator
@@ -52,7 +53,7 @@ class Flow:
         return self.grid[:1].to(self.model.device)
 
     @torch.no_grad()
-    def log_prob(self, z: Tensor, condition: object, generator: torch.Generator) -> FlowDensity:
+    def log_prob(self, z: Tensor, condition: Condition, generator: torch.Generator) -> FlowDensity:
         """log p(z) for z (batch, *shape); the generator draws the divergence's probes, once per call."""
         model, z = self.model, z.double()
         end = self.grid[-1:].to(z.device)

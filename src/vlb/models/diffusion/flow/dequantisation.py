@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition
 from vlb.core.distributions import LOG_2PI, sum_event
 from vlb.core.observation import Levels
 from vlb.models.diffusion.model import DiffusionModel
@@ -37,7 +38,7 @@ class Dequantisation(Protocol):
     """One draw of z_t ~ q(z_t | x) for data x (batch, *shape) at the time t (1,) where the density is."""
 
     def __call__(
-        self, model: DiffusionModel, x: Tensor, t: Tensor, condition: object, generator: torch.Generator
+        self, model: DiffusionModel, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
     ) -> Dequantised: ...
 
 
@@ -52,7 +53,7 @@ class Diffused:
         return "q(z_0 | x) of the process with the model's decoder"
 
     def __call__(
-        self, model: DiffusionModel, x: Tensor, t: Tensor, condition: object, generator: torch.Generator
+        self, model: DiffusionModel, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
     ) -> Dequantised:
         q = model.process.marginal(model.observation.embed(x).double(), t)
         z = q.sample(generator)
@@ -70,7 +71,7 @@ class UniformBins:
         return "uniform dequantisation"
 
     def __call__(
-        self, model: DiffusionModel, x: Tensor, t: Tensor, condition: object, generator: torch.Generator
+        self, model: DiffusionModel, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
     ) -> Dequantised:
         bins = Bins.of(model, x, t)
         share = uniform(x, generator)
@@ -85,7 +86,7 @@ class TruncatedNormalBins:
         return "truncated-normal dequantisation"
 
     def __call__(
-        self, model: DiffusionModel, x: Tensor, t: Tensor, condition: object, generator: torch.Generator
+        self, model: DiffusionModel, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
     ) -> Dequantised:
         bins = Bins.of(model, x, t)
         return bins.draw_normal(x, torch.zeros((), dtype=torch.float64), bins.noise, generator)
@@ -107,7 +108,7 @@ class VariationalBins(nn.Module):
         return "variational dequantisation"
 
     def forward(
-        self, model: DiffusionModel, x: Tensor, t: Tensor, condition: object, generator: torch.Generator
+        self, model: DiffusionModel, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
     ) -> Dequantised:
         bins = Bins.of(model, x, t)
         mean, log_scale = self.by_element.unsqueeze(1) + self.by_level[:, x.long()]
@@ -118,7 +119,7 @@ class VariationalBins(nn.Module):
     def fit(
         self,
         model: DiffusionModel,
-        batches: Sequence[tuple[Tensor, object]],
+        batches: Sequence[tuple[Tensor, Condition]],
         t: Tensor,
         generator: torch.Generator,
         learning_rate: float = 0.05,

@@ -1,13 +1,15 @@
 """Ancestral sampling in the samplers' protocol: the descent of `model.at(grid)` from a given z_1."""
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.hierarchy import Rung, descend, last_state
 from vlb.models.diffusion.grids import check_grid
-from vlb.models.diffusion.kernels import ReverseKernel, Standard
+from vlb.models.diffusion.kernels import KERNELS, ReverseKernel, Standard
 from vlb.models.diffusion.model import DiffusionModel
 
 
@@ -18,11 +20,16 @@ class Ancestral:
     kernel: which p(z_s | z_t).
     """
 
-    kernel: ReverseKernel = field(default_factory=Standard)
+    kernel: Annotated[ReverseKernel, KERNELS] = field(default_factory=Standard)
 
     @torch.no_grad()
     def __call__(
-        self, model: DiffusionModel, z_1: Tensor, grid: Tensor, generator: torch.Generator, condition: object = None
+        self,
+        model: DiffusionModel,
+        z_1: Tensor,
+        grid: Tensor,
+        generator: torch.Generator,
+        condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """z_0 from z_1 (batch, *shape). Raises `UserError` for a bad grid."""
         check_grid(grid)
@@ -33,3 +40,6 @@ class Ancestral:
             return z_1 if level == top else rung.p.sample(generator)
 
         return last_state(descend(hierarchy, hierarchy.start(len(z_1), condition), choose)).z
+
+
+OFFERED: dict[str, type] = {"ancestral": Ancestral}

@@ -44,3 +44,6 @@ class DDIM(FixedStep):
             drawn = self.eta * (-torch.expm1(delta)).sqrt()
             eps = kept.to(eps.dtype) * eps + drawn.to(eps.dtype) * reverse.noise(state.z)
         return State(s.mix(prediction.x, eps), s)
+
+
+OFFERED: dict[str, type] = {"ddim": DDIM}

@@ -51,3 +51,13 @@ class DPMSolver(FixedStep):
             slope = 0.5 * twice / (state.past.gamma - t.gamma)
             z = z + (weight * slope).to(z.dtype) * (x - state.past.x)
         return State(z, s, Estimate(x, t.gamma))
+
+
+@dataclass(frozen=True)
+class DPMSolverSDE(DPMSolver):
+    """`DPMSolver` for the SDE, whose first-order step is ancestral sampling."""
+
+    eta: float = 1.0
+
+
+OFFERED: dict[str, type] = {"dpm2m": DPMSolver, "dpm2m-sde": DPMSolverSDE}

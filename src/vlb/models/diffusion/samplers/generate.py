@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Distribution
 from vlb.models.diffusion.grids import check_grid
 from vlb.models.diffusion.model import DiffusionModel
@@ -17,7 +18,9 @@ from vlb.models.diffusion.samplers.stepping import Sampler
 class Invertible(Sampler, Protocol):
     """A sampler that can be walked upwards: deterministic fixed steps, or `ProbabilityFlow`."""
 
-    def encode(self, model: DiffusionModel, z_0: Tensor, grid: Tensor, condition: object = None) -> Tensor: ...
+    def encode(
+        self, model: DiffusionModel, z_0: Tensor, grid: Tensor, condition: Condition = UNCONDITIONAL
+    ) -> Tensor: ...
 
 
 @torch.no_grad()
@@ -27,13 +30,14 @@ def generate(
     n: int,
     grid: Tensor,
     generator: torch.Generator,
-    condition: object = None,
+    condition: Condition = UNCONDITIONAL,
 ) -> Tensor:
     """n examples, (n, *shape): z ~ p at the top of `grid`, down to its bottom by `sampler`, x ~ p(x | z) there.
 
     The grid may begin above t = 0 where the head decodes, as in `model.at`. Raises `UserError` for a bad grid.
     """
     check_grid(grid)
+    model.check_condition(condition)
     grid = grid.to(model.device)
     like = torch.zeros(n, *model.shape, dtype=torch.float64, device=model.device)
     z_1 = model.prior_at(like, grid[-1:]).sample(generator)
@@ -42,7 +46,9 @@ def generate(
 
 
 @torch.no_grad()
-def encode(model: DiffusionModel, sampler: Invertible, x: Tensor, grid: Tensor, condition: object = None) -> Tensor:
+def encode(
+    model: DiffusionModel, sampler: Invertible, x: Tensor, grid: Tensor, condition: Condition = UNCONDITIONAL
+) -> Tensor:
     """z_1 of x (batch, *shape) by the PF-ODE, from the mean α₀x of q(z_0 | x): like x, float64.
 
     For data with levels this is the ODE's latent of the bin's centre.
@@ -55,7 +61,7 @@ def encode(model: DiffusionModel, sampler: Invertible, x: Tensor, grid: Tensor, 
 
 @torch.no_grad()
 def decode(
-    model: DiffusionModel, sampler: Invertible, z_1: Tensor, grid: Tensor, condition: object = None
+    model: DiffusionModel, sampler: Invertible, z_1: Tensor, grid: Tensor, condition: Condition = UNCONDITIONAL
 ) -> Distribution:
     """p(x | z_0) at the end of the PF-ODE from z_1: its mode or mean is x where z_1 came from `encode`."""
     check_grid(grid)

@@ -27,22 +27,27 @@ class Heun(FixedStep):
 
     churn: a step from γ_t to γ_s first rises to γ̂ = γ_t + κ(γ_t − γ_s), at most by log 2 (σ̃ by √2, as in
     Algorithm 2) and at most to γ₁. The S_churn of the paper is κ(γ₁ − γ₀)/2 on a grid uniform in λ; stated per
-    step it depends on no number of steps. low, high: σ̃ within which there is churn (S_tmin, S_tmax).
+    step it depends on no number of steps. low, high: σ̃ within which there is churn (S_tmin, S_tmax), by
+    default without a limit above.
     inflation: the factor of the noise (S_noise), which keeps the law only at 1.
     """
 
     churn: float = 0.0
     low: float = 0.0
-    high: float = math.inf
+    high: float | None = None
     inflation: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.churn >= 0:
             raise UserError(f"the churn of Heun's method must be at least 0, not {self.churn}")
-        if not 0 <= self.low < self.high:
+        if not 0 <= self.low < self._limit:
             raise UserError(f"churn needs 0 ≤ low < high in σ/α, not {self.low} and {self.high}")
         if not self.inflation > 0:
             raise UserError(f"the inflation of the noise must be positive, not {self.inflation}")
+
+    @property
+    def _limit(self) -> float:
+        return math.inf if self.high is None else self.high
 
     @property
     def deterministic(self) -> bool:
@@ -67,11 +72,21 @@ class Heun(FixedStep):
         z, t = state.z, state.level
         rise = (self.churn * (t.gamma - s.gamma)).clamp(max=math.log(2))
         ratio = (0.5 * t.gamma).exp()
-        rise = torch.where((ratio >= self.low) & (ratio <= self.high), rise, 0.0)
+        rise = torch.where((ratio >= self.low) & (ratio <= self._limit), rise, 0.0)
         top = reverse.levels(torch.ones(1, dtype=torch.float64), z)[0]
         up = reverse.level(torch.minimum(t.gamma + rise, top.gamma))
         spread = self.inflation * up.sigma * (-torch.expm1(t.gamma - up.gamma)).sqrt()
         return State(_scaled(up.alpha / t.alpha, z) + _scaled(spread, reverse.noise(z)), up)
+
+
+@dataclass(frozen=True)
+class HeunSDE(Heun):
+    """`Heun` with as much churn as serves most models."""
+
+    churn: float = 0.5
+
+
+OFFERED: dict[str, type] = {"heun": Heun, "heun-sde": HeunSDE}
 
 
 def _scaled(factor: Tensor, z: Tensor) -> Tensor:

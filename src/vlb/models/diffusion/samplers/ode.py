@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.models.diffusion.grids import check_grid
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
@@ -36,19 +37,26 @@ class ProbabilityFlow:
             raise UserError(f"tolerances need rtol ≥ 0 and atol > 0, not {self.rtol} and {self.atol}")
 
     def __call__(
-        self, model: DiffusionModel, z_1: Tensor, grid: Tensor, generator: torch.Generator, condition: object = None
+        self,
+        model: DiffusionModel,
+        z_1: Tensor,
+        grid: Tensor,
+        generator: torch.Generator,
+        condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """z at grid[0] from z_1 at grid[-1], like z_1; the generator is not used. Raises `UserError`."""
         check_grid(grid)
         return self.flow(model, z_1, float(grid[-1]), float(grid[0]), condition)
 
-    def encode(self, model: DiffusionModel, z_0: Tensor, grid: Tensor, condition: object = None) -> Tensor:
+    def encode(self, model: DiffusionModel, z_0: Tensor, grid: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         """z at grid[-1] from z_0 at grid[0], like z_0: the inverse of the call, to tolerance. Raises `UserError`."""
         check_grid(grid)
         return self.flow(model, z_0, float(grid[0]), float(grid[-1]), condition)
 
     @torch.no_grad()
-    def flow(self, model: DiffusionModel, z: Tensor, start: float, end: float, condition: object = None) -> Tensor:
+    def flow(
+        self, model: DiffusionModel, z: Tensor, start: float, end: float, condition: Condition = UNCONDITIONAL
+    ) -> Tensor:
         """z at time `end` from z at time `start`, in either direction: (batch, *shape)."""
         y = z / _norm(model, start, z)
         for point in solve(flow_field(model, condition), y, start, end, rtol=self.rtol, atol=self.atol):
@@ -56,8 +64,12 @@ class ProbabilityFlow:
         return y * _norm(model, end, z)
 
 
-def flow_field(model: DiffusionModel, condition: object = None) -> Field:
+OFFERED: dict[str, type] = {"ode": ProbabilityFlow}
+
+
+def flow_field(model: DiffusionModel, condition: Condition = UNCONDITIONAL) -> Field:
     """dy/dt of the PF-ODE in variance-preserving coordinates: (t, y (batch, *shape)) -> like y."""
+    model.check_condition(condition)
     process = model.process
 
     def field(t: float, y: Tensor) -> Tensor:

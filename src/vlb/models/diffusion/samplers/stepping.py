@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import standard_normal
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.grids import check_grid
@@ -30,7 +31,12 @@ class Sampler(Protocol):
     """From z_1 to z_0, the first and the last time of `grid`: z (batch, *shape), grid (T + 1,) increasing."""
 
     def __call__(
-        self, model: DiffusionModel, z_1: Tensor, grid: Tensor, generator: torch.Generator, condition: object = None
+        self,
+        model: DiffusionModel,
+        z_1: Tensor,
+        grid: Tensor,
+        generator: torch.Generator,
+        condition: Condition = UNCONDITIONAL,
     ) -> Tensor: ...
 
 
@@ -67,7 +73,10 @@ class Reverse:
 
     model: DiffusionModel
     generator: torch.Generator
-    condition: object = None
+    condition: Condition = UNCONDITIONAL
+
+    def __post_init__(self) -> None:
+        self.model.check_condition(self.condition)
 
     def levels(self, times: Tensor, z: Tensor) -> list[Level]:
         """The noise levels at `times` (n,)."""
@@ -111,14 +120,19 @@ class FixedStep(ABC):
 
     @torch.no_grad()
     def __call__(
-        self, model: DiffusionModel, z_1: Tensor, grid: Tensor, generator: torch.Generator, condition: object = None
+        self,
+        model: DiffusionModel,
+        z_1: Tensor,
+        grid: Tensor,
+        generator: torch.Generator,
+        condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """z at grid[0] from z_1 at grid[-1]: (batch, *shape) in the dtype of z_1. Raises `UserError` for a bad grid."""
         check_grid(grid)
         return arrive(self, Reverse(model, generator, condition), z_1, grid.flip(0))
 
     @torch.no_grad()
-    def encode(self, model: DiffusionModel, z_0: Tensor, grid: Tensor, condition: object = None) -> Tensor:
+    def encode(self, model: DiffusionModel, z_0: Tensor, grid: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         """z at grid[-1] from z_0 at grid[0], by the same method upwards: like z_0.
 
         Raises `UserError` for a bad grid, or where the method draws noise.

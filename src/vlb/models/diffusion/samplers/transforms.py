@@ -4,11 +4,13 @@ They compose: `Clipped(Guided(denoiser, 2.0), …)` clips what guidance overshoo
 a model. A changed x̂ changes ε̂ with it, so that αx̂ + σε̂ = z throughout.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
-from vlb.core.condition import Labels
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical
 from vlb.core.observation import Levels
 from vlb.models.diffusion.denoiser import Denoises, Prediction
@@ -19,7 +21,7 @@ from vlb.models.diffusion.process import Scaling, along
 class Guided(nn.Module):
     """Classifier-free guidance (Ho & Salimans 2022): ε̂ = ε̂(z) + w (ε̂(z, y) − ε̂(z)), and x̂ alike.
 
-    It needs a denoiser that knows both p(x | y) and p(x), the latter as `Labels` of −1. w = 0 is the unconditional
+    It needs a denoiser that knows both p(x | y) and p(x), the latter as labels of −1. w = 0 is the unconditional
     model, w = 1 the conditional one, w > 1 the score of q(z | y)^w q(z)^{1−w}, which is q(z_t) of no data: guided
     samples have no bound. p(x | z_0) stays the conditional one. Two evaluations instead of one.
     """
@@ -33,12 +35,16 @@ class Guided(nn.Module):
     def decodes(self) -> bool:
         return self.denoiser.decodes
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
-        """Raises `UserError` where the condition is no `Labels`."""
-        if not isinstance(condition, Labels):
-            raise UserError("guidance strengthens a class label, and none was given: condition on Labels")
+    @property
+    def takes(self) -> frozenset[str]:
+        return self.denoiser.takes
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
+        """Raises `UserError` where the condition has no label."""
+        if condition.label is None:
+            raise UserError("guidance strengthens a class label, and none was given: condition on a label")
         given = self.denoiser(z, gamma, condition)
-        free = self.denoiser(z, gamma, Labels(torch.full_like(condition.label, -1)))
+        free = self.denoiser(z, gamma, replace(condition, label=torch.full_like(condition.label, -1)))
         # lerp is exact at both ends: w = 1 changes no bit.
         return Prediction(
             torch.lerp(free.x, given.x, self.scale), torch.lerp(free.eps, given.eps, self.scale), given.data
@@ -59,7 +65,11 @@ class Clipped(nn.Module):
     def decodes(self) -> bool:
         return self.denoiser.decodes
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    @property
+    def takes(self) -> frozenset[str]:
+        return self.denoiser.takes
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         prediction = self.denoiser(z, gamma, condition)
         return _with_x(prediction, prediction.x.clamp(self.low, self.high), z, gamma, self.scaling)
 
@@ -78,7 +88,11 @@ class Snapped(nn.Module):
     def decodes(self) -> bool:
         return self.denoiser.decodes
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: object = None) -> Prediction:
+    @property
+    def takes(self) -> frozenset[str]:
+        return self.denoiser.takes
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         prediction = self.denoiser(z, gamma, condition)
         if isinstance(prediction.data, Categorical):
             level = prediction.data.mode()

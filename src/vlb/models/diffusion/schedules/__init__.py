@@ -4,13 +4,24 @@ A schedule answers in float64 and in the shape (…, 1) for a scalar one, (…, 
 dimension, so that float32 round-off never reaches expm1(γ_t − γ_s). Named schedules whose ends are
 infinite (cosine, OT) are restricted in t: t ∈ [0, 1] is mapped onto the stretch where γ runs from
 γ₀ to γ₁. γ is never clipped, which would leave it without rate and inverse.
+
+Each is a frozen dataclass under the tag of `SCHEDULES`; `build(dimensions)` gives the schedule: itself,
+where nothing is learned, else a module.
 """
 
-from vlb.models.diffusion.schedules.base import Place, Restricted, Schedule
-from vlb.models.diffusion.schedules.given import FromFunction, PerColumn
-from vlb.models.diffusion.schedules.learned import Learned, LearnedEnds, LearnedPerDimension
+from vlb.base.configuration import Family
+from vlb.models.diffusion.schedules.base import Ends, FixedSchedule, Place, Restricted, Schedule
+from vlb.models.diffusion.schedules.given import COLUMN_SCHEDULES, GIVEN, FromFunction, PerColumn
+from vlb.models.diffusion.schedules.learned import (
+    LEARNED,
+    Learned,
+    LearnedPerDimension,
+    LearnedScalarSchedule,
+    LearnedSchedule,
+)
 from vlb.models.diffusion.schedules.named import (
     EDM,
+    NAMED,
     Cosine,
     InterpolatedCosine,
     LinearBeta,
@@ -19,14 +30,21 @@ from vlb.models.diffusion.schedules.named import (
     Sigmoid,
 )
 
+SCHEDULES = Family("noise schedule", NAMED | LEARNED | GIVEN)
+
 __all__ = [
+    "COLUMN_SCHEDULES",
     "EDM",
+    "SCHEDULES",
     "Cosine",
+    "Ends",
+    "FixedSchedule",
     "FromFunction",
     "InterpolatedCosine",
     "Learned",
-    "LearnedEnds",
     "LearnedPerDimension",
+    "LearnedScalarSchedule",
+    "LearnedSchedule",
     "LinearBeta",
     "LogSNRLinear",
     "OptimalTransport",

@@ -3,10 +3,12 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlb.base.errors import UserError
 
@@ -23,24 +25,23 @@ class Place(NamedTuple):
     shape: tuple[Tensor, ...] = ()
 
 
-class Schedule(nn.Module, ABC):
+class Schedule(ABC):
     """γ(t) with its inverse and rate, finite at both ends."""
 
-    def __init__(self, gamma_0: float, gamma_1: float) -> None:
-        """Raises `UserError` unless γ₀ < γ₁, both finite."""
-        super().__init__()
-        check_ends(gamma_0, gamma_1)
-        self._ends = (float(gamma_0), float(gamma_1))
-
     @property
+    @abstractmethod
     def gamma_0(self) -> float:
         """γ at t = 0 (data), of the scalar reference coordinate."""
-        return self._ends[0]
 
     @property
+    @abstractmethod
     def gamma_1(self) -> float:
         """γ at t = 1 (noise), of the scalar reference coordinate."""
-        return self._ends[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors of a schedule that learns are; others have none, and answer where they are asked."""
+        return torch.device("cpu")
 
     @abstractmethod
     def gamma(self, t: Tensor) -> Tensor:
@@ -63,13 +64,50 @@ class Schedule(nn.Module, ABC):
         return 1 / self.rate(self.inverse(-log_snr)).mean(-1)
 
 
-class Restricted(Schedule):
-    """A named γ of u ∈ (0, 1), restricted to u = u₀ + (u₁ − u₀) t, where γ runs from γ₀ to γ₁."""
+@dataclass(frozen=True)
+class Ends:
+    """Where a schedule begins, at γ₀ (data), and ends, at γ₁ (noise), whatever its shape.
 
-    def __init__(self, gamma_0: float, gamma_1: float) -> None:
-        super().__init__(gamma_0, gamma_1)
-        ends = self.unit_inverse(torch.tensor([gamma_0, gamma_1], dtype=torch.float64))
-        self.start, self.width = ends[0].item(), (ends[1] - ends[0]).item()
+    Raises `UserError` unless γ₀ < γ₁, both finite.
+    """
+
+    gamma_0: float = -13.3
+    gamma_1: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_ends(self.gamma_0, self.gamma_1)
+
+
+@dataclass(frozen=True)
+class FixedSchedule(Ends, Schedule):
+    """A schedule that learns nothing: its own configuration."""
+
+    def build(self, dimensions: int) -> Self:
+        """Itself; dimensions: of the data."""
+        return self
+
+
+@dataclass(frozen=True)
+class Restricted(FixedSchedule):
+    """A named γ of u ∈ (0, 1), restricted to u = u₀ + (u₁ − u₀) t, where γ runs from γ₀ to γ₁.
+
+    Raises `UserError` where float64 does not tell u₀ from u₁.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            told_apart = 0 < self.stretch[1] < math.inf
+        except OverflowError:
+            told_apart = False
+        if not told_apart:
+            raise UserError(f"{self}: there is nothing of this schedule between its ends; choose other values")
+
+    @cached_property
+    def stretch(self) -> tuple[float, float]:
+        """u₀ and u₁ − u₀."""
+        ends = self.unit_inverse(torch.tensor([self.gamma_0, self.gamma_1], dtype=torch.float64))
+        return ends[0].item(), (ends[1] - ends[0]).item()
 
     @abstractmethod
     def unit_gamma(self, u: Tensor) -> Tensor:
@@ -84,13 +122,16 @@ class Restricted(Schedule):
         """dγ/du."""
 
     def gamma(self, t: Tensor) -> Tensor:
-        return self.unit_gamma(self.start + self.width * t.double()).unsqueeze(-1)
+        start, width = self.stretch
+        return self.unit_gamma(start + width * t.double()).unsqueeze(-1)
 
     def inverse(self, gamma: Tensor) -> Tensor:
-        return (self.unit_inverse(gamma.double()) - self.start) / self.width
+        start, width = self.stretch
+        return (self.unit_inverse(gamma.double()) - start) / width
 
     def rate(self, t: Tensor) -> Tensor:
-        return (self.width * self.unit_rate(self.start + self.width * t.double())).unsqueeze(-1)
+        start, width = self.stretch
+        return (width * self.unit_rate(start + width * t.double())).unsqueeze(-1)
 
 
 def check_ends(gamma_0: float, gamma_1: float) -> None:

@@ -13,12 +13,13 @@ is, the path matters, and the whole schedule is trained on the bound.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
-from vlb.models.diffusion.schedules.base import Place, Schedule, bisect
+from vlb.models.diffusion.schedules.base import Ends, Place, Schedule, bisect, check_ends
 
 UNITS = 32
 
@@ -53,16 +54,25 @@ class MonotoneShapes(nn.Module):
         return straight * t.squeeze(-1) + (curved * units).sum(-1), straight + (curved * rates).sum(-1)
 
 
-class LearnedEnds(Schedule):
-    """γ_d(t) = γ₀_d + (γ₁_d − γ₀_d) s_d(t) with ends that are parameters and cannot cross."""
+class LearnedSchedule(nn.Module, Schedule):
+    """γ_d(t) = γ₀_d + (γ₁_d − γ₀_d) s_d(t) with ends that are parameters, if learned, and cannot cross.
 
-    def __init__(self, gamma_0: float, gamma_1: float, dimensions: int, units: int) -> None:
-        super().__init__(gamma_0, gamma_1)
+    The reference coordinate, in which w(λ) and p(λ) are stated, is the mean of γ over dimensions.
+    """
+
+    def __init__(self, gamma_0: float, gamma_1: float, dimensions: int, units: int, learn_ends: bool) -> None:
+        super().__init__()
+        check_ends(gamma_0, gamma_1)
         if units < 1 or dimensions < 1:
             raise UserError(f"a learned schedule needs units and dimensions, not {units} and {dimensions}")
-        self.start = nn.Parameter(torch.full((dimensions,), gamma_0, dtype=torch.float64))
-        self.log_width = nn.Parameter(torch.full((dimensions,), math.log(gamma_1 - gamma_0), dtype=torch.float64))
+        width = torch.full((dimensions,), math.log(gamma_1 - gamma_0), dtype=torch.float64)
+        self.start = nn.Parameter(torch.full((dimensions,), gamma_0, dtype=torch.float64), requires_grad=learn_ends)
+        self.log_width = nn.Parameter(width, requires_grad=learn_ends)
         self.shapes = MonotoneShapes(dimensions, units)
+
+    @property
+    def device(self) -> torch.device:
+        return self.start.device
 
     @property
     def gamma_0(self) -> float:
@@ -86,18 +96,9 @@ class LearnedEnds(Schedule):
         """Whether the ends are learned."""
         return self.start.requires_grad
 
-    def with_fixed_ends(self) -> "LearnedEnds":
-        """This schedule, its ends no longer learned."""
-        self.start.requires_grad_(False)
-        self.log_width.requires_grad_(False)
-        return self
 
-
-class Learned(LearnedEnds):
-    """One γ(t) for all dimensions: its shape learns from the variance of the loss, its ends from the bound."""
-
-    def __init__(self, gamma_0: float, gamma_1: float, units: int = UNITS) -> None:
-        super().__init__(gamma_0, gamma_1, 1, units)
+class LearnedScalarSchedule(LearnedSchedule):
+    """One γ(t) for all dimensions, whose shape is marked for the variance of the loss."""
 
     def place(self, t: Tensor) -> Place:
         value, rate = self.shapes(t)
@@ -105,11 +106,31 @@ class Learned(LearnedEnds):
         return Place(self.start + width * value, width * rate, (value, rate))
 
 
-class LearnedPerDimension(LearnedEnds):
-    """One γ_d(t) for each of D dimensions, learned from the bound (Sahoo et al. 2024, without dependence on x).
+@dataclass(frozen=True)
+class Learned(Ends):
+    """One γ(t) for all dimensions: its shape learns from the variance of the loss, its ends from the bound.
 
-    The reference coordinate, in which w(λ) and p(λ) are stated, is the mean of γ over dimensions.
+    gamma_0, gamma_1: where the ends begin, and stay unless `learn_ends`.
     """
 
-    def __init__(self, gamma_0: float, gamma_1: float, dimensions: int, units: int = 8) -> None:
-        super().__init__(gamma_0, gamma_1, dimensions, units)
+    units: int = UNITS
+    learn_ends: bool = True
+
+    def build(self, dimensions: int) -> LearnedScalarSchedule:
+        """The schedule, straight as yet. Raises `UserError` without units."""
+        return LearnedScalarSchedule(self.gamma_0, self.gamma_1, 1, self.units, self.learn_ends)
+
+
+@dataclass(frozen=True)
+class LearnedPerDimension(Ends):
+    """One γ_d(t) for each of D dimensions, learned from the bound (Sahoo et al. 2024, without dependence on x)."""
+
+    units: int = 8
+    learn_ends: bool = True
+
+    def build(self, dimensions: int) -> LearnedSchedule:
+        """The schedules, straight as yet. Raises `UserError` without units."""
+        return LearnedSchedule(self.gamma_0, self.gamma_1, dimensions, self.units, self.learn_ends)
+
+
+LEARNED: dict[str, type] = {"learned": Learned, "learned-per-dimension": LearnedPerDimension}

@@ -1,16 +1,19 @@
 """The published schedules, each restricted to finite ends (see `Restricted`)."""
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from vlb.base.errors import UserError
-from vlb.models.diffusion.schedules.base import Restricted, Schedule, bisect
+from vlb.models.diffusion.schedules.base import FixedSchedule, Restricted, bisect
 
 
-class LogSNRLinear(Schedule):
+@dataclass(frozen=True)
+class LogSNRLinear(FixedSchedule):
     """γ(t) = γ₀ + (γ₁ − γ₀) t: uniform in λ."""
 
     def gamma(self, t: Tensor) -> Tensor:
@@ -23,18 +26,25 @@ class LogSNRLinear(Schedule):
         return torch.full_like(t, self.gamma_1 - self.gamma_0, dtype=torch.float64).unsqueeze(-1)
 
 
+@dataclass(frozen=True)
 class LinearBeta(Restricted):
     """α² = e^{−B}, B = ∫β with β(u) = β_min + (β_max − β_min) u (Ho et al. 2020 in the continuous form of Song et al.).
 
     Published for u ≤ 1, where γ ≤ log(e^{B(1)} − 1) = 10.05; beyond, the same line goes on.
     """
 
-    def __init__(self, gamma_0: float, gamma_1: float, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
-        """Raises `UserError` unless 0 < β_min < β_max."""
-        if not 0 < beta_min < beta_max < math.inf:
-            raise UserError(f"a linear β needs 0 < beta_min < beta_max, not {beta_min} and {beta_max}")
-        self.beta_min, self.slope = beta_min, beta_max - beta_min
-        super().__init__(gamma_0, gamma_1)
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.beta_min < self.beta_max < math.inf:
+            raise UserError(f"a linear β needs 0 < beta_min < beta_max, not {self.beta_min} and {self.beta_max}")
+        super().__post_init__()
+
+    @property
+    def slope(self) -> float:
+        """β_max − β_min."""
+        return self.beta_max - self.beta_min
 
     def unit_gamma(self, u: Tensor) -> Tensor:
         total = self.beta_min * u + 0.5 * self.slope * u**2
@@ -50,18 +60,19 @@ class LinearBeta(Restricted):
         return (self.beta_min + self.slope * u) / -torch.expm1(-total)
 
 
+@dataclass(frozen=True)
 class Cosine(Restricted):
     """α = cos(πu/2) under variance preservation: γ = 2 log tan(πu/2) + shift (Nichol & Dhariwal 2021).
 
     For images of d pixels a side, Hoogeboom et al. (2023) shift by 2 log(d/64): more noise on larger images.
     """
 
-    def __init__(self, gamma_0: float, gamma_1: float, shift: float = 0.0) -> None:
-        """Raises `UserError` unless the shift is finite."""
-        if not math.isfinite(shift):
-            raise UserError(f"the shift of a cosine schedule must be finite, not {shift}")
-        self.shift = shift
-        super().__init__(gamma_0, gamma_1)
+    shift: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.shift):
+            raise UserError(f"the shift of a cosine schedule must be finite, not {self.shift}")
+        super().__post_init__()
 
     def unit_gamma(self, u: Tensor) -> Tensor:
         return 2 * torch.log(torch.tan(0.5 * math.pi * u)) + self.shift
@@ -73,21 +84,25 @@ class Cosine(Restricted):
         return 2 * math.pi / torch.sin(math.pi * u)
 
 
+@dataclass(frozen=True)
 class InterpolatedCosine(Restricted):
     """γ = 2 log tan(πu/2) + (1 − u) shift₀ + u shift₁: shift₀ near the data, shift₁ near the noise.
 
     Hoogeboom et al. (2023) interpolate so that large images get the shift that their coarse structure asks
-    for without giving up the detail at low noise.
+    for without giving up the detail at low noise. Raises `UserError` where shift₀ − shift₁ ≥ 2π, the steepness of the
+    cosine, would undo the increase.
     """
 
-    def __init__(self, gamma_0: float, gamma_1: float, shift_0: float = 0.0, shift_1: float = 0.0) -> None:
-        """Raises `UserError` where shift₀ − shift₁ ≥ 2π, the steepness of the cosine, would undo the increase."""
-        if not -math.inf < shift_0 - shift_1 < 2 * math.pi:
+    shift_0: float = 0.0
+    shift_1: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.shift_0 - self.shift_1 < 2 * math.pi:
             raise UserError(
-                f"an interpolated cosine increases only for shift_0 − shift_1 < 2π = 6.28, not {shift_0} − {shift_1}"
+                "an interpolated cosine increases only for shift_0 − shift_1 < 2π = 6.28, not "
+                f"{self.shift_0} − {self.shift_1}"
             )
-        self.shift_0, self.shift_1 = shift_0, shift_1
-        super().__init__(gamma_0, gamma_1)
+        super().__post_init__()
 
     def unit_gamma(self, u: Tensor) -> Tensor:
         return 2 * torch.log(torch.tan(0.5 * math.pi * u)) + torch.lerp(
@@ -101,6 +116,7 @@ class InterpolatedCosine(Restricted):
         return 2 * math.pi / torch.sin(math.pi * u) + (self.shift_1 - self.shift_0)
 
 
+@dataclass(frozen=True)
 class OptimalTransport(Restricted):
     """α = 1 − u, σ = u, the path of flow matching: γ = 2 logit(u) (Lipman et al. 2023)."""
 
@@ -114,22 +130,34 @@ class OptimalTransport(Restricted):
         return 2 / (u * (1 - u))
 
 
+@dataclass(frozen=True)
 class Sigmoid(Restricted):
     """σ² linear in sigmoid(y), y from `start` to `end`, over `temperature` (Jabri et al. 2023; Chen 2023).
 
     σ²/α² = (sigmoid(y) − sigmoid(y₀))/(sigmoid(y₁) − sigmoid(y)), written with sinh so that neither cancels.
     """
 
-    def __init__(
-        self, gamma_0: float, gamma_1: float, start: float = -3.0, end: float = 3.0, temperature: float = 1.0
-    ) -> None:
-        """Raises `UserError` unless start < end and temperature > 0."""
-        if not (-math.inf < start < end < math.inf and 0 < temperature < math.inf):
+    start: float = -3.0
+    end: float = 3.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (-math.inf < self.start < self.end < math.inf and 0 < self.temperature < math.inf):
             raise UserError(
-                f"a sigmoid schedule needs start < end and a positive temperature, not {start}, {end}, {temperature}"
+                "a sigmoid schedule needs start < end and a positive temperature, not "
+                f"{self.start}, {self.end}, {self.temperature}"
             )
-        self.low, self.high = start / temperature, end / temperature
-        super().__init__(gamma_0, gamma_1)
+        super().__post_init__()
+
+    @property
+    def low(self) -> float:
+        """y₀."""
+        return self.start / self.temperature
+
+    @property
+    def high(self) -> float:
+        """y₁."""
+        return self.end / self.temperature
 
     def unit_gamma(self, u: Tensor) -> Tensor:
         half = 0.5 * (self.high - self.low)
@@ -150,51 +178,73 @@ class Sigmoid(Restricted):
         return half * (1 / torch.tanh(half * u) + 1 / torch.tanh(half * (1 - u)))
 
 
-class EDM(Schedule):
+@dataclass(frozen=True)
+class EDM(FixedSchedule):
     """λ ~ N(mean, std²) as a schedule, truncated to the ends: λ(t) is its quantile function (Karras et al. 2022).
 
-    Their log σ ~ N(−1.2, 1.2²) is λ ~ N(2.4, 2.4²).
+    Their log σ ~ N(−1.2, 1.2²) is λ ~ N(2.4, 2.4²). Raises `UserError` unless the ends hold a share of the law that
+    float64 can tell from none.
     """
 
-    def __init__(self, gamma_0: float, gamma_1: float, mean: float = 2.4, std: float = 2.4) -> None:
-        """Raises `UserError` unless std > 0 and the ends hold a share of the law that float64 can tell from none."""
-        super().__init__(gamma_0, gamma_1)
-        if not (0 < std < math.inf and math.isfinite(mean)):
-            raise UserError(f"the law of λ needs a finite mean and a positive std, not {mean} and {std}")
-        self.mean, self.std = mean, std
-        ends = self._standard(torch.tensor([gamma_0, gamma_1], dtype=torch.float64))
+    mean: float = 2.4
+    std: float = 2.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (0 < self.std < math.inf and math.isfinite(self.mean)):
+            raise UserError(f"the law of λ needs a finite mean and a positive std, not {self.mean} and {self.std}")
+        if not self.masses[2] > 1e-300:
+            raise UserError(
+                f"N({self.mean}, {self.std}²) has no mass for λ between {-self.gamma_1} and {-self.gamma_0}: "
+                "choose wider ends"
+            )
+
+    @cached_property
+    def masses(self) -> tuple[float, float, float]:
+        """Of N(mean, std²): what is cut off at γ₀, at γ₁, and what is left between."""
+        ends = self._standard(torch.tensor([self.gamma_0, self.gamma_1], dtype=torch.float64))
         # Both tails, so that neither end is a difference from one; the mass from whichever is smaller.
         lower, upper = _lower_tail(ends), _lower_tail(-ends)
-        self.below, self.above = lower[0].item(), upper[1].item()
-        self.mass = (upper[0] - upper[1] if ends[0] > 0 else lower[1] - lower[0]).item()
-        if not self.mass > 1e-300:
-            raise UserError(f"N({mean}, {std}²) has no mass for λ between {-gamma_1} and {-gamma_0}: choose wider ends")
+        between = upper[0] - upper[1] if ends[0] > 0 else lower[1] - lower[0]
+        return lower[0].item(), upper[1].item(), between.item()
 
     def _standard(self, gamma: Tensor) -> Tensor:
         return (gamma.double() + self.mean) / self.std
 
     def _quantile(self, t: Tensor) -> Tensor:
-        lower, upper = self.below + self.mass * t, self.above + self.mass * (1 - t)
+        below, above, mass = self.masses
+        lower, upper = below + mass * t, above + mass * (1 - t)
         return torch.where(lower < upper, 1.0, -1.0) * torch.special.ndtri(torch.minimum(lower, upper))
 
     def gamma(self, t: Tensor) -> Tensor:
         return (self.std * self._quantile(t.double()) - self.mean).unsqueeze(-1)
 
     def inverse(self, gamma: Tensor) -> Tensor:
-        z = self._standard(gamma)
-        lower = (_lower_tail(z) - self.below) / self.mass
-        return torch.where(z < 0, lower, 1 - (_lower_tail(-z) - self.above) / self.mass)
+        z, (below, above, mass) = self._standard(gamma), self.masses
+        lower = (_lower_tail(z) - below) / mass
+        return torch.where(z < 0, lower, 1 - (_lower_tail(-z) - above) / mass)
 
     def rate(self, t: Tensor) -> Tensor:
         z = self._quantile(t.double())
-        return (self.std * self.mass * math.sqrt(2 * math.pi) * torch.exp(0.5 * z**2)).unsqueeze(-1)
+        return (self.std * self.masses[2] * math.sqrt(2 * math.pi) * torch.exp(0.5 * z**2)).unsqueeze(-1)
 
     def density(self, log_snr: Tensor) -> Tensor:
         # By the formula: t near 1 does not tell λ far in a tail.
         z = self._standard(-log_snr)
-        return torch.exp(-0.5 * z**2) / (self.std * self.mass * math.sqrt(2 * math.pi))
+        return torch.exp(-0.5 * z**2) / (self.std * self.masses[2] * math.sqrt(2 * math.pi))
 
 
 def _lower_tail(z: Tensor) -> Tensor:
     """Φ(z) with all its digits far below zero, where torch.special.ndtr has none."""
     return 0.5 * torch.erfc(-z / math.sqrt(2))
+
+
+NAMED: dict[str, type] = {
+    "log-snr-linear": LogSNRLinear,
+    "linear-beta": LinearBeta,
+    "cosine": Cosine,
+    "interpolated-cosine": InterpolatedCosine,
+    "optimal-transport": OptimalTransport,
+    "sigmoid": Sigmoid,
+    "edm": EDM,
+}

@@ -4,49 +4,57 @@ w = 1 is the bound itself. A training loss that averages ‖error of an output�
 w(λ) = p(λ) c(λ): the density of its schedule (Eq. 4.102) times the factor c that turns its error into
 that of ε, which is what `implied` computes. The named ones below are what that gives for published
 losses, in closed form and up to a constant (Kingma & Gao 2023, Table 1). Any function λ ↦ w(λ) serves.
+
+Each is a frozen dataclass under the tag of `WEIGHTINGS`; `build(schedule)` gives the weighting: itself,
+where nothing is learned, else a module.
 """
 
+from vlb.base.configuration import Family
 from vlb.models.diffusion.weightings.augmentation import Description, Share, describe
-from vlb.models.diffusion.weightings.custom import Implied, Weighting, check, implied
-from vlb.models.diffusion.weightings.learned import Uncertainty
+from vlb.models.diffusion.weightings.base import FixedWeighting, Weighting
+from vlb.models.diffusion.weightings.custom import FromFunction, Implied, check, implied
+from vlb.models.diffusion.weightings.learned import LEARNED, Uncertainty, UncertaintyWeighting
 from vlb.models.diffusion.weightings.named import (
     EDM,
+    NAMED,
     P2,
     EDMMonotonic,
-    LogitNormal,
+    FlowMatching,
+    Inversion,
+    Likelihood,
     MinSNR,
+    NoiseCosine,
     NoiseLinearBeta,
     RectifiedFlow,
     Sigmoid,
-    flow_matching,
-    inversion,
-    likelihood,
-    noise_cosine,
-    sigmoid,
-    velocity_cosine,
+    VelocityCosine,
 )
+
+WEIGHTINGS = Family("weighting", NAMED | LEARNED)
 
 __all__ = [
     "EDM",
     "P2",
+    "WEIGHTINGS",
     "Description",
     "EDMMonotonic",
+    "FixedWeighting",
+    "FlowMatching",
+    "FromFunction",
     "Implied",
-    "LogitNormal",
+    "Inversion",
+    "Likelihood",
     "MinSNR",
+    "NoiseCosine",
     "NoiseLinearBeta",
     "RectifiedFlow",
     "Share",
     "Sigmoid",
     "Uncertainty",
+    "UncertaintyWeighting",
+    "VelocityCosine",
     "Weighting",
     "check",
     "describe",
-    "flow_matching",
     "implied",
-    "inversion",
-    "likelihood",
-    "noise_cosine",
-    "sigmoid",
-    "velocity_cosine",
 ]

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from vlb.models.diffusion.schedules import Schedule
-from vlb.models.diffusion.weightings.custom import Weighting, check
+from vlb.models.diffusion.weightings.base import Weighting
+from vlb.models.diffusion.weightings.custom import check
 
 NODES = 2001
 STEP = 1e-4

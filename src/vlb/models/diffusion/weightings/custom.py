@@ -9,12 +9,21 @@ from torch import Tensor
 from vlb.base.errors import UserError
 from vlb.models.diffusion.parameterization import Parameterization
 from vlb.models.diffusion.schedules import Schedule
-
-Weighting = Callable[[Tensor], Tensor]
+from vlb.models.diffusion.weightings.base import FixedWeighting, Weighting
 
 
 @dataclass(frozen=True)
-class Implied:
+class FromFunction(FixedWeighting):
+    """Any function of one's own, λ (n,) -> w(λ) (n,). Only Python can offer it."""
+
+    function: Weighting
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return self.function(log_snr)
+
+
+@dataclass(frozen=True)
+class Implied(FixedWeighting):
     """w(λ) = p(λ) c(λ) of a loss ‖out − ôut‖² averaged over uniform times of a schedule; see `implied`."""
 
     schedule: Schedule

@@ -1,14 +1,16 @@
 """A weighting that is trained beside the model."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
+from vlb.models.diffusion.schedules import Schedule
 
 
-class Uncertainty(nn.Module):
+class UncertaintyWeighting(nn.Module):
     """The learned weighting of EDM2: w(λ) = e^{−u(λ)}, u trained beside the model (Karras et al. 2024, Eq. 21).
 
     The objective is ∫[e^{−u(λ)} h(λ) + u(λ)] dλ with h the loss per dimension; its minimum over u is
@@ -20,8 +22,6 @@ class Uncertainty(nn.Module):
     def __init__(self, gamma_0: float, gamma_1: float, terms: int = 16) -> None:
         """terms: length of the series."""
         super().__init__()
-        if terms < 1:
-            raise UserError(f"a learned weighting needs at least one term, not {terms}")
         self.low, self.width = -gamma_1, gamma_1 - gamma_0
         self.coefficients = nn.Parameter(torch.zeros(terms, dtype=torch.float64))
 
@@ -33,3 +33,21 @@ class Uncertainty(nn.Module):
 
     def forward(self, log_snr: Tensor) -> Tensor:
         return torch.exp(-self.penalty(log_snr))
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """EDM2: the inverse of the loss that a small function of λ, a series of `terms`, learns to expect."""
+
+    terms: int = 16
+
+    def __post_init__(self) -> None:
+        if self.terms < 1:
+            raise UserError(f"a learned weighting needs at least one term, not {self.terms}")
+
+    def build(self, schedule: Schedule) -> UncertaintyWeighting:
+        """1 everywhere as yet, between the ends of a schedule, which have to stay."""
+        return UncertaintyWeighting(schedule.gamma_0, schedule.gamma_1, self.terms)
+
+
+LEARNED: dict[str, type] = {"uncertainty": Uncertainty}

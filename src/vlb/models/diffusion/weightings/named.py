@@ -1,14 +1,15 @@
 """The weightings of published losses, in closed form and up to a constant (Kingma & Gao 2023, Table 1)."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from vlb.base.errors import UserError
+from vlb.models.diffusion.weightings.base import FixedWeighting
 
 
 def _sech(value: Tensor) -> Tensor:
@@ -21,48 +22,58 @@ def _check_parameters(good: bool, weighting: object, needs: str) -> None:
         raise UserError(f"{weighting}: a weighting of this kind needs {needs}")
 
 
-def likelihood(log_snr: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Likelihood(FixedWeighting):
     """w(λ) = 1: the variational lower bound."""
-    return torch.ones_like(log_snr)
 
-
-def sigmoid(log_snr: Tensor, shift: float = 2.0) -> Tensor:
-    """w(λ) = sigmoid(k − λ), monotone (Kingma & Gao 2023)."""
-    return torch.sigmoid(shift - log_snr)
-
-
-def noise_cosine(log_snr: Tensor) -> Tensor:
-    """‖ε − ε̂‖² under the cosine schedule: sech(λ/2) (Nichol & Dhariwal 2021)."""
-    return _sech(0.5 * log_snr)
-
-
-def velocity_cosine(log_snr: Tensor) -> Tensor:
-    """‖v − v̂‖² under the cosine schedule: e^{−λ/2}, monotone (Salimans & Ho 2022)."""
-    return torch.exp(-0.5 * log_snr)
-
-
-def flow_matching(log_snr: Tensor) -> Tensor:
-    """‖u − û‖² along α = 1 − t, σ = t: e^{−λ/2}, monotone (Lipman et al. 2023)."""
-    return torch.exp(-0.5 * log_snr)
-
-
-def inversion(log_snr: Tensor) -> Tensor:
-    """‖x − x̂‖² along α = 1 − t, σ = t: e^{−λ} sech²(λ/4), monotone (InDI, Delbracio & Milanfar 2023)."""
-    return torch.exp(-log_snr) * _sech(0.25 * log_snr) ** 2
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return torch.ones_like(log_snr)
 
 
 @dataclass(frozen=True)
-class Sigmoid:
+class NoiseCosine(FixedWeighting):
+    """‖ε − ε̂‖² under the cosine schedule: sech(λ/2) (iDDPM, Nichol & Dhariwal 2021)."""
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return _sech(0.5 * log_snr)
+
+
+@dataclass(frozen=True)
+class VelocityCosine(FixedWeighting):
+    """‖v − v̂‖² under the cosine schedule: e^{−λ/2}, monotone (Salimans & Ho 2022)."""
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return torch.exp(-0.5 * log_snr)
+
+
+@dataclass(frozen=True)
+class FlowMatching(FixedWeighting):
+    """‖u − û‖² along α = 1 − t, σ = t: e^{−λ/2}, monotone (Lipman et al. 2023)."""
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return torch.exp(-0.5 * log_snr)
+
+
+@dataclass(frozen=True)
+class Inversion(FixedWeighting):
+    """‖x − x̂‖² along α = 1 − t, σ = t: e^{−λ} sech²(λ/4), monotone (InDI, Delbracio & Milanfar 2023)."""
+
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return torch.exp(-log_snr) * _sech(0.25 * log_snr) ** 2
+
+
+@dataclass(frozen=True)
+class Sigmoid(FixedWeighting):
     """w(λ) = sigmoid(k − λ), monotone (Kingma & Gao 2023)."""
 
     shift: float = 2.0
 
     def __call__(self, log_snr: Tensor) -> Tensor:
-        return sigmoid(log_snr, self.shift)
+        return torch.sigmoid(self.shift - log_snr)
 
 
 @dataclass(frozen=True)
-class NoiseLinearBeta:
+class NoiseLinearBeta(FixedWeighting):
     """‖ε − ε̂‖² under linear β (Ho et al. 2020): sigmoid(−λ)/√(β_min² + 2(β_max − β_min) softplus(−λ)), that is p(λ)."""
 
     beta_min: float = 0.1
@@ -77,18 +88,11 @@ class NoiseLinearBeta:
 
 
 @dataclass(frozen=True)
-class RectifiedFlow:
-    """‖u − û‖² along α = 1 − t, σ = t with t ~ π: π(t) e^{−λ/2} at t = sigmoid(−λ/2) (Liu et al. 2023)."""
+class RectifiedFlow(FixedWeighting):
+    """‖u − û‖² along α = 1 − t, σ = t with logit t ~ N(mean, std²): π(t) e^{−λ/2} at t = sigmoid(−λ/2).
 
-    density: Callable[[Tensor], Tensor]
-
-    def __call__(self, log_snr: Tensor) -> Tensor:
-        return self.density(torch.sigmoid(-0.5 * log_snr)) * torch.exp(-0.5 * log_snr)
-
-
-@dataclass(frozen=True)
-class LogitNormal:
-    """π(t) of logit t ~ N(mean, std²), for `RectifiedFlow` (Esser et al. 2024)."""
+    Liu et al. 2023, with the times of Esser et al. 2024; at uniform times it is `FlowMatching`.
+    """
 
     mean: float = 0.0
     std: float = 1.0
@@ -96,13 +100,17 @@ class LogitNormal:
     def __post_init__(self) -> None:
         _check_parameters(0 < self.std < math.inf and math.isfinite(self.mean), self, "a positive std")
 
-    def __call__(self, t: Tensor) -> Tensor:
+    def density(self, t: Tensor) -> Tensor:
+        """π(t)."""
         z = (torch.logit(t) - self.mean) / self.std
         return torch.exp(-0.5 * z**2) / (self.std * math.sqrt(2 * math.pi) * t * (1 - t))
 
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        return self.density(torch.sigmoid(-0.5 * log_snr)) * torch.exp(-0.5 * log_snr)
+
 
 @dataclass(frozen=True)
-class EDM:
+class EDM(FixedWeighting):
     """‖F − F̂‖² with λ ~ N(mean, std²): N(λ; mean, std²)(e^{−λ} + σ_d²) (Karras et al. 2022)."""
 
     mean: float = 2.4
@@ -119,16 +127,26 @@ class EDM:
 
 
 @dataclass(frozen=True)
-class EDMMonotonic:
+class EDMMonotonic(FixedWeighting):
     """EDM's weighting where it decreases, its maximum at all smaller λ (Kingma & Gao 2023)."""
 
-    edm: EDM = EDM()
+    mean: float = 2.4
+    std: float = 2.4
+    data_std: float = 0.5
 
-    @property
+    @cached_property
+    def edm(self) -> EDM:
+        """The weighting that is made monotone."""
+        return EDM(self.mean, self.std, self.data_std)
+
+    def __post_init__(self) -> None:
+        _ = self.edm  # which checks the parameters
+
+    @cached_property
     def peak(self) -> float:
         """λ* where EDM's weighting is largest, −3.31 for the published parameters."""
         # d log w/dλ = (m − λ)/s² − 1/(1 + σ_d² e^λ) vanishes between m − s² and m only.
-        log_snr = torch.linspace(self.edm.mean - self.edm.std**2, self.edm.mean, 100_001, dtype=torch.float64)
+        log_snr = torch.linspace(self.mean - self.std**2, self.mean, 100_001, dtype=torch.float64)
         return log_snr[self.edm(log_snr).argmax()].item()
 
     def __call__(self, log_snr: Tensor) -> Tensor:
@@ -136,26 +154,42 @@ class EDMMonotonic:
 
 
 @dataclass(frozen=True)
-class P2:
-    """‖ε − ε̂‖²/(1 + SNR)^γ under the cosine schedule: sech(λ/2)/(1 + e^λ)^γ (Choi et al. 2022)."""
+class P2(FixedWeighting):
+    """‖ε − ε̂‖²/(1 + SNR)^power under the cosine schedule: sech(λ/2)/(1 + e^λ)^power (Choi et al. 2022)."""
 
-    gamma: float = 1.0
+    power: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_parameters(0 <= self.gamma < math.inf, self, "gamma ≥ 0")
+        _check_parameters(0 <= self.power < math.inf, self, "power ≥ 0")
 
     def __call__(self, log_snr: Tensor) -> Tensor:
-        return _sech(0.5 * log_snr) * torch.exp(-self.gamma * F.softplus(log_snr))
+        return _sech(0.5 * log_snr) * torch.exp(-self.power * F.softplus(log_snr))
 
 
 @dataclass(frozen=True)
-class MinSNR:
-    """min(SNR, γ)‖x − x̂‖² under the cosine schedule: sech(λ/2) min(1, γ e^{−λ}) (Hang et al. 2023)."""
+class MinSNR(FixedWeighting):
+    """min(SNR, limit)‖x − x̂‖² under the cosine schedule: sech(λ/2) min(1, limit e^{−λ}) (Hang et al. 2023)."""
 
-    gamma: float = 5.0
+    limit: float = 5.0
 
     def __post_init__(self) -> None:
-        _check_parameters(0 < self.gamma < math.inf, self, "gamma > 0")
+        _check_parameters(0 < self.limit < math.inf, self, "limit > 0")
 
     def __call__(self, log_snr: Tensor) -> Tensor:
-        return _sech(0.5 * log_snr) * (self.gamma * torch.exp(-log_snr)).clamp(max=1)
+        return _sech(0.5 * log_snr) * (self.limit * torch.exp(-log_snr)).clamp(max=1)
+
+
+NAMED: dict[str, type] = {
+    "likelihood": Likelihood,
+    "sigmoid": Sigmoid,
+    "noise-linear-beta": NoiseLinearBeta,
+    "noise-cosine": NoiseCosine,
+    "velocity-cosine": VelocityCosine,
+    "flow-matching": FlowMatching,
+    "rectified-flow": RectifiedFlow,
+    "inversion": Inversion,
+    "edm": EDM,
+    "edm-monotonic": EDMMonotonic,
+    "p2": P2,
+    "min-snr": MinSNR,
+}

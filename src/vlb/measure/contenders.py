@@ -1,6 +1,5 @@
-"""What `vlb compare` may be given: run directories, saved values, baselines. Nothing is computed before all fit."""
+"""What may be compared: run directories, saved values, baselines. Nothing is computed before all fit."""
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,21 +9,22 @@ import numpy as np
 import torch
 
 from vlb.base.errors import UserError, suggestion
+from vlb.base.progress import Progress
+from vlb.core.terms import EXACT, TermPath
 from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import PER_EXAMPLE, per_example
-from vlb.interfaces.commands.measure import BATCH, Effort, measure
 from vlb.measure.comparison import Contender, refuse_incomparable
-from vlb.measure.evaluation import Evaluation
+from vlb.measure.evaluation import BATCH, Evaluation, measure_bound
 from vlb.measure.evaluation_file import Kept, Subject
 from vlb.measure.evaluation_file import load as load_values
-from vlb.models.diffusion.config import DiffusionConfig
+from vlb.measure.options import CompareOptions
+from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import Plan, StratifiedBound
 from vlb.models.ladder.config import LadderConfig
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.protocols import LikelihoodModel
-from vlb.pages.summary import subset_index
 from vlb.store.runs import Run
 
 DRAWS = 4  # noise levels per example and pass: what is paired are single examples
@@ -59,15 +59,14 @@ class Field:
 def gather(
     names: Sequence[str],
     split: str | None,
-    count: int | None,
-    effort: Effort,
+    options: CompareOptions,
     data_path: Path | None,
-    device: torch.device,
+    device: torch.device | str,
+    progress: Progress,
 ) -> Field:
     """Find, check and then evaluate. Raises `UserError` for what is not there or cannot be compared."""
     if len(names) < 2:
         raise UserError("give at least two models to compare: runs, files of `vlb evaluate --values`, or baselines")
-    effort.check()
     kept = {name: load_values(Path(name)) for name in names if name.endswith(".npz")}
     runs = {name: Run.open(Path(name)) for name in names if name not in kept and name not in PER_EXAMPLE}
     refuse_ladders(runs)
@@ -76,8 +75,8 @@ def gather(
     if data is not None:
         _fits(index, len(data.split(where)), kept)
         if index is None:
-            index = subset_index(len(data.split(where)), count or len(data.split(where)))
-        elif count is not None:
+            index = data.split(where).subset_index(options.examples or len(data.split(where)))
+        elif options.examples is not None:
             raise UserError("--examples is already settled by the saved values: leave it out")
     elif runs or len(kept) < len(names):
         raise UserError("a baseline needs the data: give a run as well, or values of a data set that vlb has")
@@ -92,8 +91,8 @@ def gather(
             continue
         assert data is not None and part is not None
         if name in runs:
-            own_effort = reseeded(effort, number, runs[name], kept)
-            given.append(_run(short[name], runs[name], data, where, part, own_effort, device))
+            seed = seed_of(options.seed, number, runs[name], kept)
+            given.append(_run(short[name], runs[name], data, where, part, options.passes, seed, device, progress))
         else:
             given.append(_baseline(name, data, where, part))
     indices = [kept[name].index if name in kept else index for name in names]
@@ -103,17 +102,17 @@ def gather(
     return Field(contenders, tuple(g.model for g in given), data, part)
 
 
-def reseeded(effort: Effort, number: int, run: Run, kept: dict[str, Kept]) -> Effort:
-    """The effort with the seed of a contender.
+def seed_of(seed: int, number: int, run: Run, kept: dict[str, Kept]) -> int:
+    """The seed of a contender.
 
     Diffusion models share one, so that at equal noise levels they are given the same noise, which then cancels in the
     differences. Others have one that nobody else has: draws that are known to be independent make the errors known.
     """
-    if isinstance(run.experiment.model, DiffusionConfig):
-        return effort
-    taken = {effort.seed, *(found.subject.options.get("seed") for found in kept.values())}
-    free = (seed for seed in itertools.count(effort.seed) if seed not in taken)
-    return dataclasses.replace(effort, seed=next(itertools.islice(free, number, None)))
+    if isinstance(run.experiment.model, Diffusion):
+        return seed
+    taken = {seed, *(found.subject.options.get("seed") for found in kept.values())}
+    free = (other for other in itertools.count(seed) if other not in taken)
+    return next(itertools.islice(free, number, None))
 
 
 def refuse_ladders(runs: dict[str, Run]) -> None:
@@ -129,8 +128,10 @@ def _run(
     data: Dataset,
     split: str,
     part: Split,
-    effort: Effort,
-    device: torch.device,
+    passes: int,
+    seed: int,
+    device: torch.device | str,
+    progress: Progress,
 ) -> Given:
     own = run.content["data"]
     if own["fingerprint"] != data.fingerprint:
@@ -140,25 +141,29 @@ def _run(
         )
     model = run.model(device)
     conditional = run.conditional
-    options = {"seed": effort.seed, "batch": BATCH, "draws": DRAWS}
+    options = {"seed": seed, "batch": BATCH, "draws": DRAWS}
     subject = Subject(
         data.name, data.fingerprint, split, data.levels, data.shape, model.bound, conditional, run.fingerprint, options
     )
     # No control variates: they draw noise of their own, and the models would not be given the same any more.
     bounded = StratifiedBound(model, Plan.plain(DRAWS)) if isinstance(model, DiffusionModel) else model
-    return Given(name, subject, lambda: measure(bounded, part, conditional, effort, device), model)
+
+    def evaluate() -> Evaluation:
+        return measure_bound(
+            bounded, part, conditional=conditional, passes=passes, seed=seed, device=device, progress=progress
+        )
+
+    return Given(name, subject, evaluate, model)
 
 
 def _baseline(name: str, data: Dataset, split: str, part: Split) -> Given:
-    subject = Subject(
-        data.name, data.fingerprint, split, data.levels, data.shape, "exact -log p(x)", False, f"baseline {name}"
-    )
+    subject = Subject(data.name, data.fingerprint, split, data.levels, data.shape, EXACT, False, f"baseline {name}")
 
     def evaluate() -> Evaluation:
         values = per_example(name, data, part)
         means, none = np.full((2, 1), values.mean()), np.zeros(len(values))
-        terms = ("negative_log_likelihood",)
-        return Evaluation(terms, values[:, None], means, len(values), none, data.dimensions, subject.bound, False)
+        paths: tuple[TermPath, ...] = (("negative_log_likelihood",),)
+        return Evaluation(paths, values[:, None], means, len(values), none, data.dimensions, subject.bound, False)
 
     return Given(name, subject, evaluate, None)
 

@@ -1,0 +1,68 @@
+"""What the size of an archive, and what is found in one, depend on. It needs no torch.
+
+A field is the flag of the command of the same name: its name, type, default and entry below are the flag's.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+@dataclass(frozen=True)
+class CompressOptions:
+    """How to compress.
+
+    Parameters
+    ----------
+    effort
+        fast, normal, high or extreme: the number of levels, for time against size.
+    steps
+        The number of levels T, instead of what --effort says.
+    lanes
+        How many examples are coded at once, 64 by default.
+    tries
+        Encode each batch so many times from other latents and keep the shortest code: smaller files for most models,
+        the more so the fewer --lanes there are; encoding takes so many times as long, decoding no longer.
+    embed_model
+        Put the model into the file, which can then be read without the run.
+    verify
+        Decode everything again before it is written; --no-verify trusts the machine, and takes half the time.
+    """
+
+    effort: str = "normal"
+    steps: int | None = None
+    lanes: int | None = None
+    tries: int = 1
+    embed_model: bool = False
+    verify: Annotated[bool, Parameter(negative="--no-verify")] = True
+
+
+@dataclass(frozen=True)
+class DecompressOptions:
+    """How to restore.
+
+    Parameters
+    ----------
+    stop_after
+        Read so many levels of noise of each chunk, 1 being the coarsest, and write the denoised examples known by
+        then: those that were coded last.
+    salvage
+        Of a damaged file, restore what is whole and say what is lost.
+    """
+
+    stop_after: int | None = None
+    salvage: bool = False
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """How closely to look.
+
+    Parameters
+    ----------
+    account
+        Also decode and encode everything again, and say where the bits went: bound, net rate, initial bits, speed.
+    """
+
+    account: bool = False

@@ -1,0 +1,67 @@
+"""What samples depend on. It needs no torch.
+
+A field is the flag of `vlb sample` of the same name: its name, type, default and entry below are the flag's.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from vlb.base.checks import check_seed
+from vlb.base.errors import UserError
+
+
+@dataclass(frozen=True)
+class SampleOptions:
+    """How to sample. Raises `UserError` for options out of range, and for those that do not go together.
+
+    Parameters
+    ----------
+    n
+        How many.
+    steps
+        Denoising steps, by default 100: as many network evaluations per example, twice as many with heun.
+    sampler
+        ancestral, ddim, heun, heun-sde, dpm2m, dpm2m-sde, or ode, which finds its own steps.
+    grid
+        Where the steps are: equal in t, in log SNR (snr), as in EDM (edm), or in equal shares of the density that
+        adaptive times learned (learned).
+    guidance
+        Strength of --class: 1 is the model as trained, above 1 more of the class; samples then have no bound.
+    clip
+        Keep every denoised estimate within the range of the data.
+    temperature
+        Of a hierarchical VAE: factors on the standard deviation of p, one for all levels or one per level, the level
+        next to the data first, e.g. --temperature 1 0.8 0.6.
+    seed
+        The same seed gives the same samples.
+    label
+        Which class, by its name or number, for a model trained with --condition labels.
+    """
+
+    n: Annotated[int, Parameter(name=["-n", "--number"])] = 64
+    steps: int | None = None
+    sampler: str = "ancestral"
+    grid: str = "t"
+    guidance: float | None = None
+    clip: bool = False
+    temperature: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = ()
+    seed: int = 0
+    label: Annotated[str | None, Parameter(name="--class")] = None
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise UserError(f"-n must be at least 1, not {self.n}")
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"--steps must be at least 1, not {self.steps}")
+        if self.sampler == "ode" and (self.steps is not None or self.grid != "t"):
+            raise UserError("--sampler ode finds its own steps: leave out --steps and --grid")
+        if self.guidance is not None and self.label is None:
+            raise UserError("--guidance strengthens a class: name it with --class")
+        check_seed(self.seed)
+
+    @property
+    def of_diffusion(self) -> bool:
+        """Whether anything is asked for that only diffusion models have."""
+        return (self.sampler, self.grid, self.steps, self.guidance, self.clip) != ("ancestral", "t", None, None, False)

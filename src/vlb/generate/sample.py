@@ -1,0 +1,148 @@
+"""`vlb.sample`: examples from a trained model."""
+
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from html import escape
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlb.base.errors import UserError
+from vlb.base.progress import SILENT, Progress
+from vlb.base.results import Result, Table
+from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.generate.options import SampleOptions
+from vlb.generate.pictures import grid, png
+from vlb.models.diffusion.grids import GRIDS, Density
+from vlb.models.diffusion.loss import DiffusionTerms
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.samplers import SAMPLERS
+from vlb.models.diffusion.samplers.generate import generate
+from vlb.models.diffusion.samplers.transforms import Guided, clip_to_levels, transformed
+from vlb.models.diffusion.schedules import Schedule
+from vlb.models.diffusion.times import LearnedTime
+from vlb.models.loss import AnyTerms
+from vlb.models.vae.model import VariationalHierarchy
+from vlb.store.runs import Run, diffusion_model
+
+DEFAULT = SampleOptions()
+
+
+@dataclass(frozen=True)
+class SampleResult(Result):
+    """What `vlb.sample` returns. x: (n, *shape) whole numbers below `levels`, uint8 up to 256 levels and uint16 above;
+    how: the sampler and its steps in words, empty where there is nothing to say."""
+
+    x: np.ndarray
+    levels: int
+    how: str
+
+    @property
+    def words(self) -> str:
+        """How many, and how."""
+        return f"{len(self.x)} samples{self.how}"
+
+    def values(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {"x": self.x.tolist(), "levels": self.levels, "how": self.words}
+
+    def table(self) -> Table:
+        """What they are."""
+        rows = (("shape", " × ".join(map(str, self.x.shape[1:]))), ("levels", str(self.levels)))
+        return Table(self.words, ("", ""), (rows,))
+
+    def as_png(self) -> bytes:
+        """A grid of pictures. Raises `UserError` for examples that are no images."""
+        return png(grid(self.x, self.levels))
+
+    def as_npz(self) -> bytes:
+        """An archive with the array `x`."""
+        buffer = BytesIO()
+        np.savez_compressed(buffer, x=self.x)
+        return buffer.getvalue()
+
+    def _repr_html_(self) -> str:
+        if self.x.ndim != 4 or self.x.shape[1] not in (1, 3):
+            return super()._repr_html_()
+        picture = b64encode(self.as_png()).decode()
+        return f'<figure><img alt="{escape(self.words)}" src="data:image/png;base64,{picture}"></figure>'
+
+
+def sample(
+    run: Run | str | Path,
+    options: SampleOptions = DEFAULT,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Progress = SILENT,
+) -> SampleResult:
+    """Examples from a run's model, those of `vlb sample` with the same options.
+
+    Raises `UserError` for options that the model cannot serve. The run's data are not needed.
+    """
+    sampler = SAMPLERS.kind(options.sampler, "--sampler")()
+    GRIDS.kind(options.grid, "--grid")
+    opened = run if isinstance(run, Run) else Run.open(run)
+    n, label = options.n, _label(opened, options.label)
+    model = opened.model(device)
+    condition = UNCONDITIONAL if label is None else Condition(label=torch.tensor([label], device=device)).repeat(n)
+    generator, how = torch.Generator().manual_seed(options.seed), ""
+    temperatures = list(options.temperature) or None
+    if temperatures and not isinstance(model, VariationalHierarchy):
+        raise UserError(
+            f"--temperature cools the levels of a hierarchical VAE, and this run holds a {type(model).__name__}: "
+            "leave it out"
+        )
+    progress.begin(f"sampling {n} examples")
+    if isinstance(model, DiffusionModel) or options.of_diffusion:
+        chosen = diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip")
+        prepared = _prepared(chosen, options)
+        times = _times(options, prepared.process.schedule, lambda: opened.loss(chosen))
+        x = generate(prepared, sampler, n, times, generator, condition)
+        how = f" by {options.sampler}" + ("" if options.sampler == "ode" else f" in {len(times) - 1} steps")
+    elif isinstance(model, VariationalHierarchy):
+        x = model.sample(n, generator=generator, condition=condition, temperatures=temperatures)
+    else:
+        x = model.sample(n, generator=generator, condition=condition)
+    schema = opened.schema
+    of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
+    return SampleResult(x.cpu().numpy().astype(schema.dtype), schema.levels, of + how)
+
+
+def _label(run: Run, name: str | None) -> int | None:
+    """The number of a class. Raises `UserError` for one that the model does not know."""
+    if name is None:
+        return None
+    if not run.conditional:
+        raise UserError(f"{run.path} was trained without labels: leave out --class, or train with --condition labels")
+    return run.schema.label(name)
+
+
+def _prepared(model: DiffusionModel, options: SampleOptions) -> DiffusionModel:
+    """The model with its denoiser guided and clipped as asked for."""
+    if options.guidance is not None:
+        model = transformed(model, Guided(model.denoiser, options.guidance))
+    return transformed(model, clip_to_levels(model)) if options.clip else model
+
+
+def _times(options: SampleOptions, schedule: Schedule, loss: Callable[[], AnyTerms]) -> Tensor:
+    """The step grid; loss: what the model was trained by, asked only where the grid is what it learned."""
+    steps = 1 if options.sampler == "ode" else options.steps or 100
+    grid = GRIDS.kind(options.grid, "--grid")().build(lambda: learned_density(loss(), schedule))
+    times: Tensor = grid(schedule, steps)
+    return times
+
+
+def learned_density(loss: AnyTerms, schedule: Schedule) -> Density:
+    """The p(λ) that the times of a loss learned. Raises `UserError` where they did not."""
+    if not isinstance(loss, DiffusionTerms) or not isinstance(loss.times, LearnedTime):
+        raise UserError(
+            "--grid learned places steps by the p(λ) that adaptive times learn, and this run was trained without: "
+            "train with --set loss.times=adaptive (a learned schedule has its density in t: --grid t)"
+        )
+    return partial(loss.times.density, schedule=schedule)

@@ -1,0 +1,63 @@
+"""Keeping an evaluation as it goes on, so that an interrupted one is gone on with."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from vlb.base.errors import UserError
+from vlb.base.progress import Progress
+from vlb.measure.evaluation import Keep, Tally
+from vlb.measure.evaluation_file import Begun, Subject, resume, save
+
+SAVE_SECONDS = 10.0
+
+
+def place(run: Path, subject: Subject, examples: int, progress: Progress) -> Path | None:
+    """Where values of so many examples go unless said otherwise: RUN/evaluations; None where that cannot be written."""
+    folder = run / "evaluations"
+    try:
+        folder.mkdir(exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        progress.say(f"{run} cannot be written to: no values are kept; --values FILE keeps them elsewhere")
+        return None
+    return folder / f"{subject.split}-{examples}-{subject.digest}.npz"
+
+
+class Keeper(Keep):
+    """Saves an evaluation as it goes on, and finds what an interrupted one has left.
+
+    path: of the file, or None to keep nothing; notes: JSON values that an evaluation needs again, saved with it.
+    """
+
+    def __init__(self, path: Path | None, subject: Subject, index: np.ndarray) -> None:
+        """Raises `UserError` where `path` holds another evaluation, or cannot be."""
+        self.path, self.subject, self.index = path, subject, index
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UserError(f"there is no folder {path.absolute().parent}: make it first")
+        found = None if path is None else resume(path, subject, index)
+        super().__init__(found.tally if found else None)
+        self.notes = found.notes if found else {}
+        self._saved = time.monotonic()
+
+    def watch(self, tally: Tally) -> None:
+        """Save now and then."""
+        if time.monotonic() - self._saved > SAVE_SECONDS:
+            self._save(tally)
+
+    def end(self, tally: Tally | None, progress: Progress, interrupted: bool) -> None:
+        """Save what there is, and say how to go on."""
+        if tally is None or self.path is None:
+            return
+        if interrupted:
+            progress.say(f"interrupted; kept in {self.path}, and the same command goes on")
+        self._save(tally)
+
+    def _save(self, tally: Tally) -> None:
+        if self.path is not None:
+            save(self.path, Begun(tally, self.subject, self.index, self.notes))
+        self._saved = time.monotonic()

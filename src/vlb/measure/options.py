@@ -1,0 +1,209 @@
+"""What the numbers of `evaluate`, `compare`, `score` and `tightness` depend on. It needs no torch.
+
+A field is the flag of the command of the same name: its name, type, default and entry below are the flag's.
+"""
+
+import math
+from dataclasses import dataclass
+
+from vlb.base.checks import check_seed
+from vlb.base.errors import UserError
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """How to evaluate. Raises `UserError` for options out of range, and for those that do not fit together.
+
+    Parameters
+    ----------
+    passes
+        Independent draws of noise level and noise per example, at least 2; by default 3 of a diffusion model
+        in continuous time, 8 of others, 4 with another --likelihood.
+    precision
+        Go on until the Monte Carlo error is at most so many bits/dim.
+    budget
+        Give up on --precision after so many passes, by default 16 times the least; what was computed is kept.
+    seed
+        Seed of the draws.
+    steps
+        State the bound of the discrete-time model with so many steps, not the continuous-time one.
+    kernel
+        What one step down is, with --steps: standard (one Gaussian with the posterior's variance), moment
+        (one Gaussian with the head's variance added) or mixture (over the head's levels, the tightest).
+    placement
+        Where the levels lie, with --steps: t (even in t), snr (even in log SNR) or dp (the best, both ends
+        free, by costs measured on validation data).
+    likelihood
+        bound, importance (the importance-weighted bound from --draws of the latents, for a diffusion model whole
+        trajectories of --steps) or ode (a bound on the likelihood of the probability-flow ODE, which is another
+        model with the same network; --steps then are those of a fixed-step solver, and --placement t or snr).
+    examples
+        Evaluate so many random examples of the split; by default all, or 100 with another --likelihood.
+    draws
+        How many draws are weighted, with --likelihood importance; 16 by default.
+    dequantisation
+        How discrete data meet the density, with --likelihood ode: diffused (the process's own noise and the model's
+        decoder, the default), uniform, truncated-normal or variational (fitted to training data).
+    divergence
+        exact or hutchinson (in expectation), with --likelihood ode; by default exact for up to 32 dimensions.
+    tolerance
+        Of the adaptive solver, with --likelihood ode; 1e-5 by default.
+    """
+
+    passes: int | None = None
+    precision: float | None = None
+    budget: int | None = None
+    seed: int = 0
+    steps: int | None = None
+    kernel: str | None = None
+    placement: str | None = None
+    likelihood: str = "bound"
+    examples: int | None = None
+    draws: int | None = None
+    dequantisation: str | None = None
+    divergence: str | None = None
+    tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        self._check_effort()
+        if self.examples is not None and self.examples < 1:
+            raise UserError(f"--examples must be at least 1, not {self.examples}")
+        if self.steps is not None and self.steps < 1:
+            raise UserError(f"--steps must be at least 1, not {self.steps}")
+        if self.draws is not None and self.likelihood != "importance":
+            raise UserError("--draws belongs to --likelihood importance")
+        if self.draws is not None and self.draws < 1:
+            raise UserError(f"--draws must be at least 1, not {self.draws}")
+        if self.integrates:
+            self._check_ode()
+            return
+        if self.dequantisation is not None or self.divergence is not None or self.tolerance is not None:
+            raise UserError("--dequantisation, --divergence and --tolerance belong to --likelihood ode")
+        if self.steps is None and (self.kernel is not None or self.placement is not None):
+            raise UserError("--kernel and --placement belong to discrete time: say in how many --steps")
+
+    def _check_effort(self) -> None:
+        check_seed(self.seed)
+        if self.passes is not None:
+            check_passes(self.passes)
+        if self.precision is not None and not 0 < self.precision < math.inf:
+            raise UserError(f"--precision is a positive number of bits per dimension, not {self.precision:g}")
+        if self.budget is not None and self.precision is None:
+            raise UserError("--budget belongs to --precision: it says after how many passes to give up")
+        if self.budget is not None and self.budget < (self.passes or 2):
+            raise UserError(f"--budget must be at least the {self.passes or 2} passes made anyway, not {self.budget}")
+
+    def _check_ode(self) -> None:
+        if self.kernel is not None:
+            raise UserError("--kernel belongs to discrete time, and the ODE is continuous: leave it out")
+        if self.tolerance is not None and not 0 < self.tolerance < math.inf:
+            raise UserError(f"--tolerance must be positive, not {self.tolerance:g}")
+        if self.steps is not None and self.tolerance is not None:
+            raise UserError("--tolerance chooses the solver's steps and --steps fixes them: give one of the two")
+
+    @property
+    def dear(self) -> bool:
+        """Whether it costs many network evaluations per example, so that a subset is evaluated."""
+        return self.likelihood != "bound"
+
+    @property
+    def integrates(self) -> bool:
+        """Whether time is the ODE solver's, and --steps its steps."""
+        return self.likelihood == "ode"
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """How to compare. Raises `UserError` for options out of range.
+
+    Parameters
+    ----------
+    examples
+        Compare on so many random examples of the split; by default all.
+    passes
+        Independent draws per example for each run, of four noise levels each for diffusion models.
+    seed
+        Seed of the draws.
+    """
+
+    examples: int | None = None
+    passes: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.examples is not None and self.examples < 2:
+            raise UserError(f"--examples must be at least 2, not {self.examples}")
+        check_passes(self.passes)
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How to score. Raises `UserError` for options out of range.
+
+    Parameters
+    ----------
+    passes
+        Independent randomisations, at least 2: the error is from their spread.
+    draws
+        Noise levels per example and pass, one in each of so many strata, for diffusion models.
+    typicality
+        Add how far an example's −log p is from its mean on training data: a sign of other data.
+    background
+        Add −log p under another model, and the likelihood ratio: a run, independent-pixels, uniform, or lzma.
+    seed
+        Seed of the draws.
+    """
+
+    passes: int = 4
+    draws: int = 8
+    typicality: bool = False
+    background: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.draws < 1:
+            raise UserError(f"--draws must be at least 1, not {self.draws}")
+        check_passes(self.passes)
+        check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class TightnessOptions:
+    """How to look for looseness. Raises `UserError` for options out of range.
+
+    Parameters
+    ----------
+    examples
+        How many random examples of the split.
+    steps
+        T of the discrete-time model whose trajectories are weighed, even in log SNR; VAEs have their own levels.
+    kernel
+        What one of these steps is: standard, moment or mixture, as in `vlb evaluate`.
+    draws
+        How many draws of all latents are weighed per example.
+    ode
+        State the likelihood of the probability-flow ODE, too: another model with the same network. It is dear.
+    seed
+        Seed of the draws.
+    """
+
+    examples: int = 100
+    steps: int = 32
+    kernel: str = "standard"
+    draws: int = 16
+    ode: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.draws < 2:
+            raise UserError(f"--draws must be at least 2: looseness shows in their spread, not {self.draws}")
+        if self.examples < 2:
+            raise UserError(f"--examples must be at least 2, not {self.examples}")
+        check_seed(self.seed)
+
+
+def check_passes(passes: int) -> None:
+    """Raises `UserError` for fewer than 2."""
+    if passes < 2:
+        raise UserError(f"--passes: an error needs at least 2 passes, not {passes}")

@@ -1,0 +1,24 @@
+"""What a weighting is: w(λ) ≥ 0, built from its configuration and the schedule between whose ends it serves."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Self
+
+from torch import Tensor
+
+from vlb.models.diffusion.schedules import Schedule
+
+Weighting = Callable[[Tensor], Tensor]
+"""λ (n,) -> w(λ) (n,)."""
+
+
+class FixedWeighting(ABC):
+    """A weighting that learns nothing: its own configuration."""
+
+    @abstractmethod
+    def __call__(self, log_snr: Tensor) -> Tensor:
+        """w(λ): (…,) -> (…,)."""
+
+    def build(self, schedule: Schedule) -> Self:
+        """Itself."""
+        return self

@@ -1,0 +1,34 @@
+"""What a trained model depends on besides its recipe. It needs no torch.
+
+A field is the flag of `vlb train` of the same name: its name, type, default and entry below are the flag's.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from vlb.base.checks import check_seed
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What differs from the recipe. Raises `UserError` for a seed out of range.
+
+    Parameters
+    ----------
+    condition
+        `labels` models p(x|y).
+    seed
+        Seed of everything random.
+    overrides
+        Override a field, e.g. --set steps=500 --set model.backbone.width=256; may be repeated.
+    """
+
+    condition: str | None = None
+    seed: int | None = None
+    overrides: Annotated[tuple[str, ...], Parameter(name="--set")] = ()
+
+    def __post_init__(self) -> None:
+        if self.seed is not None:
+            check_seed(self.seed)

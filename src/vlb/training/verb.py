@@ -1,0 +1,119 @@
+"""`vlb.train`: a recipe, or an experiment of one's own, into a run directory."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlb.base.configuration import override
+from vlb.base.errors import UserError, suggestion
+from vlb.base.progress import SILENT, Progress
+from vlb.base.results import Result, Table
+from vlb.data import Dataset, load
+from vlb.data.sources import OWN
+from vlb.store.experiment import DataConfig, Experiment
+from vlb.store.runs import Run
+from vlb.training.loop import fit
+from vlb.training.options import TrainOptions
+from vlb.training.recipes import recipe as named
+
+DEFAULT = TrainOptions()
+
+
+@dataclass(frozen=True)
+class TrainResult(Result):
+    """What `vlb.train` returns. finished: False where a person interrupted it, which saves it: `resume` goes on."""
+
+    run: Run
+    finished: bool
+
+    def values(self) -> dict[str, Any]:
+        """Everything as JSON values."""
+        return {"run": str(self.run.path), "finished": self.finished}
+
+    def table(self) -> Table:
+        """Where the run is."""
+        rows = (("run", str(self.run.path)), ("finished", "yes" if self.finished else "no: interrupted and saved"))
+        return Table(self.run.experiment.recipe, ("", ""), (rows,), numbers=False)
+
+
+def train(
+    recipe: str | Experiment,
+    options: TrainOptions = DEFAULT,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    data: Path | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress = SILENT,
+) -> TrainResult:
+    """Train a recipe by name, or an experiment, into a run directory, as `vlb train` does; or go on with one.
+
+    out: the directory, new unless `resume`; by default the first free of runs/RECIPE, runs/RECIPE-2, …. data: one's
+    own, for the recipes `images` and `table`. Raises `UserError` for what is not there or does not fit.
+    """
+    experiment = adjust(named(recipe) if isinstance(recipe, str) else recipe, options, data)
+    if resume:
+        run = _resumed(experiment.recipe, out, changed=options != DEFAULT)
+        own = run.data(data)
+    else:
+        run, own = _begun(experiment, out)
+    progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.levels} levels")
+    return TrainResult(run, fit(run.experiment, own, run, resume=resume, device=device, progress=progress))
+
+
+def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None) -> Experiment:
+    """The experiment with what the options change. Raises `UserError` for what does not fit."""
+    condition, seed = options.condition, options.seed
+    for assignment in options.overrides:
+        experiment = override(experiment, assignment)
+    if condition is not None:
+        if condition not in ("none", "labels"):
+            raise UserError(f"--condition {condition!r} is not offered; {suggestion(condition, ('none', 'labels'))}")
+        if hasattr(experiment.model, "condition"):
+            experiment = override(experiment, f"model.condition={condition}")
+        elif condition == "labels":
+            raise UserError(
+                f"the model of {experiment.recipe!r} is not conditioned on labels: leave out --condition labels"
+            )
+    if seed is not None:
+        experiment = dataclasses.replace(experiment, seed=seed)
+    if data_path is not None:
+        if experiment.data.name not in OWN:
+            raise UserError(
+                f"--data belongs to the recipes {' and '.join(OWN)}; {experiment.recipe!r} brings its own data"
+            )
+        source = DataConfig(name=experiment.data.name, path=str(data_path.absolute()))
+        experiment = dataclasses.replace(experiment, data=source)
+    return experiment
+
+
+def _begun(experiment: Experiment, out: Path | None) -> tuple[Run, Dataset]:
+    source = experiment.data
+    if source.name in OWN and source.path is None:
+        raise UserError(f"the recipe {experiment.recipe!r} needs your data: --data PATH")
+    if out is not None and out.exists():
+        raise UserError(f"{out} exists already: choose another --out, or --resume to go on with a run")
+    data = load(source.name, Path(source.path) if source.path else None)
+    experiment.build_loss(experiment.build(data))  # a configuration that cannot be built must leave no run behind
+    return Run.create(out or _free_folder(experiment.recipe), experiment, data), data
+
+
+def _resumed(name: str, out: Path | None, changed: bool) -> Run:
+    if out is None:
+        raise UserError("--resume needs --out DIR, the run to go on with")
+    run = Run.open(out)
+    if run.experiment.recipe != name:
+        raise UserError(f"{out} is a run of the recipe {run.experiment.recipe!r}, not {name!r}")
+    if changed:
+        raise UserError("--resume goes on with the run's own configuration: leave out --set, --seed and --condition")
+    return run
+
+
+def _free_folder(name: str) -> Path:
+    number = 1
+    while (path := Path("runs") / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return path
