@@ -130,7 +130,7 @@ def test_other_verbs_are_their_commands(runs: dict[str, Path], tmp_path: Path) -
         assert all(np.array_equal(archive[name], values) for name, values in scores.columns.items())
         assert json.loads(str(archive["about"])) == scores.about
     assert command("sample", runs["labelled"], "-n", "4", "--steps", "3", "--class", "2", "-o", drawn) == 0
-    samples = vlb.sample(runs["labelled"], SampleOptions(n=4, steps=3, label=2))
+    samples = vlb.sample(runs["labelled"], SampleOptions(n=4, steps=3, label="2"))
     with np.load(drawn) as archive:
         assert np.array_equal(archive["x"], samples.x)
     for result in (found, loose, scores, samples):

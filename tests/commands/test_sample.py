@@ -45,7 +45,7 @@ def test_every_sampler_serves_on_every_grid(sampler: str, grid: str, run: Path, 
 def test_the_learned_grid_halves_the_learned_density(run: Path) -> None:
     """Equal shares of p(λ) between its times, by the density's own integral; a run without one says so."""
     opened = Run.open(run)
-    model = opened.model(opened.data())
+    model = opened.model()
     assert isinstance(model, DiffusionModel)
     loss, schedule = opened.loss(model), model.process.schedule
     density = learned_density(loss, schedule)

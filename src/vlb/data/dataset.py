@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vlb.base.errors import UserError, suggestion
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.marginals import chunks
+from vlb.core.marginals import chunks, log_marginals
 from vlb.core.schema import Schema
 
 
@@ -79,6 +79,9 @@ SPLITS = ("train", "validation", "test")
 class Dataset:
     """A named data set: its schema and three disjoint splits.
 
+    absent: splits that are not the data's own, and are refused by name, because `why`: something stands in for them.
+    marginals: (D, K) log-marginals of the training examples where these are absent.
+
     Raises ValueError if a split holds examples of another shape than the schema's.
     """
 
@@ -87,6 +90,9 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    absent: tuple[str, ...] = ()
+    why: str = ""
+    marginals: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in SPLITS:
@@ -122,9 +128,20 @@ class Dataset:
                 digest.update(np.asarray(split.labels, dtype="<i8").tobytes())
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def log_marginals(self) -> np.ndarray:
+        """(D, K) float64 log-probabilities of each element by itself, of the training examples (`core.marginals`)."""
+        return log_marginals(self.train.x, self.levels) if self.marginals is None else self.marginals
+
+    def with_test(self, name: str, test: Split) -> "Dataset":
+        """The same with other examples for its test split, called after them."""
+        return replace(self, name=name, test=test, absent=tuple(split for split in self.absent if split != "test"))
+
     def split(self, name: str) -> Split:
-        """The split called 'train', 'validation' or 'test'; any other name raises `UserError`."""
+        """The split called 'train', 'validation' or 'test'; any other name, and an absent split, raise `UserError`."""
         if name not in SPLITS:
             raise UserError(f"there is no split {name!r}; {suggestion(name, SPLITS)}")
+        if name in self.absent:
+            raise UserError(self.why)
         split: Split = getattr(self, name)
         return split

@@ -103,7 +103,8 @@ def evaluate(
     if options.steps is not None and not options.integrates:
         kernel_named(options.kernel or "standard")
         check_placement(options.placement or "t", options.steps)
-    of = _target(target, apart, conditional, data, device)
+    given = isinstance(split, Split) or str(split) not in SPLITS
+    of = _target(target, apart, conditional, data, device, given, progress)
     name, examples, own = _examples(of, split)
     of = dataclasses.replace(of, data=own)
     if isinstance(of.model, LadderNetwork):
@@ -176,12 +177,16 @@ def _target(
     conditional: bool,
     data: Path | None,
     device: torch.device | str,
+    given: bool,
+    progress: Progress,
 ) -> Target:
     if isinstance(target, str | Path):
         target = Run.open(target)
     if isinstance(target, Run):
-        own = target.data(data)
         model = target.model(device)
+        own = target.reference(model, data) if given and apart is None else target.data(data)
+        if own.why:
+            progress.say(own.why)
         told = target.conditional
         return Target(model, told, own, own if apart is None else apart, target)
     if apart is None:
@@ -194,7 +199,7 @@ def _examples(of: Target, split: str | Path | Split) -> tuple[str, Split, Datase
     if isinstance(split, str) and split in SPLITS:
         return split, of.data.split(split), of.data
     if isinstance(split, Split):
-        own = dataclasses.replace(of.data, name="given examples", test=split)
+        own = of.data.with_test("given examples", split)
     elif Path(split).exists():
         own = with_own(of.data, Path(split), of.conditional)
     else:
@@ -208,7 +213,7 @@ def with_own(data: Dataset, path: Path, conditional: bool) -> Dataset:
     classes = data.schema.classes
     if conditional and own.labels is not None and classes is not None and int(own.labels.max()) >= classes:
         raise UserError(f"{path} has the label {int(own.labels.max())}, and the model knows 0 to {classes - 1}")
-    return dataclasses.replace(data, name=path.name, test=own)
+    return data.with_test(path.name, own)
 
 
 def _refuse_of_ladder(model: LadderNetwork, options: EvaluateOptions, values: Path | None) -> None:

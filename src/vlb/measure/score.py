@@ -140,7 +140,10 @@ def score(
     """
     check_background(options.background)
     opened = _opened(run)
-    own = opened.data(data)
+    needs = str(examples) in SPLITS or options.typicality
+    own = opened.data(data) if needs else opened.reference(opened.model(device), data)
+    if own.why:
+        progress.say(own.why)
     given = found(str(examples), own)
     background = _background_run(options.background, own)
     scored = Scored(opened, own, str(examples), options, device, progress)

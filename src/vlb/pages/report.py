@@ -83,7 +83,11 @@ def report(
     data: where a run's own data are now, if they have moved. Raises `UserError` if `run` is not a trained run.
     """
     opened = run if isinstance(run, Run) else Run.open(run)
-    content = gather(opened, opened.data(data), device, progress)
+    own = opened.reference(opened.model(device), data)
+    if own.why:
+        progress.say(own.why)
+        own = own.with_test(f"{own.name}: samples of the model, for the data are gone", own.test)
+    content = gather(opened, own, device, progress)
     path = opened.path / "report.html"
     write_text(path, page_of(content))
     return ReportResult(path, content)

@@ -22,7 +22,7 @@ from vlb.models.kinds import ModelConfig
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.loss import AnyTerms
 from vlb.models.protocols import LikelihoodModel
-from vlb.store import before, checkpoint
+from vlb.store import before, checkpoint, reference
 from vlb.store.experiment import Experiment
 from vlb.store.trained import Trained, load_weights
 
@@ -55,6 +55,7 @@ class Run:
         except OSError as error:
             raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
         write_text(path / "config.json", json.dumps(content, indent=2) + "\n")
+        reference.keep(path / "reference.safetensors", data)
         return cls(path, json.loads(json.dumps(content)))
 
     @classmethod
@@ -141,6 +142,23 @@ class Run:
                 f"trained on (fingerprint {data.fingerprint}, expected {described['fingerprint']})"
             )
         return data
+
+    def reference(self, model: LikelihoodModel, path: Path | None = None) -> Dataset:
+        """The run's data where they are; else what stands in for them beside examples that are given: marginals that
+        the run kept, and samples of the model in place of each split. `why` then says so.
+        """
+        try:
+            return self.data(path)
+        except UserError as error:
+            if path is not None:
+                raise
+            name, module = self.content["data"]["name"], cast(torch.nn.Module, model)
+            return reference.stand_in(name, self.schema, module, self.conditional, self.kept, error)
+
+    @property
+    def kept(self) -> Path:
+        """What the run keeps of its data."""
+        return self.path / "reference.safetensors"
 
     def model(self, device: torch.device | str = "cpu") -> LikelihoodModel:
         """The trained model: averaged weights, the best on validation data, ready for use. No data are needed.

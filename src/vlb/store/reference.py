@@ -1,0 +1,50 @@
+"""What answers in place of a run's data when they are gone: what the run kept of them, and samples of its model."""
+
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.core.schema import Schema
+from vlb.data.dataset import SPLITS, Dataset, Split
+from vlb.models.protocols import LikelihoodModel
+from vlb.store import checkpoint
+from vlb.store.checkpoint import Checkpoint
+
+MOST = 1 << 22  # numbers that are kept
+SAMPLES, STEPS = 128, 50
+
+
+def keep(path: Path, data: Dataset) -> None:
+    """Write what a run keeps of its data: log-marginals (D, K) of the training examples, if they are not too many."""
+    tensors = {}
+    if data.dimensions * data.levels <= MOST:
+        tensors["log_marginals"] = torch.from_numpy(data.log_marginals)
+    checkpoint.save(path, Checkpoint(tensors, {}))
+
+
+def stand_in(name: str, schema: Schema, model: nn.Module, conditional: bool, kept: Path, error: UserError) -> Dataset:
+    """Samples of the model in place of each split, all of which are absent, and the marginals that were kept.
+
+    error: why the data cannot be had, for `why`.
+    """
+    device = next(iter(model.state_dict().values())).device
+    condition, labels = UNCONDITIONAL, None
+    if conditional and schema.classes:
+        labels = np.arange(SAMPLES) % schema.classes
+        condition = Condition(label=torch.from_numpy(labels).to(device))
+    drawn = cast(LikelihoodModel, model).sample(
+        SAMPLES, steps=STEPS, generator=torch.Generator().manual_seed(0), condition=condition
+    )
+    split = Split(drawn.cpu().numpy().astype(schema.dtype), labels)
+    marginals, known = None, "samples of the model"
+    if kept.is_file():
+        found = checkpoint.read(kept).tensors.get("log_marginals")
+        if found is not None and found.shape == (schema.dimensions, schema.levels):
+            marginals, known = found.numpy(), "samples of the model and the marginals that the run kept"
+    why = f"{error}; what is fitted beside given examples is fitted to {known}"
+    return Dataset(name, schema, split, split, split, SPLITS, why, marginals)
