@@ -39,7 +39,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -527,6 +527,26 @@ def tag(kind: str) -> str:
     return {"UNet": "unet", "Conv": "convolutional"}.get(stem, "-".join(words).lower())
 
 
+LOSSES = {"diffusion": "diffusion", "mixture": "mixture", "ladder": "ladder"}  # of other kinds: elbo
+OF_LOSS = ("weighting", "times", "decoder_share", "warmup", "free_nats")
+
+
+def with_loss(override: str) -> list[str]:
+    """An override of a model's field as one of its loss where it now belongs there; a model as model and loss."""
+    path, _, value = override.partition("=")
+    head, _, rest = path.partition(".")
+    if head != "model":
+        return [override]
+    if rest:
+        return [f"loss.{rest}={value}" if rest.partition(".")[0] in OF_LOSS else override]
+    model = json.loads(value) if value.startswith("{") else {"type": value}
+    loss = {"type": LOSSES.get(model["type"], "elbo")}
+    if model["type"] in ("hvae", "residual-hvae"):
+        loss["warmup"] = 200
+    loss |= {name: model.pop(name) for name in OF_LOSS if name in model}
+    return [f"model={json.dumps(model)}", f"loss={json.dumps(loss)}"]
+
+
 class Failed(Exception):
     """A command ended with another status than expected."""
 
@@ -575,8 +595,8 @@ class Workshop:
             words = ["train", training.recipe]
             words += ["--data", training.data] if training.data else []
             words += ["--condition", "labels"] if training.labels else []
-            for override in training.overrides:
-                words += ["--set", self.spelled(override)]
+            for override in self.spelled(training.overrides):
+                words += ["--set", override]
             try:
                 self.vlb(*words, "--out", str(path))
                 self._trained[name] = ""
@@ -586,11 +606,15 @@ class Workshop:
             raise Failed(self._trained[name])
         return path
 
-    def spelled(self, override: str) -> str:
-        """An override in the words of this vlb: parts of a model were called by their classes once, now by tags."""
+    def spelled(self, overrides: Sequence[str]) -> list[str]:
+        """Overrides in the words of this vlb: parts of a model were called by their classes once, and now are by tags;
+        what a loss is made of was the model's once."""
         if self._by_class is None:
             self._by_class = "UNetConfig" in self.vlb("train", "digits", "--set", "model.backbone=none", status=2)[1]
-        return override if self._by_class else re.sub(r"\b[A-Z]\w*Config\b", lambda found: tag(found[0]), override)
+        if self._by_class:
+            return list(overrides)
+        tagged = (re.sub(r"\b[A-Z]\w*Config\b", lambda found: tag(found[0]), override) for override in overrides)
+        return [part for override in tagged for part in with_loss(override)]
 
     def new(self, suffix: str) -> Path:
         """An absolute path that no command has written to."""

@@ -1,12 +1,17 @@
 """Runs and archives that the first format left are read: these were written by the version before identity changed."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vlb.base.configuration import decode
 from vlb.coding.api import decompress
+from vlb.models.kinds import LOSSES, MODELS
+from vlb.store import before
+from vlb.store.experiment import Experiment
 from vlb.store.runs import Run, load
 
 BEFORE = Path(__file__).parent / "before"
@@ -29,3 +34,13 @@ def test_an_archive_of_before_is_decoded(kind: str, embedded: bool, tmp_path: Pa
     decompress(BEFORE / f"{kind}{'-carried' if embedded else ''}.vlb", tmp_path / "out", run=run)
     assert (tmp_path / "out/three.npy").read_bytes() == (BEFORE / "three.npy").read_bytes()
     assert np.load(tmp_path / "out/three.npy").shape == (3, 1, 8, 8)
+
+
+def test_every_configuration_of_before_is_understood() -> None:
+    """Those that the first format could write with every choice that it offered, once each."""
+    described = {"name": "digits", "fingerprint": "0", "shape": [1, 8, 8], "levels": 17, "classes": 10}
+    for written in json.loads((BEFORE / "experiments.json").read_text()):
+        content = before.run({"format": 1, "experiment": written, "data": described})
+        read = decode(Experiment, {**content["experiment"], "model": content["model"]})
+        assert MODELS.tag(read.model) == content["model"]["type"]
+        assert LOSSES.tag(read.loss) == LOSSES.tag(read.model.trained_by())

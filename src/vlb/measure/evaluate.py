@@ -141,7 +141,7 @@ def _evaluated(
     described = None if levels is None else levels[1]
     subject = _subject(of, split, bound.bound, options, planned, described)
     if keep and values is None and of.run is not None:
-        values = place(of.run.path, subject, len(index), progress)
+        values = place(of.run.path, subject, index, progress)
     keeper = Keeper(values, subject, index)
     estimator = None
     if planned and isinstance(bound, DiffusionModel):

@@ -46,11 +46,14 @@ class Subject:
     model: str
     options: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def digest(self) -> str:
-        """8 hex digits that tell subjects apart in file names, and formats of files."""
-        content = json.dumps([FORMAT, self.encode()], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:8]
+    def differences(self, other: "Subject") -> list[str]:
+        """The names of what is not the same.
+
+        An option that one does not name, and that is None in the other, is the same: a later version may have options
+        that an earlier one had not.
+        """
+        own, its = (subject.encode() | {"options": _said(subject.options)} for subject in (self, other))
+        return [name for name in own if own[name] != its[name]]
 
     def encode(self) -> dict[str, Any]:
         """JSON values, in which the bound is words."""
@@ -116,12 +119,10 @@ def resume(path: Path, subject: Subject, index: np.ndarray) -> Begun | None:
     if not path.exists():
         return None
     begun = read(path)
-    found, wanted = begun.subject.encode(), subject.encode()
-    different = [name for name in wanted if found[name] != wanted[name]]
-    if not np.array_equal(begun.index, index):
-        different.append("examples")
-    if different:
-        shown = "; ".join(f"{n}: {found[n]} there, {wanted[n]} here" for n in different if n in wanted)
+    different = subject.differences(begun.subject)
+    if different or not np.array_equal(begun.index, index):
+        found, wanted = begun.subject.encode(), subject.encode()
+        shown = "; ".join(f"{n}: {found[n]} there, {wanted[n]} here" for n in different)
         raise UserError(
             f"{path} is an evaluation of something else ({shown or 'other examples'}): choose another file for --values"
         )
@@ -166,6 +167,13 @@ def read(path: Path) -> Begun:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path} is no whole file of an evaluation ({reason}): make it again") from error
     return begun
+
+
+def _said(value: Any) -> Any:
+    """JSON values without what is None."""
+    if isinstance(value, dict):
+        return {name: _said(item) for name, item in value.items() if item is not None}
+    return json.loads(json.dumps(value))
 
 
 def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:

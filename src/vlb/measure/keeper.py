@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ import numpy as np
 from vlb.base.errors import UserError
 from vlb.base.progress import Progress
 from vlb.measure.evaluation import Keep, Tally
-from vlb.measure.evaluation_file import Begun, Subject, resume, save
+from vlb.measure.evaluation_file import Begun, Subject, read, resume, save
 
 SAVE_SECONDS = 10.0
 
 
-def place(run: Path, subject: Subject, examples: int, progress: Progress) -> Path | None:
-    """Where values of so many examples go unless said otherwise: RUN/evaluations; None where that cannot be written."""
+def place(run: Path, subject: Subject, index: np.ndarray, progress: Progress) -> Path | None:
+    """Where values of the examples `index` go unless said otherwise: the file in RUN/evaluations that is of the same,
+    or a new one there; None where that cannot be written."""
     folder = run / "evaluations"
     try:
         folder.mkdir(exist_ok=True)
@@ -25,7 +27,16 @@ def place(run: Path, subject: Subject, examples: int, progress: Progress) -> Pat
     if not writable:
         progress.say(f"{run} cannot be written to: no values are kept; --values FILE keeps them elsewhere")
         return None
-    return folder / f"{subject.split}-{examples}-{subject.digest}.npz"
+    name = f"{subject.split}-{len(index)}"
+    for file in sorted(folder.glob(f"{name}-*.npz")):
+        with suppress(UserError):  # a file that is damaged, or of another format, is no evaluation to go on with
+            begun = read(file)
+            if not subject.differences(begun.subject) and np.array_equal(begun.index, index):
+                return file
+    number = 1
+    while (file := folder / f"{name}-{number}.npz").exists():
+        number += 1
+    return file
 
 
 class Keeper(Keep):
