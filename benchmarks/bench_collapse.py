@@ -24,14 +24,14 @@ import torch
 
 from vlb.core.condition import UNCONDITIONAL
 from vlb.core.initial import initialise
+from vlb.core.likelihoods import DiscretisedLogisticOutput
 from vlb.data import Dataset, load
 from vlb.measure.diagnostics import aggregate_kl, label_probe, level_use
 from vlb.measure.evaluation import measure_bound
-from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
-from vlb.models.vae.likelihood_config import DiscretisedLogisticConfig
+from vlb.models.vae.config import HVAE, ResidualHVAE
 from vlb.models.vae.loss import ElboLoss
 from vlb.models.vae.model import VariationalHierarchy
-from vlb.store.experiment import TrainingConfig
+from vlb.store.experiment import Training
 from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 
@@ -42,17 +42,17 @@ LATENTS = (16, 12, 8, 6, 4)
 class Setup:
     """A model and its weight decay, with which dense networks overfit less and convolutions forget their latents."""
 
-    config: HVAEConfig | ResidualHVAEConfig
+    config: HVAE | ResidualHVAE
     weight_decay: float = 1.0
 
 
-MARKOV = HVAEConfig(latents=LATENTS, width=128, dropout=0.2, likelihood=DiscretisedLogisticConfig())
+MARKOV = HVAE(latents=LATENTS, width=128, dropout=0.2, likelihood=DiscretisedLogisticOutput())
 SETUPS = {
     "bottom-up": Setup(dataclasses.replace(MARKOV, inference="bottom-up")),
     "top-down, precision": Setup(MARKOV),
     "top-down, network": Setup(dataclasses.replace(MARKOV, merge="joined")),
     "top-down, residual": Setup(
-        ResidualHVAEConfig(halvings=(0, 1, 1, 2, 2), channels=2, width=32, likelihood=DiscretisedLogisticConfig()),
+        ResidualHVAE(halvings=(0, 1, 1, 2, 2), channels=2, width=32, likelihood=DiscretisedLogisticOutput()),
         weight_decay=0.01,
     ),
 }
@@ -66,7 +66,7 @@ def trained(setup: Setup, data: Dataset, steps: int, warmup: int, seed: int) -> 
         torch.manual_seed(seed)
         model = setup.config.build(data.schema)
         initialise(model, data.train, torch.default_generator)
-    settings = TrainingConfig(
+    settings = Training(
         steps=steps, batch=64, learning_rate=2e-3, warmup=50, ema=0.99, clip=5.0, weight_decay=setup.weight_decay
     )
     trainer = Trainer(model, ElboLoss(warmup=warmup).build(model), settings, seed, torch.device("cpu"))

@@ -11,19 +11,19 @@ from tests.building import built
 from tests.oracles import seeded
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL
+from vlb.core.likelihoods import BernoulliOutput, DiscretisedLogisticOutput, GaussianOutput
 from vlb.core.marginals import log_marginals
 from vlb.core.schema import levels_schema
 from vlb.data import Dataset, Split, load
 from vlb.data.baselines import baselines
 from vlb.measure.evaluation import measure_bound
-from vlb.models.mixture.config import MixtureConfig
-from vlb.models.vae.config import ConvCoderConfig, DenseCoderConfig, VAEConfig
+from vlb.models.mixture.config import Mixture
+from vlb.models.vae.config import HVAE, VAE, ResidualHVAE
 from vlb.models.vae.generative import MarkovGenerator
-from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
-from vlb.models.vae.likelihood_config import BernoulliConfig, DiscretisedLogisticConfig, GaussianConfig
 from vlb.models.vae.loss import ElboLoss, ElboTerms
-from vlb.models.vae.prior_config import AggregatePriorConfig, VampPriorConfig
-from vlb.store.experiment import TrainingConfig
+from vlb.models.vae.prior import Aggregate, Vamp
+from vlb.nn.coder import ConvolutionalCoder, DenseCoder
+from vlb.store.experiment import Training
 from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 from vlb.training.options import TrainOptions
@@ -31,16 +31,16 @@ from vlb.training.recipes import recipe
 from vlb.training.verb import adjust
 
 SMALL = {
-    "vae": VAEConfig(latents=4, coder=DenseCoderConfig(width=16)),
-    "conv": VAEConfig(latents=4, coder=ConvCoderConfig(widths=(8, 8))),
-    "logistic": VAEConfig(latents=4, coder=DenseCoderConfig(width=16), likelihood=DiscretisedLogisticConfig()),
-    "vamp": VAEConfig(latents=4, coder=DenseCoderConfig(width=16), prior=VampPriorConfig(inputs=5)),
-    "aggregate": VAEConfig(latents=4, coder=DenseCoderConfig(width=16), prior=AggregatePriorConfig(examples=9)),
-    "bottom-up": HVAEConfig(latents=(4, 3), inference="bottom-up", width=16),
-    "precision": HVAEConfig(latents=(4, 3, 2), width=16),
-    "joined": HVAEConfig(latents=(4, 3, 2), merge="joined", width=16),
-    "relative": HVAEConfig(latents=(4, 3, 2), merge="relative", width=16),
-    "residual": ResidualHVAEConfig(halvings=(0, 1, 1, 2), channels=2, width=8),
+    "vae": VAE(latents=4, coder=DenseCoder(width=16)),
+    "conv": VAE(latents=4, coder=ConvolutionalCoder(widths=(8, 8))),
+    "logistic": VAE(latents=4, coder=DenseCoder(width=16), likelihood=DiscretisedLogisticOutput()),
+    "vamp": VAE(latents=4, coder=DenseCoder(width=16), prior=Vamp(inputs=5)),
+    "aggregate": VAE(latents=4, coder=DenseCoder(width=16), prior=Aggregate(examples=9)),
+    "bottom-up": HVAE(latents=(4, 3), inference="bottom-up", width=16),
+    "precision": HVAE(latents=(4, 3, 2), width=16),
+    "joined": HVAE(latents=(4, 3, 2), merge="joined", width=16),
+    "relative": HVAE(latents=(4, 3, 2), merge="relative", width=16),
+    "residual": ResidualHVAE(halvings=(0, 1, 1, 2), channels=2, width=8),
 }
 ALL = pytest.mark.parametrize("config", SMALL.values(), ids=SMALL)
 
@@ -87,7 +87,7 @@ def test_odd_images_and_samples_of_the_right_kind(config) -> None:
 
 def test_untrained_residual_hierarchy_is_the_independent_pixel_model(digits: Dataset) -> None:
     """Its decoder gives zeros and its q is p: the bound is the baseline, exactly."""
-    model = built(ResidualHVAEConfig(halvings=(0, 1, 2), width=8), digits).eval()
+    model = built(ResidualHVAE(halvings=(0, 1, 2), width=8), digits).eval()
     bound = measure_bound(model, digits.test, passes=2)
     assert bound.bits_per_dim == pytest.approx(baselines(digits, "test")["independent_pixels"], abs=1e-5)
     assert bound.terms[("kl", 1)] == bound.terms[("kl", 2)] == bound.terms[("kl", 3)] == 0
@@ -95,20 +95,20 @@ def test_untrained_residual_hierarchy_is_the_independent_pixel_model(digits: Dat
 
 def test_both_directions_have_one_generative_network(digits: Dataset) -> None:
     shapes = [
-        {n: tuple(p.shape) for n, p in built(HVAEConfig(inference=way, width=16), digits).generator.named_parameters()}
+        {n: tuple(p.shape) for n, p in built(HVAE(inference=way, width=16), digits).generator.named_parameters()}
         for way in ("bottom-up", "top-down")
     ]
     assert shapes[0] == shapes[1]
-    assert isinstance(built(HVAEConfig(width=16), digits).generator, MarkovGenerator)
+    assert isinstance(built(HVAE(width=16), digits).generator, MarkovGenerator)
 
 
 @pytest.mark.parametrize(
     ("config", "steps", "warmup"),
     [
-        (VAEConfig(latents=8, coder=ConvCoderConfig(widths=(16, 16), dropout=0.0)), 200, 0),
-        (VAEConfig(latents=8, coder=DenseCoderConfig(width=64), prior=VampPriorConfig(inputs=30)), 120, 0),
-        (VAEConfig(latents=8, coder=DenseCoderConfig(width=64), prior=AggregatePriorConfig(examples=100)), 120, 0),
-        (ResidualHVAEConfig(halvings=(0, 1, 2), channels=2, width=16, dropout=0.0), 200, 150),
+        (VAE(latents=8, coder=ConvolutionalCoder(widths=(16, 16), dropout=0.0)), 200, 0),
+        (VAE(latents=8, coder=DenseCoder(width=64), prior=Vamp(inputs=30)), 120, 0),
+        (VAE(latents=8, coder=DenseCoder(width=64), prior=Aggregate(examples=100)), 120, 0),
+        (ResidualHVAE(halvings=(0, 1, 2), channels=2, width=16, dropout=0.0), 200, 150),
     ],
     ids=["conv", "vamp", "aggregate", "residual"],
 )
@@ -116,7 +116,7 @@ def test_trained_for_seconds_it_beats_independent_pixels(config, steps: int, war
     """On held-out data, by the training loop, with latents in use."""
     torch.manual_seed(0)
     model = built(config, digits)
-    settings = TrainingConfig(steps=steps, batch=64, learning_rate=4e-3, warmup=10, ema=0.9, clip=5.0)
+    settings = Training(steps=steps, batch=64, learning_rate=4e-3, warmup=10, ema=0.9, clip=5.0)
     trainer = Trainer(model, ElboLoss(warmup=warmup).build(model), settings, 0, torch.device("cpu"))
     x = torch.from_numpy(digits.train.x)
     for step in range(steps):
@@ -128,7 +128,7 @@ def test_trained_for_seconds_it_beats_independent_pixels(config, steps: int, war
 
 
 def test_free_bits_and_warm_up_do_what_they_say(digits: Dataset) -> None:
-    config = HVAEConfig(latents=(4, 3), width=16)
+    config = HVAE(latents=(4, 3), width=16)
     torch.manual_seed(0)
     model, x = built(config, digits).eval(), torch.from_numpy(digits.train.x[:32])
     plain, _ = ElboTerms()(model, x, UNCONDITIONAL, seeded(3), 0)
@@ -153,11 +153,11 @@ def test_free_bits_and_warm_up_do_what_they_say(digits: Dataset) -> None:
 
 
 def test_mixture_is_exact_and_beats_independent_pixels(digits: Dataset) -> None:
-    model = built(MixtureConfig(components=10, em_steps=15), digits)
+    model = built(Mixture(components=10, em_steps=15), digits)
     result = measure_bound(model, digits.test, passes=2)
     assert result.se_monte_carlo == 0 and model.bound.exact
     assert result.bits_per_dim < baselines(digits, "test")["independent_pixels"] - 0.1
-    one = built(MixtureConfig(components=1, em_steps=2, smoothing=1e-3), digits)
+    one = built(Mixture(components=1, em_steps=2, smoothing=1e-3), digits)
     counts = one.logits.detach().softmax(-1).double().numpy()
     # A single component is the marginals, up to smoothing.
     assert np.abs(counts - np.exp(log_marginals(digits.train.x, 17))).max() < 0.02
@@ -166,19 +166,19 @@ def test_mixture_is_exact_and_beats_independent_pixels(digits: Dataset) -> None:
 @pytest.mark.parametrize(
     "config, message",
     [
-        (VAEConfig(latents=0), "latents must be positive"),
-        (HVAEConfig(latents=()), "at least one level"),
-        (HVAEConfig(latents=(4, 0)), "at least one latent"),
-        (VAEConfig(likelihood=BernoulliConfig()), r"two levels.*17.*categorical"),
-        (VAEConfig(likelihood=GaussianConfig()), r"density.*17 discrete levels.*categorical"),
-        (VAEConfig(coder=ConvCoderConfig(widths=(8, 8, 8, 8))), r"do not fit images of 8×8.*at most 3"),
-        (VAEConfig(coder=ConvCoderConfig(widths=())), "widths"),
-        (ResidualHVAEConfig(halvings=(1, 4)), r"do not fit images of 8×8.*at most 3"),
-        (ResidualHVAEConfig(halvings=(2, 1)), "never fall"),
-        (ResidualHVAEConfig(halvings=()), "at least one level"),
-        (VAEConfig(prior=VampPriorConfig(inputs=0)), "inputs must be positive"),
-        (VAEConfig(prior=AggregatePriorConfig(examples=2000)), "between 1 and the 1257"),
-        (MixtureConfig(components=0), "at least one component"),
+        (VAE(latents=0), "latents must be positive"),
+        (HVAE(latents=()), "at least one level"),
+        (HVAE(latents=(4, 0)), "at least one latent"),
+        (VAE(likelihood=BernoulliOutput()), r"two levels.*17.*categorical"),
+        (VAE(likelihood=GaussianOutput()), r"density.*17 discrete levels.*categorical"),
+        (VAE(coder=ConvolutionalCoder(widths=(8, 8, 8, 8))), r"do not fit images of 8×8.*at most 3"),
+        (VAE(coder=ConvolutionalCoder(widths=())), "widths"),
+        (ResidualHVAE(halvings=(1, 4)), r"do not fit images of 8×8.*at most 3"),
+        (ResidualHVAE(halvings=(2, 1)), "never fall"),
+        (ResidualHVAE(halvings=()), "at least one level"),
+        (VAE(prior=Vamp(inputs=0)), "inputs must be positive"),
+        (VAE(prior=Aggregate(examples=2000)), "between 1 and the 1257"),
+        (Mixture(components=0), "at least one component"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_way_out(config, message: str, digits: Dataset) -> None:
@@ -187,18 +187,18 @@ def test_what_does_not_fit_is_refused_with_a_way_out(config, message: str, digit
 
 
 def test_labels_and_tables_are_refused_where_they_do_not_serve(digits: Dataset) -> None:
-    for config in (VAEConfig(), HVAEConfig(), ResidualHVAEConfig(), MixtureConfig()):
+    for config in (VAE(), HVAE(), ResidualHVAE(), Mixture()):
         with pytest.raises(UserError, match="--condition"):
             adjust(dataclasses.replace(recipe("digits-vae"), model=config), TrainOptions(condition="labels"), None)
     with pytest.raises(UserError, match="need images"):
-        ResidualHVAEConfig().build(levels_schema((70,), 4))
-    vector = VAEConfig(latents=2, coder=DenseCoderConfig(width=8)).build(levels_schema((70,), 4))
+        ResidualHVAE().build(levels_schema((70,), 4))
+    vector = VAE(latents=2, coder=DenseCoder(width=8)).build(levels_schema((70,), 4))
     assert vector.sample(2, generator=seeded()).shape == (2, 70)
 
 
 def test_binary_data_have_a_bernoulli_likelihood() -> None:
     data = odd(2)
-    config = VAEConfig(latents=2, coder=DenseCoderConfig(width=8), likelihood=BernoulliConfig())
+    config = VAE(latents=2, coder=DenseCoder(width=8), likelihood=BernoulliOutput())
     model = built(config, data).eval()
     with torch.no_grad():
         for parameter in model.generator.decoder.parameters():  # type: ignore[union-attr]

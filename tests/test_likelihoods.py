@@ -13,12 +13,12 @@ from vlb.core.likelihoods import (
     BernoulliLikelihood,
     CategoricalLikelihood,
     DiscretisedLogisticLikelihood,
+    DiscretisedLogisticOutput,
     GaussianLikelihood,
 )
 from vlb.core.schema import levels_schema
 from vlb.data import Split
 from vlb.models.mixture.gaussian import gaussian_mixture
-from vlb.models.vae.likelihood_config import DiscretisedLogisticConfig
 
 
 def logistic(levels: int, n: int = 1) -> DiscretisedLogistic:
@@ -105,7 +105,7 @@ def test_a_zero_logistic_decoder_has_the_datas_own_mean_and_spread() -> None:
     rng = np.random.default_rng(0)
     columns = [rng.normal(mean, std, 3000) for mean, std in ((100, 4), (128, 20), (60, 10))]
     x = np.stack([*columns, np.full(3000, 7.0)], 1).round().astype(np.uint8)
-    likelihood = DiscretisedLogisticConfig().build(levels_schema(x.shape[1:], 256))
+    likelihood = DiscretisedLogisticOutput().build(levels_schema(x.shape[1:], 256))
     likelihood.initialise(Split(x), torch.Generator())
     draws = likelihood.decode(torch.zeros(4000, 4, 2)).sample(seeded(9)).double()  # type: ignore[operator]
     data = torch.from_numpy(x).double()

@@ -21,7 +21,7 @@ from vlb.coding.wire import Reader
 from vlb.coding.writing import Options, write_archive
 from vlb.data import Dataset
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.mixture.config import MixtureConfig
+from vlb.models.mixture.config import Mixture
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_previews_become_files(
 
 
 def test_models_without_noise_levels_refuse(digits: Dataset, test_images: np.ndarray) -> None:
-    mixture = built(MixtureConfig(components=2, em_steps=1), digits)
+    mixture = built(Mixture(components=2, em_steps=1), digits)
     codec = MixtureSettings().codec(mixture)
     with pytest.raises(UserError, match="diffusion"):
         next(previews(codec, codec.encode(test_images[:5])[0], 5))

@@ -10,7 +10,7 @@ from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Split, load
 from vlb.measure.recognition import recognise
-from vlb.models.ladder.config import LadderConfig
+from vlb.models.ladder.config import Ladder
 from vlb.models.ladder.loss import LadderLoss
 from vlb.models.ladder.model import Denoise, LadderNetwork, balanced
 
@@ -100,7 +100,7 @@ def test_unlabelled_examples_help() -> None:
     x = torch.from_numpy(data.train.x)
     for costs in ((10.0, 1.0, 0.1, 0.1), (0.0, 0.0, 0.0, 0.0)):
         torch.manual_seed(0)
-        config = LadderConfig(widths=(100, 50), costs=costs, labelled=20)
+        config = Ladder(widths=(100, 50), costs=costs, labelled=20)
         model = built(config, data)
         made = LadderLoss(labelled_batch=20).build(model)
         optimiser = torch.optim.Adam(model.parameters(), 3e-3)
@@ -129,8 +129,8 @@ def test_likelihood_is_refused_with_the_reason() -> None:
 def test_bad_configurations_are_refused() -> None:
     data = load("digits")
     with pytest.raises(UserError, match="at least 10"):
-        built(LadderConfig(labelled=3), data)
+        built(Ladder(labelled=3), data)
     with pytest.raises(UserError, match="cost weights"):
-        built(LadderConfig(costs=(1.0,)), data)
+        built(Ladder(costs=(1.0,)), data)
     with pytest.raises(UserError, match="labelled examples"):
         recognise(ladder(), Split(data.test.x))

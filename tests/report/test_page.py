@@ -27,7 +27,7 @@ from vlb.pages.ladder import LadderContent
 from vlb.pages.mixture import MixtureContent
 from vlb.pages.page import verdict
 from vlb.pages.report import Content, gather, page_of, report
-from vlb.store.experiment import DataConfig
+from vlb.store.experiment import DataSource
 from vlb.store.runs import Run
 
 CPU = torch.device("cpu")
@@ -140,7 +140,7 @@ def test_the_area_under_the_noise_levels_is_the_diffusion_term(plain: DiffusionC
 def test_hostile_text_is_only_text(content: Content) -> None:
     evil = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;"
     about = about_of(content)
-    experiment = dataclasses.replace(about.experiment, recipe=evil, data=DataConfig(name=evil, path=evil))
+    experiment = dataclasses.replace(about.experiment, recipe=evil, data=DataSource(name=evil, path=evil))
     worse = dataclasses.replace(
         about, name=evil, data={"name": evil, "fingerprint": evil}, experiment=experiment, changed=None,
         versions={evil: evil}, commands=(evil,),

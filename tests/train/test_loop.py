@@ -18,7 +18,7 @@ from vlb.base.configuration import encode, override
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.data import Dataset, load
-from vlb.models.kinds import ModelConfig
+from vlb.models.kinds import AnyModel
 from vlb.models.loss import Sums, Terms
 from vlb.store import checkpoint
 from vlb.store.experiment import Experiment
@@ -241,6 +241,6 @@ def test_a_torn_metrics_line_is_dropped(tmp_path: Path, digits: Dataset) -> None
 def test_weights_of_another_model_are_refused(tmp_path: Path, digits: Dataset) -> None:
     run = Run.create(tmp_path / "run", tiny(), digits)
     fit(tiny(), digits, run)
-    other = Run(run.path, run.content | {"model": encode(tiny("backbone.width=32").model, ModelConfig)})
+    other = Run(run.path, run.content | {"model": encode(tiny("backbone.width=32").model, AnyModel)})
     with pytest.raises(UserError, match="does not fit"):
         other.model()

@@ -2,21 +2,25 @@
 
 A likelihood asks the decoder for `outputs` numbers per element and turns them into a distribution over
 x; `embed` gives the numbers that an encoder sees. Masses and densities are never mixed: all of them but
-`GaussianLikelihood` are masses over the levels 0 … K−1.
+`GaussianLikelihood` are masses over the levels 0 … K−1. Each is built from a frozen configuration below,
+`BernoulliOutput` and so on, which refuses data that it does not fit.
 """
 
 import math
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Annotated, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core import marginals
 from vlb.core.distributions import Bernoulli, Categorical, DiscretisedLogistic, Distribution, Normal
 from vlb.core.initial import Examples
 from vlb.core.observation import Levels
+from vlb.core.schema import Schema
 
 
 class Likelihood(Protocol):
@@ -130,3 +134,58 @@ class GaussianLikelihood(nn.Module):
     def decode(self, parameters: Tensor) -> Normal:
         mean = parameters.squeeze(-1)
         return Normal(mean, self.log_variance.view(1, *mean.shape[1:]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BernoulliOutput:
+    """Binary data; the untrained decoder gives the marginals."""
+
+    def build(self, schema: Schema) -> nn.Module:
+        return BernoulliLikelihood(schema.levels, torch.zeros(schema.dimensions))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoricalOutput:
+    """A logit per level; the untrained decoder gives the marginals."""
+
+    def build(self, schema: Schema) -> nn.Module:
+        if schema.levels > 256:
+            raise UserError(
+                f"a categorical likelihood lists every level, too many at {schema.levels}: use "
+                "likelihood=discretised-logistic"
+            )
+        return CategoricalLikelihood(torch.zeros(schema.dimensions, schema.levels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscretisedLogisticOutput:
+    """A logistic over the bins of any number of levels; the untrained decoder has the mean and spread of each pixel."""
+
+    def build(self, schema: Schema) -> nn.Module:
+        means, log_scales = torch.zeros(schema.dimensions), torch.zeros(schema.dimensions)
+        return DiscretisedLogisticLikelihood(schema.levels, means, log_scales)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianOutput:
+    """A density; offered so that it can say why it does not fit data with levels."""
+
+    def build(self, schema: Schema) -> nn.Module:
+        raise UserError(
+            f"a Gaussian likelihood is a density, and these data have {schema.levels} discrete levels: use "
+            "likelihood=categorical or discretised-logistic (in Python, "
+            "`vlb.core.likelihoods.GaussianLikelihood` serves real data)"
+        )
+
+
+LIKELIHOODS = Family(
+    "likelihood",
+    {
+        "bernoulli": BernoulliOutput,
+        "categorical": CategoricalOutput,
+        "discretised-logistic": DiscretisedLogisticOutput,
+        "gaussian": GaussianOutput,
+    },
+)
+
+AnyLikelihood = Annotated[BernoulliOutput | CategoricalOutput | DiscretisedLogisticOutput | GaussianOutput, LIKELIHOODS]

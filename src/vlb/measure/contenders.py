@@ -22,7 +22,7 @@ from vlb.measure.options import CompareOptions
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import Plan, StratifiedBound
-from vlb.models.ladder.config import LadderConfig
+from vlb.models.ladder.config import Ladder
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.protocols import LikelihoodModel
 from vlb.store.runs import Run
@@ -118,7 +118,7 @@ def seed_of(seed: int, number: int, run: Run, kept: dict[str, Kept]) -> int:
 def refuse_ladders(runs: dict[str, Run]) -> None:
     """Raises `UserError` where one is a ladder network, before anything is loaded or computed."""
     for name, run in runs.items():
-        if isinstance(run.experiment.model, LadderConfig):
+        if isinstance(run.experiment.model, Ladder):
             raise UserError(f"{name}: {LadderNetwork.without_likelihood}")
 
 

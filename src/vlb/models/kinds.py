@@ -5,27 +5,26 @@ from typing import Annotated, Any
 from vlb.base.configuration import Family
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
-from vlb.models.ladder.config import LadderConfig
+from vlb.models.ladder.config import Ladder
 from vlb.models.ladder.loss import LadderLoss
-from vlb.models.mixture.config import MixtureConfig
+from vlb.models.mixture.config import Mixture
 from vlb.models.mixture.loss import MixtureLoss
-from vlb.models.vae.config import VAEConfig
-from vlb.models.vae.hierarchy_config import HVAEConfig, ResidualHVAEConfig
+from vlb.models.vae.config import HVAE, VAE, ResidualHVAE
 from vlb.models.vae.loss import ElboLoss
 
 MODELS = Family(
     "model",
     {
         "diffusion": Diffusion,
-        "vae": VAEConfig,
-        "hvae": HVAEConfig,
-        "residual-hvae": ResidualHVAEConfig,
-        "mixture": MixtureConfig,
-        "ladder": LadderConfig,
+        "vae": VAE,
+        "hvae": HVAE,
+        "residual-hvae": ResidualHVAE,
+        "mixture": Mixture,
+        "ladder": Ladder,
     },
 )
 
-ModelConfig = Annotated[Diffusion | VAEConfig | HVAEConfig | ResidualHVAEConfig | MixtureConfig | LadderConfig, MODELS]
+AnyModel = Annotated[Diffusion | VAE | HVAE | ResidualHVAE | Mixture | Ladder, MODELS]
 
 LOSSES = Family(
     "loss",
@@ -37,4 +36,4 @@ LOSSES = Family(
     },
 )
 
-LossConfig = Annotated[Any, LOSSES]
+AnyLoss = Annotated[Any, LOSSES]

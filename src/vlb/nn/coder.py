@@ -1,11 +1,21 @@
-"""Encoders and decoders without a noise level: dense ones, and convolutions between an image and a vector."""
+"""Encoders and decoders without a noise level: dense ones, and convolutions between an image and a vector.
+
+`DenseCoder` and `ConvolutionalCoder` are the frozen configurations of a pair of them.
+"""
 
 import math
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from vlb.base.checks import positive
+from vlb.base.configuration import Family
+from vlb.base.errors import UserError
+from vlb.core.schema import Schema
 
 
 class Dense(nn.Module):
@@ -108,6 +118,62 @@ class ConvDecoder(nn.Module):
         for size, convolution in zip(self.sizes[1:], self.convolutions, strict=True):
             h = F.silu(convolution(F.interpolate(h, size=size)))
         return self.last(h).unflatten(1, (self.channels, self.outputs)).movedim(2, -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseCoder:
+    """Residual MLPs for encoder and decoder."""
+
+    width: int = 256
+    blocks: int = 1
+    dropout: float = 0.1
+
+    def build(self, schema: Schema, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+        """Encoder to 2·latents numbers, and decoder."""
+        positive("width", self.width)
+        encoder = Dense(schema.dimensions, (2 * latents,), self.width, self.blocks, self.dropout)
+        decoder = Dense(latents, (*schema.shape, outputs), self.width, self.blocks, self.dropout, scale=0.1)
+        return encoder, decoder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionalCoder:
+    """Convolutions; one entry of `widths` per halving of the image."""
+
+    widths: tuple[int, ...] = (32, 64)
+    dropout: float = 0.1
+
+    def build(self, schema: Schema, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+        """Encoder to 2·latents numbers, and decoder."""
+        if not self.widths or min(self.widths) < 1:
+            raise UserError(f"widths need at least one positive entry, not {list(self.widths)}")
+        images_of(schema, len(self.widths), "widths")
+        encoder = ConvEncoder(schema.shape, 2 * latents, self.widths, self.dropout)
+        return encoder, ConvDecoder(latents, schema.shape, outputs, self.widths)
+
+
+CODERS = Family(
+    "coder",
+    {
+        "dense": DenseCoder,
+        "convolutional": ConvolutionalCoder,
+    },
+)
+
+AnyCoder = Annotated[DenseCoder | ConvolutionalCoder, CODERS]
+
+
+def images_of(schema: Schema, halvings: int, field_name: str) -> None:
+    """Raises `UserError` unless the data are images that can be halved so often."""
+    if len(schema.shape) != 3:
+        raise UserError(f"convolutions need images (channels, height, width), not {schema.shape}: use dense networks")
+    smallest = min(schema.shape[1:])
+    if smallest < 2**halvings:
+        most = int(math.log2(smallest))
+        raise UserError(
+            f"{halvings} halvings do not fit images of {schema.shape[1]}×{schema.shape[2]}: {field_name} may ask for "
+            f"at most {most}"
+        )
 
 
 def _scale(layer: nn.Module, factor: float) -> None:

@@ -15,15 +15,15 @@ from vlb.core.initial import initialise
 from vlb.data import Dataset
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
-from vlb.models.kinds import LOSSES, MODELS, LossConfig, ModelConfig
+from vlb.models.kinds import LOSSES, MODELS, AnyLoss, AnyModel
 from vlb.models.loss import AnyTerms
-from vlb.store.training import TrainingConfig
+from vlb.store.training import Training
 
-__all__ = ["DataConfig", "Experiment", "TrainingConfig"]
+__all__ = ["DataSource", "Experiment", "Training"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
+class DataSource:
     """A named data set, or `images` with the path of one's own."""
 
     name: str = "digits"
@@ -39,10 +39,10 @@ class Experiment:
     """
 
     recipe: str
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=Diffusion)
-    loss: LossConfig = field(default_factory=DiffusionLoss)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    data: DataSource = field(default_factory=DataSource)
+    model: AnyModel = field(default_factory=Diffusion)
+    loss: AnyLoss = field(default_factory=DiffusionLoss)
+    training: Training = field(default_factory=Training)
     unconditional_share: float = 0.1
     seed: int = 0
 

@@ -18,7 +18,7 @@ from vlb.core.schema import Schema
 from vlb.data import Dataset
 from vlb.data import load as load_data
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.kinds import ModelConfig
+from vlb.models.kinds import AnyModel
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.loss import AnyTerms
 from vlb.models.protocols import LikelihoodModel
@@ -87,10 +87,10 @@ class Run:
         return cast(Experiment, configuration.decode(Experiment, written, f"{self.path / 'config.json'}: experiment"))
 
     @cached_property
-    def configuration(self) -> ModelConfig:
+    def configuration(self) -> AnyModel:
         """What the model is built by, beside the schema. Raises `UserError` for what this version does not offer."""
         where = f"{self.path / 'config.json'}: model"
-        return cast(ModelConfig, configuration.decode(ModelConfig, self.content["model"], where))
+        return cast(AnyModel, configuration.decode(AnyModel, self.content["model"], where))
 
     @property
     def conditional(self) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.core.schema import Schema
-from vlb.models.kinds import ModelConfig
+from vlb.models.kinds import AnyModel
 from vlb.store import before
 from vlb.store.budget import Budget
 from vlb.store.identity import identity
@@ -41,7 +41,7 @@ class Trained:
         """The model with its weights. Raises `UserError` where sections and tensors do not fit, before taking more
         memory than they could need."""
         schema: Schema = configuration.decode(Schema, self.schema, f"{self.source}: schema")
-        config: ModelConfig = configuration.decode(ModelConfig, self.model, f"{self.source}: model")
+        config: AnyModel = configuration.decode(AnyModel, self.model, f"{self.source}: model")
         stored = sum(tensor.numel() for tensor in self.tensors.values())
         most = ROOM * (stored + math.prod(schema.shape) * schema.levels)
         with torch.random.fork_rng(devices=[]), Budget(most, f"{self.source}: its weights are not of its model"):

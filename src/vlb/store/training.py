@@ -8,7 +8,7 @@ from vlb.base.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
+class Training:
     """AdamW with warm-up and cosine decay, in steps; `validate_every` 0 never validates.
 
     clip: the largest norm of a gradient; spike: updates whose gradient is so many times the usual one are skipped;

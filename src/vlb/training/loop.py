@@ -25,7 +25,7 @@ from vlb.data import Dataset
 from vlb.models.loss import AnyTerms
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
-from vlb.store.experiment import Experiment, TrainingConfig
+from vlb.store.experiment import Experiment, Training
 from vlb.store.runs import Run
 from vlb.store.trained import load_weights
 from vlb.training.average import Average
@@ -57,7 +57,7 @@ class Trainer:
 
     model: nn.Module
     loss: AnyTerms
-    settings: TrainingConfig
+    settings: Training
     seed: int
     device: torch.device
     step: int = 0

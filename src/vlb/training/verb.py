@@ -13,7 +13,7 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.data import Dataset, load
 from vlb.data.sources import OWN
-from vlb.store.experiment import DataConfig, Experiment
+from vlb.store.experiment import DataSource, Experiment
 from vlb.store.runs import Run
 from vlb.training.loop import fit
 from vlb.training.options import TrainOptions
@@ -85,7 +85,7 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
             raise UserError(
                 f"--data belongs to the recipes {' and '.join(OWN)}; {experiment.recipe!r} brings its own data"
             )
-        source = DataConfig(name=experiment.data.name, path=str(data_path.absolute()))
+        source = DataSource(name=experiment.data.name, path=str(data_path.absolute()))
         experiment = dataclasses.replace(experiment, data=source)
     return experiment
 

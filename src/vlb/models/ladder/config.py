@@ -14,7 +14,7 @@ from vlb.models.ladder.model import LadderNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class LadderConfig:
+class Ladder:
     """A ladder of dense levels that may see the labels of `labelled` training examples, equally many of each class.
 
     widths: hidden levels; costs: weights of the denoising costs from the input to the classes, per unit, all 0 for a

@@ -14,7 +14,7 @@ from vlb.models.mixture.loss import MixtureLoss
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixtureConfig:
+class Mixture:
     """A mixture with an exact log p. It starts from `em_steps` steps of EM, and training goes on by gradients.
 
     smoothing: observations of the marginals that are added to every component.

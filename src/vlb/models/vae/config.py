@@ -1,79 +1,35 @@
-"""The configuration of a variational autoencoder: a hierarchy of one level."""
+"""The configurations of variational autoencoders: of one rung, of a Markov hierarchy, of a residual one of images."""
 
-import math
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from itertools import pairwise
+from typing import ClassVar, Literal
 
 from torch import nn
 
 from vlb.base.checks import positive
-from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING
-from vlb.core.likelihoods import Likelihood
+from vlb.core.likelihoods import AnyLikelihood, CategoricalOutput, Likelihood
 from vlb.core.schema import Schema
-from vlb.models.vae.generative import MarkovGenerator
-from vlb.models.vae.likelihood_config import CategoricalConfig, LikelihoodConfig
+from vlb.models.vae.generative import MarkovGenerator, ResidualGenerator, check_latents
 from vlb.models.vae.loss import ElboLoss
-from vlb.models.vae.merge import Direct
-from vlb.models.vae.model import TopDownVAE
-from vlb.models.vae.prior_config import PriorConfig, StandardPriorConfig
-from vlb.nn.coder import ConvDecoder, ConvEncoder, Dense, Single
+from vlb.models.vae.merge import Direct, Joined, PrecisionWeighted, Relative
+from vlb.models.vae.model import BottomUpVAE, TopDownVAE
+from vlb.models.vae.prior import AnyPrior, Standard
+from vlb.nn.coder import AnyCoder, Dense, DenseCoder, DenseFeatures, Single, halved, images_of
+from vlb.nn.pyramid import Join, Output, Parameters, Pyramid, top_features
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenseCoderConfig:
-    """Residual MLPs for encoder and decoder."""
-
-    width: int = 256
-    blocks: int = 1
-    dropout: float = 0.1
-
-    def build(self, schema: Schema, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
-        """Encoder to 2·latents numbers, and decoder."""
-        positive("width", self.width)
-        encoder = Dense(schema.dimensions, (2 * latents,), self.width, self.blocks, self.dropout)
-        decoder = Dense(latents, (*schema.shape, outputs), self.width, self.blocks, self.dropout, scale=0.1)
-        return encoder, decoder
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvCoderConfig:
-    """Convolutions; one entry of `widths` per halving of the image."""
-
-    widths: tuple[int, ...] = (32, 64)
-    dropout: float = 0.1
-
-    def build(self, schema: Schema, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
-        """Encoder to 2·latents numbers, and decoder."""
-        if not self.widths or min(self.widths) < 1:
-            raise UserError(f"widths need at least one positive entry, not {list(self.widths)}")
-        images_of(schema, len(self.widths), "widths")
-        encoder = ConvEncoder(schema.shape, 2 * latents, self.widths, self.dropout)
-        return encoder, ConvDecoder(latents, schema.shape, outputs, self.widths)
-
-
-CODERS = Family(
-    "coder",
-    {
-        "dense": DenseCoderConfig,
-        "convolutional": ConvCoderConfig,
-    },
-)
-
-CoderConfig = Annotated[DenseCoderConfig | ConvCoderConfig, CODERS]
-
-
-@dataclass(frozen=True, kw_only=True)
-class VAEConfig:
+class VAE:
     """A VAE with `latents` Gaussian latents (Eq. 2.9)."""
 
     trained_by: ClassVar = ElboLoss
 
     latents: int = 16
-    coder: CoderConfig = field(default_factory=DenseCoderConfig)
-    likelihood: LikelihoodConfig = field(default_factory=CategoricalConfig)
-    prior: PriorConfig = field(default_factory=StandardPriorConfig)
+    coder: AnyCoder = field(default_factory=DenseCoder)
+    likelihood: AnyLikelihood = field(default_factory=CategoricalOutput)
+    prior: AnyPrior = field(default_factory=Standard)
 
     @property
     def takes(self) -> frozenset[str]:
@@ -84,26 +40,112 @@ class VAEConfig:
         """The untrained model."""
         positive("latents", self.latents)
         likelihood = self.likelihood.build(schema)
-        encoder, decoder = self.coder.build(schema, self.latents, outputs_of(likelihood))
+        encoder, decoder = self.coder.build(schema, self.latents, _outputs_of(likelihood))
         prior = self.prior.build(encoder, likelihood, schema)
         generator = MarkovGenerator([(self.latents,)], [], decoder, likelihood, prior)
         return TopDownVAE(generator, Single(encoder), [Direct(nn.Identity())], schema.shape)
 
 
-def outputs_of(likelihood: nn.Module) -> int:
+@dataclass(frozen=True, kw_only=True)
+class HVAE:
+    """A Markov hierarchy of dense levels; `latents` next to the data first. The generative network is the same for
+    both directions of inference.
+
+    merge: how top-down inference combines data and generative feedback; "precision" is the ladder VAE (Sønderby et
+    al. 2016), "joined" a network of both, "relative" a change of p. Bottom-up inference merges nothing.
+    """
+
+    trained_by: ClassVar = ElboLoss
+
+    latents: tuple[int, ...] = (16, 16, 16)
+    inference: Literal["top-down", "bottom-up"] = "top-down"
+    merge: Literal["precision", "joined", "relative"] = "precision"
+    width: int = 256
+    blocks: int = 1
+    dropout: float = 0.1
+    likelihood: AnyLikelihood = field(default_factory=CategoricalOutput)
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that it asks for."""
+        return NOTHING
+
+    def build(self, schema: Schema) -> TopDownVAE | BottomUpVAE:
+        """The untrained model."""
+        positive("width", self.width)
+        generator = self._generator(schema)
+        if self.inference == "bottom-up":
+            inputs = (schema.dimensions, *self.latents[:-1])
+            return BottomUpVAE(
+                generator, [self._dense(a, 2 * b) for a, b in zip(inputs, self.latents, strict=True)], schema.shape
+            )
+        encoder = DenseFeatures(schema.dimensions, len(self.latents), self.width, self.blocks, self.dropout)
+        merges: list[nn.Module] = [self._merge(above, own) for own, above in pairwise(self.latents)]
+        merges.append(Direct(self._dense(self.width, 2 * self.latents[-1])))
+        return TopDownVAE(generator, encoder, merges, schema.shape)
+
+    def _generator(self, schema: Schema) -> MarkovGenerator:
+        likelihood = self.likelihood.build(schema)
+        check_latents([(count,) for count in self.latents])
+        shape = (*schema.shape, _outputs_of(likelihood))
+        decoder = Dense(self.latents[0], shape, self.width, self.blocks, self.dropout, scale=0.1)
+        transitions = [self._dense(above, 2 * own) for own, above in pairwise(self.latents)]
+        return MarkovGenerator([(count,) for count in self.latents], transitions, decoder, likelihood)
+
+    def _merge(self, above: int, own: int) -> nn.Module:
+        if self.merge == "precision":
+            return PrecisionWeighted(self._dense(self.width, 2 * own))
+        network = self._dense(self.width + above, 2 * own)
+        return Joined(network) if self.merge == "joined" else Relative(network)
+
+    def _dense(self, inputs: int, outputs: int) -> Dense:
+        return Dense(inputs, (outputs,), self.width, self.blocks, self.dropout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualHVAE:
+    """A top-down hierarchy of images: each level has `channels` latents per place, and p depends on all levels above.
+
+    halvings: of the image at each level, next to the data first; never falling.
+    """
+
+    trained_by: ClassVar = ElboLoss
+
+    halvings: tuple[int, ...] = (1, 2, 3)
+    channels: int = 4
+    width: int = 48
+    dropout: float = 0.1
+    likelihood: AnyLikelihood = field(default_factory=CategoricalOutput)
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that it asks for."""
+        return NOTHING
+
+    def build(self, schema: Schema) -> TopDownVAE:
+        """The untrained model: the independent-element one."""
+        for name in ("channels", "width"):
+            positive(name, getattr(self, name))
+        check_latents([(self.channels,) for _ in self.halvings])
+        if list(self.halvings) != sorted(self.halvings) or self.halvings[0] < 0:
+            raise UserError(f"halvings never fall from the data up, unlike {list(self.halvings)}: sort them")
+        images_of(schema, self.halvings[-1], "halvings")
+        likelihood = self.likelihood.build(schema)
+        size = (schema.shape[1], schema.shape[2])
+        below = [size, *(halved(size, times) for times in self.halvings[:-1])]
+        generator = ResidualGenerator(
+            top_features(schema.shape, self.halvings[-1], self.width),
+            [Parameters(self.width, self.channels, self.width) for _ in self.halvings],
+            [Join(self.channels, self.width, self.dropout, target) for target in below],
+            Output(self.width, schema.shape[0], _outputs_of(likelihood)),
+            likelihood,
+        )
+        encoder = Pyramid(schema.shape[0], self.halvings, self.width, self.dropout)
+        merges = [Relative(Parameters(2 * self.width, self.channels, self.width)) for _ in self.halvings]
+        return TopDownVAE(generator, encoder, merges, schema.shape)
+
+
+def _outputs_of(likelihood: nn.Module) -> int:
     """How many numbers per element a likelihood asks of its decoder."""
     typed: Likelihood = likelihood  # type: ignore[assignment]
     return typed.outputs
-
-
-def images_of(schema: Schema, halvings: int, field_name: str) -> None:
-    """Raises `UserError` unless the data are images that can be halved so often."""
-    if len(schema.shape) != 3:
-        raise UserError(f"convolutions need images (channels, height, width), not {schema.shape}: use dense networks")
-    smallest = min(schema.shape[1:])
-    if smallest < 2**halvings:
-        most = int(math.log2(smallest))
-        raise UserError(
-            f"{halvings} halvings do not fit images of {schema.shape[1]}×{schema.shape[2]}: {field_name} may ask for "
-            f"at most {most}"
-        )

@@ -1,14 +1,23 @@
-"""Priors of the top latent other than N(0, I), made of the encoder's own posteriors."""
+"""Priors p(z) of a VAE: beside N(0, I) those of Section 2.5 that leave no holes, made of the encoder's own posteriors.
+
+Each is a frozen configuration under the tag of `PRIORS`, built with the encoder and the likelihood of its model.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vlb.base.checks import positive
+from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.distributions import Distribution, MixtureOfNormals
 from vlb.core.initial import Examples
 from vlb.core.likelihoods import Likelihood
-from vlb.models.vae.generative import normal
+from vlb.core.schema import Schema
+from vlb.models.vae.generative import Prior, normal, standard_prior
 
 
 class VampPrior(nn.Module):
@@ -39,3 +48,52 @@ class VampPrior(nn.Module):
     def forward(self, like: Tensor) -> Distribution:
         q = normal(self._encode[0](self.inputs))
         return MixtureOfNormals(torch.zeros(len(self.inputs)).to(q.mean), q.mean, q.log_variance, len(like))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standard:
+    """N(0, I)."""
+
+    def build(self, encoder: nn.Module, likelihood: nn.Module, schema: Schema) -> Prior:
+        return standard_prior
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vamp:
+    """A mixture of the encoder's posteriors of `inputs` learned pseudo-inputs, which start as training examples."""
+
+    inputs: int = 50
+
+    def build(self, encoder: nn.Module, likelihood: nn.Module, schema: Schema) -> Prior:
+        return VampPrior(encoder, _room("inputs", self.inputs, schema), likelihood)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aggregate:
+    """The aggregate posterior of `examples` training examples (Eq. 2.35), which the model then is defined by.
+
+    A bound under it is one for data that are not among them.
+    """
+
+    examples: int = 500
+
+    def build(self, encoder: nn.Module, likelihood: nn.Module, schema: Schema) -> Prior:
+        return VampPrior(encoder, _room("examples", self.examples, schema), likelihood).requires_grad_(False)
+
+
+PRIORS = Family(
+    "prior",
+    {
+        "standard": Standard,
+        "vamp": Vamp,
+        "aggregate": Aggregate,
+    },
+)
+
+AnyPrior = Annotated[Standard | Vamp | Aggregate, PRIORS]
+
+
+def _room(name: str, count: int, schema: Schema) -> Tensor:
+    """Place for `count` examples as an encoder sees them."""
+    positive(name, count)
+    return torch.zeros(count, *schema.shape)

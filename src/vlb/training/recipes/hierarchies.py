@@ -2,23 +2,23 @@
 
 from typing import Literal
 
-from vlb.models.ladder.config import LadderConfig
+from vlb.core.likelihoods import BernoulliOutput, DiscretisedLogisticOutput
+from vlb.models.ladder.config import Ladder
 from vlb.models.ladder.loss import LadderLoss
-from vlb.models.mixture.config import MixtureConfig
+from vlb.models.mixture.config import Mixture
 from vlb.models.mixture.loss import MixtureLoss
-from vlb.models.vae.config import DenseCoderConfig, VAEConfig
-from vlb.models.vae.hierarchy_config import HVAEConfig
-from vlb.models.vae.likelihood_config import BernoulliConfig, DiscretisedLogisticConfig
+from vlb.models.vae.config import HVAE, VAE
 from vlb.models.vae.loss import ElboLoss
-from vlb.store.experiment import DataConfig, Experiment, TrainingConfig
+from vlb.nn.coder import DenseCoder
+from vlb.store.experiment import DataSource, Experiment, Training
 
 
 def digits_mixture() -> Experiment:
     """Digits: a mixture of product-categoricals with an exact log p, by EM: seconds."""
     return Experiment(
         recipe="digits-mixture",
-        data=DataConfig(name="digits"),
-        model=MixtureConfig(),
+        data=DataSource(name="digits"),
+        model=Mixture(),
         loss=MixtureLoss(),
         training=_training(200, learning_rate=3e-3, validate_every=50),
     )
@@ -28,8 +28,8 @@ def table() -> Experiment:
     """Your own table of discrete columns (--data FILE.csv): a mixture of product-categoricals, by EM: seconds."""
     return Experiment(
         recipe="table",
-        data=DataConfig(name="table"),
-        model=MixtureConfig(components=40, smoothing=10.0),
+        data=DataSource(name="table"),
+        model=Mixture(components=40, smoothing=10.0),
         loss=MixtureLoss(),
         training=_training(200, learning_rate=3e-3, validate_every=50),
     )
@@ -39,8 +39,8 @@ def digits_vae() -> Experiment:
     """Digits: a VAE with 16 latents: seconds on a CPU."""
     return Experiment(
         recipe="digits-vae",
-        data=DataConfig(name="digits"),
-        model=VAEConfig(coder=DenseCoderConfig(dropout=0.3), likelihood=DiscretisedLogisticConfig()),
+        data=DataSource(name="digits"),
+        model=VAE(coder=DenseCoder(dropout=0.3), likelihood=DiscretisedLogisticOutput()),
         loss=ElboLoss(),
         training=_training(1500, weight_decay=1.0),
     )
@@ -50,7 +50,7 @@ def digits_hvae_bottom_up() -> Experiment:
     """Digits: three levels inferred from the bottom up; the generative network of digits-hvae-top-down."""
     return Experiment(
         recipe="digits-hvae-bottom-up",
-        data=DataConfig(name="digits"),
+        data=DataSource(name="digits"),
         model=_digits_hierarchy("bottom-up"),
         loss=ElboLoss(warmup=750),
         training=_training(1500, weight_decay=1.0),
@@ -61,7 +61,7 @@ def digits_hvae_top_down() -> Experiment:
     """Digits: three levels inferred from the top down, a ladder VAE: half a minute on a CPU."""
     return Experiment(
         recipe="digits-hvae-top-down",
-        data=DataConfig(name="digits"),
+        data=DataSource(name="digits"),
         model=_digits_hierarchy("top-down"),
         loss=ElboLoss(warmup=750),
         training=_training(1500, weight_decay=1.0),
@@ -72,8 +72,8 @@ def digits_ladder() -> Experiment:
     """Digits: a ladder network that may see 100 labels: half a minute on a CPU."""
     return Experiment(
         recipe="digits-ladder",
-        data=DataConfig(name="digits"),
-        model=LadderConfig(),
+        data=DataSource(name="digits"),
+        model=Ladder(),
         loss=LadderLoss(),
         training=_training(2000, learning_rate=3e-3, weight_decay=0.0, clip=300.0),
     )
@@ -83,8 +83,8 @@ def mnist_vae() -> Experiment:
     """Statically binarised MNIST: a VAE with 50 latents (published: 86.8 nats); twenty minutes on a CPU."""
     return Experiment(
         recipe="mnist-vae",
-        data=DataConfig(name="binarised-mnist"),
-        model=VAEConfig(latents=50, coder=DenseCoderConfig(width=512, dropout=0.1), likelihood=BernoulliConfig()),
+        data=DataSource(name="binarised-mnist"),
+        model=VAE(latents=50, coder=DenseCoder(width=512, dropout=0.1), likelihood=BernoulliOutput()),
         loss=ElboLoss(warmup=1000),
         training=_large(40_000),
     )
@@ -94,8 +94,8 @@ def mnist_hvae() -> Experiment:
     """Statically binarised MNIST: a ladder VAE of five levels (published: 81.7 nats); an hour on a CPU."""
     return Experiment(
         recipe="mnist-hvae",
-        data=DataConfig(name="binarised-mnist"),
-        model=HVAEConfig(latents=(64, 32, 16, 8, 4), width=256, dropout=0.1, likelihood=BernoulliConfig()),
+        data=DataSource(name="binarised-mnist"),
+        model=HVAE(latents=(64, 32, 16, 8, 4), width=256, dropout=0.1, likelihood=BernoulliOutput()),
         loss=ElboLoss(warmup=10_000),
         training=_large(60_000),
     )
@@ -105,15 +105,15 @@ def mnist_ladder() -> Experiment:
     """MNIST: a ladder network that may see 100 labels (published: 1.13 % error); a night on a CPU, or a GPU."""
     return Experiment(
         recipe="mnist-ladder",
-        data=DataConfig(name="mnist"),
-        model=LadderConfig(widths=(1000, 500, 250, 250, 250), costs=(1000.0, 10.0, 0.1, 0.1, 0.1, 0.1, 0.1), noise=0.3),
+        data=DataSource(name="mnist"),
+        model=Ladder(widths=(1000, 500, 250, 250, 250), costs=(1000.0, 10.0, 0.1, 0.1, 0.1, 0.1, 0.1), noise=0.3),
         loss=LadderLoss(),
         training=_large(90_000, batch=100, learning_rate=2e-3, weight_decay=0.0, clip=3000.0),
     )
 
 
-def _digits_hierarchy(inference: Literal["bottom-up", "top-down"]) -> HVAEConfig:
-    return HVAEConfig(inference=inference, dropout=0.3, likelihood=DiscretisedLogisticConfig())
+def _digits_hierarchy(inference: Literal["bottom-up", "top-down"]) -> HVAE:
+    return HVAE(inference=inference, dropout=0.3, likelihood=DiscretisedLogisticOutput())
 
 
 def _training(
@@ -122,8 +122,8 @@ def _training(
     validate_every: int = 100,
     weight_decay: float = 0.01,
     clip: float = 5.0,
-) -> TrainingConfig:
-    return TrainingConfig(
+) -> Training:
+    return Training(
         steps=steps,
         batch=64,
         learning_rate=learning_rate,
@@ -138,8 +138,8 @@ def _training(
 
 def _large(
     steps: int, batch: int = 128, learning_rate: float = 1e-3, weight_decay: float = 0.01, clip: float = 5.0
-) -> TrainingConfig:
-    return TrainingConfig(
+) -> Training:
+    return Training(
         steps=steps,
         batch=batch,
         learning_rate=learning_rate,

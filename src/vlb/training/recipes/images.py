@@ -4,20 +4,20 @@ from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.nn.unet import UNet
-from vlb.store.experiment import DataConfig, Experiment, TrainingConfig
+from vlb.store.experiment import DataSource, Experiment, Training
 
 
 def digits() -> Experiment:
     """Digits bundled with scikit-learn, 8×8, 17 levels: about three minutes on a 2-core CPU."""
     return Experiment(
         recipe="digits",
-        data=DataConfig(name="digits"),
+        data=DataSource(name="digits"),
         model=Diffusion(
             schedule=LogSNRLinear(gamma_0=-6.0, gamma_1=5.0),
             backbone=UNet(widths=(32, 64), blocks=1, attention=(True, True), dropout=0.2),
         ),
         loss=DiffusionLoss(),
-        training=TrainingConfig(
+        training=Training(
             steps=1000, batch=64, learning_rate=3e-3, warmup=50, ema=0.99, validate_every=100, checkpoint_every=200
         ),
     )
@@ -36,13 +36,13 @@ def fashion_mnist() -> Experiment:
 def _small_images(name: str) -> Experiment:
     return Experiment(
         recipe=name,
-        data=DataConfig(name=name),
+        data=DataSource(name=name),
         model=Diffusion(
             schedule=LogSNRLinear(gamma_0=-7.5, gamma_1=5.0),
             backbone=UNet(widths=(64, 64, 64), blocks=1, attention=(False, False, True)),
         ),
         loss=DiffusionLoss(),
-        training=TrainingConfig(
+        training=Training(
             steps=1800,
             batch=64,
             learning_rate=3e-3,
@@ -60,13 +60,13 @@ def cifar10() -> Experiment:
     """CIFAR-10, 32×32×3, 256 levels: meant for a GPU; starts on a CPU and makes progress there."""
     return Experiment(
         recipe="cifar10",
-        data=DataConfig(name="cifar10"),
+        data=DataSource(name="cifar10"),
         model=Diffusion(
             schedule=LogSNRLinear(gamma_0=-10.0, gamma_1=5.0),
             backbone=UNet(widths=(128, 128, 128), blocks=2, attention=(False, True, True), dropout=0.1),
         ),
         loss=DiffusionLoss(),
-        training=TrainingConfig(
+        training=Training(
             steps=100_000,
             batch=128,
             learning_rate=1e-3,
@@ -84,11 +84,11 @@ def images() -> Experiment:
     """Your own images (--data PATH: a folder, .npy, .npz, idx or CIFAR .bin), small ones on a CPU."""
     return Experiment(
         recipe="images",
-        data=DataConfig(name="images"),
+        data=DataSource(name="images"),
         model=Diffusion(
             schedule=LogSNRLinear(gamma_0=-9.0, gamma_1=5.0),
             backbone=UNet(widths=(64, 96, 128), blocks=1, attention=(False, False, True), dropout=0.05),
         ),
         loss=DiffusionLoss(),
-        training=TrainingConfig(steps=5000, batch=32, ema=0.998, precision="float32"),
+        training=Training(steps=5000, batch=32, ema=0.998, precision="float32"),
     )
