@@ -5,7 +5,7 @@ around the distribution's centre. `drawn` codes are for q, from which latents ar
 where no pop should land. `scored` codes are for p, which must be able to code whatever q chose: their end
 cells mean "out here", and the distance follows in plain bits.
 
-Parameters are snapped (`vlb.coding.tables`): offsets from the grid to 1/64 spacing, logarithms of standard
+Parameters are snapped (`vlb.coding.portable`): offsets from the grid to 1/64 spacing, logarithms of standard
 deviations and probabilities to 1/32, which costs about 1e-4 bits a symbol.
 """
 
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from vlb.coding.cells import CELLS_AT_ONCE, WINDOW, Code, TableCode, Uncodable, pop_far, push_far
+from vlb.coding.portable import logistic_cdf, normal_cdf, snap, snapped_probabilities, snapped_weights
 from vlb.coding.products import LOG_UNIT, GaussianProductMixture, ProductMixture, whole
 from vlb.coding.stack import BitStack
-from vlb.coding.tables import logistic_cdf, normal_cdf, snap, snapped_probabilities, snapped_weights
 from vlb.core.distributions import (
     Bernoulli,
     Categorical,

@@ -12,8 +12,8 @@ from functools import cache
 import numpy as np
 
 from vlb.coding.cells import TableCode, Uncodable, pop_far, push_far
+from vlb.coding.portable import LOG_FLOOR, WEIGHT_UNIT, snap
 from vlb.coding.stack import BitStack
-from vlb.coding.tables import LOG_FLOOR, WEIGHT_UNIT, snap
 
 LOG_UNIT = 1024
 MAX_COMPONENTS = 1 << 12  # so that sums of products of masses stay below 2⁵³

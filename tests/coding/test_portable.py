@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from vlb.coding.tables import LOG_FLOOR, LOG_STEP, normal_cdf, snapped_probabilities, snapped_weights
+from vlb.coding.portable import LOG_FLOOR, LOG_STEP, normal_cdf, snapped_probabilities, snapped_weights
 
 
 def test_the_normal_cdf_is_one() -> None:
