@@ -48,7 +48,7 @@ def test_choosing_from_the_posterior_needs_data() -> None:
 
 
 def test_an_empty_descent_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one level"):
+    with pytest.raises(ValueError, match="at least one rung"):
         last_state(iter(()))
 
 

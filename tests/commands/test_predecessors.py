@@ -123,7 +123,7 @@ def test_hierarchies_sample_with_a_temperature_per_level(
         (("sample", "digits-hvae-top-down", "--temperature", "-1", "-o", "x.npz"), "≥ 0"),
         (("sample", "digits-mixture", "--temperature", "0.5", "-o", "x.npz"), "leave it out"),
         (("train", "digits-vae", "--set", "model.latents=0"), "latents must be positive"),
-        (("train", "digits-hvae-top-down", "--set", "model.latents=[]"), "at least one level"),
+        (("train", "digits-hvae-top-down", "--set", "model.latents=[]"), "at least one rung"),
         (("train", "digits-hvae-top-down", "--set", "model.latents=[8, 0]"), "at least one latent"),
         (("train", "digits-hvae-bottom-up", "--set", "inference=bottomup"), "did you mean 'bottom-up'"),
         (("train", "digits-vae", "--set", "likelihood=bernoulli"), "likelihood=categorical"),

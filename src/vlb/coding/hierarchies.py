@@ -1,7 +1,7 @@
 """A VAE of any depth as a code: spacings of its latents, lanes – and the codec made of them.
 
 Bottom-up inference is Markov and climbs (Bit-Swap order), top-down inference descends. A grid is as fine as
-the narrow posteriors of its level, measured: latents wider than that cost bits to begin with and no others.
+the narrow posteriors of its rung, measured: latents wider than that cost bits to begin with and no others.
 """
 
 import math
@@ -26,7 +26,7 @@ NARROW = 0.05  # the quantile of deviations that counts as narrow
 
 @dataclass(frozen=True)
 class HierarchySettings:
-    """halvings: δ = 2^−h of each level, level 0 first; lanes: how examples are batched."""
+    """halvings: δ = 2^−h of each rung, rung 0 first; lanes: how examples are batched."""
 
     halvings: tuple[int, ...]
     lanes: Lanes = USUAL_LANES
@@ -40,7 +40,7 @@ class HierarchySettings:
         """The inverse of `write`. Raises `Damaged` for settings that make no sense."""
         halvings, lanes = reader.numbers(MAX_LEVELS, FINEST), Lanes.read(reader)
         if not halvings:
-            raise Damaged("no levels")
+            raise Damaged("no rungs")
         return cls(halvings, lanes)
 
     def codec(self, model: nn.Module) -> SequenceCodec:
@@ -65,7 +65,7 @@ class HierarchySettings:
 
 @torch.no_grad()
 def latent_shapes(model: VariationalHierarchy) -> list[tuple[int, ...]]:
-    """The shape of each level's latents, level 0 first."""
+    """The shape of each rung's latents, rung 0 first."""
     steps = list(descend(model, model.start(1), from_prior(torch.Generator().manual_seed(0))))
     return [tuple(step.z.shape[1:]) for step in reversed(steps)]
 
@@ -74,9 +74,9 @@ def latent_shapes(model: VariationalHierarchy) -> list[tuple[int, ...]]:
 def measured(model: VariationalHierarchy, x: torch.Tensor, lanes: Lanes, unit: float = UNIT) -> HierarchySettings:
     """Spacings for the posteriors of examples x (n, *shape). Raises `Uncodable` for a q that is not Gaussian."""
     halvings = []
-    for level in model.inferred(x, torch.Generator().manual_seed(0)):
-        if not isinstance(level.q, Normal):
-            raise Uncodable(f"latents are drawn from Gaussians, not from a {type(level.q).__name__}")
-        narrow = torch.quantile((0.5 * level.q.log_variance.double()).flatten()[: 1 << 20], NARROW).item()
+    for rung in model.inferred(x, torch.Generator().manual_seed(0)):
+        if not isinstance(rung.q, Normal):
+            raise Uncodable(f"latents are drawn from Gaussians, not from a {type(rung.q).__name__}")
+        narrow = torch.quantile((0.5 * rung.q.log_variance.double()).flatten()[: 1 << 20], NARROW).item()
         halvings.append(min(max(math.ceil(-math.log2(unit) - narrow / math.log(2)), 0), FINEST))
     return HierarchySettings(tuple(halvings), lanes)

@@ -1,7 +1,7 @@
-"""The variational lower bound, exact over a descent or estimated from sampled levels.
+"""The variational lower bound, exact over a descent or estimated from sampled rungs.
 
 All values are nats per example of the *negative* bound (free energy, Eq. 3.61), so that smaller is
-better and `total` ≥ −log p(x) in expectation. `Bound` holds one KL per level (Eq. 2.34, 3.60);
+better and `total` ≥ −log p(x) in expectation. `Bound` holds one KL per rung (Eq. 2.34, 3.60);
 `BoundEstimate` holds a few sampled terms of the same sum – or, as T → ∞, of the integral it
 becomes (Eq. 3.93, 3.124): one estimator under two measures.
 """
@@ -21,7 +21,7 @@ State = TypeVar("State")
 
 
 class Bound(NamedTuple):
-    """−VLB with a KL per level. kl: (batch, depth), top level first; reconstruction: (batch,)."""
+    """−VLB with a KL per rung. kl: (batch, depth), the top first; reconstruction: (batch,)."""
 
     kl: Tensor
     reconstruction: Tensor
@@ -36,7 +36,7 @@ class BoundEstimate(NamedTuple):
     """−VLB with the diffusion loss estimated from `draws` places in the hierarchy.
 
     reconstruction, prior: (batch,); terms, weights, places: (batch, draws), where a place is a time t
-    or a level number, and weights make the mean of weights·terms unbiased for the sum over levels.
+    or the number of a rung, and weights make the mean of weights·terms unbiased for the sum over rungs.
     """
 
     reconstruction: Tensor
@@ -80,7 +80,7 @@ class RandomAccess(Protocol):
 def kl_or_log_ratio(step: Step[State]) -> Tensor:
     """KL(q ‖ p) of a step where it has a closed form, else the log-ratio at the chosen z: (batch,)."""
     if step.q is None:
-        raise ValueError("the bound needs q at every level")
+        raise ValueError("the bound needs q at every rung")
     if isinstance(step.q, Normal) and isinstance(step.p, Normal):
         return step.q.kl(step.p)
     return step.q.log_prob(step.z) - step.p.log_prob(step.z)
@@ -109,7 +109,7 @@ def descent_log_weight(hierarchy: Hierarchy[State], state: State, x: Tensor, gen
 
 
 def climb_log_weight(hierarchy: Climbable, x: Tensor, generator: torch.Generator) -> Tensor:
-    """The same log p(x, z) − log q(z | x), along a climb (Eq. 2.20): no closed form per level."""
+    """The same log p(x, z) − log q(z | x), along a climb (Eq. 2.20): no closed form per rung."""
     ratio, z = torch.zeros((), dtype=torch.float64), x
     steps: Iterator[ClimbStep] = climb(hierarchy, x, lambda _, q: q.sample(generator))
     for step in steps:
@@ -120,10 +120,10 @@ def climb_log_weight(hierarchy: Climbable, x: Tensor, generator: torch.Generator
 
 
 def climb_elbo(hierarchy: Climbable, x: Tensor, generator: torch.Generator) -> Bound:
-    """The bound of `x` by one climb (Eq. 2.20), its log-ratio shared out over the levels.
+    """The bound of `x` by one climb (Eq. 2.20), its log-ratio shared out over the rungs.
 
-    Level i < top has log q(z_i | z_{i−1}) − log p(z_i | z_{i+1}), a single draw that may be negative: bottom-up, no
-    level but the top one has its KL in closed form.
+    Rung i < top has log q(z_i | z_{i−1}) − log p(z_i | z_{i+1}), a single draw that may be negative: bottom-up, no
+    rung but the top one has its KL in closed form.
     """
     steps = list(climb(hierarchy, x, lambda _, q: q.sample(generator)))
     z, q = steps[-1].z, steps[-1].q

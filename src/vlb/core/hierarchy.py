@@ -1,4 +1,4 @@
-"""Hierarchies of latent variables, and the only loops over their levels.
+"""Hierarchies of latent variables, and the only loops over their rungs.
 
 A hierarchy is descended once, from the top latent to x (Eq. 2.27, 3.51). What a use of the model
 changes is *who chooses* the latent at each rung: q for the bound, p for generation, a bit stream
@@ -21,14 +21,14 @@ State = TypeVar("State")
 
 
 class Rung(NamedTuple):
-    """The conditionals of one level given everything above: p always, q where x is known."""
+    """The conditionals of one rung given everything above: p always, q where x is known."""
 
     p: Distribution
     q: Distribution | None
 
 
 class Step(NamedTuple, Generic[State]):
-    """One level of a descent: its number (0 is next to the data), conditionals, latent, state after it."""
+    """One rung of a descent: its number, `level` (0 is next to the data), conditionals, latent, state after it."""
 
     level: int
     p: Distribution
@@ -38,7 +38,7 @@ class Step(NamedTuple, Generic[State]):
 
 
 class Hierarchy(Protocol[State]):
-    """A generative hierarchy with L latent levels, numbered L−1 (top) to 0 (next to x).
+    """A generative hierarchy of L rungs, one per latent, numbered L−1 (top) to 0 (next to x).
 
     The state carries what p may depend on: all latents above, hidden features, the condition, and
     x where it is known.
@@ -72,7 +72,7 @@ class Climbable(Protocol):
 
 
 class ClimbStep(NamedTuple):
-    """One level of a climb: z chosen from q(z | below), and p(below | z), which scores what lies below."""
+    """One rung of a climb: z chosen from q(z | below), and p(below | z), which scores what lies below."""
 
     level: int
     q: Distribution
@@ -85,7 +85,7 @@ Choose = Callable[[int, Rung], Tensor]
 
 
 def descend(hierarchy: Hierarchy[State], state: State, choose: Choose) -> Iterator[Step[State]]:
-    """Walk from the top latent to z_0, one `Step` per level; `choose(level, rung)` picks each latent."""
+    """Walk from the top latent to z_0, one `Step` per rung; `choose(level, rung)` picks each latent."""
     for level in reversed(range(hierarchy.depth)):
         rung = hierarchy.rung(level, state)
         z = choose(level, rung)
@@ -94,7 +94,7 @@ def descend(hierarchy: Hierarchy[State], state: State, choose: Choose) -> Iterat
 
 
 def climb(hierarchy: Climbable, x: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Iterator[ClimbStep]:
-    """Walk from x to the top latent, one `ClimbStep` per level; `choose(level, q)` picks each latent."""
+    """Walk from x to the top latent, one `ClimbStep` per rung; `choose(level, q)` picks each latent."""
     below = x
     for level in range(hierarchy.depth):
         q = hierarchy.up(level, below)
@@ -113,7 +113,7 @@ def from_posterior(generator: torch.Generator) -> Choose:
 
     def choose(level: int, rung: Rung) -> Tensor:
         if rung.q is None:
-            raise ValueError(f"level {level} has no q: start the descent from data")
+            raise ValueError(f"rung {level} has no q: start the descent from data")
         return rung.q.sample(generator)
 
     return choose
@@ -125,5 +125,5 @@ def last_state(steps: Iterator[Step[State]]) -> State:
     for step in steps:
         state = step.state
     if state is None:
-        raise ValueError("a hierarchy needs at least one level")
+        raise ValueError("a hierarchy needs at least one rung")
     return state

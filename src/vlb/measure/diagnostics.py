@@ -1,7 +1,7 @@
-"""Which latents a hierarchy uses: active units, KL, mutual information and label probes per level.
+"""Which latents a hierarchy uses: active units, KL, mutual information and label probes per rung.
 
 I(x; z_i) under q is measured for the empirical distribution of N examples, so it is at most log N. A
-level whose q depends on other latents has no closed q(z_i | x): averages over draws of them bound its
+rung whose q depends on other latents has no closed q(z_i | x): averages over draws of them bound its
 logarithm from both sides.
 """
 
@@ -32,7 +32,7 @@ class Information(NamedTuple):
 
 @dataclass(frozen=True)
 class LevelUse:
-    """One level. kl: nats per example; information: I(x; z_i); active: units, of all, whose posterior mean varies."""
+    """One rung. kl: nats per example; information: I(x; z_i); active: units, of all, whose posterior mean varies."""
 
     kl: float
     information: Information
@@ -82,12 +82,12 @@ def mutual_information(z: Tensor, own: Normal, fresh: Sequence[Normal]) -> Infor
 
 @torch.no_grad()
 def level_use(model: VariationalHierarchy, x: Tensor, generator: torch.Generator, *, draws: int = 32) -> list[LevelUse]:
-    """Every level's use on examples x (n, *shape), level 0, next to the data, first.
+    """Every rung's use on examples x (n, *shape), rung 0, next to the data, first.
 
     The KLs are means over `draws` draws and sum to the bound's; bottom-up they are log-ratios (`bound.climb_elbo`).
     """
     if draws < 2:
-        raise UserError(f"what levels are used for is measured with at least 2 draws, not {draws}")
+        raise UserError(f"what rungs are used for is measured with at least 2 draws, not {draws}")
     kl = torch.stack(
         [model.bounds(x, UNCONDITIONAL, generator).kl.double().mean(0).flip(0) for _ in range(draws)]
     ).mean(0)
@@ -107,10 +107,10 @@ def level_use(model: VariationalHierarchy, x: Tensor, generator: torch.Generator
 
 @torch.no_grad()
 def aggregate_kl(model: VariationalHierarchy, x: Tensor, generator: torch.Generator, *, draws: int = 8) -> list[float]:
-    """Upper bounds on KL(q(z_i) ‖ p(z_i)) per level, level 0 first, nats: aggregate posterior of x and the model's law.
+    """Upper bounds on KL(q(z_i) ‖ p(z_i)) per rung, rung 0 first, nats: aggregate posterior of x and the model's law.
 
     Both are averages over drawn parents, `draws` per example (Eq. 2.35). Those of q have the latent's own among them,
-    so log q(z) is not underestimated in expectation, and log p(z) is not overestimated; at the top level of a
+    so log q(z) is not underestimated in expectation, and log p(z) is not overestimated; at the top rung of a
     top-down hierarchy nothing is above, and the value is exact but for the draws of z.
     """
     if draws < 2:

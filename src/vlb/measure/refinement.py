@@ -2,8 +2,8 @@
 
 −VLB − (−log p) = KL(q ‖ p(z | x)) has two parts (Cremer et al. 2018): the amortisation gap, which
 optimising each example's q closes, and the approximation gap, which needs another family. `refine`
-closes the first: every level's q gets a change of mean and log-variance per example, found by
-coordinate ascent, a level at a time.
+closes the first: every rung's q gets a change of mean and log-variance per example, found by
+coordinate ascent, a rung at a time.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from vlb.models.vae.model import FeatureState, TopDownVAE
 
 @dataclass(frozen=True)
 class Refined:
-    """A hierarchy whose q at level i has changes[i] added: (mean, log-variance), each (batch, *latent)."""
+    """A hierarchy whose q at rung i has changes[i] added: (mean, log-variance), each (batch, *latent)."""
 
     model: TopDownVAE
     changes: tuple[tuple[Tensor, Tensor], ...]
@@ -56,7 +56,7 @@ def refine(
     draws: int = 4,
     rate: float = 0.03,
 ) -> Refined:
-    """Maximise the bound of each example over its own q: `sweeps` rounds over the levels, `steps` of Adam on each.
+    """Maximise the bound of each example over its own q: `sweeps` rounds over the rungs, `steps` of Adam on each.
 
     The model's parameters are left alone; `draws` latents per example estimate each gradient.
     """

@@ -48,7 +48,7 @@ class Dense(nn.Module):
 
 
 class DenseFeatures(nn.Module):
-    """x -> features per level, level 0 first, each (batch, width): a deterministic bottom-up pass of dense blocks."""
+    """x -> features per rung, rung 0 first, each (batch, width): a deterministic bottom-up pass of dense blocks."""
 
     def __init__(self, inputs: int, depth: int, width: int, blocks: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class DenseFeatures(nn.Module):
 
 
 class Single(nn.Module):
-    """A network as the encoder of a hierarchy of one level: its output is the only level's features."""
+    """A network as the encoder of a hierarchy of one rung: its output is the only rung's features."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ class Block(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """(batch, C, H, W) -> features per level, level 0 first: (batch, width, ·, ·) at 2^−halvings of the size."""
+    """(batch, C, H, W) -> features per rung, rung 0 first: (batch, width, ·, ·) at 2^−halvings of the size."""
 
     def __init__(self, channels: int, halvings: tuple[int, ...], width: int, dropout: float) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Pyramid(nn.Module):
 
 
 class Join(nn.Module):
-    """(h, z) -> the features of the level below: h plus z, a block, and the step to the next resolution."""
+    """(h, z) -> the features of the rung below: h plus z, a block, and the step to the next resolution."""
 
     def __init__(self, latents: int, width: int, dropout: float, size: tuple[int, int]) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ class VAE:
 
 @dataclass(frozen=True, kw_only=True)
 class HVAE:
-    """A Markov hierarchy of dense levels; `latents` next to the data first. The generative network is the same for
+    """A Markov hierarchy of dense rungs; `latents` next to the data first. The generative network is the same for
     both directions of inference.
 
     merge: how top-down inference combines data and generative feedback; "precision" is the ladder VAE (Sønderby et
@@ -104,9 +104,9 @@ class HVAE:
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualHVAE:
-    """A top-down hierarchy of images: each level has `channels` latents per place, and p depends on all levels above.
+    """A top-down hierarchy of images: each rung has `channels` latents per place, and p depends on all rungs above.
 
-    halvings: of the image at each level, next to the data first; never falling.
+    halvings: of the image at each rung, next to the data first; never falling.
     """
 
     trained_by: ClassVar = ElboLoss

@@ -73,7 +73,7 @@ class MarkovGenerator(nn.Module):
         super().__init__()
         check_latents(latents)
         if len(transitions) != len(latents) - 1:
-            raise ValueError(f"{len(latents)} levels have {len(latents) - 1} transitions, not {len(transitions)}")
+            raise ValueError(f"{len(latents)} rungs have {len(latents) - 1} transitions, not {len(transitions)}")
         self.latents = tuple(tuple(shape) for shape in latents)
         self.transitions = nn.ModuleList(transitions)
         self.decoder = decoder
@@ -101,8 +101,8 @@ class MarkovGenerator(nn.Module):
 class ResidualGenerator(nn.Module):
     """p(z_i | all latents above), through features to which every latent adds (Kingma et al. 2016).
 
-    top: the learned features above the top latent, (1, *features); priors, joins: a network per level, level 0
-    first, from h to the 2C numbers of z_i and from (h, z_i) to the features of level i − 1; decoder: from the last
+    top: the learned features above the top latent, (1, *features); priors, joins: a network per rung, rung 0
+    first, from h to the 2C numbers of z_i and from (h, z_i) to the features of rung i − 1; decoder: from the last
     features to (batch, *shape, outputs).
     """
 
@@ -140,6 +140,6 @@ class ResidualGenerator(nn.Module):
 
 
 def check_latents(latents: Sequence[object]) -> None:
-    """Raises `UserError` where there are no levels, or a level has no latents."""
+    """Raises `UserError` where there are no rungs, or a rung has no latents."""
     if not latents or any(isinstance(shape, tuple) and min(shape, default=0) < 1 for shape in latents):
-        raise UserError(f"a hierarchy needs at least one level of at least one latent, not {list(latents)}")
+        raise UserError(f"a hierarchy needs at least one rung of at least one latent, not {list(latents)}")

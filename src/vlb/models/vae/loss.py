@@ -15,9 +15,9 @@ from vlb.models.vae.model import VariationalHierarchy
 
 @dataclass(frozen=True, kw_only=True)
 class ElboLoss:
-    """−VLB with its KLs weighted by min(1, step / warmup), each at least `free_nats`, per level, in the batch mean.
+    """−VLB with its KLs weighted by min(1, step / warmup), each at least `free_nats`, per rung, in the batch mean.
 
-    warmup: steps (Sønderby et al. 2016), 0 for none; free_nats: below it a level's KL has no gradient (Kingma et
+    warmup: steps (Sønderby et al. 2016), 0 for none; free_nats: below it a rung's KL has no gradient (Kingma et
     al. 2016).
     """
 

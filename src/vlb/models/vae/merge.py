@@ -1,6 +1,6 @@
-"""How top-down inference merges what the data say with what the levels above say (Section 2.3, 2.4).
+"""How top-down inference merges what the data say with what the rungs above say (Section 2.3, 2.4).
 
-A merge is called as merge(d, p, h): d, the encoder's features of this level; p = p(z | above), the
+A merge is called as merge(d, p, h): d, the encoder's features of this rung; p = p(z | above), the
 generative feedback itself; h, the generator's features. It returns q(z | above, x).
 """
 
@@ -12,7 +12,7 @@ from vlb.models.vae.generative import normal
 
 
 class Direct(nn.Module):
-    """q from d alone: the top level, where nothing is above."""
+    """q from d alone: the top rung, where nothing is above."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -3,7 +3,7 @@
 Both classes have the same generator. What differs is the factorisation of q(z | x), and with it what
 can be known in closed form:
 
-    TopDownVAE    q(z_top | x) … q(z_i | above, x)   (Eq. 2.27)   a KL per level, through `bound.elbo`
+    TopDownVAE    q(z_top | x) … q(z_i | above, x)   (Eq. 2.27)   a KL per rung, through `bound.elbo`
     BottomUpVAE   q(z_0 | x) … q(z_i | z_{i−1})      (Eq. 2.16)   log-ratios, through `bound.climb_elbo`
 
 A plain VAE (Eq. 2.9) is either of them at depth 1. Sampling is the same descent for both – and for a
@@ -28,14 +28,14 @@ from vlb.models.vae.generative import Generator, MarkovGenerator, normal
 
 
 class FeatureState(NamedTuple):
-    """The generator's features, and the encoder's per level (level 0 first) where x is known."""
+    """The generator's features, and the encoder's per rung (rung 0 first) where x is known."""
 
     features: Tensor
     evidence: tuple[Tensor, ...] | None
 
 
 class Inferred(NamedTuple):
-    """One level of one draw from q(z | x): its conditional and what was drawn."""
+    """One rung of one draw from q(z | x): its conditional and what was drawn."""
 
     q: Distribution
     z: Tensor
@@ -57,7 +57,7 @@ class VariationalHierarchy(nn.Module, ABC):
 
     @property
     def depth(self) -> int:
-        """The number of latent levels."""
+        """The number of rungs, a latent each."""
         return self.generator.depth
 
     def start(self, n: int, condition: Condition = UNCONDITIONAL) -> FeatureState:
@@ -89,10 +89,10 @@ class VariationalHierarchy(nn.Module, ABC):
 
     @abstractmethod
     def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
-        """One draw from q(z | x), level 0 first."""
+        """One draw from q(z | x), rung 0 first."""
 
     def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
-        """Terms of −VLB, (batch,) nats each: `reconstruction`, and a `("kl", i)` per level, i = 1 next to the data."""
+        """Terms of −VLB, (batch,) nats each: `reconstruction`, and a `("kl", i)` per rung, i = 1 next to the data."""
         bound = self.bounds(x, condition, generator)
         return {("reconstruction",): bound.reconstruction} | {
             ("kl", i + 1): kl for i, kl in enumerate(bound.kl.flip(1).unbind(1))
@@ -108,9 +108,9 @@ class VariationalHierarchy(nn.Module, ABC):
         condition: Condition = UNCONDITIONAL,
         temperatures: Sequence[float] | None = None,
     ) -> Tensor:
-        """n ancestral samples, (n, *shape); `steps` is ignored, a hierarchy has its levels.
+        """n ancestral samples, (n, *shape); `steps` is ignored, a hierarchy has its rungs.
 
-        temperatures: factors on the standard deviation of p, one for all levels or one per level, level 0 first.
+        temperatures: factors on the standard deviation of p, one for all rungs or one per rung, rung 0 first.
         """
         if generator is None:
             generator = torch.Generator()
@@ -121,9 +121,9 @@ class VariationalHierarchy(nn.Module, ABC):
 
 
 class TopDownVAE(VariationalHierarchy):
-    """q follows the order of p (Eq. 2.27): the encoder's features of a level, merged with what is above.
+    """q follows the order of p (Eq. 2.27): the encoder's features of a rung, merged with what is above.
 
-    encoder: x as numbers (batch, *shape) -> features per level, level 0 first; merges: one per level (see `merge`).
+    encoder: x as numbers (batch, *shape) -> features per rung, rung 0 first; merges: one per rung (see `merge`).
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class TopDownVAE(VariationalHierarchy):
     ) -> None:
         super().__init__(generator, shape)
         if len(merges) != generator.depth:
-            raise ValueError(f"{generator.depth} levels need as many merges, not {len(merges)}")
+            raise ValueError(f"{generator.depth} rungs need as many merges, not {len(merges)}")
         self.encoder = encoder
         self.merges = nn.ModuleList(merges)
 
@@ -161,7 +161,7 @@ class TopDownVAE(VariationalHierarchy):
 class BottomUpVAE(VariationalHierarchy):
     """q is Markov from the data up (Eq. 2.16), against the order of p; `climb` scores it.
 
-    encoders: one network per level, the first from x as numbers to the 2C numbers of z_0, the i-th from z_{i−1}.
+    encoders: one network per rung, the first from x as numbers to the 2C numbers of z_0, the i-th from z_{i−1}.
     A descent knows no q: it generates.
     """
 
@@ -170,7 +170,7 @@ class BottomUpVAE(VariationalHierarchy):
         if not isinstance(generator, MarkovGenerator):
             raise UserError("bottom-up inference needs a Markov generative network: use inference=top-down with others")
         if len(encoders) != generator.depth:
-            raise ValueError(f"{generator.depth} levels need as many encoders, not {len(encoders)}")
+            raise ValueError(f"{generator.depth} rungs need as many encoders, not {len(encoders)}")
         self.encoders = nn.ModuleList(encoders)
 
     def rung(self, level: int, state: FeatureState) -> Rung:
@@ -201,20 +201,20 @@ class BottomUpVAE(VariationalHierarchy):
 
 
 def tempered(temperatures: Sequence[float], depth: int, generator: torch.Generator) -> Choose:
-    """Choose each latent from p with its standard deviation multiplied by the temperature of its level.
+    """Choose each latent from p with its standard deviation multiplied by the temperature of its rung.
 
-    temperatures: one for all levels, or one per level, level 0 first. Raises `UserError` for others.
+    temperatures: one for all rungs, or one per rung, rung 0 first. Raises `UserError` for others.
     """
     factors = list(temperatures) * (depth if len(temperatures) == 1 else 1)
     if len(factors) != depth or not all(math.isfinite(factor) and factor >= 0 for factor in factors):
         raise UserError(
-            f"a hierarchy of {depth} levels has one temperature ≥ 0 for all of them or {depth}, the data's first, "
+            f"a hierarchy of {depth} rungs has one temperature ≥ 0 for all of them or {depth}, the data's first, "
             f"not {list(temperatures)}"
         )
 
     def choose(level: int, rung: Rung) -> Tensor:
         if not isinstance(rung.p, Normal):
-            raise UserError(f"level {level} has no Gaussian prior to cool: leave the temperatures out")
+            raise UserError(f"rung {level} has no Gaussian prior to cool: leave the temperatures out")
         z = rung.p.sample(generator)
         return rung.p.mean + factors[level] * (z - rung.p.mean)
 
