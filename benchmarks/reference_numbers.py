@@ -54,6 +54,8 @@ PICTURES = (".png", ".bmp", ".ppm")
 LEFT_OUT = ("values", "kind", "shape", "levels", "dimensions", "split_examples")  # a path, and what data are like
 WRONG = (KeyError, IndexError, StopIteration, OSError, ValueError)  # what reading an unexpected output may raise
 
+AVERAGES = ("ema.", "average.model.")  # the sections of a checkpoint that hold averaged weights, once and now
+
 Found = dict[str, Any]
 
 
@@ -714,7 +716,7 @@ def training_numbers(shop: Workshop, name: str) -> Found:
     losses = [next(value for key, value in line.items() if key not in ignored) for line in recorded]
     norms = [line["gradient_norm"] for line in recorded if math.isfinite(line["gradient_norm"])]
     tensors = load_file(path / "checkpoints" / "last.safetensors")
-    averages = sorted(digest(tensor) for key, tensor in tensors.items() if key.startswith("ema."))
+    averages = sorted(digest(tensor) for key, tensor in tensors.items() if key.startswith(AVERAGES))
     return {
         "losses": losses,
         "mean_gradient_norm": sum(norms) / len(norms),
