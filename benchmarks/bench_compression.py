@@ -34,7 +34,7 @@ from vlb.coding import diffusion as coding
 from vlb.coding.carried import bare_model, carried, numerics
 from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader, Header
-from vlb.coding.effort import Effort, remembered
+from vlb.coding.effort import remembered
 from vlb.coding.reading import Rows, contents
 from vlb.coding.sequence import Lanes
 from vlb.coding.sources import NPY, Array
@@ -84,7 +84,7 @@ class Bench:
 
     def settings(self, steps: int, lanes: int, tries: int) -> coding.DiffusionSettings:
         validation = torch.from_numpy(self.data.validation.x[:256].copy())
-        return remembered(self.run.path, self.digest, self.model, validation, Effort(steps, Lanes(lanes, tries)))
+        return remembered(self.model, self.run.path, self.digest, validation, steps, Lanes(lanes, tries))
 
     def bound(self, chosen: coding.DiffusionSettings, x: np.ndarray, draws: int) -> tuple[float, float]:
         """The discrete bound in bits/dim, and its standard error over draws of the latents."""

@@ -17,7 +17,7 @@ from vlb.coding.cells import Uncodable
 from vlb.coding.codes import scored
 from vlb.coding.container import Header, Numerics
 from vlb.coding.diffusion import evenly
-from vlb.coding.effort import Effort, remembered
+from vlb.coding.effort import remembered
 from vlb.coding.hierarchies import HierarchySettings, latent_shapes, measured
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.products import MAX_COMPONENTS, ProductMixture
@@ -196,12 +196,12 @@ def test_every_diffusion_codes(assignments: tuple[str, ...], digits: Dataset, tm
     network = ("backbone=mlp", "backbone.width=16", "backbone.blocks=1")
     model = models.prepared(models.checked(chosen("digits", (*network, *assignments)).build(digits)))
     x = torch.from_numpy(digits.validation.x[:16].copy())
-    settings = remembered(tmp_path, b"12345678", model, x, Effort(3, Lanes(16)))
+    settings = remembered(model, tmp_path, b"12345678", x, 3, Lanes(16))
     codec = settings.codec(model)
     content, account = codec.encode(digits.test.x[:40])
     assert np.array_equal(codec.decode(content, 40), digits.test.x[:40])
     assert account.direct < 40
-    assert remembered(tmp_path, b"12345678", model, x, Effort(3, Lanes(16))) == settings
+    assert remembered(model, tmp_path, b"12345678", x, 3, Lanes(16)) == settings
 
 
 def test_what_has_no_code_says_why() -> None:

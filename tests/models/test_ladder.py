@@ -10,9 +10,11 @@ from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Split, load
 from vlb.measure.recognition import recognise
+from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.ladder.config import Ladder
 from vlb.models.ladder.loss import LadderLoss
 from vlb.models.ladder.model import Denoise, LadderNetwork, balanced
+from vlb.models.protocols import Classifying, LikelihoodModel, offers, require
 
 
 def ladder(noise: float = 0.3, weights: tuple[float, ...] = (1.0, 1.0, 1.0)) -> LadderNetwork:
@@ -120,10 +122,10 @@ def test_unlabelled_examples_help() -> None:
 
 def test_likelihood_is_refused_with_the_reason() -> None:
     model = ladder()
-    for ask in (lambda: model.terms(torch.zeros(1, 6), UNCONDITIONAL, seeded()), lambda: model.sample(3)):
+    assert not offers(model, LikelihoodModel) and offers(model, Classifying)
+    for capability in (LikelihoodModel, DiffusionModel):
         with pytest.raises(UserError, match=r"no likelihood.*error_rate"):
-            ask()
-    assert "no likelihood" in model.without_likelihood
+            require(model, capability, "a bound needs a likelihood")
 
 
 def test_bad_configurations_are_refused() -> None:

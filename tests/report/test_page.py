@@ -20,13 +20,13 @@ from vlb.data import Dataset
 from vlb.data.baselines import baselines
 from vlb.measure.evaluation import measure_bound
 from vlb.measure.summary import summarise
-from vlb.pages.content import About
+from vlb.pages.content import About, Content, content_of
 from vlb.pages.diffusion import DiffusionContent
 from vlb.pages.hierarchy import DESCENTS, HierarchyContent, decided
 from vlb.pages.ladder import LadderContent
 from vlb.pages.mixture import MixtureContent
 from vlb.pages.page import verdict
-from vlb.pages.report import Content, gather, page_of, report
+from vlb.pages.report import report
 from vlb.store.experiment import DataSource
 from vlb.store.runs import Run
 
@@ -35,21 +35,21 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="session")
 def plain(plain_run: Run, digits: Dataset) -> DiffusionContent:
-    content = gather(plain_run, digits, CPU)
+    content = content_of(plain_run.model(), plain_run, digits, CPU)
     assert isinstance(content, DiffusionContent)
     return content
 
 
 @pytest.fixture(scope="session")
 def labelled(labelled_run: Run, digits: Dataset) -> DiffusionContent:
-    content = gather(labelled_run, digits, CPU)
+    content = content_of(labelled_run.model(), labelled_run, digits, CPU)
     assert isinstance(content, DiffusionContent)
     return content
 
 
 @pytest.fixture(scope="session")
 def others(predecessors: dict[str, Run], digits: Dataset) -> dict[str, Content]:
-    return {name: gather(run, digits, CPU) for name, run in predecessors.items()}
+    return {name: content_of(run.model(), run, digits, CPU) for name, run in predecessors.items()}
 
 
 @pytest.fixture(params=["plain", "labelled", *PREDECESSORS])
@@ -71,7 +71,7 @@ def with_about(content: Content, about: About, **found: str) -> Content:
 
 
 def test_the_page_needs_nothing_but_itself(content: Content) -> None:
-    html = page_of(content)
+    html = content.page()
     reader = read(html)
     assert "://" not in html
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in reader.elements}
@@ -82,7 +82,7 @@ def test_the_page_needs_nothing_but_itself(content: Content) -> None:
 
 
 def test_ids_are_unique_and_every_reference_has_its_target(content: Content) -> None:
-    html = page_of(content)
+    html = content.page()
     ids = [attributes["id"] for _, attributes in read(html).elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     references = re.findall(r'href="#([^"]+)"', html) + re.findall(r"url\(#([^)]+)\)", html)
@@ -90,7 +90,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(content: Content) -> 
 
 
 def test_no_stand_in_colour_is_left(content: Content) -> None:
-    assert not re.search(r"#0000[01]\d\b", page_of(content))
+    assert not re.search(r"#0000[01]\d\b", content.page())
 
 
 def test_the_numbers_are_those_of_the_command_that_the_page_names(plain: DiffusionContent, tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_numbers_are_those_of_the_command_that_the_page_names(plain: Diffusi
     assert {name: found[name] for name in found if name not in how} == {
         name: value for name, value in result.values().items() if name not in how
     }
-    text = read(page_of(plain)).text
+    text = read(plain.page()).text
     assert f"{result.bits_per_dim:.4f} ± {result.standard_error:.4f}" in text
     for value in (*result.terms.values(), *result.baselines.values()):
         assert f"{value:.4f}" in text
@@ -121,14 +121,14 @@ def test_a_conditional_model_is_classified_by_and_shown_by_class(labelled: Diffu
     accuracy, gallery = labelled.accuracy, labelled.measured.gallery
     assert accuracy is not None and accuracy.examples == 300 and 0 <= accuracy.right <= 300
     assert gallery is not None and gallery.classes == tuple(range(10))
-    text = read(page_of(labelled)).text
+    text = read(labelled.page()).text
     assert f"{accuracy.right} of 300" in text
     assert "A row per class" in text and "p(x | y)" in text
 
 
 def test_the_plain_model_has_no_classification(plain: DiffusionContent) -> None:
     assert plain.accuracy is None
-    assert "Bayes" not in read(page_of(plain)).text
+    assert "Bayes" not in read(plain.page()).text
 
 
 def test_the_area_under_the_noise_levels_is_the_diffusion_term(plain: DiffusionContent) -> None:
@@ -145,8 +145,8 @@ def test_hostile_text_is_only_text(content: Content) -> None:
         about, name=evil, data={"name": evil, "fingerprint": evil}, experiment=experiment, changed=None,
         versions={evil: evil}, commands=(evil,),
     )  # fmt: skip
-    benign = read(page_of(content))
-    reader = read(page_of(with_about(content, worse, data=evil, fingerprint=evil, split="test")))
+    benign = read(content.page())
+    reader = read(with_about(content, worse, data=evil, fingerprint=evil, split="test").page())
     assert reader.text.count(evil) >= 8
     assert not reader.all("script")
     assert len(reader.all("img")) == len(benign.all("img"))
@@ -165,13 +165,13 @@ def test_shapes_that_are_no_images_are_told_not_drawn(plain: DiffusionContent, o
             with_about(others["digits-ladder"], bare.about),
         )
         for content in pages:
-            reader = read(page_of(content))
+            reader = read(content.page())
             assert "Pictures are left out" in reader.text
             assert not reader.all("img")
 
 
 def test_every_kind_of_model_has_its_own_words(others: dict[str, Content]) -> None:
-    text = {name: read(page_of(content)).text for name, content in others.items()}
+    text = {name: read(content.page()).text for name, content in others.items()}
     assert "mixture of 3 product-categoricals" in text["digits-mixture"] and "not a bound" in text["digits-mixture"]
     assert "a variational autoencoder of" in text["digits-vae"]
     assert "3 levels inferred bottom-up" in text["digits-hvae-bottom-up"]
@@ -190,7 +190,7 @@ def test_a_hierarchys_levels_add_up(others: dict[str, Content]) -> None:
         assert len(content.uses) == len(terms) - 1 == len(content.measured.result.values()["kl_per_level"])
         nats = 64 * np.log(2) * sum(value for term, value in terms.items() if term[0] == "kl")
         assert sum(use.kl for use in content.uses) == pytest.approx(nats, rel=0.1, abs=0.05)
-        html = page_of(content)
+        html = content.page()
         assert all(f"{value:.4f}" in html for value in terms.values())
         assert "KL of level 1" in html
 
@@ -217,9 +217,9 @@ def test_a_mixtures_components_are_shown_by_weight(others: dict[str, Content]) -
 def test_a_ladder_reports_errors_and_costs_and_shows_its_labels(others: dict[str, Content]) -> None:
     content = others["digits-ladder"]
     assert isinstance(content, LadderContent)
-    text = read(page_of(content)).text
+    text = read(content.page()).text
     assert f"{content.recognition.error_rate:.2%} ± {content.recognition.standard_error:.2%}" in text
-    assert all(f"{cost:.3f}" in page_of(content) for cost in content.recognition.cost_per_level)
+    assert all(f"{cost:.3f}" in content.page() for cost in content.recognition.cost_per_level)
     assert len(content.labelled) == 100 and "100 labels" in text
     history = content.about.history
     assert [step for step, _ in history.train] == [2, 4, 6] == [step for step, _ in history.validation]
@@ -244,7 +244,7 @@ def test_what_is_not_a_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_the_fields_that_differ_from_the_recipe_are_marked(plain: DiffusionContent) -> None:
-    html = page_of(plain)
+    html = plain.page()
     marked = re.findall(r'<tr class="changed"><th scope="row">([^<]*)', html)
     assert set(marked) == {
         "steps", "validate_every", "log_every", "validation_examples", "batch", "backbone", "backbone.width",

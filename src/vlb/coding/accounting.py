@@ -11,7 +11,7 @@ from vlb.base.errors import UserError
 from vlb.coding import values
 from vlb.coding.container import MODEL, ArchiveReader, Header
 from vlb.coding.diffusion import DiffusionSettings, discretised
-from vlb.coding.models import CodedModel
+from vlb.coding.models import Coded
 from vlb.coding.reading import walked
 from vlb.coding.sequence import Account, SequenceCodec
 from vlb.coding.settings import Settings
@@ -86,7 +86,7 @@ def outlined(archive: ArchiveReader) -> list[Outline | UserError]:
 
 
 def audited(
-    archive: ArchiveReader, codec: SequenceCodec, model: CodedModel, columns: tuple[Column, ...] | None, draws: int = 1
+    archive: ArchiveReader, codec: SequenceCodec, model: Coded, columns: tuple[Column, ...] | None, draws: int = 1
 ) -> Audit:
     """Decode, encode again and bound everything in an archive. Raises the first `UserError` if it is damaged."""
     audit, header = Audit(), archive.header
@@ -113,7 +113,7 @@ def audited(
 
 
 @torch.no_grad()
-def bits(model: CodedModel, header: Header, x: np.ndarray, draws: int = 1) -> float:
+def bits(model: Coded, header: Header, x: np.ndarray, draws: int = 1) -> float:
     """The bound on −log₂ p(x) of all examples together, under the hierarchy that they are coded by."""
     bounded, total = _bounded(model, header.settings), 0.0
     for draw in range(draws):
@@ -124,5 +124,5 @@ def bits(model: CodedModel, header: Header, x: np.ndarray, draws: int = 1) -> fl
     return total / draws / math.log(2)
 
 
-def _bounded(model: CodedModel, settings: Settings) -> Bounded:
+def _bounded(model: Coded, settings: Settings) -> Bounded:
     return discretised(model, settings) if isinstance(settings, DiffusionSettings) else model

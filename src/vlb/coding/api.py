@@ -14,8 +14,8 @@ from vlb.coding.carried import bare_model, carried, from_carried, numerics
 from vlb.coding.cells import Uncodable
 from vlb.coding.container import MAX_EXAMPLE, ArchiveReader, Header
 from vlb.coding.diffusion import DiffusionSettings
-from vlb.coding.effort import Effort, chosen_settings, effort
-from vlb.coding.models import CodedModel, levels
+from vlb.coding.effort import Effort, effort
+from vlb.coding.models import Coded, chosen_settings, coded_by, levels
 from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
 from vlb.coding.reading import Content, contents, embedded_model, previews
 from vlb.coding.restoring import restore
@@ -24,8 +24,6 @@ from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes, SequenceCodec
 from vlb.coding.sources import items
 from vlb.coding.writing import Options, write_archive
 from vlb.data import Column
-from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.mixture.categorical import CategoricalMixture
 from vlb.store.runs import Run
 
 MAX_STEPS = 200
@@ -58,14 +56,14 @@ def compress(
             raise UserError(f"there is nothing at {path}")
     chosen = budget(options)
     model, digest, columns = bare_model(opened, device)
-    if options.steps is not None and not isinstance(model, DiffusionModel):
+    if options.steps is not None and not coded_by(model).any_depth:
         raise UserError(f"--steps is for diffusion models: a {type(model).__name__} has the levels that it has")
-    if options.tries > 1 and isinstance(model, CategoricalMixture):
+    if options.tries > 1 and not coded_by(model).latent:
         raise UserError("--tries is for models with latents: a mixture has one code, and it is the shortest")
     if math.prod(model.shape) > MAX_EXAMPLE:
         raise UserError(f"examples of {math.prod(model.shape):,} values are too large to code: at most {MAX_EXAMPLE:,}")
     x, note = _validation(opened, data)
-    settings = chosen_settings(opened.path, digest, model, x, chosen)
+    settings = chosen_settings(model, opened.path, digest, x, chosen.steps, chosen.lanes)
     count = levels(model)
     header = Header(digest, options.embed_model, model.shape, count, settings, numerics(device))
     found, how = items(paths, model.shape, count), Options(options.verify, progress, columns)
@@ -147,7 +145,7 @@ def budget(options: CompressOptions) -> Effort:
 class Opened(NamedTuple):
     """The model that an archive was made with, its codec, and the columns of its tables."""
 
-    model: CodedModel
+    model: Coded
     codec: SequenceCodec
     columns: tuple[Column, ...] | None
 

@@ -12,7 +12,7 @@ from safetensors.torch import save as save_tensors
 from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.coding.container import Numerics
-from vlb.coding.models import CodedModel, checked, prepared
+from vlb.coding.models import Coded, checked, prepared
 from vlb.core.schema import Column, Schema
 from vlb.store import before
 from vlb.store.runs import Run
@@ -24,7 +24,7 @@ DIGEST = 8
 class Bare(NamedTuple):
     """A trained model without its data, its digest, and the columns of the tables it is of."""
 
-    model: CodedModel
+    model: Coded
     digest: bytes
     columns: tuple[Column, ...] | None
 

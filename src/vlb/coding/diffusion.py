@@ -3,15 +3,18 @@
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
+import numpy as np
 import torch
-from torch import nn
 
 from vlb.coding.bitsback import Climbing, Descending, Grid
 from vlb.coding.cells import Uncodable
-from vlb.coding.models import marginals
+from vlb.coding.codes import data_code
+from vlb.coding.models import Coded, coded_by, continuous, marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.core.observation import Levels
 from vlb.models.diffusion.kernels import KERNELS, ReverseKernel
 from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
 
@@ -29,6 +32,9 @@ class DiffusionSettings:
     spacing: of the latents' grid, in 1/64 of the smallest standard deviation that matters at a level;
     lanes: how examples are batched.
     """
+
+    latent: ClassVar = True
+    any_depth: ClassVar = True
 
     kernel: int
     places: tuple[int, ...]
@@ -79,7 +85,7 @@ class DiffusionSettings:
         """Whether bytes take less room than a set."""
         return parts <= FINE and steps + 1 < parts // 8 + 1
 
-    def codec(self, model: nn.Module) -> SequenceCodec:
+    def codec(self, model: Coded) -> SequenceCodec:
         """The codec of a prepared model, in Bit-Swap order. Raises `Uncodable` where there can be none."""
         hierarchy, unit = discretised(model, self), self.spacing / SPACING_UNIT
         climbing = Climbing(hierarchy, grids(hierarchy, unit), hierarchy.shape, hierarchy.model.device)
@@ -111,9 +117,9 @@ def top_down(model: DiffusionModel, settings: DiffusionSettings) -> SequenceCode
     return SequenceCodec(descending, marginals(model), model.shape, settings.lanes)
 
 
-def discretised(model: nn.Module, settings: DiffusionSettings) -> GridDiffusion:
+def discretised(model: Coded, settings: DiffusionSettings) -> GridDiffusion:
     """The hierarchy that is coded with. Raises `Uncodable` for a model without a grid."""
-    if not isinstance(model, DiffusionModel):
+    if not issubclass(coded_by(model), DiffusionSettings):
         raise Uncodable(f"levels of a diffusion for a {type(model).__name__}")
     return model.at(settings.grid(), NUMBERED[settings.kernel])
 
@@ -137,3 +143,21 @@ def grids(hierarchy: GridDiffusion, unit: float) -> list[Grid]:
         mantissa, exponent = math.frexp(unit * math.exp(0.5 * log_variance))
         found.append(Grid(math.ldexp(round(mantissa * 256) / 256, exponent), hierarchy.shape))
     return found
+
+
+@coded_by.register
+def _(model: DiffusionModel) -> type[DiffusionSettings]:
+    return DiffusionSettings
+
+
+@marginals.register
+@torch.no_grad()
+def _(model: DiffusionModel) -> np.ndarray:
+    """What the head says where z says nothing."""
+    if not isinstance(model.observation, Levels):
+        raise continuous()
+    like = torch.zeros(1, *model.shape, dtype=torch.float64, device=model.device)
+    data = model.predict(like, torch.ones(1, dtype=torch.float64, device=model.device)).data
+    if data is None:
+        return np.ones((math.prod(model.shape), model.observation.count))
+    return data_code(data).weights

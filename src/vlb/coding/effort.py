@@ -16,17 +16,13 @@ import torch
 from vlb.base.errors import UserError, suggestion
 from vlb.base.files import write_text
 from vlb.coding.diffusion import FINE, NUMBERED, DiffusionSettings, evenly
-from vlb.coding.hierarchies import measured
-from vlb.coding.mixtures import MixtureSettings
-from vlb.coding.models import CodedModel
+from vlb.coding.models import chosen_settings
 from vlb.coding.sequence import USUAL_LANES, Lanes
-from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.kernels import Standard
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import cheapest, measure_costs
-from vlb.models.vae.model import VariationalHierarchy
 
 MEASURED = 16  # one measurement places the levels of every T up to so many
 
@@ -48,17 +44,6 @@ def effort(name: str) -> Effort:
     if name not in EFFORTS:
         raise UserError(f"there is no effort {name!r}; {suggestion(name, EFFORTS)}")
     return EFFORTS[name]
-
-
-def chosen_settings(folder: Path, digest: bytes, model: CodedModel, x: torch.Tensor | None, chosen: Effort) -> Settings:
-    """How to code with any model; x (n, *shape): examples to measure costs on, samples of the model without any."""
-    if isinstance(model, DiffusionModel):
-        return remembered(folder, digest, model, x, chosen)
-    if isinstance(model, VariationalHierarchy):
-        if x is None or not len(x):
-            x = model.sample(64, generator=torch.Generator().manual_seed(0))
-        return measured(model, x[:256], chosen.lanes)
-    return MixtureSettings(chosen.lanes)
 
 
 def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0) -> dict[int, DiffusionSettings]:
@@ -86,8 +71,9 @@ def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0)
     return {steps: settings for steps, (_, settings) in best.items()}
 
 
+@chosen_settings.register
 def remembered(
-    folder: Path, digest: bytes, model: DiffusionModel, x: torch.Tensor | None, chosen: Effort
+    model: DiffusionModel, folder: Path, digest: bytes, x: torch.Tensor | None, steps: int, lanes: Lanes
 ) -> DiffusionSettings:
     """Kernel and levels of least measured cost, or those of the last time, from `coding.json` in `folder`.
 
@@ -95,23 +81,23 @@ def remembered(
     """
     if x is None or not len(x):
         kernel = 2 if model.learns_decoder else 0
-        places, parts = _candidates(model, chosen.steps)
-        if len(places) != chosen.steps + 1:
-            return evenly(kernel, chosen.steps, lanes=chosen.lanes)
-        return DiffusionSettings(kernel, places, parts, lanes=chosen.lanes)
+        places, parts = _candidates(model, steps)
+        if len(places) != steps + 1:
+            return evenly(kernel, steps, lanes=lanes)
+        return DiffusionSettings(kernel, places, parts, lanes=lanes)
     file = folder / "coding.json"
     known = _known(file, digest)
-    if chosen.steps not in known:
-        known = placements(model, x, max(chosen.steps, MEASURED)) | known
+    if steps not in known:
+        known = placements(model, x, max(steps, MEASURED)) | known
         entries = {
             str(steps): {"kernel": settings.kernel, "places": settings.places, "parts": settings.parts}
             for steps, settings in sorted(known.items())
         }
         with suppress(UserError):  # a run that cannot be written to is measured again the next time
             write_text(file, json.dumps({"model": digest.hex(), "steps": entries}, indent=2) + "\n")
-    if chosen.steps not in known:
-        raise UserError(f"so many levels as {chosen.steps} do not fit between this model's ends: use fewer --steps")
-    return replace(known[chosen.steps], lanes=chosen.lanes)
+    if steps not in known:
+        raise UserError(f"so many levels as {steps} do not fit between this model's ends: use fewer --steps")
+    return replace(known[steps], lanes=lanes)
 
 
 def _known(file: Path, digest: bytes) -> dict[int, DiffusionSettings]:

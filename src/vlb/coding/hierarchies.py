@@ -6,18 +6,21 @@ the narrow posteriors of its rung, measured: latents wider than that cost bits t
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import torch
-from torch import nn
 
 from vlb.coding.bitsback import BatchCodec, Climbing, Descending, Grid
 from vlb.coding.cells import Uncodable
-from vlb.coding.models import marginals
+from vlb.coding.codes import data_code
+from vlb.coding.models import Coded, chosen_settings, coded_by, continuous, marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.distributions import Normal
-from vlb.core.hierarchy import descend, from_prior
-from vlb.models.vae.model import BottomUpVAE, TopDownVAE, VariationalHierarchy
+from vlb.core.hierarchy import Climbable, descend, from_prior
+from vlb.models.vae.model import VariationalHierarchy
 
 FINEST, MAX_LEVELS = 24, 256
 UNIT = 0.5  # δ, at most, in units of a narrow posterior's deviation
@@ -27,6 +30,9 @@ NARROW = 0.05  # the quantile of deviations that counts as narrow
 @dataclass(frozen=True)
 class HierarchySettings:
     """halvings: δ = 2^−h of each rung, rung 0 first; lanes: how examples are batched."""
+
+    latent: ClassVar = True
+    any_depth: ClassVar = False
 
     halvings: tuple[int, ...]
     lanes: Lanes = USUAL_LANES
@@ -43,18 +49,18 @@ class HierarchySettings:
             raise Damaged("no rungs")
         return cls(halvings, lanes)
 
-    def codec(self, model: nn.Module) -> SequenceCodec:
+    def codec(self, model: Coded) -> SequenceCodec:
         """The codec of a prepared model. Raises `Uncodable` where there can be none."""
-        if not isinstance(model, VariationalHierarchy) or model.depth != len(self.halvings):
+        if coded_by(model) is not HierarchySettings or model.depth != len(self.halvings):
             raise Uncodable(f"{len(self.halvings)} spacings for a {type(model).__name__}")
         shapes = latent_shapes(model)
         grids = [Grid(2.0**-halvings, shape) for halvings, shape in zip(self.halvings, shapes, strict=True)]
         device = next(model.parameters()).device
         order: BatchCodec
-        if isinstance(model, BottomUpVAE):
-            order = Climbing(model, grids, model.shape, device)
+        shape = model.shape
+        if isinstance(model, Climbable):
+            order = Climbing(model, grids, shape, device)
         else:
-            assert isinstance(model, TopDownVAE)
             order = Descending(model, model.infer, model.start, grids, model.shape, device)
         return SequenceCodec(order, marginals(model), model.shape, self.lanes)
 
@@ -80,3 +86,28 @@ def measured(model: VariationalHierarchy, x: torch.Tensor, lanes: Lanes, unit: f
         narrow = torch.quantile((0.5 * rung.q.log_variance.double()).flatten()[: 1 << 20], NARROW).item()
         halvings.append(min(max(math.ceil(-math.log2(unit) - narrow / math.log(2)), 0), FINEST))
     return HierarchySettings(tuple(halvings), lanes)
+
+
+@coded_by.register
+def _(model: VariationalHierarchy) -> type[HierarchySettings]:
+    return HierarchySettings
+
+
+@marginals.register
+@torch.no_grad()
+def _(model: VariationalHierarchy) -> np.ndarray:
+    likelihood, like = model.generator.likelihood, next(model.parameters())
+    silent = torch.zeros(1, *model.shape, likelihood.outputs, dtype=like.dtype, device=like.device)
+    try:
+        return data_code(likelihood.decode(silent)).weights
+    except Uncodable as error:
+        raise continuous() from error
+
+
+@chosen_settings.register
+def _(
+    model: VariationalHierarchy, folder: Path, digest: bytes, x: torch.Tensor | None, steps: int, lanes: Lanes
+) -> HierarchySettings:
+    if x is None or not len(x):
+        x = model.sample(64, generator=torch.Generator().manual_seed(0))
+    return measured(model, x[:256], lanes)

@@ -1,13 +1,16 @@
 """A fitted mixture as a code: its sum over z can be done, so it needs no bits back."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import torch
-from torch import nn
 
 from vlb.coding.bitsback import Exact
 from vlb.coding.cells import Uncodable
-from vlb.coding.models import marginals
+from vlb.coding.codes import data_code
+from vlb.coding.models import Coded, chosen_settings, coded_by, marginals
 from vlb.coding.products import ProductMixture, whole
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Reader, Writer
@@ -17,6 +20,9 @@ from vlb.models.mixture.categorical import CategoricalMixture
 @dataclass(frozen=True)
 class MixtureSettings:
     """lanes: how examples are batched."""
+
+    latent: ClassVar = False
+    any_depth: ClassVar = False
 
     lanes: Lanes = USUAL_LANES
 
@@ -30,9 +36,9 @@ class MixtureSettings:
         return cls(Lanes.read(reader))
 
     @torch.no_grad()
-    def codec(self, model: nn.Module) -> SequenceCodec:
+    def codec(self, model: Coded) -> SequenceCodec:
         """The codec of a prepared model. Raises `Uncodable` where there can be none."""
-        if not isinstance(model, CategoricalMixture):
+        if coded_by(model) is not MixtureSettings:
             raise Uncodable(f"no components in a {type(model).__name__}")
         weights = whole(model.log_weights.log_softmax(0).cpu().numpy())
         cells = whole(model.logits.log_softmax(-1).cpu().numpy())
@@ -42,3 +48,21 @@ class MixtureSettings:
     def describe(self) -> dict[str, str]:
         """For people."""
         return {"order": "exact, without latents"}
+
+
+@coded_by.register
+def _(model: CategoricalMixture) -> type[MixtureSettings]:
+    return MixtureSettings
+
+
+@marginals.register
+@torch.no_grad()
+def _(model: CategoricalMixture) -> np.ndarray:
+    return data_code(model.marginals()).weights
+
+
+@chosen_settings.register
+def _(
+    model: CategoricalMixture, folder: Path, digest: bytes, x: torch.Tensor | None, steps: int, lanes: Lanes
+) -> MixtureSettings:
+    return MixtureSettings(lanes)

@@ -1,70 +1,79 @@
-"""What the codec asks of every kind of model: levels, marginals, a copy to code with, a digest."""
+"""What the codec asks of a model of any kind: the module that codes the kind answers, and registers here."""
 
 import copy
-import math
-from typing import TypeVar
+from functools import singledispatch
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vlb.base.errors import UserError
-from vlb.coding.cells import Uncodable
-from vlb.coding.codes import data_code
-from vlb.core.observation import Levels
-from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.ladder.model import LadderNetwork
-from vlb.models.mixture.categorical import CategoricalMixture
-from vlb.models.vae.model import VariationalHierarchy
+from vlb.coding.sequence import Lanes, SequenceCodec
+from vlb.coding.wire import Writer
+from vlb.models.protocols import LikelihoodModel, require
 
-CodedModel = DiffusionModel | VariationalHierarchy | CategoricalMixture
 Model = TypeVar("Model", bound=nn.Module)
+Coded: TypeAlias = Any  # a module that is a `LikelihoodModel`, too, which no annotation can say
 
 
-def checked(model: nn.Module) -> CodedModel:
-    """The model, if it can code. Raises `UserError` with the reason if not."""
-    if isinstance(model, LadderNetwork):
-        raise UserError(LadderNetwork.without_likelihood)
-    if not isinstance(model, DiffusionModel | VariationalHierarchy | CategoricalMixture):
-        raise UserError(f"there is no code for a {type(model).__name__}: compression needs a model of discrete data")
-    marginals(model)
-    return model
+class Settings(Protocol):
+    """How a model of one kind is used as a code: what a header says of it, and the codec made of it.
+
+    latent: whether the code draws latents, of which others may be tried; any_depth: whether a model can have any number
+    of levels of noise.
+    """
+
+    latent: ClassVar[bool]
+    any_depth: ClassVar[bool]
+
+    @property
+    def lanes(self) -> Lanes: ...
+
+    def write(self, writer: Writer) -> None: ...
+
+    def codec(self, model: Coded) -> SequenceCodec: ...
+
+    def describe(self) -> dict[str, str]: ...
 
 
-@torch.no_grad()
+@singledispatch
 def marginals(model: nn.Module) -> np.ndarray:
     """(D, K) weights: what the model says of each dimension by itself; uniform where it is silent.
 
     Raises `UserError` for a model of continuous data, whose density is no code.
     """
-    if isinstance(model, DiffusionModel):
-        return _at_the_top(model)
-    if isinstance(model, CategoricalMixture):
-        return data_code(model.marginals()).weights
-    assert isinstance(model, VariationalHierarchy)
-    likelihood = model.generator.likelihood
-    like = next(model.parameters())
-    silent = torch.zeros(1, *model.shape, likelihood.outputs, dtype=like.dtype, device=like.device)
-    try:
-        return data_code(likelihood.decode(silent)).weights
-    except Uncodable as error:
-        raise _continuous() from error
+    raise TypeError(f"marginals of a {type(model).__name__}")
 
 
-def _at_the_top(model: DiffusionModel) -> np.ndarray:
-    """What the head says where z says nothing."""
-    if not isinstance(model.observation, Levels):
-        raise _continuous()
-    like = torch.zeros(1, *model.shape, dtype=torch.float64, device=model.device)
-    data = model.predict(like, torch.ones(1, dtype=torch.float64, device=model.device)).data
-    if data is None:
-        return np.ones((math.prod(model.shape), model.observation.count))
-    return data_code(data).weights
+@singledispatch
+def coded_by(model: nn.Module) -> type[Settings]:
+    """The kind of settings that a model is coded with. Raises `UserError` for a kind without a code."""
+    require(model, LikelihoodModel, "compression needs a model with a likelihood")
+    raise UserError(f"there is no code for a {type(model).__name__}: compression needs a model of discrete data")
 
 
-def levels(model: CodedModel) -> int:
+@singledispatch
+def chosen_settings(
+    model: nn.Module, folder: Path, digest: bytes, x: Tensor | None, steps: int, lanes: Lanes
+) -> Settings:
+    """How to code with a model; x (n, *shape): examples to measure costs on, samples of the model without any; folder:
+    of the run, where measurements are kept beside the model's digest; steps: T, where a model can have any."""
+    raise TypeError(f"settings for a {type(model).__name__}")
+
+
+def levels(model: Coded) -> int:
     """K."""
-    return marginals(model).shape[1]
+    return int(marginals(model).shape[1])
+
+
+@torch.no_grad()
+def checked(model: Coded) -> Coded:
+    """The model, if it can code. Raises `UserError` with the reason if not."""
+    coded_by(model)
+    marginals(model)
+    return model
 
 
 def prepared(model: Model) -> Model:
@@ -72,5 +81,6 @@ def prepared(model: Model) -> Model:
     return copy.deepcopy(model).double().eval().requires_grad_(False)
 
 
-def _continuous() -> UserError:
+def continuous() -> UserError:
+    """Why a density is no code."""
     return UserError("only models of discrete data compress: a density has no bits until a precision is chosen")

@@ -1,17 +1,18 @@
-"""How a model is used as a code, whatever its kind: what a header says of it, and the codec made of it."""
+"""The kinds of codes, a line each: what a header may say."""
 
 from vlb.coding.diffusion import DiffusionSettings
+from vlb.coding.effort import remembered
 from vlb.coding.hierarchies import HierarchySettings
 from vlb.coding.mixtures import MixtureSettings
+from vlb.coding.models import Settings
 from vlb.coding.wire import Damaged, Reader
 
-Settings = DiffusionSettings | HierarchySettings | MixtureSettings
 KINDS = (DiffusionSettings, HierarchySettings, MixtureSettings)
 
 
 def kind(settings: Settings) -> int:
-    """The kind of model, a number below `len(KINDS)`."""
-    return KINDS.index(type(settings))
+    """The kind of code, a number below `len(KINDS)`."""
+    return [type(settings) is offered for offered in KINDS].index(True)
 
 
 def read(number: int, reader: Reader) -> Settings:
@@ -19,3 +20,6 @@ def read(number: int, reader: Reader) -> Settings:
     if number >= len(KINDS):
         raise Damaged("a model of unknown kind")
     return KINDS[number].read(reader)
+
+
+__all__ = ["KINDS", "Settings", "kind", "read", "remembered"]

@@ -10,7 +10,7 @@ z_level is chosen from q(z_level | below), and what lies below is scored by p(be
 """
 
 from collections.abc import Callable, Iterator
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -54,6 +54,7 @@ class Hierarchy(Protocol[State]):
     def likelihood(self, state: State) -> Distribution: ...
 
 
+@runtime_checkable
 class Climbable(Protocol):
     """A hierarchy whose inference is Markov from the data up.
 

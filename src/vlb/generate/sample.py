@@ -28,6 +28,7 @@ from vlb.models.diffusion.samplers.transforms import Guided, clip_to_levels, tra
 from vlb.models.diffusion.schedules import Schedule
 from vlb.models.diffusion.times import LearnedTime
 from vlb.models.loss import AnyTerms
+from vlb.models.protocols import LikelihoodModel, require
 from vlb.models.vae.model import VariationalHierarchy
 from vlb.store.runs import Run, diffusion_model
 
@@ -89,7 +90,7 @@ def sample(
     GRIDS.kind(options.grid, "--grid")
     opened = run if isinstance(run, Run) else Run.open(run)
     n, label = options.n, _label(opened, options.label)
-    model = opened.model(device)
+    model = require(opened.model(device), LikelihoodModel, "samples are of a model of p(x)")
     condition = UNCONDITIONAL if label is None else Condition(label=torch.tensor([label], device=device)).repeat(n)
     generator, how = torch.Generator().manual_seed(options.seed), ""
     temperatures = list(options.temperature) or None

@@ -19,11 +19,8 @@ from vlb.measure.evaluation import BATCH, Evaluation, measure_bound
 from vlb.measure.evaluation_file import Kept, Subject
 from vlb.measure.evaluation_file import load as load_values
 from vlb.measure.options import CompareOptions
-from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import Plan, StratifiedBound
-from vlb.models.ladder.config import Ladder
-from vlb.models.ladder.model import LadderNetwork
 from vlb.models.protocols import LikelihoodModel
 from vlb.store.runs import Run
 
@@ -108,7 +105,7 @@ def seed_of(seed: int, number: int, run: Run, kept: dict[str, Kept]) -> int:
     Diffusion models share one, so that at equal noise levels they are given the same noise, which then cancels in the
     differences. Others have one that nobody else has: draws that are known to be independent make the errors known.
     """
-    if isinstance(run.experiment.model, Diffusion):
+    if run.configuration.shares_noise:
         return seed
     taken = {seed, *(found.subject.options.get("seed") for found in kept.values())}
     free = (other for other in itertools.count(seed) if other not in taken)
@@ -116,10 +113,9 @@ def seed_of(seed: int, number: int, run: Run, kept: dict[str, Kept]) -> int:
 
 
 def refuse_ladders(runs: dict[str, Run]) -> None:
-    """Raises `UserError` where one is a ladder network, before anything is loaded or computed."""
+    """Raises `UserError` where one has no likelihood, before anything is loaded or computed."""
     for name, run in runs.items():
-        if isinstance(run.experiment.model, Ladder):
-            raise UserError(f"{name}: {LadderNetwork.without_likelihood}")
+        run.refuse_without_likelihood(name)
 
 
 def _run(

@@ -218,7 +218,7 @@ def with_own(data: Dataset, path: Path, conditional: bool) -> Dataset:
 
 def _refuse_of_ladder(model: LadderNetwork, options: EvaluateOptions, values: Path | None) -> None:
     if options.dear or options.steps is not None:
-        raise UserError(model.without_likelihood)
+        raise UserError(model.why_not)
     if options != DEFAULT or values is not None:
         raise UserError(
             "a ladder network is judged by one pass over the whole split, without draws: leave out --examples, "

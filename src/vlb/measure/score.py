@@ -25,8 +25,6 @@ from vlb.measure.outliers import complexity, likelihood_ratio, typicality
 from vlb.measure.planning import planned
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import StratifiedBound
-from vlb.models.ladder.config import Ladder
-from vlb.models.ladder.model import LadderNetwork
 from vlb.models.protocols import LikelihoodModel
 from vlb.store.runs import Run
 
@@ -215,6 +213,5 @@ def _background(name: str, run: Run | None, scored: Scored, split: Split, data_p
 def _opened(run: Run | str | Path) -> Run:
     """A run that has a likelihood. Raises `UserError` otherwise."""
     opened = run if isinstance(run, Run) else Run.open(run)
-    if isinstance(opened.experiment.model, Ladder):
-        raise UserError(f"{opened.path}: {LadderNetwork.without_likelihood}")
+    opened.refuse_without_likelihood()
     return opened

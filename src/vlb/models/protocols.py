@@ -1,12 +1,16 @@
 """What every model with a likelihood offers, whatever its hierarchy: the terms of its bound, and samples."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import Protocol, TypeGuard, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.terms import BoundKind, TermPath
+
+Capability = TypeVar("Capability")
 
 
 @runtime_checkable
@@ -36,6 +40,22 @@ class LikelihoodModel(Protocol):
         condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
         """n examples from the model, (n, *shape)."""
+
+
+def offers(model: object, capability: Callable[..., Capability]) -> TypeGuard[Capability]:
+    """Whether a model has a capability, one of the protocols here."""
+    return isinstance(model, cast(type[Capability], capability))
+
+
+def require(model: object, capability: Callable[..., Capability], purpose: str) -> Capability:
+    """The model, if it has a capability: one of the protocols here, or the class of a kind whose whole is needed.
+
+    Raises `UserError` with the model's own reason, `why_not`, or with the purpose and what the model is.
+    """
+    if isinstance(model, cast(type[Capability], capability)):
+        return model
+    reason = getattr(model, "why_not", None)
+    raise UserError(reason or f"{purpose}, and this run holds a {type(model).__name__}")
 
 
 @runtime_checkable

@@ -2,11 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import singledispatch
+from typing import Protocol
 
+import torch
+from torch import nn
+
+from vlb.base.errors import UserError
+from vlb.base.progress import SILENT, Progress
+from vlb.data import Dataset
+from vlb.measure.recognition import Recognition
 from vlb.measure.summary import EvaluationResult
 from vlb.pages.gallery import Gallery
 from vlb.pages.history import History
 from vlb.store.experiment import Experiment
+from vlb.store.runs import Run
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,25 @@ class About:
     changed: frozenset[str] | None
     versions: Mapping[str, str]
     commands: tuple[str, ...]
+
+
+class Content(Protocol):
+    """Everything that a page about a model of one kind shows."""
+
+    @property
+    def found(self) -> EvaluationResult | Recognition:
+        """Its main result."""
+
+    def page(self) -> str:
+        """The whole page, HTML."""
+
+
+@singledispatch
+def content_of(
+    model: nn.Module, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
+) -> Content:
+    """Measure and draw everything that a page about a run's model shows; a module per kind of model registers here."""
+    raise UserError(f"there is no page about a {type(model).__name__}")
 
 
 @dataclass(frozen=True)

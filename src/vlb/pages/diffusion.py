@@ -7,14 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from vlb.data import Split
+from vlb.base.progress import SILENT, Progress
+from vlb.data import Dataset, Split
 from vlb.measure.classification import classify
-from vlb.measure.profile import NoiseProfile
+from vlb.measure.evaluate import CONTINUOUS_PASSES
+from vlb.measure.planning import planned
+from vlb.measure.profile import NoiseProfile, noise_profile
+from vlb.measure.summary import EvaluationResult
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.stratified import StratifiedBound
 from vlb.pages import figures, page
-from vlb.pages.content import Measured
-from vlb.pages.film import Film
+from vlb.pages.about import EXAMPLES, about, stated
+from vlb.pages.content import Measured, content_of
+from vlb.pages.film import Film, filmed
+from vlb.pages.gallery import drawable
 from vlb.pages.markup import chart, text, thumbnail
+from vlb.store.runs import Run
+
+STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,30 @@ class DiffusionContent:
     profile: NoiseProfile
     film: Film | None
     accuracy: Accuracy | None
+
+    @property
+    def found(self) -> EvaluationResult:
+        return self.measured.result
+
+    def page(self) -> str:
+        return diffusion_page(self)
+
+
+@content_of.register
+def _(
+    model: DiffusionModel, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
+) -> DiffusionContent:
+    bound = StratifiedBound(model, planned(model, data, "test", run.conditional, progress))
+    result = stated(bound, run, data, device, progress, CONTINUOUS_PASSES)
+    classes = (run.schema.classes or 0) if run.conditional else 0
+    progress.begin("measuring noise levels" + (" and classification" if classes else ""))
+    examples = data.test.subset(EXAMPLES)
+    profile = noise_profile(model, examples, conditional=bool(classes), bins=32, limit=EXAMPLES, device=device)
+    gallery, film = None, None
+    if drawable(model.shape):
+        gallery, film = filmed(model, data, classes, steps=STEPS, progress=progress)
+    right = accuracy(model, data.test, classes, device=device) if classes else None
+    return DiffusionContent(Measured(about(run, model, data), result, gallery), profile, film, right)
 
 
 def accuracy(

@@ -7,14 +7,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.core.hierarchy import Rung, descend, last_state
-from vlb.measure.diagnostics import LevelUse
-from vlb.models.vae.model import BottomUpVAE, VariationalHierarchy
+from vlb.base.progress import SILENT, Progress
+from vlb.core.hierarchy import Climbable, Rung, descend, last_state
+from vlb.data import Dataset
+from vlb.measure.diagnostics import LevelUse, level_use
+from vlb.measure.summary import EvaluationResult
+from vlb.models.vae.model import VariationalHierarchy
 from vlb.pages import figures, page
-from vlb.pages.content import Measured
+from vlb.pages.about import EXAMPLES, about, stated
+from vlb.pages.content import Measured, content_of
+from vlb.pages.gallery import ancestral, drawable
 from vlb.pages.markup import chart, text, thumbnail
+from vlb.store.runs import Run
 
 SHOWN, DESCENTS = 8, 32
+USED = 200  # examples by which the use of levels is measured: every pair of them is compared
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,33 @@ class HierarchyContent:
     examples: int
     decided: Decided | None
 
+    @property
+    def found(self) -> EvaluationResult:
+        return self.measured.result
+
+    def page(self) -> str:
+        return hierarchy_page(self)
+
+
+@content_of.register
+def _(
+    model: VariationalHierarchy, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
+) -> HierarchyContent:
+    result = stated(model, run, data, device, progress)
+    measured = Measured(about(run, model, data), result, ancestral(model, data))
+    progress.begin("measuring what levels are used for")
+    few = data.test.subset(EXAMPLES).subset(USED)
+    x = torch.from_numpy(np.ascontiguousarray(few.x)).to(device)
+    uses = tuple(level_use(model, x, torch.Generator().manual_seed(0)))
+    pictures = decided(model, data.test.x[:SHOWN], data.levels) if drawable(model.shape) else None
+    return HierarchyContent(measured, named(model), uses, len(few), pictures)
+
 
 def named(model: VariationalHierarchy) -> str:
     """What sort of model this is, in words."""
     if model.depth == 1:
         return "a variational autoencoder"
-    way = "bottom-up" if isinstance(model, BottomUpVAE) else "top-down"
+    way = "bottom-up" if isinstance(model, Climbable) else "top-down"
     return f"a hierarchical VAE, {model.depth} levels inferred {way},"
 
 

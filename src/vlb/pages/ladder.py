@@ -3,13 +3,19 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
-from vlb.data import Split
-from vlb.measure.recognition import Recognition
+from vlb.base.progress import SILENT, Progress
+from vlb.data import Dataset, Split
+from vlb.measure.recognition import Recognition, recognise
+from vlb.models.ladder.model import LadderNetwork
 from vlb.pages import figures, page
-from vlb.pages.content import About
+from vlb.pages.about import about
+from vlb.pages.content import About, content_of
 from vlb.pages.gallery import drawable, examples
+from vlb.pages.history import history
 from vlb.pages.markup import chart, sheet, text
+from vlb.store.runs import Run
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,22 @@ class LadderContent:
     labelled: Split
     levels: int
     weights: tuple[float, ...]
+
+    @property
+    def found(self) -> Recognition:
+        return self.recognition
+
+    def page(self) -> str:
+        return ladder_page(self)
+
+
+@content_of.register
+def _(
+    model: LadderNetwork, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
+) -> LadderContent:
+    labelled = Split(model.get_buffer("labelled_x").cpu().numpy(), model.get_buffer("labels").cpu().numpy())
+    known = about(run, model, data, history(run, "loss", "error_rate"), whole=True)
+    return LadderContent(known, recognise(model, data.test, device=device), labelled, data.levels, model.cost_weights)
 
 
 def ladder_page(content: LadderContent) -> str:

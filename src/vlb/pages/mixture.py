@@ -5,11 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from vlb.base.progress import SILENT, Progress
+from vlb.data import Dataset
+from vlb.measure.summary import EvaluationResult
 from vlb.models.mixture.categorical import CategoricalMixture
 from vlb.pages import page
-from vlb.pages.content import Measured
-from vlb.pages.gallery import drawable
+from vlb.pages.about import about, stated
+from vlb.pages.content import Measured, content_of
+from vlb.pages.gallery import ancestral, drawable
 from vlb.pages.markup import text, thumbnail
+from vlb.store.runs import Run
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,21 @@ class MixtureContent:
     measured: Measured
     weights: np.ndarray
     means: np.ndarray | None
+
+    @property
+    def found(self) -> EvaluationResult:
+        return self.measured.result
+
+    def page(self) -> str:
+        return mixture_page(self)
+
+
+@content_of.register
+def _(
+    model: CategoricalMixture, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
+) -> MixtureContent:
+    result = stated(model, run, data, device, progress)
+    return MixtureContent(Measured(about(run, model, data), result, ancestral(model, data)), *components(model))
 
 
 @torch.no_grad()

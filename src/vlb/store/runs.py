@@ -19,9 +19,8 @@ from vlb.data import Dataset
 from vlb.data import load as load_data
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.kinds import AnyModel
-from vlb.models.ladder.model import LadderNetwork
 from vlb.models.loss import AnyTerms
-from vlb.models.protocols import LikelihoodModel
+from vlb.models.protocols import LikelihoodModel, require
 from vlb.store import before, checkpoint, reference
 from vlb.store.experiment import Experiment
 from vlb.store.trained import Trained, load_weights
@@ -96,6 +95,11 @@ class Run:
     def conditional(self) -> bool:
         """Whether the model is conditioned on labels."""
         return "label" in self.configuration.takes
+
+    def refuse_without_likelihood(self, name: str | None = None) -> None:
+        """Raises `UserError`, naming the run, where its kind of model has none: before anything is loaded."""
+        if self.configuration.why_not:
+            raise UserError(f"{name or self.path}: {self.configuration.why_not}")
 
     @property
     def last(self) -> Path:
@@ -183,11 +187,7 @@ class Run:
 
 def diffusion_model(model: object, purpose: str) -> DiffusionModel:
     """The same model where it is a diffusion model. Raises `UserError` saying that `purpose` needs one."""
-    if isinstance(model, LadderNetwork):
-        raise UserError(model.without_likelihood)
-    if not isinstance(model, DiffusionModel):
-        raise UserError(f"{purpose} needs a diffusion model, and this run holds a {type(model).__name__}")
-    return model
+    return require(model, DiffusionModel, f"{purpose} needs a diffusion model")
 
 
 def load(path: str | Path, device: torch.device | str = "cpu") -> LikelihoodModel:

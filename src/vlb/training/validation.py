@@ -8,7 +8,7 @@ import torch
 from vlb.base.errors import UserError
 from vlb.core.terms import key
 from vlb.data import Split
-from vlb.models.protocols import Classifying, LikelihoodModel
+from vlb.models.protocols import Classifying, LikelihoodModel, offers, require
 
 BATCH = 250
 
@@ -18,13 +18,12 @@ def merit(
 ) -> dict[str, float]:
     """Figures of merit on up to `limit` held-out examples; the first one decides, smaller is better.
 
-    Errors where a model classifies, for it has no likelihood; else the bound.
+    The bound, or errors of a model that classifies and has no likelihood.
     """
-    if isinstance(model, Classifying):
-        return error_rate(model, split, limit, device)
-    if isinstance(model, LikelihoodModel):
+    if offers(model, LikelihoodModel):
         return validation_bound(model, split, limit, conditional, device)
-    raise UserError(f"a {type(model).__name__} has neither a bound nor classes to be judged by: set validate_every=0")
+    judged = require(model, Classifying, "checkpoints are chosen by a bound or by errors: set validate_every=0")
+    return error_rate(judged, split, limit, device)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson
 from vlb.models.diffusion.model import WALK, DiffusionModel, GridDiffusion
 from vlb.models.diffusion.stratified import StratifiedBound
-from vlb.models.ladder.model import LadderNetwork
+from vlb.models.protocols import LikelihoodModel, require
 from vlb.models.vae.model import VariationalHierarchy
 from vlb.store.runs import Run
 
@@ -163,9 +163,7 @@ def tightness(
     own = opened.data(data)
     whole = own.split(split)
     part = whole.subset(options.examples)
-    model = opened.model(device)
-    if isinstance(model, LadderNetwork):
-        raise UserError(model.without_likelihood)
+    model = require(opened.model(device), LikelihoodModel, "a bound is of a model with a likelihood")
     if len(part) < 2:
         raise UserError(
             f"the {split} split of {own.name} has {len(part)} example: looseness has no error of a single one"

@@ -22,6 +22,8 @@ class Diffusion:
     """A variational diffusion model of discrete data. condition: "labels" models p(x | y)."""
 
     trained_by: ClassVar = DiffusionLoss
+    why_not: ClassVar = ""  # why it has no likelihood, where it has none
+    shares_noise: ClassVar = True  # whether equal seeds give models of this kind equal noise
 
     schedule: Annotated[Any, SCHEDULES] = field(default_factory=LogSNRLinear)
     scaling: Annotated[Any, SCALINGS] = field(default_factory=VP)

@@ -10,7 +10,7 @@ from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING
 from vlb.core.schema import Schema
 from vlb.models.ladder.loss import LadderLoss
-from vlb.models.ladder.model import LadderNetwork
+from vlb.models.ladder.model import REASON, LadderNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,8 @@ class Ladder:
     """
 
     trained_by: ClassVar = LadderLoss
+    why_not: ClassVar = REASON  # why it has no likelihood, where it has none
+    shares_noise: ClassVar = False  # whether equal seeds give models of this kind equal noise
 
     widths: tuple[int, ...] = (256, 128, 64)
     noise: float = 0.3

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlb.base.errors import UserError
-from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
+from vlb.core.condition import NOTHING
 from vlb.core.distributions import standard_normal
 from vlb.core.initial import Examples
-from vlb.core.terms import TermPath
 
 REASON = (
     "a ladder network has no likelihood: it denoises its own representations and classifies; `vlb evaluate` gives "
@@ -62,7 +61,7 @@ class LadderNetwork(nn.Module):
     leave one out; labelled_x (n, D) and labels (n,): the examples whose labels may be used, kept with the model.
     """
 
-    without_likelihood = REASON
+    why_not = REASON
     takes = NOTHING
 
     def __init__(
@@ -175,21 +174,6 @@ class LadderNetwork(nn.Module):
     def classify(self, x: Tensor) -> Tensor:
         """log p(y | x) of a clean pass: integers (batch, *shape) -> (batch, classes)."""
         return self.encode(x).logits.log_softmax(1)
-
-    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
-        """Raises `UserError`: there is no likelihood."""
-        raise UserError(REASON)
-
-    def sample(
-        self,
-        n: int,
-        *,
-        steps: int = 100,
-        generator: torch.Generator | None = None,
-        condition: Condition = UNCONDITIONAL,
-    ) -> Tensor:
-        """Raises `UserError`: there is no p(x) to draw from."""
-        raise UserError(REASON)
 
     @torch.no_grad()
     def _remember(self, clean: Pass) -> None:

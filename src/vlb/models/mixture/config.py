@@ -21,6 +21,8 @@ class Mixture:
     """
 
     trained_by: ClassVar = MixtureLoss
+    why_not: ClassVar = ""  # why it has no likelihood, where it has none
+    shares_noise: ClassVar = False  # whether equal seeds give models of this kind equal noise
 
     components: int = 20
     em_steps: int = 50

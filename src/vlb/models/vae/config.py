@@ -25,6 +25,8 @@ class VAE:
     """A VAE with `latents` Gaussian latents (Eq. 2.9)."""
 
     trained_by: ClassVar = ElboLoss
+    why_not: ClassVar = ""  # why it has no likelihood, where it has none
+    shares_noise: ClassVar = False  # whether equal seeds give models of this kind equal noise
 
     latents: int = 16
     coder: AnyCoder = field(default_factory=DenseCoder)
@@ -56,6 +58,8 @@ class HVAE:
     """
 
     trained_by: ClassVar = ElboLoss
+    why_not: ClassVar = ""  # why it has no likelihood, where it has none
+    shares_noise: ClassVar = False  # whether equal seeds give models of this kind equal noise
 
     latents: tuple[int, ...] = (16, 16, 16)
     inference: Literal["top-down", "bottom-up"] = "top-down"
@@ -110,6 +114,8 @@ class ResidualHVAE:
     """
 
     trained_by: ClassVar = ElboLoss
+    why_not: ClassVar = ""  # why it has no likelihood, where it has none
+    shares_noise: ClassVar = False  # whether equal seeds give models of this kind equal noise
 
     halvings: tuple[int, ...] = (1, 2, 3)
     channels: int = 4

@@ -1,0 +1,65 @@
+"""What pages of all kinds of model state alike: the run, and its bound on test examples."""
+
+import platform
+import shlex
+from importlib.metadata import version
+
+import numpy as np
+import torch
+from torch import nn
+
+from vlb.base.progress import SILENT, Progress
+from vlb.data import Dataset
+from vlb.measure.evaluate import PASSES
+from vlb.measure.evaluation import Bounded, measure_bound
+from vlb.measure.summary import EvaluationResult, summarise
+from vlb.pages.content import About
+from vlb.pages.history import History, history
+from vlb.pages.reproduce import changes, train_command
+from vlb.store.runs import Run
+
+EXAMPLES = 1000
+
+
+def stated(
+    bound: Bounded,
+    run: Run,
+    data: Dataset,
+    device: torch.device | str,
+    progress: Progress = SILENT,
+    passes: int = PASSES,
+) -> EvaluationResult:
+    """What `vlb evaluate` finds of at most `EXAMPLES` test examples."""
+    examples = data.test.subset(EXAMPLES)
+    evaluation = measure_bound(
+        bound, examples, conditional=run.conditional, passes=passes, device=device, progress=progress
+    )
+    return summarise(evaluation, data, "test", examples)
+
+
+def about(run: Run, model: object, data: Dataset, course: History | None = None, whole: bool = False) -> About:
+    """What is known of a run; course: of its training, by default that of a bound; whole: whether the page is of all
+    test examples whatever their number."""
+    assert isinstance(model, nn.Module)
+    changed, path = changes(run.experiment), shlex.quote(str(run.path))
+    all_ = whole or len(data.test) <= EXAMPLES
+    return About(
+        name=run.path.resolve().name,
+        shape=data.shape,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        data={"name": data.name, "fingerprint": data.fingerprint},
+        history=history(run) if course is None else course,
+        experiment=run.experiment,
+        changed=None if changed is None else frozenset(changed),
+        versions={
+            "vlb": version("vlb"),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "Python": platform.python_version(),
+        },
+        commands=(
+            train_command(run.experiment, run.path),
+            f"vlb evaluate {path}" + ("" if all_ else f" --examples {EXAMPLES}"),
+            f"vlb report {path}",
+        ),
+    )
