@@ -40,7 +40,7 @@ from vlb.pages.reproduce import changes, train_command
 from vlb.store.runs import Run
 
 EXAMPLES, STEPS = 1000, 100
-USED = 200  # examples by which the use of levels is measured: every pair of them is compared
+USED = 200  # examples by which the use of rungs is measured: every pair of them is compared
 
 
 Content = DiffusionContent | HierarchyContent | MixtureContent | LadderContent
@@ -180,7 +180,7 @@ def _hierarchy(
     device: torch.device | str,
     progress: Progress,
 ) -> HierarchyContent:
-    progress.begin("measuring what levels are used for")
+    progress.begin("measuring what rungs are used for")
     few = examples.subset(USED)
     x = torch.from_numpy(np.ascontiguousarray(few.x)).to(device)
     uses = tuple(level_use(model, x, torch.Generator().manual_seed(0)))
