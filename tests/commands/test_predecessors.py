@@ -119,7 +119,7 @@ def test_hierarchies_sample_with_a_temperature_per_level(
         (("evaluate", "digits-vae", "--steps", "3"), "needs a diffusion model"),
         (("compress", "digits-vae", ".", "-o", "x.vlb", "--steps", "3"), "--steps is for diffusion models"),
         (("sample", "digits-vae", "--sampler", "ddim", "-o", "x.npz"), "needs a diffusion model"),
-        (("sample", "digits-hvae-top-down", "--temperature", "1", "0.5", "-o", "x.npz"), "3 levels"),
+        (("sample", "digits-hvae-top-down", "--temperature", "1", "0.5", "-o", "x.npz"), "3 rungs"),
         (("sample", "digits-hvae-top-down", "--temperature", "-1", "-o", "x.npz"), "≥ 0"),
         (("sample", "digits-mixture", "--temperature", "0.5", "-o", "x.npz"), "leave it out"),
         (("train", "digits-vae", "--set", "model.latents=0"), "latents must be positive"),

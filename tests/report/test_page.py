@@ -174,15 +174,15 @@ def test_every_kind_of_model_has_its_own_words(others: dict[str, Content]) -> No
     text = {name: read(content.page()).text for name, content in others.items()}
     assert "mixture of 3 product-categoricals" in text["digits-mixture"] and "not a bound" in text["digits-mixture"]
     assert "a variational autoencoder of" in text["digits-vae"]
-    assert "3 levels inferred bottom-up" in text["digits-hvae-bottom-up"]
-    assert "3 levels inferred top-down" in text["digits-hvae-top-down"]
+    assert "3 rungs inferred bottom-up" in text["digits-hvae-bottom-up"]
+    assert "3 rungs inferred top-down" in text["digits-hvae-top-down"]
     assert "no likelihood" in text["digits-ladder"] and "bits/dim" not in text["digits-ladder"]
     for page in text.values():
         assert "log SNR" not in page and "noisiest" not in page
 
 
-def test_a_hierarchys_levels_add_up(others: dict[str, Content]) -> None:
-    """The KLs shown per level are those of the bound: another 200 examples and draws, the same within 10 %."""
+def test_a_hierarchys_rungs_add_up(others: dict[str, Content]) -> None:
+    """The KLs shown per rung are those of the bound: another 200 examples and draws, the same within 10 %."""
     for name in ("digits-vae", "digits-hvae-top-down"):
         content = others[name]
         assert isinstance(content, HierarchyContent)
@@ -192,7 +192,7 @@ def test_a_hierarchys_levels_add_up(others: dict[str, Content]) -> None:
         assert sum(use.kl for use in content.uses) == pytest.approx(nats, rel=0.1, abs=0.05)
         html = content.page()
         assert all(f"{value:.4f}" in html for value in terms.values())
-        assert "KL of level 1" in html
+        assert "KL of rung 1" in html
 
 
 def test_what_latents_decide_starts_with_the_reconstruction(predecessors: dict[str, Run], digits: Dataset) -> None:
@@ -201,7 +201,7 @@ def test_what_latents_decide_starts_with_the_reconstruction(predecessors: dict[s
         model = predecessors[name].model()
         found = decided(model, digits.test.x[:3], 17)
         assert found.means.shape == (3, 3, 1, 8, 8) and np.array_equal(found.data, digits.test.x[:3])
-        # A level more that p draws: the means over descents differ by what that level decides, and by noise.
+        # A rung more that p draws: the means over descents differ by what that rung decides, and by noise.
         assert not np.array_equal(found.means[0], found.means[2])
         marginal = digits.train.x.mean(0) * 255 / 16
         assert np.abs(found.means.mean((0, 1)) - marginal).max() < 255 * 5 / DESCENTS**0.5

@@ -5,8 +5,8 @@ log-ratio of the bound (Hinton & van Camp 1993; Townsend et al. 2019). Two order
 
 * `Climbing`: where inference is Markov from the data up, pop z_0 | x, push x | z_0, pop z_1 | z_0, push
   z_0 | z_1, … push the top (Kingma et al. 2019, Bit-Swap; a diffusion's forward process is Markov). The
-  stack must hold about two levels' bits at the start, whatever T;
-* `Descending`: pop all latents from the top down, then push all. It needs the bits of T levels.
+  stack must hold about two rungs' bits at the start, whatever T;
+* `Descending`: pop all latents from the top down, then push all. It needs the bits of T rungs.
 """
 
 from collections import deque
@@ -46,7 +46,7 @@ class BatchCodec(Protocol):
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the latents of a level may lie: whole multiples of `spacing`, each example's in `shape`."""
+    """Where the latents of a rung may lie: whole multiples of `spacing`, each example's in `shape`."""
 
     spacing: float
     shape: tuple[int, ...]
@@ -62,7 +62,7 @@ class Climbing:
     def __init__(
         self, hierarchy: Climbable, grids: Sequence[Grid], shape: tuple[int, ...], device: torch.device
     ) -> None:
-        """grids: of each level, level 0 first; shape: of x."""
+        """grids: of each rung, rung 0 first; shape: of x."""
         check_grids(grids, hierarchy.depth)
         self.hierarchy, self.grids, self.shape, self.device = hierarchy, list(grids), shape, device
 
@@ -86,7 +86,7 @@ class Climbing:
 
     @torch.no_grad()
     def decoding(self, stack: BitStack, count: int, salt: int = 0) -> Iterator[tuple[int, Tensor]]:
-        """Level by level as `decode` goes, coarse ones first: (level, z), and in the end (−1, x)."""
+        """Rung by rung as `decode` goes, coarse ones first: (level, z), and in the end (−1, x)."""
         top = self.hierarchy.depth - 1
         like = torch.zeros(count, *self.grids[top].shape, dtype=torch.float64, device=self.device)
         above = scored(self.hierarchy.top(like), self.grids[top].spacing).pop(stack)
@@ -101,7 +101,7 @@ class Climbing:
         yield -1, self._data(above, count)
 
     def _code(self, p: Distribution, level: int) -> Code:
-        """The code of latents of `level`, or of data at −1."""
+        """The code of latents of the rung `level`, or of data at −1."""
         return data_code(p) if level < 0 else scored(p, self.grids[level].spacing)
 
     def _data(self, values: np.ndarray, count: int) -> Tensor:
@@ -179,7 +179,7 @@ class Exact:
 
 
 def check_grids(grids: Sequence[Grid], depth: int) -> None:
-    """Raises `ValueError` unless there is a grid per level."""
+    """Raises `ValueError` unless there is a grid per rung."""
     if len(grids) != depth:
         raise ValueError(f"{len(grids)} grids for {depth} levels")
 

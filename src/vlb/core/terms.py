@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-TermPath = tuple[str | int, ...]  # ("reconstruction",), ("kl", 3): the KL of level 3, of which 1 is next to the data
+TermPath = tuple[str | int, ...]  # ("reconstruction",), ("kl", 3): the KL of rung 3, of which 1 is next to the data
 
 
 def key(path: TermPath) -> str:
@@ -13,8 +13,8 @@ def key(path: TermPath) -> str:
 def spoken(path: TermPath) -> str:
     """A term's path as a person says it."""
     match path:
-        case ("kl", level):
-            return f"KL of level {level}"
+        case ("kl", rung):
+            return f"KL of rung {rung}"
         case _:
             return key(path).replace("_", " ")
 

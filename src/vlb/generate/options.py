@@ -32,7 +32,7 @@ class SampleOptions:
     clip
         Keep every denoised estimate within the range of the data.
     temperature
-        Of a hierarchical VAE: factors on the standard deviation of p, one for all levels or one per level, the level
+        Of a hierarchical VAE: factors on the standard deviation of p, one for all rungs or one per rung, the rung
         next to the data first, e.g. --temperature 1 0.8 0.6.
     seed
         The same seed gives the same samples.

@@ -96,7 +96,7 @@ def sample(
     temperatures = list(options.temperature) or None
     if temperatures and not isinstance(model, VariationalHierarchy):
         raise UserError(
-            f"--temperature cools the levels of a hierarchical VAE, and this run holds a {type(model).__name__}: "
+            f"--temperature cools the rungs of a hierarchical VAE, and this run holds a {type(model).__name__}: "
             "leave it out"
         )
     progress.begin(f"sampling {n} examples")

@@ -121,8 +121,8 @@ def noise_levels(profile: NoiseProfile) -> str:
     return _svg(figure, "levels", "Loss per noise level, in bits per dimension and nat of log SNR")
 
 
-def levels(kl: Sequence[float], information: Sequence[tuple[float, float]]) -> str:
-    """The KL of each level as a bar, bounds on its information about x as a line beside it, in nats per example."""
+def rungs(kl: Sequence[float], information: Sequence[tuple[float, float]]) -> str:
+    """The KL of each rung as a bar, bounds on its information about x as a line beside it, in nats per example."""
     figure, axes = _canvas(2.6)
     numbers = np.arange(1, len(kl) + 1)
     axes.bar(numbers - 0.16, kl, width=0.3, color=FIRST, label="KL")
@@ -136,13 +136,13 @@ def levels(kl: Sequence[float], information: Sequence[tuple[float, float]]) -> s
             f"{value:.2f}", (number - 0.16, max(value, 0)), xytext=(0, 3), textcoords="offset points", ha="center",
             color=INK,
         )  # fmt: skip
-    axes.set_xticks(numbers, [f"level {number}" for number in numbers], color=INK)
+    axes.set_xticks(numbers, [f"rung {number}" for number in numbers], color=INK)
     axes.set_xlim(0.4, max(3, len(kl)) + 0.6)
     axes.margins(y=0.15)
     axes.set_ylabel("nats per example")
     axes.grid(axis="y", color=RULE, linewidth=0.8)
     _legend_above(axes, handlelength=1.4, handleheight=1)
-    return _svg(figure, "uses", "KL and information about x of every level of latents, in nats per example")
+    return _svg(figure, "uses", "KL and information about x of every rung of latents, in nats per example")
 
 
 def costs(values: Sequence[float], weights: Sequence[float]) -> str:

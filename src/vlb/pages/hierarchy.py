@@ -1,4 +1,4 @@
-"""The page about a VAE of any depth: what each level of latents costs, tells and decides."""
+"""The page about a VAE of any depth: what each rung, a latent, costs, tells and decides."""
 
 import math
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ from vlb.pages.markup import chart, text, thumbnail
 from vlb.store.runs import Run
 
 SHOWN, DESCENTS = 8, 32
-USED = 200  # examples by which the use of levels is measured: every pair of them is compared
+USED = 200  # examples by which the use of rungs is measured: every pair of them is compared
 
 
 @dataclass(frozen=True)
 class Decided:
-    """What latents decide. data: (n, C, H, W) of `levels`; means: of x when levels ≥ i are q's and the others p's.
+    """What latents decide. data: (n, C, H, W) of `levels`; means: of x when rungs ≥ i are q's and the others p's.
 
     means: (depth, n, C, H, W) as grey values 0 … 255, i = 0 (all of q: the reconstruction) first.
     """
@@ -38,7 +38,7 @@ class Decided:
 
 @dataclass(frozen=True)
 class HierarchyContent:
-    """uses: of every level, next to the data first, on `examples` examples; decided: None for what is no image."""
+    """uses: of every rung, next to the data first, on `examples` examples; decided: None for what is no image."""
 
     measured: Measured
     model: str
@@ -60,7 +60,7 @@ def _(
 ) -> HierarchyContent:
     result = stated(model, run, data, device, progress)
     measured = Measured(about(run, model, data), result, ancestral(model, data))
-    progress.begin("measuring what levels are used for")
+    progress.begin("measuring what rungs are used for")
     few = data.test.subset(EXAMPLES).subset(USED)
     x = torch.from_numpy(np.ascontiguousarray(few.x)).to(device)
     uses = tuple(level_use(model, x, torch.Generator().manual_seed(0)))
@@ -73,7 +73,7 @@ def named(model: VariationalHierarchy) -> str:
     if model.depth == 1:
         return "a variational autoencoder"
     way = "bottom-up" if isinstance(model, Climbable) else "top-down"
-    return f"a hierarchical VAE, {model.depth} levels inferred {way},"
+    return f"a hierarchical VAE, {model.depth} rungs inferred {way},"
 
 
 @torch.no_grad()
@@ -81,7 +81,7 @@ def decided(model: VariationalHierarchy, x: np.ndarray, levels: int, seed: int =
     """E[x | z_i, z_{i+1}, …] for one draw of them from q(z | x), by `DESCENTS` descents: x (n, C, H, W)."""
     generator = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
-    z = [level.z.repeat_interleave(DESCENTS, 0) for level in model.inferred(torch.from_numpy(x).to(device), generator)]
+    z = [step.z.repeat_interleave(DESCENTS, 0) for step in model.inferred(torch.from_numpy(x).to(device), generator)]
     means = []
     for kept in range(model.depth):
 
@@ -96,55 +96,55 @@ def decided(model: VariationalHierarchy, x: np.ndarray, levels: int, seed: int =
 
 
 def hierarchy_page(content: HierarchyContent) -> str:
-    """The whole page. The bound is in bits/dim, levels are measured in nats per example."""
+    """The whole page. The bound is in bits/dim, rungs are measured in nats per example."""
     measured = content.measured
     meaning = (
-        "Reconstruction: of the data given all latents. KL of a level: what its latents cost beyond what the levels "
-        "above tell, level 1 next to the data."
+        "Reconstruction: of the data given all latents. KL of a rung: what its latents cost beyond what the rungs "
+        "above tell, rung 1 next to the data."
     )
     what = "An upper bound on −log₂ p(x): the variational bound with all its terms"
     sections = (
         page.headline(measured, content.model, what, page.two_errors(measured.result, "latents")),
         page.bound(measured, "The bound and its terms", meaning),
         page.training(measured, "with dropout, KL warm-up and free bits where there are any, one draw of latents"),
-        levels(content),
+        rungs(content),
         page.pictures(measured),
-        upper_levels(content),
+        upper_rungs(content),
         page.configuration(measured.about),
         page.reproduction(measured.about),
     )
     return page.page(page.title(measured), sections)
 
 
-def levels(content: HierarchyContent) -> str:
-    """What each level costs and tells."""
+def rungs(content: HierarchyContent) -> str:
+    """What each rung costs and tells."""
     n = content.examples
     caption = (
         "KL: nats per example, summing to the KL of the bound. Information: bounds on I(x; z) under q, which "
         f"{n} test examples can show up to log {n} = {math.log(n):.1f} nats. "
-        "Active units: whose posterior mean varies over the examples. A level with no KL, no information and no "
+        "Active units: whose posterior mean varies over the examples. A rung with no KL, no information and no "
         "active units is unused: its posterior has collapsed to the prior."
     )
-    active = ", ".join(f"level {i}: {use.active} of {use.units}" for i, use in enumerate(content.uses, 1))
-    svg = figures.levels([use.kl for use in content.uses], [use.information for use in content.uses])
+    active = ", ".join(f"rung {i}: {use.active} of {use.units}" for i, use in enumerate(content.uses, 1))
+    svg = figures.rungs([use.kl for use in content.uses], [use.information for use in content.uses])
     return (
-        f"<section><h2>What each level of latents is used for</h2>{chart(svg, text(caption))}"
+        f"<section><h2>What each rung of latents is used for</h2>{chart(svg, text(caption))}"
         f"<p>Active units – {text(active)}.</p></section>"
     )
 
 
-def upper_levels(content: HierarchyContent) -> str:
-    """Reconstructions from ever fewer levels."""
+def upper_rungs(content: HierarchyContent) -> str:
+    """Reconstructions from ever fewer rungs."""
     found = content.decided
     if found is None:
         return ""
     depth = len(found.means)
     rows = _row("x", found.data, found.levels)
     for kept, images in enumerate(found.means):
-        rows += _row("q(z | x)" if kept == 0 else f"levels ≥ {kept + 1}", images, 256)
+        rows += _row("q(z | x)" if kept == 0 else f"rungs ≥ {kept + 1}", images, 256)
     fewer = ""
     if depth > 1:
-        fewer = " Further down, only the upper levels are inferred, and the others are drawn from p given them."
+        fewer = " Further down, only the upper rungs are inferred, and the others are drawn from p given them."
     return (
         '<section><h2>What the latents decide</h2><figure><div class="wide"><table class="film named"><tbody>'
         f"{rows}</tbody></table></div><figcaption>Test examples; below them the mean of x (over {DESCENTS} descents) "
