@@ -29,7 +29,9 @@ from vlb.core.condition import UNCONDITIONAL
 from vlb.core.distributions import MixtureOfNormals
 from vlb.core.schema import levels_schema
 from vlb.data import Dataset, Split
+from vlb.models.mixture.categorical import CategoricalMixture
 from vlb.models.mixture.gaussian import gaussian_mixture
+from vlb.models.vae.model import VariationalHierarchy
 from vlb.store.experiment import Experiment
 from vlb.training.recipes import recipe
 
@@ -59,7 +61,7 @@ def chosen(name: str, assignments: tuple[str, ...]) -> Experiment:
 
 
 def settings_for(model: nn.Module, x: np.ndarray) -> Settings:
-    if isinstance(model, models.VariationalHierarchy):
+    if isinstance(model, VariationalHierarchy):
         return measured(model, torch.tensor(x), Lanes(16))
     return MixtureSettings(Lanes(16))
 
@@ -69,7 +71,7 @@ def wild(model: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if not name.endswith("inputs") and not isinstance(model, models.CategoricalMixture):
+            if not name.endswith("inputs") and not isinstance(model, CategoricalMixture):
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
         for name, buffer in model.named_buffers():
             if name.endswith("log_scales"):  # of a constant pixel it is so narrow that a code's least mass is far more

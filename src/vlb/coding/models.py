@@ -50,7 +50,7 @@ def marginals(model: nn.Module) -> np.ndarray:
 @singledispatch
 def coded_by(model: nn.Module) -> type[Settings]:
     """The kind of settings that a model is coded with. Raises `UserError` for a kind without a code."""
-    require(model, LikelihoodModel, "compression needs a model with a likelihood")
+    require(model, LikelihoodModel, "compression needs a model of discrete data")
     raise UserError(f"there is no code for a {type(model).__name__}: compression needs a model of discrete data")
 
 
