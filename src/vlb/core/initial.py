@@ -31,7 +31,12 @@ class Initialised(Protocol):
 
 @torch.no_grad()
 def initialise(model: nn.Module, data: Examples, generator: torch.Generator) -> None:
-    """Let every part of a model take from the data what it takes, in the order of its modules."""
-    for part in model.modules():
-        if isinstance(part, Initialised):
-            part.initialise(data, generator)
+    """Let every part of a model take from the data what it takes, in the order of its modules.
+
+    A part that takes something answers for what it is made of: a cascade shows each of its models other data.
+    """
+    if isinstance(model, Initialised):
+        model.initialise(data, generator)
+        return
+    for part in model.children():
+        initialise(part, data, generator)
