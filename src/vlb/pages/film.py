@@ -71,7 +71,8 @@ def filmed(
         progress.at(hierarchy.depth - step.level)
     samples = hierarchy.likelihood(state).sample(generator).cpu().numpy().astype(np.int64)
     how = f"{steps} steps of ancestral sampling"
-    gallery = Gallery(samples, *examples(data.test, chosen, rows, columns), data.levels, columns, chosen, how)
+    names = tuple((data.schema.labels or ())[label] for label in chosen)
+    gallery = Gallery(samples, *examples(data.test, chosen, rows, columns), data.levels, columns, names, how)
     return gallery, Film(tuple(frames), samples[index], data.levels)
 
 

@@ -16,8 +16,8 @@ class Gallery:
     """Samples of a model and examples of its data.
 
     samples, data: (rows · columns, C, H, W) whole numbers below `levels`, row by row; present: (rows · columns,)
-    False where there were too few data; classes: the class of each row, empty if not conditioned; how: the samples
-    came about, in words.
+    False where there were too few data; classes: the name of each row's class, empty if not conditioned; how: the
+    samples came about, in words.
     """
 
     samples: np.ndarray
@@ -25,7 +25,7 @@ class Gallery:
     present: np.ndarray
     levels: int
     columns: int
-    classes: tuple[int, ...]
+    classes: tuple[str, ...]
     how: str
 
 

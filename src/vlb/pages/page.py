@@ -201,9 +201,9 @@ def _sheet(gallery: Gallery, x: np.ndarray, present: np.ndarray | None, title: s
     return rows_of_classes(picture, gallery.classes) if gallery.classes else picture
 
 
-def rows_of_classes(picture: str, classes: Iterable[int]) -> str:
-    """A sheet with the class of each row beside it."""
-    labels = "".join(f"<li>{label}</li>" for label in classes)
+def rows_of_classes(picture: str, classes: Iterable[str]) -> str:
+    """A sheet with the name of each row's class beside it."""
+    labels = "".join(f"<li>{text(name)}</li>" for name in classes)
     return f'<div class="rows"><ol aria-label="classes">{labels}</ol>{picture}</div>'
 
 
