@@ -223,3 +223,4 @@ def test_natural_order_is_total_and_by_number(names: set[str]) -> None:
     assert len({natural(name) for name in names}) == len(names)
     numbers = [int(name) for name in ordered if name.isascii() and name.isdecimal()]
     assert numbers == sorted(numbers)
+    assert sorted(["b", "a10", "a2", "a", "10", "2"], key=natural) == ["2", "10", "a", "a2", "a10", "b"]

@@ -113,10 +113,10 @@ def _classes(paths: list[PurePath]) -> dict[str, int] | None:
     return {name: i for i, name in enumerate(sorted({path.parts[0] for path in paths}, key=natural))}
 
 
-def natural(name: str) -> tuple[tuple[bool, int, str], ...]:
-    """A key that puts "2" before "10", as a person would: digits are compared as the numbers that they write."""
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that puts "2" before "10" and both before "a", as a person would: digits count as the number they write."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return (*((True, int(p), p) if p[0] in "0123456789" else (False, 0, p) for p in parts), (False, 0, name))
+    return (*((0, int(p), p) if p[0] in "0123456789" else (1, 0, p) for p in parts), (-1, 0, name))
 
 
 def _pixels(path: Path) -> np.ndarray:
