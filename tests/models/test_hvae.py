@@ -217,14 +217,14 @@ def test_samples_follow_the_model() -> None:
 def test_temperatures_scale_the_noise_of_their_level() -> None:
     """Level 0 frozen: what is left of V[x] is c²a²τ₁² + d."""
     oracle = TwoLevels()
-    x = two_level_top_down().sample(20_000, generator=seeded(14), temperatures=(0.0, 0.5))
+    x = two_level_top_down().cooled(20_000, (0.0, 0.5), seeded(14))
     variance = (oracle.c * oracle.a * 0.5) ** 2 + oracle.d
     assert abs(z_score(x[:, 0] ** 2, variance)) < LIMIT
-    whole = two_level_top_down().sample(5, generator=seeded(15), temperatures=(1.0,))
+    whole = two_level_top_down().cooled(5, (1.0,), seeded(15))
     torch.testing.assert_close(whole, two_level_top_down().sample(5, generator=seeded(15)))
     for bad in ((1.0, 1.0, 1.0), (-1.0,), (math.nan, 1.0)):
         with pytest.raises(UserError, match="temperature"):
-            two_level_top_down().sample(2, temperatures=bad)
+            two_level_top_down().cooled(2, bad, seeded())
 
 
 class Add(nn.Module):

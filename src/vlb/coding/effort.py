@@ -20,7 +20,6 @@ from vlb.coding.models import chosen_settings
 from vlb.coding.sequence import USUAL_LANES, Lanes
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.models.diffusion.grids import UniformLogSNR
-from vlb.models.diffusion.kernels import Standard
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import cheapest, measure_costs
 
@@ -57,7 +56,7 @@ def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0)
     places, parts = _candidates(model, max(32 if dimensions < 256 else 26, most + 8) - 1)
     best: dict[int, tuple[float, DiffusionSettings]] = {}
     for index, kernel in enumerate(NUMBERED):
-        if decodes == isinstance(kernel, Standard):
+        if decodes == kernel.is_noise_error:
             continue  # without p(x | z_t) there is only the standard kernel, and with it both others are better
         generator = torch.Generator().manual_seed(seed)
         costs = measure_costs(model, x, torch.tensor(places, dtype=torch.float64) / parts, kernel, generator)

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from vlb.base.errors import UserError
 from vlb.coding.bitsback import Climbing
 from vlb.coding.sequence import SequenceCodec
 from vlb.coding.stack import WatchedStack
-from vlb.core.observation import Levels
-from vlb.models.diffusion.model import GridDiffusion
+from vlb.models.protocols import Stepped, offers
 
 
 @dataclass(frozen=True)
@@ -56,29 +54,22 @@ def previews(codec: SequenceCodec, content: bytes, count: int) -> Iterator[Previ
     Raises `UserError` for a model without levels of noise, `Damaged`, `Underflow` or `Uncodable` as decoding does.
     """
     climbing = codec.batch
-    if not isinstance(climbing, Climbing) or not isinstance(climbing.hierarchy, GridDiffusion):
+    if not isinstance(climbing, Climbing) or not offers(climbing.hierarchy, Stepped):
         raise UserError("only diffusion models have levels of noise to stop at: decompress this file as a whole")
     grid = climbing.hierarchy
+    depth = grid.steps + 1
     plan, stack = codec.opened(content, count)
     batches = plan.batches(count, codec.lanes.width)
     if not batches:
         x = codec.decode(content, count).astype(np.float64)
-        yield Preview(grid.depth + 1, grid.depth, 0.0, x, 8 * len(content), 8 * len(content))
+        yield Preview(depth + 1, depth, 0.0, x, 8 * len(content), 8 * len(content))
         return
     watched, before = WatchedStack(stack.content()), stack.bits
     for level, z in climbing.decoding(watched, batches[-1], codec.salt(watched)):
         read, kept = before - int(min(watched.lowest, watched.bits)), before - watched.bits
         if level < 0:
-            yield Preview(grid.depth + 1, grid.depth, 0.0, z.double().cpu().numpy(), read, kept)
+            yield Preview(depth + 1, depth, 0.0, z.double().cpu().numpy(), read, kept)
         else:
             yield Preview(
-                grid.depth - level, grid.depth, float(grid.grid[level]), _denoised(grid, level, z), read, kept
+                depth - level, depth, float(grid.time(level)), grid.denoised(level, z).cpu().numpy(), read, kept
             )
-
-
-@torch.no_grad()
-def _denoised(grid: GridDiffusion, level: int, z: torch.Tensor) -> np.ndarray:
-    assert isinstance(grid.model.observation, Levels)
-    count = grid.model.observation.count
-    x = grid.model.predict(z, grid.time(level)).x.double()
-    return (((x + 1) * count - 1) / 2).clamp(0, count - 1).cpu().numpy()

@@ -20,16 +20,13 @@ from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.generate.options import SampleOptions
 from vlb.generate.pictures import grid, png
 from vlb.models.diffusion.grids import GRIDS, Density
-from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers import SAMPLERS
 from vlb.models.diffusion.samplers.generate import generate
 from vlb.models.diffusion.samplers.transforms import Guided, clip_to_levels, transformed
 from vlb.models.diffusion.schedules import Schedule
-from vlb.models.diffusion.times import LearnedTime
 from vlb.models.loss import AnyTerms
-from vlb.models.protocols import LikelihoodModel, require
-from vlb.models.vae.model import VariationalHierarchy
+from vlb.models.protocols import Cooled, LikelihoodModel, offers, require
 from vlb.store.runs import Run, diffusion_model
 
 DEFAULT = SampleOptions()
@@ -93,21 +90,21 @@ def sample(
     model = require(opened.model(device), LikelihoodModel, "samples are of a model of p(x)")
     condition = UNCONDITIONAL if label is None else Condition(label=torch.tensor([label], device=device)).repeat(n)
     generator, how = torch.Generator().manual_seed(options.seed), ""
-    temperatures = list(options.temperature) or None
-    if temperatures and not isinstance(model, VariationalHierarchy):
+    temperatures = tuple(options.temperature)
+    if temperatures and not offers(model, Cooled):
         raise UserError(
             f"--temperature cools the rungs of a hierarchical VAE, and this run holds a {type(model).__name__}: "
             "leave it out"
         )
     progress.begin(f"sampling {n} examples")
-    if isinstance(model, DiffusionModel) or options.of_diffusion:
+    if offers(model, DiffusionModel) or options.of_diffusion:
         chosen = diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip")
         prepared = _prepared(chosen, options)
         times = _times(options, prepared.process.schedule, lambda: opened.loss(chosen))
         x = generate(prepared, sampler, n, times, generator, condition)
         how = f" by {options.sampler}" + ("" if options.sampler == "ode" else f" in {len(times) - 1} steps")
-    elif isinstance(model, VariationalHierarchy):
-        x = model.sample(n, generator=generator, condition=condition, temperatures=temperatures)
+    elif temperatures and offers(model, Cooled):
+        x = model.cooled(n, temperatures, generator)
     else:
         x = model.sample(n, generator=generator, condition=condition)
     schema = opened.schema
@@ -141,9 +138,10 @@ def _times(options: SampleOptions, schedule: Schedule, loss: Callable[[], AnyTer
 
 def learned_density(loss: AnyTerms, schedule: Schedule) -> Density:
     """The p(λ) that the times of a loss learned. Raises `UserError` where they did not."""
-    if not isinstance(loss, DiffusionTerms) or not isinstance(loss.times, LearnedTime):
+    times = getattr(loss, "times", None)
+    if times is None or not times.learns:
         raise UserError(
             "--grid learned places steps by the p(λ) that adaptive times learn, and this run was trained without: "
             "train with --set loss.times=adaptive (a learned schedule has its density in t: --grid t)"
         )
-    return partial(loss.times.density, schedule=schedule)
+    return partial(times.density, schedule=schedule)

@@ -19,9 +19,10 @@ from vlb.measure.evaluation import BATCH, Evaluation, measure_bound
 from vlb.measure.evaluation_file import Kept, Subject
 from vlb.measure.evaluation_file import load as load_values
 from vlb.measure.options import CompareOptions
+from vlb.measure.planning import planning
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.stratified import Plan, StratifiedBound
-from vlb.models.protocols import LikelihoodModel
+from vlb.models.diffusion.stratified import Plan
+from vlb.models.protocols import LikelihoodModel, offers
 from vlb.store.runs import Run
 
 DRAWS = 4  # noise levels per example and pass: what is paired are single examples
@@ -50,7 +51,7 @@ class Field:
     def diffusions(self) -> list[tuple[str, DiffusionModel]]:
         """The diffusion models among them, whose noise levels can be compared."""
         pairs = zip(self.contenders, self.models, strict=True)
-        return [(contender.name, model) for contender, model in pairs if isinstance(model, DiffusionModel)]
+        return [(contender.name, model) for contender, model in pairs if offers(model, DiffusionModel)]
 
 
 def gather(
@@ -142,7 +143,8 @@ def _run(
         data.name, data.fingerprint, split, data.levels, data.shape, model.bound, conditional, run.fingerprint, options
     )
     # No control variates: they draw noise of their own, and the models would not be given the same any more.
-    bounded = StratifiedBound(model, Plan.plain(DRAWS)) if isinstance(model, DiffusionModel) else model
+    ways = planning(model)
+    bounded = model if ways is None else ways.by(Plan.plain(DRAWS))
 
     def evaluate() -> Evaluation:
         return measure_bound(

@@ -19,12 +19,11 @@ from vlb.measure.evaluation_file import Subject
 from vlb.measure.keeper import Keeper, place
 from vlb.measure.likelihoods import check_names, importance, ode, part
 from vlb.measure.options import EvaluateOptions
-from vlb.measure.planning import stratified
+from vlb.measure.planning import planning, stratified
 from vlb.measure.recognition import Recognition, recognise
 from vlb.measure.summary import PLAIN, EvaluationResult, summarise
-from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import StratifiedBound
-from vlb.models.ladder.model import LadderNetwork
+from vlb.models.protocols import Denoising, offers
 from vlb.store.runs import Run, diffusion_model
 
 PASSES, DEAR_PASSES, CONTINUOUS_PASSES = 8, 4, 3
@@ -107,8 +106,8 @@ def evaluate(
     of = _target(target, apart, conditional, data, device, given, progress)
     name, examples, own = _examples(of, split)
     of = dataclasses.replace(of, data=own)
-    if isinstance(of.model, LadderNetwork):
-        _refuse_of_ladder(of.model, options, values)
+    if offers(of.model, Denoising):
+        _refuse_of_classifiers(of.model, options, values)
         return recognise(of.model, examples, device=device, progress=progress)
     if of.run is None and values is not None:
         raise UserError("values are kept of runs, whose weights have a fingerprint: leave out values, or give the run")
@@ -135,7 +134,8 @@ def _evaluated(
     index = part(options, whole)
     examples = whole if len(index) == len(whole) else whole.take(index)
     check(bound, examples)
-    continuous = isinstance(bound, DiffusionModel)
+    ways = planning(bound)
+    continuous = ways is not None
     # So many examples make the Monte Carlo error of their mean small without the cost of planned draws.
     planned = continuous and (len(examples) <= LARGE or options.precision is not None)
     described = None if levels is None else levels[1]
@@ -144,8 +144,8 @@ def _evaluated(
         values = place(of.run.path, subject, index, progress)
     keeper = Keeper(values, subject, index)
     estimator = None
-    if planned and isinstance(bound, DiffusionModel):
-        bound = estimator = stratified(bound, of.apart, split, of.conditional, keeper, progress)
+    if planned and ways is not None:
+        bound = estimator = stratified(ways, of.apart, split, of.conditional, keeper, progress)
     least, most = _effort(options, DEAR_PASSES if options.dear else CONTINUOUS_PASSES if continuous else PASSES)
     evaluation = measure_bound(
         bound,
@@ -216,7 +216,7 @@ def with_own(data: Dataset, path: Path, conditional: bool) -> Dataset:
     return data.with_test(path.name, own)
 
 
-def _refuse_of_ladder(model: LadderNetwork, options: EvaluateOptions, values: Path | None) -> None:
+def _refuse_of_classifiers(model: Denoising, options: EvaluateOptions, values: Path | None) -> None:
     if options.dear or options.steps is not None:
         raise UserError(model.why_not)
     if options != DEFAULT or values is not None:

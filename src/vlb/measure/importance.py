@@ -11,7 +11,7 @@ memory does not grow with K.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from vlb.models.vae.model import VariationalHierarchy
 LogWeight = Callable[[Tensor, torch.Generator], Tensor]
 
 
+@runtime_checkable
 class Weighted(Protocol):
     """What can be importance-weighted: hierarchies of every kind, diffusion models as `model.at(grid, kernel)`."""
 

@@ -10,8 +10,9 @@ import torch
 from vlb.base.errors import UserError, suggestion
 from vlb.data import Dataset, Split
 from vlb.measure.evaluation import Bounded
-from vlb.measure.importance import ImportanceWeighted
+from vlb.measure.importance import ImportanceWeighted, Weighted
 from vlb.measure.options import EvaluateOptions
+from vlb.measure.planning import planning
 from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import ENDS, Flow
 from vlb.models.diffusion.flow.dequantisation import (
@@ -24,8 +25,8 @@ from vlb.models.diffusion.flow.dequantisation import (
 from vlb.models.diffusion.flow.divergence import Divergence, ExactDivergence, Hutchinson
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps, FixedSteps
 from vlb.models.diffusion.grids import GRIDS
-from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
-from vlb.models.vae.model import VariationalHierarchy
+from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.protocols import Stepped, offers
 from vlb.store.runs import diffusion_model
 from vlb.training.batches import batch_indices
 
@@ -68,19 +69,18 @@ def part(options: EvaluateOptions, split: Split) -> np.ndarray:
 
 def importance(options: EvaluateOptions, target: Bounded) -> Chosen:
     """Importance weighting of a hierarchy. Raises `UserError` for what has no draws to weigh."""
-    if isinstance(target, DiffusionModel):
+    if planning(target) is not None:
         raise UserError("the trajectories of --likelihood importance belong to discrete time: say in how many --steps")
-    if not isinstance(target, GridDiffusion | VariationalHierarchy):
+    if not offers(target, Weighted):
         raise UserError(
             f"--likelihood importance weighs draws of latents, and a {type(target).__name__} has an exact log p(x): "
             "leave it out"
         )
     draws = options.draws or DRAWS
     described = {"kind": "importance", "draws": draws}
-    if isinstance(target, GridDiffusion):
-        decodes = int(target.model.learns_decoder)
-        described |= {"steps": target.depth - 1, "evaluations": draws * (target.depth - 1 + decodes)}
     bound = ImportanceWeighted(target, draws)
+    if offers(target, Stepped):
+        described |= {"steps": target.steps, "evaluations": draws * target.evaluations}
 
     def effective() -> float | None:
         return float(torch.cat(bound.effective).mean()) if bound.effective else None

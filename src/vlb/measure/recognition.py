@@ -11,7 +11,7 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Strong, Table
 from vlb.data import Split
-from vlb.models.ladder.model import LadderNetwork
+from vlb.models.protocols import Denoising
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Recognition(Result):
 
 @torch.no_grad()
 def recognise(
-    model: LadderNetwork,
+    model: Denoising,
     split: Split,
     *,
     seed: int = 0,
@@ -83,5 +83,4 @@ def recognise(
         wrong += int((model.classify(x).argmax(1) != labels).sum())
         costs += (stop - start) * model.costs(x, generator)[0].double().cpu().numpy()
         progress.at(stop)
-    used = len(model.get_buffer("labels"))
-    return Recognition(wrong / len(split), tuple((costs / len(split)).tolist()), len(split), used)
+    return Recognition(wrong / len(split), tuple((costs / len(split)).tolist()), len(split), model.labels_used)

@@ -22,10 +22,7 @@ from vlb.data.given import Given, load_examples
 from vlb.measure.evaluation import Bounded, Evaluation, measure_bound
 from vlb.measure.options import ScoreOptions
 from vlb.measure.outliers import complexity, likelihood_ratio, typicality
-from vlb.measure.planning import planned
-from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.stratified import StratifiedBound
-from vlb.models.protocols import LikelihoodModel
+from vlb.measure.planning import planned, planning
 from vlb.store.runs import Run
 
 TRAINING_EXAMPLES = 500
@@ -104,12 +101,10 @@ class Scored:
 
     def evaluation(self, split: Split, where: str | None = None) -> Evaluation:
         """Values of every example; where: the split's name, if it is another one."""
-        model: LikelihoodModel = self.run.model(self.device)
-        conditional = self.run.conditional
-        bounded: Bounded = model
-        if isinstance(model, DiffusionModel):
-            plan = planned(model, self.data, where or self.where, conditional, self.progress, self.options.draws)
-            bounded = StratifiedBound(model, plan)
+        bounded: Bounded = self.run.model(self.device)
+        conditional, ways = self.run.conditional, planning(bounded)
+        if ways is not None:
+            bounded = planned(ways, self.data, where or self.where, conditional, self.progress, self.options.draws)
         return measure_bound(
             bounded,
             split,

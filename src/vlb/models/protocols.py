@@ -64,3 +64,50 @@ class Classifying(Protocol):
 
     def classify(self, x: Tensor) -> Tensor:
         """log p(y | x): integers (batch, *shape) -> (batch, classes)."""
+
+
+@runtime_checkable
+class Denoising(Classifying, Protocol):
+    """A classifier that learns by denoising its own levels, judged by one pass over data."""
+
+    @property
+    def why_not(self) -> str:
+        """Why it has no likelihood."""
+
+    @property
+    def depth(self) -> int:
+        """The number of levels with a cost, the input among them."""
+
+    @property
+    def labels_used(self) -> int:
+        """How many labels training saw."""
+
+    def costs(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, object]:
+        """The denoising cost per unit and level, input first, (levels,), and what else the pass gave."""
+
+
+@runtime_checkable
+class Cooled(Protocol):
+    """A hierarchy whose rungs are drawn at temperatures."""
+
+    def cooled(self, n: int, temperatures: tuple[float, ...], generator: torch.Generator) -> Tensor:
+        """n examples (n, *shape), p of each rung with its deviation multiplied: one factor, or one per rung from 0."""
+
+
+@runtime_checkable
+class Stepped(Protocol):
+    """A hierarchy whose levels are the steps of a discretisation."""
+
+    @property
+    def steps(self) -> int:
+        """T."""
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations of one descent to x."""
+
+    def time(self, level: int) -> Tensor:
+        """t of a level, (1,); level 0 is the finest."""
+
+    def denoised(self, level: int, z: Tensor) -> Tensor:
+        """E[x | z] in units of levels: z (batch, *shape) of a level -> (batch, *shape) float64."""

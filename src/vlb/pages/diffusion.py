@@ -11,11 +11,10 @@ from vlb.base.progress import SILENT, Progress
 from vlb.data import Dataset, Split
 from vlb.measure.classification import classify
 from vlb.measure.evaluate import CONTINUOUS_PASSES
-from vlb.measure.planning import planned
+from vlb.measure.planning import planned, planning
 from vlb.measure.profile import NoiseProfile, noise_profile
 from vlb.measure.summary import EvaluationResult
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.stratified import StratifiedBound
 from vlb.pages import figures, page
 from vlb.pages.about import EXAMPLES, about, stated
 from vlb.pages.content import Measured, content_of
@@ -68,7 +67,9 @@ class DiffusionContent:
 def _(
     model: DiffusionModel, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
 ) -> DiffusionContent:
-    bound = StratifiedBound(model, planned(model, data, "test", run.conditional, progress))
+    ways = planning(model)
+    assert ways is not None
+    bound = planned(ways, data, "test", run.conditional, progress)
     result = stated(bound, run, data, device, progress, CONTINUOUS_PASSES)
     classes = (run.schema.classes or 0) if run.conditional else 0
     progress.begin("measuring noise levels" + (" and classification" if classes else ""))

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -15,15 +15,13 @@ from vlb.data import Split
 from vlb.measure.discretise import discretise, kernel_named
 from vlb.measure.evaluation import Bounded, Evaluation, measure_bound
 from vlb.measure.options import TightnessOptions
-from vlb.measure.planning import planned
-from vlb.measure.tightness.trained import WeighedExamples, weigh
+from vlb.measure.planning import planned, planning
+from vlb.measure.tightness.trained import WeighedExamples, WeightedBound, weigh
 from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson
-from vlb.models.diffusion.model import WALK, DiffusionModel, GridDiffusion
-from vlb.models.diffusion.stratified import StratifiedBound
-from vlb.models.protocols import LikelihoodModel, require
-from vlb.models.vae.model import VariationalHierarchy
+from vlb.models.diffusion.model import WALK, DiffusionModel
+from vlb.models.protocols import LikelihoodModel, offers, require
 from vlb.store.runs import Run
 
 PASSES, SMALL = 4, 32
@@ -169,21 +167,22 @@ def tightness(
             f"the {split} split of {own.name} has {len(part)} example: looseness has no error of a single one"
         )
     conditional = opened.conditional
-    if not isinstance(model, DiffusionModel | VariationalHierarchy):
+    diffusion = model if offers(model, DiffusionModel) else None
+    if diffusion is None and not offers(model, WeightedBound):
         raise UserError(
             f"{opened.path} holds a {type(model).__name__}, whose log p(x) is exact: there is no bound to be loose"
         )
-    if options.ode and not isinstance(model, DiffusionModel):
+    if options.ode and diffusion is None:
         raise UserError(f"--ode is of diffusion models, and {opened.path} holds a {type(model).__name__}: leave it out")
     measured = _Measured(part, conditional, options.seed, device, progress)
-    continuous, flow = None, None
-    hierarchy: GridDiffusion | VariationalHierarchy
-    if isinstance(model, DiffusionModel):
-        plan = planned(model, own, split, conditional, progress)
-        continuous = measured(StratifiedBound(model, plan))
-        hierarchy = discretise(model, own.validation, options.steps, kernel, "snr", conditional)
+    continuous, flow, ways = None, None, planning(model)
+    if ways is not None:
+        continuous = measured(planned(ways, own, split, conditional, progress))
+    hierarchy: WeightedBound
+    if diffusion is None:
+        hierarchy = cast(WeightedBound, model)
     else:
-        hierarchy = model
+        hierarchy = discretise(diffusion, own.validation, options.steps, kernel, "snr", conditional)
     levels = measured(hierarchy)
     weighed = weigh(
         hierarchy,
@@ -194,9 +193,9 @@ def tightness(
         device=device,
         progress=progress,
     )
-    if options.ode and isinstance(model, DiffusionModel):
+    if options.ode and diffusion is not None:
         divergence = ExactDivergence() if math.prod(model.shape) <= SMALL else Hutchinson()
-        flow = measured(FlowBound(Flow(model, divergence=divergence)), 2)
+        flow = measured(FlowBound(Flow(diffusion, divergence=divergence)), 2)
     return TightnessResult(levels, weighed, continuous, flow, split, len(whole), own.levels, own.name, own.fingerprint)
 
 

@@ -11,7 +11,7 @@ so the difference of the first two is at most the looseness E KL(q(z | x) ‖ p(
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -48,6 +48,7 @@ class WeighedExamples:
         return float(values.mean()), error
 
 
+@runtime_checkable
 class WeightedBound(Weighted, Bounded, Protocol):
     """A bound whose draws can be weighed."""
 

@@ -8,7 +8,7 @@ from vlb.core.condition import LABEL, NOTHING
 from vlb.core.observation import Levels
 from vlb.core.schema import Schema
 from vlb.models.diffusion.denoiser import Posterior
-from vlb.models.diffusion.heads import AnyHead, build_denoiser
+from vlb.models.diffusion.heads import AnyHead
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import SCALINGS, VP, GaussianDiffusion
@@ -43,7 +43,7 @@ class Diffusion:
             raise UserError("these data carry no labels to condition on: leave out --condition labels")
         return DiffusionModel(
             GaussianDiffusion(self.schedule.build(schema.dimensions), self.scaling),
-            build_denoiser(self.head, self.backbone, schema, classes, self.scaling),
+            self.head.denoiser(self.backbone, schema, classes, self.scaling),
             Levels(schema.levels),
             schema.shape,
         )

@@ -15,8 +15,9 @@ where it has none. A head knows z, α and σ, so it can use them exactly:
 Each is built from a frozen configuration beside it: `Regression`, `Posterior`, `Mixture`.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from vlb.core.observation import Levels, deviations
 from vlb.core.schema import Schema
 from vlb.models.diffusion.parameterization import PARAMETERIZATIONS, Parameterization, Velocity, solve
 from vlb.models.diffusion.process import Scaling, along
+from vlb.nn.backbones import Backbone
 
 
 class Prediction(NamedTuple):
@@ -70,6 +72,21 @@ def taken_by(backbone: nn.Module) -> frozenset[str]:
     return takes
 
 
+@runtime_checkable
+class Headed(Protocol):
+    """A denoiser whose head can be asked with any output of its network, that of `ask` or another."""
+
+    @property
+    def outputs(self) -> int:
+        """Of the network, per element."""
+
+    def ask(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+        """The network's output, (batch, *shape, outputs)."""
+
+    def read(self, out: Tensor, z: Tensor, gamma: Tensor) -> Prediction:
+        """What the head makes of an output at z."""
+
+
 class Denoiser(nn.Module):
     """A backbone with a head, under the scaling it is trained for."""
 
@@ -78,6 +95,11 @@ class Denoiser(nn.Module):
         self.backbone = backbone
         self.head = head
         self.scaling = scaling
+
+    @property
+    def outputs(self) -> int:
+        """Of the network, per element."""
+        return self.head.outputs
 
     @property
     def decodes(self) -> bool:
@@ -242,8 +264,21 @@ class MixturePosteriorHead(nn.Module):
         )
 
 
+class HeadChoice(ABC):
+    """The configuration of a head."""
+
+    @abstractmethod
+    def build(self, schema: Schema) -> Head:
+        """The untrained head, a module."""
+
+    def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> Denoiser:
+        """The denoiser on a backbone; classes: the number of labels, 0 for none."""
+        made = self.build(schema)
+        return Denoiser(backbone.build(schema.shape, made.outputs, classes), made, scaling)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Posterior:
+class Posterior(HeadChoice):
     """Logits per level, multiplied by the likelihood of z."""
 
     def build(self, schema: Schema) -> PosteriorHead:
@@ -253,7 +288,7 @@ class Posterior:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixture:
+class Mixture(HeadChoice):
     """A mixture of Gaussians per element, multiplied by the likelihood of z; for any number of levels."""
 
     components: int = 5
@@ -265,7 +300,7 @@ class Mixture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regression:
+class Regression(HeadChoice):
     """Plain regression on x, ε, v, the score, the flow u or EDM's F."""
 
     output: Annotated[Any, PARAMETERIZATIONS] = field(default_factory=Velocity)

@@ -8,6 +8,7 @@ and differs between noise levels.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +17,35 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import sum_event
+from vlb.core.schema import Schema
 from vlb.models.diffusion.denoiser import Prediction, taken_by
 from vlb.models.diffusion.process import Scaling, along
+from vlb.models.protocols import offers
+from vlb.nn.backbones import Backbone
 
 EnergyFunction = Callable[[Tensor], Tensor]
-"""z (batch, *shape) -> (batch,) nats, differentiable."""
+"""z (batch, *shape) -> (batch,) nats, differentidenoiser."""
+
+
+@runtime_checkable
+class Energetic(Protocol):
+    """A denoiser with an energy."""
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that it takes."""
+
+    def energy(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+        """E(z, γ): z (batch, *shape), γ (batch or 1, 1 or D) -> (batch,) nats."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
     """score = −∇E: the backbone gives an energy, and its gradient ε̂. A step costs about three times another's."""
+
+    def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> "EnergyDenoiser":
+        """The denoiser on a backbone; classes: the number of labels, 0 for none."""
+        return EnergyDenoiser(backbone.build(schema.shape, 1, classes), scaling)
 
 
 class EnergyDenoiser(nn.Module):
@@ -74,7 +94,7 @@ def energy_at(denoiser: nn.Module, gamma: Tensor, condition: Condition = UNCONDI
 
     Raises `UserError` for a denoiser without an energy, and where it does not take a part of the condition.
     """
-    if not isinstance(denoiser, EnergyDenoiser):
+    if not offers(denoiser, Energetic):
         raise UserError(f"a {type(denoiser).__name__} has no energy, only a vector field: train with head=energy")
     refuse_others(condition, denoiser.takes, "this energy")
     return lambda z: denoiser.energy(z, gamma, condition)

@@ -12,7 +12,7 @@ free where the head says what p(x | z_t) is. With independent elements the third
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +28,10 @@ from vlb.models.diffusion.process import GaussianDiffusion
 class ReverseKernel(Protocol):
     """p(z_s | z_t) from the prediction at z_t (batch, *shape); times s < t are (batch,) or (1,)."""
 
+    @property
+    def is_noise_error(self) -> bool:
+        """Whether its KL is the noise error of x̂, which asks for no p(x | z_t)."""
+
     def __call__(
         self, process: GaussianDiffusion, z_t: Tensor, s: Tensor, t: Tensor, prediction: Prediction
     ) -> Distribution: ...
@@ -36,6 +40,8 @@ class ReverseKernel(Protocol):
 class Offered:
     """A kernel that people name by its tag."""
 
+    is_noise_error: ClassVar = False
+
     def __str__(self) -> str:
         return KERNELS.tag(self)
 
@@ -43,6 +49,8 @@ class Offered:
 @dataclass(frozen=True)
 class Standard(Offered):
     """N(μ_Q(z_t, x̂), σ_Q²): q(z_s | z_t, x) with x̂ in place of x (Eq. 3.55)."""
+
+    is_noise_error: ClassVar = True
 
     def __call__(self, process: GaussianDiffusion, z_t: Tensor, s: Tensor, t: Tensor, prediction: Prediction) -> Normal:
         return process.posterior(z_t, prediction.x, s, t)

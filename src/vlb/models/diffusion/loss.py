@@ -10,9 +10,9 @@ from torch import Tensor
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.schedules import LearnedScalarSchedule, LearnedSchedule, Schedule
-from vlb.models.diffusion.times import TIMES, LowDiscrepancyTime, ScheduleTime, Times, UniformTime
-from vlb.models.diffusion.weightings import WEIGHTINGS, Likelihood, UncertaintyWeighting, Weighting, check
+from vlb.models.diffusion.schedules import Schedule
+from vlb.models.diffusion.times import TIMES, LowDiscrepancyTime, Times
+from vlb.models.diffusion.weightings import WEIGHTINGS, Likelihood, Weighting, check
 from vlb.models.loss import Sums, Terms
 
 
@@ -64,8 +64,9 @@ class DiffusionTerms(Terms[DiffusionModel]):
         ends = model.ends(x[:few], condition.take(slice(few)), generator)
         terms = {"reconstruction": ends.reconstruction, "prior": ends.prior, "diffusion": diffusion}
         dimensions = math.prod(x.shape[1:])
-        if isinstance(self.weighting, UncertaintyWeighting):
-            terms["uncertainty"] = dimensions * importance * rate * self.weighting.penalty(log_snr.detach())
+        penalty = getattr(self.weighting, "penalty", None)
+        if penalty is not None:
+            terms["uncertainty"] = dimensions * importance * rate * penalty(log_snr.detach())
         sums = self.times.sums(log_snr.detach(), integrand.detach() / rate, weight.detach(), schedule)
         gradient.settle(diffusion / dimensions)
         return {name: term.mean() / dimensions for name, term in terms.items()}, sums
@@ -98,18 +99,17 @@ class VarianceGradient:
 
 def check_together(schedule: Schedule, times: Times, weighting: Weighting) -> None:
     """Raises `UserError` where a learned schedule has nothing to learn, or would not learn from the bound."""
-    even = isinstance(times, UniformTime | LowDiscrepancyTime)
-    if isinstance(schedule, LearnedScalarSchedule) and not even:
+    if schedule.learns_density and not times.even:
         raise UserError(
             "a learned schedule learns p(λ), which these times replace: use loss.times=low-discrepancy, "
             "or another schedule"
         )
-    if not isinstance(schedule, LearnedSchedule) or not schedule.learns_ends:
+    if not schedule.learns_ends:
         return
-    if not isinstance(weighting, Likelihood):
+    if not getattr(weighting, "is_bound", False):
         raise UserError(
             "the ends of a learned schedule are trained on the bound, which a weighting replaces: "
             "set model.schedule.learn_ends=false, or loss.weighting=likelihood"
         )
-    if isinstance(times, ScheduleTime):
+    if times.keeps_ends:
         raise UserError("these times need ends that stay: set model.schedule.learn_ends=false")

@@ -19,7 +19,7 @@ from vlb.core.bound import Ends, descent_log_weight, elbo, estimate, kl_or_log_r
 from vlb.core.condition import UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Distribution, Normal, Rescaled, standard_normal, sum_event
 from vlb.core.hierarchy import Rung, Step, descend, from_prior, last_state
-from vlb.core.observation import Observation
+from vlb.core.observation import Levels, Observation
 from vlb.core.terms import BoundKind, TermPath
 from vlb.models.diffusion.denoiser import Denoises, Prediction, Transported
 from vlb.models.diffusion.kernels import ReverseKernel, Standard
@@ -248,9 +248,27 @@ class GridDiffusion:
     def depth(self) -> int:
         return len(self.grid)
 
+    @property
+    def steps(self) -> int:
+        """T."""
+        return self.depth - 1
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations of one descent to x: one a step, and the decoder where it is learned."""
+        return self.steps + int(self.model.learns_decoder)
+
     def time(self, level: int) -> Tensor:
         """t_level as (1,)."""
         return self.grid[level : level + 1]
+
+    @torch.no_grad()
+    def denoised(self, level: int, z: Tensor) -> Tensor:
+        """E[x | z_level] in units of levels, (batch, *shape) float64, for discrete data."""
+        assert isinstance(self.model.observation, Levels)
+        count = self.model.observation.count
+        x = self.model.predict(z, self.time(level)).x.double()
+        return (((x + 1) * count - 1) / 2).clamp(0, count - 1)
 
     def start(self, n: int, condition: Condition = UNCONDITIONAL) -> DiffusionState:
         """A descent without data: generation of n examples."""
@@ -348,7 +366,7 @@ class GridDiffusion:
         """The same for any step, of this grid or not: s < t (batch,) -> (batch,) nats."""
         self.model.check_condition(condition)
         process = self.model.process
-        if isinstance(self.kernel, Standard):
+        if self.kernel.is_noise_error:
             weight = torch.expm1(process.schedule.gamma(t) - process.schedule.gamma(s))
             return self.model.noise_error(x, t, weight, condition, generator)
         embedded = self.model.observation.embed(x).double()

@@ -19,7 +19,7 @@ E c_j is itself estimated, without bias, from a few draws of ε, stratified in e
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -29,10 +29,11 @@ from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.core.distributions import standard_normal, sum_event
 from vlb.core.terms import BoundKind, TermPath
-from vlb.models.diffusion.denoiser import Denoiser, Prediction
+from vlb.models.diffusion.denoiser import Headed, Prediction
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
 from vlb.models.diffusion.times import GivenTime, low_discrepancy
+from vlb.models.protocols import offers
 
 BINS = 16
 STRATA = 8
@@ -130,7 +131,8 @@ class StratifiedBound:
         self._times = GivenTime(masses).to(model.device)
         self._slopes = torch.tensor(plan.slopes, dtype=torch.float64, device=model.device)
         self._decoding = torch.tensor([plan.decoding], dtype=torch.float64, device=model.device)
-        if not isinstance(model.denoiser, Denoiser) and bool((self._slopes != 0).any() | (self._decoding != 0).any()):
+        used = bool((self._slopes != 0).any() | (self._decoding != 0).any())
+        if used and not offers(model.denoiser, Headed):
             raise UserError("control variates need a denoiser of a backbone and a head: use a plan without")
 
     @property
@@ -204,11 +206,11 @@ def noised(model: DiffusionModel, x: Tensor, t: Tensor, generator: torch.Generat
 def hold(model: DiffusionModel, x: Tensor, condition: Condition, context: bool) -> tuple[Tensor, ...]:
     """Outputs of the network that do not depend on ε: 0, and of α₀x at γ₀ where asked; none without a head."""
     denoiser = model.denoiser
-    if not isinstance(denoiser, Denoiser):
+    if not offers(denoiser, Headed):
         return ()
     embedded = model.observation.embed(x)
     embedded = embedded.to(model.dtype or embedded.dtype)
-    independent = embedded.new_zeros(()).expand(*x.shape, denoiser.head.outputs)
+    independent = embedded.new_zeros(()).expand(*x.shape, denoiser.outputs)
     if not context:
         return (independent,)
     gamma = model.process.schedule.gamma(torch.zeros(1, dtype=torch.float64, device=x.device))
@@ -239,8 +241,9 @@ def excess(
 
 def held_to(model: DiffusionModel, output: Tensor, noisy: Noisy, quantity: Quantity) -> Tensor:
     """c(ε): a quantity with the network's output held to `output` (batch, *shape, outputs), (batch,)."""
-    assert isinstance(model.denoiser, Denoiser)
-    return quantity(model.denoiser.read(output, noisy.z.to(output.dtype), noisy.gamma), noisy)
+    # Outputs are held of denoisers with a head only.
+    denoiser = cast(Headed, model.denoiser)
+    return quantity(denoiser.read(output, noisy.z.to(output.dtype), noisy.gamma), noisy)
 
 
 @torch.no_grad()

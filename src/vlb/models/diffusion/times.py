@@ -11,7 +11,7 @@ module where it learns.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,15 @@ def low_discrepancy(n: int, generator: torch.Generator) -> Tensor:
 
 
 class Times(ABC):
-    """A law of t ∈ [0, 1), which may follow the errors that training observes."""
+    """A law of t ∈ [0, 1), which may follow the errors that training observes.
+
+    learns: whether it does, so that its `density` is worth asking for; even: whether t is uniform, so that λ has the
+    density of the schedule; keeps_ends: whether it asks that the ends of the schedule stay.
+    """
+
+    learns: ClassVar = False
+    even: ClassVar = False
+    keeps_ends: ClassVar = False
 
     @abstractmethod
     def draw(self, n: int, generator: torch.Generator, schedule: Schedule) -> tuple[Tensor, Tensor]:
@@ -64,6 +72,8 @@ class FixedTimes(Times):
 class UniformTime(FixedTimes):
     """t uniform and independent."""
 
+    even: ClassVar = True
+
     def draw(self, n: int, generator: torch.Generator, schedule: Schedule | None = None) -> tuple[Tensor, Tensor]:
         t = uniform(n, generator)
         return t, torch.ones_like(t)
@@ -72,6 +82,8 @@ class UniformTime(FixedTimes):
 @dataclass(frozen=True)
 class LowDiscrepancyTime(FixedTimes):
     """t uniform, evenly spread over the batch."""
+
+    even: ClassVar = True
 
     def draw(self, n: int, generator: torch.Generator, schedule: Schedule | None = None) -> tuple[Tensor, Tensor]:
         t = low_discrepancy(n, generator)
@@ -97,6 +109,8 @@ class ScheduleTime(FixedTimes):
     The bound does not know which p(λ) its λ are from; the variance of its estimate does (Section 4.6).
     density: that schedule; its ends are set to those of the model's.
     """
+
+    keeps_ends: ClassVar = True
 
     density: Annotated[Any, COLUMN_SCHEDULES] = field(default_factory=Cosine)
 
@@ -222,6 +236,8 @@ class LearningTime(ABC):
 
 class LearnedTime(BinnedTime):
     """The law that a `LearningTime` describes. Its state are buffers, so that checkpoints carry it."""
+
+    learns: ClassVar = True
 
     def __init__(self, how: LearningTime) -> None:
         super().__init__()

@@ -110,6 +110,11 @@ class LadderNetwork(nn.Module):
         """The number of levels with a cost, the input among them."""
         return len(self.denoisers)
 
+    @property
+    def labels_used(self) -> int:
+        """How many examples' labels may be used."""
+        return len(self.get_buffer("labels"))
+
     def encode(self, x: Tensor, noise: float = 0.0, generator: torch.Generator | None = None) -> Pass:
         """Run the encoder on integers (batch, *shape), with Gaussian noise of standard deviation `noise` at each level.
 

@@ -41,6 +41,10 @@ class Generator(Protocol):
     """What the hierarchies below ask of their generative network (an `nn.Module`)."""
 
     @property
+    def markov(self) -> bool:
+        """Whether its features are the latent chosen last, so that inference may go either way."""
+
+    @property
     def depth(self) -> int: ...
 
     @property
@@ -61,6 +65,8 @@ class MarkovGenerator(nn.Module):
     latents: the shape of z_0, z_1, …; transitions: one network fewer, i-th from z_{i+1} to the 2C numbers of z_i;
     decoder: from z_0 to (batch, *shape, outputs). Raises `UserError` without latents.
     """
+
+    markov = True
 
     def __init__(
         self,
@@ -105,6 +111,8 @@ class ResidualGenerator(nn.Module):
     first, from h to the 2C numbers of z_i and from (h, z_i) to the features of rung i − 1; decoder: from the last
     features to (batch, *shape, outputs).
     """
+
+    markov = False
 
     def __init__(
         self,

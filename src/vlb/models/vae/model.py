@@ -106,18 +106,21 @@ class VariationalHierarchy(nn.Module, ABC):
         steps: int = 100,
         generator: torch.Generator | None = None,
         condition: Condition = UNCONDITIONAL,
-        temperatures: Sequence[float] | None = None,
     ) -> Tensor:
-        """n ancestral samples, (n, *shape); `steps` is ignored, a hierarchy has its rungs.
-
-        temperatures: factors on the standard deviation of p, one for all rungs or one per rung, rung 0 first.
-        """
+        """n ancestral samples, (n, *shape); `steps` is ignored, a hierarchy has its rungs."""
         if generator is None:
             generator = torch.Generator()
             generator.seed()
-        choose = from_prior(generator) if temperatures is None else tempered(temperatures, self.depth, generator)
-        state = last_state(descend(self, self.start(n, condition), choose))
-        return self.likelihood(state).sample(generator).view(n, *self.shape)
+        return self._generated(self.start(n, condition), from_prior(generator), generator)
+
+    @torch.no_grad()
+    def cooled(self, n: int, temperatures: Sequence[float], generator: torch.Generator) -> Tensor:
+        """n samples (n, *shape) at temperatures, one for all rungs or one per rung, rung 0 first: see `tempered`."""
+        return self._generated(self.start(n), tempered(temperatures, self.depth, generator), generator)
+
+    def _generated(self, start: FeatureState, choose: Choose, generator: torch.Generator) -> Tensor:
+        state = last_state(descend(self, start, choose))
+        return self.likelihood(state).sample(generator).view(len(start.features), *self.shape)
 
 
 class TopDownVAE(VariationalHierarchy):
@@ -167,7 +170,7 @@ class BottomUpVAE(VariationalHierarchy):
 
     def __init__(self, generator: MarkovGenerator, encoders: Sequence[nn.Module], shape: tuple[int, ...]) -> None:
         super().__init__(generator, shape)
-        if not isinstance(generator, MarkovGenerator):
+        if not generator.markov:
             raise UserError("bottom-up inference needs a Markov generative network: use inference=top-down with others")
         if len(encoders) != generator.depth:
             raise ValueError(f"{generator.depth} rungs need as many encoders, not {len(encoders)}")

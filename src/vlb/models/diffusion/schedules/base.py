@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -26,7 +26,17 @@ class Place(NamedTuple):
 
 
 class Schedule(ABC):
-    """γ(t) with its inverse and rate, finite at both ends."""
+    """γ(t) with its inverse and rate, finite at both ends.
+
+    learns_density: whether it learns its shape, p(λ), from the variance of the loss.
+    """
+
+    learns_density: ClassVar = False
+
+    @property
+    def learns_ends(self) -> bool:
+        """Whether the ends are learned."""
+        return False
 
     @property
     @abstractmethod

@@ -14,6 +14,7 @@ is, the path matters, and the whole schedule is trained on the bound.
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,8 @@ class LearnedSchedule(nn.Module, Schedule):
 
 class LearnedScalarSchedule(LearnedSchedule):
     """One γ(t) for all dimensions, whose shape is marked for the variance of the loss."""
+
+    learns_density: ClassVar = True
 
     def place(self, t: Tensor) -> Place:
         value, rate = self.shapes(t)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 from torch import Tensor
 
@@ -13,7 +13,9 @@ Weighting = Callable[[Tensor], Tensor]
 
 
 class FixedWeighting(ABC):
-    """A weighting that learns nothing: its own configuration."""
+    """A weighting that learns nothing: its own configuration. is_bound: whether w = 1, the bound itself."""
+
+    is_bound: ClassVar = False
 
     @abstractmethod
     def __call__(self, log_snr: Tensor) -> Tensor:

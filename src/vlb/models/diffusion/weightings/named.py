@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ def _check_parameters(good: bool, weighting: object, needs: str) -> None:
 @dataclass(frozen=True)
 class Likelihood(FixedWeighting):
     """w(λ) = 1: the variational lower bound."""
+
+    is_bound: ClassVar = True
 
     def __call__(self, log_snr: Tensor) -> Tensor:
         return torch.ones_like(log_snr)
