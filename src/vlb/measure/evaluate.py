@@ -26,7 +26,7 @@ from vlb.models.diffusion.stratified import StratifiedBound
 from vlb.models.protocols import Denoising, offers
 from vlb.store.runs import Run, diffusion_model
 
-PASSES, DEAR_PASSES, CONTINUOUS_PASSES = 8, 4, 3
+PASSES, COSTLY_PASSES, CONTINUOUS_PASSES = 8, 4, 3
 BUDGET = 16  # by default, a precision may cost so many times the passes made anyway
 LARGE = 2000
 DEFAULT = EvaluateOptions()
@@ -146,7 +146,7 @@ def _evaluated(
     estimator = None
     if planned and ways is not None:
         bound = estimator = stratified(ways, of.apart, split, of.conditional, keeper, progress)
-    least, most = _effort(options, DEAR_PASSES if options.dear else CONTINUOUS_PASSES if continuous else PASSES)
+    least, most = _effort(options, COSTLY_PASSES if options.costly else CONTINUOUS_PASSES if continuous else PASSES)
     evaluation = measure_bound(
         bound,
         examples,
@@ -217,7 +217,7 @@ def with_own(data: Dataset, path: Path, conditional: bool) -> Dataset:
 
 
 def _refuse_of_classifiers(model: Denoising, options: EvaluateOptions, values: Path | None) -> None:
-    if options.dear or options.steps is not None:
+    if options.costly or options.steps is not None:
         raise UserError(model.why_not)
     if options != DEFAULT or values is not None:
         raise UserError(

@@ -113,7 +113,7 @@ def aggregate_prior(model: TopDownVAE, x: Tensor) -> Prior:
 
 
 def top_posterior(model: TopDownVAE, x: Tensor) -> Normal:
-    """q(z_top | x) of examples x, for `holes` and its kin."""
+    """q(z_top | x) of examples x, for `holes` and the like."""
     with torch.no_grad():
         return gaussian(model.rung(model.depth - 1, model.infer(x)).q)
 

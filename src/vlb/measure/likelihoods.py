@@ -64,7 +64,7 @@ def check_names(options: EvaluateOptions) -> None:
 
 def part(options: EvaluateOptions, split: Split) -> np.ndarray:
     """Which examples to evaluate: all of a split, or a random subset of the same ones each time."""
-    return split.subset_index(options.examples or (EXAMPLES if options.dear else len(split)))
+    return split.subset_index(options.examples or (EXAMPLES if options.costly else len(split)))
 
 
 def importance(options: EvaluateOptions, target: Bounded) -> Chosen:

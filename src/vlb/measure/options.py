@@ -102,7 +102,7 @@ class EvaluateOptions:
             raise UserError("--tolerance chooses the solver's steps and --steps fixes them: give one of the two")
 
     @property
-    def dear(self) -> bool:
+    def costly(self) -> bool:
         """Whether it costs many network evaluations per example, so that a subset is evaluated."""
         return self.likelihood != "bound"
 
@@ -183,7 +183,7 @@ class TightnessOptions:
     draws
         How many draws of all latents are weighed per example.
     ode
-        State the likelihood of the probability-flow ODE, too: another model with the same network. It is dear.
+        State the likelihood of the probability-flow ODE, too: another model with the same network. It is costly.
     seed
         Seed of the draws.
     """
