@@ -1,7 +1,7 @@
 """The kinds of codes, a line each: what a header may say."""
 
 from vlb.coding.diffusion import DiffusionSettings
-from vlb.coding.effort import remembered
+from vlb.coding.effort import remembered  # registers how a diffusion model chooses its settings
 from vlb.coding.hierarchies import HierarchySettings
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.models import Settings
