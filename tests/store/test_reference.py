@@ -10,8 +10,10 @@ import vlb
 from vlb.base.configuration import override
 from vlb.base.errors import UserError
 from vlb.core.marginals import log_marginals
-from vlb.data import load
+from vlb.core.schema import Column, Levels, Real, Schema, Vector
+from vlb.data import Dataset, Split, load
 from vlb.measure.options import EvaluateOptions, ScoreOptions
+from vlb.store import checkpoint, reference
 from vlb.store.runs import Run
 from vlb.training.loop import fit
 from vlb.training.recipes import recipe
@@ -70,16 +72,21 @@ def test_the_run_s_own_split_is_refused(orphan: tuple[Run, Path]) -> None:
     run, _ = orphan
     with pytest.raises(UserError, match="no longer at"):
         vlb.evaluate(run)
-    reference = run.reference(run.model())
-    assert "the marginals that the run kept" in reference.why
+    instead = run.reference(run.model())
+    assert "the marginals that the run kept" in instead.why
     with pytest.raises(UserError, match="no longer at"):
-        reference.split("test")
+        instead.split("test")
 
 
 def test_the_marginals_that_are_kept_are_those_of_the_training_examples(tmp_path: Path) -> None:
     digits = load("digits")
     run = Run.create(tmp_path / "run", recipe("digits-vae"), digits)
-    from vlb.store import checkpoint
-
     kept = checkpoint.read(run.kept).tensors["log_marginals"].numpy()
     assert np.array_equal(kept, log_marginals(digits.train.x, 17))
+
+
+def test_data_without_levels_leave_nothing_to_keep(tmp_path: Path) -> None:
+    schema = Schema(layout=Vector((2,)), kinds=(Column("a", Real()), Column("b", Levels(3))))
+    split = Split(np.zeros((4, 2)))
+    reference.keep(tmp_path / "kept.safetensors", Dataset("mixed", schema, split, split, split))
+    assert checkpoint.read(tmp_path / "kept.safetensors").tensors == {}

@@ -19,9 +19,12 @@ SAMPLES, STEPS = 128, 50
 
 
 def keep(path: Path, data: Dataset) -> None:
-    """Write what a run keeps of its data: log-marginals (D, K) of the training examples, if they are not too many."""
+    """Write what a run keeps of its data: log-marginals (D, K) of discrete training examples, if they are not too many.
+
+    Raises `UserError` if the disk refuses.
+    """
     tensors = {}
-    if data.dimensions * data.levels <= MOST:
+    if data.schema.discrete and data.dimensions * data.levels <= MOST:
         tensors["log_marginals"] = torch.from_numpy(data.log_marginals)
     checkpoint.save(path, Checkpoint(tensors, {}))
 

@@ -53,8 +53,8 @@ class Run:
             (path / "checkpoints").mkdir(parents=True)
         except OSError as error:
             raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
-        write_text(path / "config.json", json.dumps(content, indent=2) + "\n")
         reference.keep(path / "reference.safetensors", data)
+        write_text(path / "config.json", json.dumps(content, indent=2) + "\n")  # last: with it, the folder is a run
         return cls(path, json.loads(json.dumps(content)))
 
     @classmethod
