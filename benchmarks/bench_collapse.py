@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 from vlb.core.condition import UNCONDITIONAL
+from vlb.core.emissions.offered import DiscretisedLogisticOutput
 from vlb.core.initial import initialise
-from vlb.core.likelihoods import DiscretisedLogisticOutput
 from vlb.data import Dataset, load
 from vlb.measure.diagnostics import aggregate_kl, label_probe, level_use
 from vlb.measure.evaluation import measure_bound

@@ -110,7 +110,7 @@ def throughput(
     """Time of as many forwards, of the bare network and of the denoiser, over that of an evaluation; medians."""
     x, condition = split.batch(np.arange(min(batch, len(split))), conditional, device)
     part = split.take(np.arange(len(x)))
-    z = model.observation.embed(x)
+    z = model.embedding.embed(x)
     gamma = torch.zeros(len(x), 1, dtype=torch.float64, device=device)
     forwards = [model.denoiser.backbone, model.denoiser]
     ratios = []

@@ -98,7 +98,7 @@ def main() -> None:
         model = diffusion_model(run.model(), "a flow").double()
     x = torch.from_numpy(data.test.x[: options.examples])
     start = torch.zeros(1, dtype=torch.float64)
-    z = model.process.marginal(model.observation.embed(x).double(), start).sample(torch.Generator().manual_seed(0))
+    z = model.process.marginal(model.embedding.embed(x).double(), start).sample(torch.Generator().manual_seed(0))
     reference, _ = by_vlb(model, z, options.tolerance / 100)
     print(f"log p(z_0) of {len(z)} digits, nats; reference: this library at tolerance {options.tolerance / 100:g}")
     print("\n| | mean | largest difference from the reference | evaluations | seconds |\n|---|---|---|---|---|")

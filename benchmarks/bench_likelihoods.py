@@ -82,7 +82,7 @@ def print_convergence(model: DiffusionModel, double: DiffusionModel, split: Spli
     """log p_ODE(z_0) of the same z_0 and probes by tolerance, by steps and in both precisions."""
     x, scale = torch.from_numpy(np.ascontiguousarray(split.x[:FEW])), np.log(2) * np.prod(split.x.shape[1:])
     start = torch.zeros(1, dtype=torch.float64)
-    z = model.process.marginal(model.observation.embed(x).double(), start).sample(torch.Generator().manual_seed(1))
+    z = model.process.marginal(model.embedding.embed(x).double(), start).sample(torch.Generator().manual_seed(1))
 
     def solve(flow: Flow) -> tuple[Tensor, int]:
         found = flow.log_prob(z, UNCONDITIONAL, torch.Generator().manual_seed(2))

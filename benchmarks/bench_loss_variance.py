@@ -98,7 +98,7 @@ def errors(model: DiffusionModel, data: Dataset, count: int) -> tuple[Tensor, Te
 def with_schedule(model: DiffusionModel, schedule: Schedule) -> DiffusionModel:
     """The same denoiser under another schedule."""
     process = type(model.process)(schedule, model.process.scaling)
-    return DiffusionModel(process, model.denoiser, model.observation, model.shape)
+    return DiffusionModel(process, model.denoiser, model.embedding, model.shape)
 
 
 def learn(model: DiffusionModel, data: Dataset, steps: int) -> LearnedSchedule:

@@ -43,7 +43,7 @@ def bare_step(
     optimiser = torch.optim.AdamW(model.parameters(), 1e-5, fused=True)
     parameters = list(model.parameters())
     average = [p.detach().clone() for p in parameters]
-    levels, start = model.observation, torch.zeros(1, dtype=torch.float64)
+    levels, start = model.embedding, torch.zeros(1, dtype=torch.float64)
     gamma_0, gamma_1 = model.process.schedule.gamma_0, model.process.schedule.gamma_1
     few = int(len(x) * share)
 

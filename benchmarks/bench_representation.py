@@ -10,7 +10,7 @@ is from N(0, I), the prior of the top level (Section 2.5).
 import torch
 
 from vlb.core.distributions import Normal
-from vlb.core.observation import Levels
+from vlb.core.emissions import Centres
 from vlb.data import load
 from vlb.measure.diagnostics import label_probe, mutual_information
 from vlb.measure.holes import holes, standard_prior
@@ -25,7 +25,7 @@ def main() -> None:
     data = load("digits")
     process = GaussianDiffusion(LogSNRLinear(-6.0, 8.0), VP())
     generator = torch.Generator().manual_seed(0)
-    train, test = (Levels(17).embed(torch.from_numpy(split.x)) for split in (data.train, data.test))
+    train, test = (Centres(17).embed(torch.from_numpy(split.x)) for split in (data.train, data.test))
     assert data.train.labels is not None and data.test.labels is not None
     for gamma in (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0, 8.0):
         t = process.schedule.inverse(torch.tensor([gamma], dtype=torch.float64))

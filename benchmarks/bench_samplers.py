@@ -25,7 +25,7 @@ from torch import Tensor
 
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.distributions import standard_normal
-from vlb.core.observation import Continuous
+from vlb.core.emissions import Continuous
 from vlb.models.diffusion.denoiser import Denoises, Prediction
 from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.core.observation import Continuous
+from vlb.core.emissions import Continuous
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import (
     OT,

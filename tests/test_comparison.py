@@ -132,7 +132,7 @@ class Steeper(DiffusionModel):
     def __init__(self, delta: float, schedule: LogSNRLinear) -> None:
         exact = exact_model(line_mixture(), schedule)
         denoiser = Perturbed(exact.denoiser, torch.full((1, 1), delta), exact.process.scaling)
-        super().__init__(exact.process, denoiser, exact.observation, exact.shape, exact.prior)
+        super().__init__(exact.process, denoiser, exact.embedding, exact.shape, exact.prior)
 
 
 def test_level_differences_are_the_excess_of_the_worse_denoiser() -> None:

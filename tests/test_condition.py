@@ -17,10 +17,10 @@ from tests.oracles import exact_model, plane_mixture, seeded
 from tests.vae_models import ppca_vae, two_level_bottom_up
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, NOTHING, PARTS, UNCONDITIONAL, Condition, Role, refuse_others
-from vlb.core.observation import Levels
+from vlb.core.emissions import CategoricalPosterior, Centres
 from vlb.data import Split
 from vlb.measure.tightness.perturbed import Perturbed
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.models.diffusion.denoiser import PosteriorDenoiser
 from vlb.models.diffusion.energy import EnergyDenoiser, energy_at
 from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import Flow
@@ -45,7 +45,7 @@ from vlb.nn.unet import UNetBackbone
 from vlb.training.loop import drop_labels
 
 SHAPE = (3,)
-LEVELS = Levels(5)
+LEVELS = Centres(5)
 X = torch.tensor([[0, 1, 2], [4, 3, 0]])
 
 
@@ -163,8 +163,8 @@ class Foreign(nn.Module):
 
 
 def diffusion(backbone: nn.Module) -> DiffusionModel:
-    head = PosteriorHead(LEVELS, torch.zeros(3, LEVELS.count))
-    denoiser = Denoiser(backbone, head, VP())
+    head = CategoricalPosterior(torch.zeros(3, LEVELS.count))
+    denoiser = PosteriorDenoiser(backbone, head, VP())
     process = GaussianDiffusion(LogSNRLinear(-4.0, 4.0), VP())
     return DiffusionModel(process, denoiser, LEVELS, SHAPE).eval()
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, seeded, z_score
-from vlb.core.distributions import Bernoulli, Categorical, DiscretisedMixture, Normal, expm1_minus
+from vlb.core.distributions import Categorical, Normal, expm1_minus
+from vlb.core.emissions import Bernoulli, DiscretisedMixture
 
 
 def normal(*shape: int, seed: int = 0) -> Normal:
@@ -109,15 +110,15 @@ def test_discretised_mixture_sums_to_one(mean: float, log_std: float, levels: in
     generator = seeded(seed)
     weights = torch.randn(1, 1, 3, generator=generator)
     means = mean + 0.3 * torch.randn(1, 1, 3, generator=generator)
-    p = DiscretisedMixture(weights, means, torch.full((1, 1, 3), log_std), levels)
-    every = DiscretisedMixture(*(v.expand(levels, -1, -1) for v in (p.log_weights, p.means, p.log_stds)), levels)
+    p = DiscretisedMixture(weights, means, torch.full((1, 1, 3), math.exp(2 * log_std)), levels)
+    every = DiscretisedMixture(*(v.expand(levels, -1, -1) for v in (p.log_weights, p.means, p.variances)), levels)
     mass = every.log_prob(torch.arange(levels).unsqueeze(1)).exp().sum().item()
     assert mass == pytest.approx(1, abs=1e-9)
 
 
 def test_discretised_mixture_samples_its_masses() -> None:
     n, levels = 20_000, 5
-    parts = torch.tensor([[[0.2, -0.4]]]), torch.tensor([[[-0.9, 0.5]]]), torch.tensor([[[-1.0, -1.5]]])
+    parts = torch.tensor([[[0.2, -0.4]]]), torch.tensor([[[-0.9, 0.5]]]), torch.tensor([[[-2.0, -3.0]]]).exp()
     p = DiscretisedMixture(*(v.expand(n, -1, -1) for v in parts), levels)
     x = p.sample(seeded(8))
     for k in range(levels):
@@ -131,7 +132,7 @@ def test_discretised_mixture_has_finite_gradients_everywhere() -> None:
     parts = [
         torch.zeros(256, 1, 2),
         torch.tensor([-0.9, 0.95]).expand(256, 1, 2).clone(),
-        torch.full((256, 1, 2), -5.0),
+        torch.full((256, 1, 2), math.exp(-10.0)),
     ]
     for part in parts:
         part.requires_grad_()

@@ -11,10 +11,10 @@ from tests.oracles import LIMIT, SCALINGS, plane_mixture, seeded, z_score
 from vlb.base.errors import UserError
 from vlb.core.bound import estimate
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.observation import Continuous
+from vlb.core.emissions import Continuous
 from vlb.data import load
 from vlb.models.diffusion.config import Diffusion
-from vlb.models.diffusion.denoiser import Denoiser, Regression, RegressionHead
+from vlb.models.diffusion.denoiser import Regression, RegressionDenoiser
 from vlb.models.diffusion.energy import Energy, EnergyDenoiser, compose, energy_at
 from vlb.models.diffusion.metropolis import annealed, hamiltonian, langevin, start
 from vlb.models.diffusion.model import DiffusionModel
@@ -127,7 +127,7 @@ def test_heads_are_reached_from_configurations() -> None:
 
 
 def test_other_denoisers_have_no_energy() -> None:
-    denoiser = Denoiser(nn.Identity(), RegressionHead(Velocity()), SCALINGS["vp"])
+    denoiser = RegressionDenoiser(nn.Identity(), Velocity(), SCALINGS["vp"])
     with pytest.raises(UserError, match="head=energy"):
         energy_at(denoiser, torch.zeros(1, 1))
 

@@ -25,9 +25,9 @@ from tests.oracles import (
 from vlb.core.bound import elbo, estimate
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, Normal
-from vlb.core.observation import Continuous, Levels
+from vlb.core.emissions import CategoricalPosterior, Centres, Continuous
 from vlb.models.diffusion import weightings as weighting
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.models.diffusion.denoiser import PosteriorDenoiser
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import EDM, Flow, Noise, Score, Velocity, solve, target
 from vlb.models.diffusion.process import GaussianDiffusion
@@ -427,11 +427,11 @@ class Silent(torch.nn.Module):
 
 def test_eq_a_39_likelihood_of_discrete_data_does_not_cancel() -> None:
     """Without −log p(x|z_0) the "bound" is below the entropy of the data: it bounds nothing (A.40–A.42)."""
-    levels, n = Levels(3), 10_000
+    levels, n = Centres(3), 10_000
     log_marginals = torch.tensor([[0.5, 0.3, 0.2]]).log().expand(4, -1)
-    head = PosteriorHead(levels, log_marginals)
+    head = CategoricalPosterior(log_marginals)
     process = GaussianDiffusion(LogSNRLinear(0.0, 10.0))
-    model = DiffusionModel(process, Denoiser(Silent(), head, SCALINGS["vp"]), levels, (4,))
+    model = DiffusionModel(process, PosteriorDenoiser(Silent(), head, SCALINGS["vp"]), levels, (4,))
     pixels = Categorical(log_marginals.expand(n, -1, -1))
     x = pixels.sample(seeded())
     with torch.no_grad():

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from tests.oracles import plane_mixture, seeded
 from vlb.core.bound import estimate
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.distributions import Categorical, DiscretisedLogistic, DiscretisedMixture, Normal, NormalMixture
-from vlb.core.observation import Continuous, Levels
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, RegressionHead
+from vlb.core.distributions import Categorical, Normal, NormalMixture
+from vlb.core.emissions import CategoricalPosterior, Centres, Continuous, DiscretisedLogistic, DiscretisedMixture
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorDenoiser, RegressionDenoiser
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps
 from vlb.models.diffusion.model import DiffusionModel
@@ -47,8 +47,8 @@ class Network(nn.Module):
 
 def model_of(schedule: Schedule) -> DiffusionModel:
     """Predicts ε from `Network`, and x from z_0 alone: VDM's model of discrete data."""
-    denoiser = Denoiser(Network(1), RegressionHead(Noise()), VP())
-    return DiffusionModel(GaussianDiffusion(schedule), denoiser, Levels(K), SHAPE)
+    denoiser = RegressionDenoiser(Network(1), Noise(), VP())
+    return DiffusionModel(GaussianDiffusion(schedule), denoiser, Centres(K), SHAPE)
 
 
 class Given:
@@ -196,7 +196,10 @@ def test_distributions_have_scipys_densities_and_masses() -> None:
     high = np.where(levels == K - 1, np.inf, 2 * (levels.numpy() + 1) / K - 1)
     for made, law in (
         (DiscretisedLogistic(mean, log_std, K), stats.logistic(loc, scale)),
-        (DiscretisedMixture(torch.zeros(30, 4, 1), mean[..., None], log_std[..., None], K), stats.norm(loc, scale)),
+        (
+            DiscretisedMixture(torch.zeros(30, 4, 1), mean[..., None], (2 * log_std).exp()[..., None], K),
+            stats.norm(loc, scale),
+        ),
     ):
         expected = np.log(law.cdf(high) - law.cdf(low)).sum(1)
         np.testing.assert_allclose(made.log_prob(levels).numpy(), expected, rtol=1e-6)
@@ -219,8 +222,8 @@ def flow_models() -> dict[str, DiffusionModel]:
     process = GaussianDiffusion(LogSNRLinear(-4.0, 4.0))
     mixture = plane_mixture()
     exact = DiffusionModel(process, MixtureDenoiser(mixture, VP()), Continuous(), (2,), exact_prior(mixture, process))
-    head = PosteriorHead(Levels(K), torch.zeros(math.prod(SHAPE), K)).double()
-    network = DiffusionModel(process, Denoiser(Network(K), head, VP()), Levels(K), SHAPE)
+    head = CategoricalPosterior(torch.zeros(math.prod(SHAPE), K)).double()
+    network = DiffusionModel(process, PosteriorDenoiser(Network(K), head, VP()), Centres(K), SHAPE)
     return {"mixture": exact, "network": network}
 
 

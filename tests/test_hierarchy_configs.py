@@ -11,7 +11,7 @@ from tests.building import built
 from tests.oracles import seeded
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL
-from vlb.core.likelihoods import BernoulliOutput, DiscretisedLogisticOutput, GaussianOutput
+from vlb.core.emissions.offered import BernoulliOutput, DiscretisedLogisticOutput, GaussianOutput
 from vlb.core.marginals import log_marginals
 from vlb.core.schema import levels_schema
 from vlb.data import Dataset, Split, load

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from vlb.core.bound import elbo
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.observation import Levels
+from vlb.core.emissions import CategoricalPosterior, Centres
 from vlb.measure.importance import ImportanceWeighted
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.models.diffusion.denoiser import PosteriorDenoiser
 from vlb.models.diffusion.kernels import ExactMixture
 from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
 from vlb.models.diffusion.process import VP, GaussianDiffusion
@@ -38,8 +38,8 @@ class Silent(nn.Module):
 
 def independent_model(gamma_0: float = -3.0) -> DiffusionModel:
     """Two independent elements of three levels with MARGINALS, in float64; its ends lose nothing that can be seen."""
-    denoiser = Denoiser(Silent(), PosteriorHead(Levels(3), MARGINALS.log()), VP()).double()
-    return DiffusionModel(GaussianDiffusion(LogSNRLinear(gamma_0, 16.0)), denoiser, Levels(3), (2,))
+    denoiser = PosteriorDenoiser(Silent(), CategoricalPosterior(MARGINALS.log()), VP()).double()
+    return DiffusionModel(GaussianDiffusion(LogSNRLinear(gamma_0, 16.0)), denoiser, Centres(3), (2,))
 
 
 def log_mass(x: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from tests.oracles import LIMIT, SCALINGS, line_mixture, seeded, z_score
 from vlb.base.errors import UserError
 from vlb.core.bound import climb_log_weight, descent_log_weight, elbo, estimate
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.distributions import Categorical, DiscretisedMixture, Normal, NormalMixture
-from vlb.core.observation import Levels, log_likelihoods
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Prediction, RegressionHead
-from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard, data_variance
+from vlb.core.distributions import Categorical, Normal, NormalMixture
+from vlb.core.emissions import CategoricalPosterior, Centres, DiscretisedMixture
+from vlb.models.diffusion.denoiser import PosteriorDenoiser, Prediction, RegressionDenoiser
+from vlb.models.diffusion.kernels import ExactMixture, MomentMatched, ReverseKernel, Standard, law_of
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import Velocity
 from vlb.models.diffusion.process import GaussianDiffusion
@@ -22,7 +22,7 @@ from vlb.models.diffusion.times import UniformLevel
 from vlb.models.mixture.gaussian import exact_reverse
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
-LEVELS, SHAPE = Levels(5), (3, 2)
+LEVELS, SHAPE = Centres(5), (3, 2)
 
 
 class Silent(nn.Module):
@@ -37,7 +37,7 @@ class Silent(nn.Module):
 def independent(scaling=SCALINGS["vp"], gamma_0: float = -2.0, gamma_1: float = 2.0) -> tuple[DiffusionModel, Tensor]:
     """The model of independent elements with the exact prior, in float64, and its log-marginals (D, K)."""
     log_marginals = (2 * torch.randn(6, LEVELS.count, generator=seeded(), dtype=torch.float64)).log_softmax(-1)
-    head = PosteriorHead(LEVELS, log_marginals).double()
+    head = CategoricalPosterior(log_marginals).double()
     head.bias.data = log_marginals
     process = GaussianDiffusion(LogSNRLinear(gamma_0, gamma_1), scaling)
 
@@ -51,7 +51,7 @@ def independent(scaling=SCALINGS["vp"], gamma_0: float = -2.0, gamma_1: float = 
             2 * sigma.log().unsqueeze(-1),
         )
 
-    denoiser = Denoiser(Silent(head.outputs), head, scaling)
+    denoiser = PosteriorDenoiser(Silent(head.outputs), head, scaling)
     return DiffusionModel(process, denoiser, LEVELS, SHAPE, prior), log_marginals
 
 
@@ -74,7 +74,7 @@ def test_exact_mixture_makes_every_draw_exact_for_independent_elements(grid, sca
         up = climb_log_weight(hierarchy, x, seeded(3))
         bound = elbo(hierarchy, hierarchy.infer(x), x, seeded(4))
     for value in (down, up, -bound.total):
-        # Levels are embedded in float32.
+        # Centres are embedded in float32.
         torch.testing.assert_close(value, log_p, rtol=0, atol=1e-5)
 
 
@@ -140,14 +140,14 @@ def test_kernels_differ_by_second_order_in_the_step() -> None:
 def posterior_as_head(z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
     """The exact q(x | z_t) of the mixture on the line in the form of a mixture head's answer."""
     posterior = line_mixture().posterior(z, alpha, sigma)
-    data = DiscretisedMixture(
+    law = DiscretisedMixture(
         posterior.log_weights.unsqueeze(1),
         posterior.means.transpose(1, 2),
-        0.5 * posterior.variances.log().transpose(1, 2).expand(len(z), -1, -1),
+        posterior.variances.transpose(1, 2).expand(len(z), -1, -1),
         256,
     )
     x = posterior.mean()
-    return Prediction(x, (z - alpha * x) / sigma, data)
+    return Prediction(x, (z - alpha * x) / sigma, law)
 
 
 @pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
@@ -162,7 +162,7 @@ def test_mixture_head_gives_the_true_kernel_on_the_line(scaling) -> None:
     kernel = ExactMixture()(process, z_t, s, t, prediction)
     torch.testing.assert_close(kernel.log_prob(z_s), true.log_prob(z_s), rtol=1e-9, atol=1e-9)
     covariance = mixture.posterior(z_t, alpha, sigma).covariance()[:, 0]
-    torch.testing.assert_close(data_variance(prediction), covariance)
+    torch.testing.assert_close(law_of(prediction).variance, covariance)
     matched = MomentMatched()(process, z_t, s, t, prediction)
     torch.testing.assert_close(matched.mean, true.mean())
     torch.testing.assert_close(matched.log_variance.exp(), true.covariance()[:, 0])
@@ -172,7 +172,7 @@ def test_mixture_head_gives_the_true_kernel_on_the_line(scaling) -> None:
 def test_regression_says_why_it_has_no_such_kernel(kernel: ReverseKernel) -> None:
     scaling = SCALINGS["vp"]
     process = GaussianDiffusion(LogSNRLinear(-3.0, 3.0), scaling)
-    model = DiffusionModel(process, Denoiser(Silent(1), RegressionHead(Velocity()), scaling), LEVELS, SHAPE)
+    model = DiffusionModel(process, RegressionDenoiser(Silent(1), Velocity(), scaling), LEVELS, SHAPE)
     hierarchy, x = model.at(2, kernel), torch.zeros(3, *SHAPE, dtype=torch.int64)
     with pytest.raises(UserError, match=r"Standard.*head=posterior"):
         elbo(hierarchy, hierarchy.infer(x), x, seeded())
@@ -216,7 +216,7 @@ def test_mixture_samples_have_its_moments() -> None:
 @pytest.mark.parametrize("step", [1e-3, 1.0])
 def test_256_levels_and_narrow_components_keep_their_digits(gamma: float, step: float) -> None:
     """A float32 head at the fine end of an 8-bit image, against float64 throughout: 1e-3 nats per element."""
-    levels, scaling = Levels(256), SCALINGS["vp"]
+    levels, scaling = Centres(256), SCALINGS["vp"]
     process = GaussianDiffusion(LogSNRLinear(gamma, gamma + step), scaling)
     s, t = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     x = levels.values(torch.zeros((), dtype=torch.float64))[torch.arange(0, 256, 3)].unsqueeze(1)
@@ -226,10 +226,10 @@ def test_256_levels_and_narrow_components_keep_their_digits(gamma: float, step: 
     for dtype in (torch.float32, torch.float64):
         z = z_t.to(dtype)
         alpha, sigma = process.alpha_sigma(t, z)
-        logits = log_likelihoods(z, levels.values(z), alpha, sigma)
-        prediction = Prediction(logits.softmax(-1) @ levels.values(z), z, Categorical(logits))
+        law = levels.given(z, alpha, sigma)
+        prediction = Prediction(law.mean, z, law)
         densities.append(ExactMixture()(process, z_t, s, t, prediction).log_prob(z_s))
-        assert bool((data_variance(prediction) >= 0).all())
+        assert bool((law_of(prediction).variance >= 0).all())
     assert (densities[0] - densities[1]).abs().max() < 1e-3
 
 

@@ -8,14 +8,15 @@ import torch
 
 from tests.oracles import LIMIT, seeded, z_score
 from vlb.base.errors import UserError
-from vlb.core.distributions import DiscretisedLogistic, MixtureOfNormals, Normal
-from vlb.core.likelihoods import (
-    BernoulliLikelihood,
-    CategoricalLikelihood,
-    DiscretisedLogisticLikelihood,
-    DiscretisedLogisticOutput,
-    GaussianLikelihood,
+from vlb.core.distributions import MixtureOfNormals, Normal
+from vlb.core.emissions import (
+    BernoulliEmission,
+    CategoricalEmission,
+    DiscretisedLogistic,
+    DiscretisedLogisticEmission,
+    GaussianEmission,
 )
+from vlb.core.emissions.offered import DiscretisedLogisticOutput
 from vlb.core.schema import levels_schema
 from vlb.data import Split
 from vlb.models.mixture.gaussian import gaussian_mixture
@@ -90,12 +91,12 @@ def test_mixture_of_normals_is_the_gaussian_mixture() -> None:
 def test_zero_decoders_are_the_independent_element_models() -> None:
     log_marginals = torch.randn(6, 4, generator=seeded(6)).log_softmax(-1)
     x = torch.randint(0, 4, (5, 1, 2, 3), generator=seeded(7))
-    categorical = CategoricalLikelihood(log_marginals).decode(torch.zeros(5, 1, 2, 3, 4))
+    categorical = CategoricalEmission(log_marginals).law(torch.zeros(5, 1, 2, 3, 4))
     expected = log_marginals.gather(1, x.flatten(1).T).sum(0)
     torch.testing.assert_close(categorical.log_prob(x), expected)
     logits = torch.randn(6, generator=seeded(8))
     binary = x.clamp(max=1)
-    decoded = BernoulliLikelihood(2, logits).decode(torch.zeros(5, 1, 2, 3, 1))
+    decoded = BernoulliEmission(2, logits).law(torch.zeros(5, 1, 2, 3, 1))
     p = torch.where(binary.flatten(1) == 1, logits, -logits)
     torch.testing.assert_close(decoded.log_prob(binary), torch.nn.functional.logsigmoid(p).sum(1))
 
@@ -107,7 +108,7 @@ def test_a_zero_logistic_decoder_has_the_datas_own_mean_and_spread() -> None:
     x = np.stack([*columns, np.full(3000, 7.0)], 1).round().astype(np.uint8)
     likelihood = DiscretisedLogisticOutput().build(levels_schema(x.shape[1:], 256))
     likelihood.initialise(Split(x), torch.Generator())
-    draws = likelihood.decode(torch.zeros(4000, 4, 2)).sample(seeded(9)).double()  # type: ignore[operator]
+    draws = likelihood.law(torch.zeros(4000, 4, 2)).sample(seeded(9)).double()
     data = torch.from_numpy(x).double()
     error = (draws.mean(0) - data.mean(0)) / data.std(0)
     assert bool((error[:3].abs() < LIMIT * (2 / 3000) ** 0.5).all())
@@ -117,8 +118,8 @@ def test_a_zero_logistic_decoder_has_the_datas_own_mean_and_spread() -> None:
 
 def test_data_that_do_not_fit_are_refused_with_a_way_out() -> None:
     with pytest.raises(UserError, match=r"two levels.*categorical"):
-        BernoulliLikelihood(17)
+        BernoulliEmission(17)
     with pytest.raises(UserError, match=r"density.*categorical"):
-        GaussianLikelihood(3).embed(torch.zeros(2, 3, dtype=torch.uint8))
+        GaussianEmission(3).embed(torch.zeros(2, 3, dtype=torch.uint8))
     with pytest.raises(UserError, match="two levels"):
-        DiscretisedLogisticLikelihood(1)
+        DiscretisedLogisticEmission(1)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.oracles import SCALINGS, SCHEDULES, seeded
-from vlb.core.distributions import Categorical, DiscretisedMixture, Normal
-from vlb.core.observation import Continuous, Levels, log_likelihoods
+from vlb.core.distributions import Categorical, Normal
+from vlb.core.emissions import Centres, Continuous, DiscretisedMixture
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
@@ -138,15 +138,15 @@ def test_low_discrepancy_at_batch_49() -> None:
     assert all(len(low_discrepancy(n, seeded())) == n for n in range(1, 130))
 
 
-def test_log_likelihoods_take_the_difference_before_the_square() -> None:
+def test_listed_levels_take_the_difference_before_the_square() -> None:
     """At γ = −10 the expanded square (z² − 2αvz + α²v²)/σ² cancels in float32."""
-    values = Levels(256).values(torch.zeros(1))
+    values = Centres(256).values(torch.zeros(1))
     alpha, sigma = SCALINGS["vp"](torch.full((1, 1), -10.0, dtype=torch.float64))
     exact = (alpha * values[200] + 0.3 * sigma).double()
     z = exact.float()
     reference = -0.5 * ((z.double().unsqueeze(-1) - alpha * values.double()) / sigma) ** 2
     near = slice(198, 203)
-    ours = log_likelihoods(z, values, alpha, sigma)
+    ours = Centres(256).given(z, alpha, sigma).logits
     a, s = alpha.float(), sigma.float()
     naive = -0.5 * (z.unsqueeze(-1) ** 2 - 2 * a * values * z.unsqueeze(-1) + a**2 * values**2) / s**2
     ours_error = (ours.softmax(-1).double() - reference.softmax(-1))[..., near].abs().max()
@@ -157,7 +157,7 @@ def test_log_likelihoods_take_the_difference_before_the_square() -> None:
 
 def test_discretised_tails_keep_their_digits() -> None:
     """A bin 12 standard deviations right of the mean: 1 − ndtr is 0 in float64, the log mass is −76."""
-    p = DiscretisedMixture(torch.zeros(1, 1, 1), torch.full((1, 1, 1), -1.0), torch.full((1, 1, 1), math.log(0.1)), 20)
+    p = DiscretisedMixture(torch.zeros(1, 1, 1), torch.full((1, 1, 1), -1.0), torch.full((1, 1, 1), 0.01), 20)
     value = torch.tensor([[12]])  # [0.2, 0.3], 12 to 13 standard deviations away
     exact = math.log(0.5 * (math.erfc(12 / math.sqrt(2)) - math.erfc(13 / math.sqrt(2))))
     assert p.log_prob(value).item() == pytest.approx(exact, rel=1e-6)

@@ -10,7 +10,7 @@ from torch import Tensor
 from vlb.base.configuration import Family, decode, encode
 from vlb.coding.diffusion import NUMBERED
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
-from vlb.core.observation import Continuous
+from vlb.core.emissions import Continuous
 from vlb.data import load
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.grids import GRIDS, Grid

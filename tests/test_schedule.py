@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.oracles import LIMIT, SCALINGS, gauss_legendre, seeded, z_score
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
-from vlb.core.observation import Continuous
+from vlb.core.emissions import Continuous
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import GaussianDiffusion, along

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from tests.oracles import LIMIT, exact_model, line_mixture, seeded, z_score
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.observation import Levels
+from vlb.core.emissions import CategoricalPosterior, Centres, MixtureEmission
 from vlb.data import Split
 from vlb.measure.evaluation import measure_bound
-from vlb.models.diffusion.denoiser import Denoiser, MixturePosteriorHead, PosteriorHead, RegressionHead
+from vlb.models.diffusion.denoiser import Denoiser, PosteriorDenoiser, RegressionDenoiser
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import Velocity
 from vlb.models.diffusion.process import VP, GaussianDiffusion
@@ -40,11 +40,17 @@ class Crooked(nn.Module):
         return self.strength * torch.sin(2 * z @ self.map + shift).view(len(z), 3, self.outputs)
 
 
-def discrete(strength: float, head: nn.Module | None = None) -> DiffusionModel:
-    head = head or PosteriorHead(Levels(LEVELS), LOG_MARGINALS)
+def discrete(strength: float) -> DiffusionModel:
+    return of(posterior(strength, CategoricalPosterior(LOG_MARGINALS)))
+
+
+def posterior(strength: float, head: nn.Module) -> Denoiser:
+    return PosteriorDenoiser(Crooked(head.outputs, strength), head, VP())
+
+
+def of(denoiser: Denoiser) -> DiffusionModel:
     process = GaussianDiffusion(LogSNRLinear(-3.0, 5.0), VP())
-    denoiser = Denoiser(Crooked(head.outputs, strength), head, VP())
-    return DiffusionModel(process, denoiser, Levels(LEVELS), SHAPE)
+    return DiffusionModel(process, denoiser, Centres(LEVELS), SHAPE)
 
 
 def some(n: int) -> Tensor:
@@ -52,16 +58,16 @@ def some(n: int) -> Tensor:
 
 
 HEADS = {
-    "posterior": lambda: PosteriorHead(Levels(LEVELS), LOG_MARGINALS),
-    "mixture": lambda: MixturePosteriorHead(Levels(LEVELS), 2, torch.zeros(3), torch.full((3,), 0.5)),
-    "regression": lambda: RegressionHead(Velocity()),
+    "posterior": lambda: posterior(0.7, CategoricalPosterior(LOG_MARGINALS)),
+    "mixture": lambda: posterior(0.7, MixtureEmission(LEVELS, 2, torch.zeros(3), torch.full((3,), 0.5))),
+    "regression": lambda: RegressionDenoiser(Crooked(1, 0.7), Velocity(), VP()),
 }
 
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 def test_any_plan_is_unbiased(head) -> None:
     """Each term has the mean that independent draws give it, under uneven masses and slopes that fit nothing."""
-    model = discrete(0.7, head())
+    model = of(head())
     x = some(6).repeat(3000, 1)
     slopes = ((0.8, -0.5), (0.0, 1.3), (-0.4, 0.0), (0.7, 0.7))
     bound = StratifiedBound(model, Plan((0.1, 0.5, 0.15, 0.25), slopes, (0.6, -0.8), strata=3))

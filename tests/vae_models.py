@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.gaussian_hierarchies import PPCA, TwoLevels
-from vlb.core.likelihoods import CategoricalLikelihood, GaussianLikelihood
+from vlb.core.emissions import CategoricalEmission, GaussianEmission
 from vlb.models.vae.generative import LOG_VARIANCE_LIMIT, MarkovGenerator
 from vlb.models.vae.merge import Direct, Joined, PrecisionWeighted
 from vlb.models.vae.model import BottomUpVAE, TopDownVAE
@@ -18,9 +18,9 @@ def raw(log_variance: float) -> float:
     return LOG_VARIANCE_LIMIT * math.atanh(log_variance / LOG_VARIANCE_LIMIT)
 
 
-def gaussian(dimensions: int, variance: float) -> GaussianLikelihood:
+def gaussian(dimensions: int, variance: float) -> GaussianEmission:
     """A Gaussian likelihood of this variance to double precision."""
-    likelihood = GaussianLikelihood(dimensions).double()
+    likelihood = GaussianEmission(dimensions).double()
     nn.init.constant_(likelihood.log_variance, math.log(variance))
     return likelihood
 
@@ -110,7 +110,7 @@ def two_level_bottom_up(stretch: float = 1.0) -> BottomUpVAE:
 def small_categorical_vae(levels: int = 3, dimensions: int = 4, latents: int = 2) -> TopDownVAE:
     """An untrained VAE of few enough values to list them all: (dimensions,) of `levels` levels."""
     torch.manual_seed(0)
-    likelihood = CategoricalLikelihood(torch.zeros(dimensions, levels))
+    likelihood = CategoricalEmission(torch.zeros(dimensions, levels))
     decoder = Dense(latents, (dimensions, levels), 16, 0, scale=4.0)
     encoder = Dense(dimensions, (2 * latents,), 16, 0, scale=0.3)
     generator = MarkovGenerator([(latents,)], [], decoder, likelihood)

@@ -35,7 +35,7 @@ def main() -> None:
     edges = np.append(profile.log_snr - width / 2, profile.log_snr[-1] + width / 2)
     diffusion = np.append(0.0, np.cumsum(profile.bits * width))
     x, generator = torch.from_numpy(test.x.copy()), torch.Generator().manual_seed(0)
-    scale = model.observation.embed(x[:1]).numel() * np.log(2) * PASSES * len(x)
+    scale = model.embedding.embed(x[:1]).numel() * np.log(2) * PASSES * len(x)
     with torch.no_grad():
         prior = float(model.prior_kl(x, generator).sum()) * PASSES / scale
         learned, alone = np.zeros(len(edges)), np.zeros(len(edges))
@@ -43,8 +43,8 @@ def main() -> None:
             t = model.process.schedule.inverse(torch.tensor([-log_snr], dtype=torch.float64)).clamp(0, 1)
             for part in x.repeat(PASSES, *(1 for _ in model.shape)).split(360):
                 learned[i] += float(model.reconstruction(part, UNCONDITIONAL, generator, t).sum()) / scale
-                z = model.process.marginal(model.observation.embed(part), t).sample(generator)
-                decoder = model.observation.decode(z, *model.process.alpha_sigma(t, z))
+                z = model.process.marginal(model.embedding.embed(part), t).sample(generator)
+                decoder = model.embedding.given(z, *model.process.alpha_sigma(t, z))
                 alone[i] -= float(decoder.log_prob(part).sum()) / scale
     bounds = {
         "decoder term of the network": prior + diffusion + learned,

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from torch import Tensor, nn
 
 from vlb.core.condition import UNCONDITIONAL
-from vlb.core.likelihoods import GaussianLikelihood
+from vlb.core.emissions import GaussianEmission
 from vlb.measure.diagnostics import active_units, aggregate
 from vlb.measure.holes import Holes, holes, split_by_coverage, standard_prior, top_posterior
 from vlb.models.mixture.gaussian import gaussian_mixture
@@ -48,7 +48,7 @@ class Row:
 def train(x: Tensor, variance: float | None, vamp: bool, seed: int) -> TopDownVAE:
     """A VAE whose decoder has this variance, or learns its own."""
     torch.manual_seed(seed)
-    likelihood = GaussianLikelihood(2, -2.0)
+    likelihood = GaussianEmission(2, -2.0)
     if variance is not None:
         nn.init.constant_(likelihood.log_variance, float(torch.tensor(variance).log()))
         likelihood.log_variance.requires_grad_(False)

@@ -10,7 +10,7 @@ import matplotlib
 import torch
 from torch import Tensor
 
-from vlb.core.observation import Continuous
+from vlb.core.emissions import Continuous
 from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import VP, GaussianDiffusion

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from vlb.core.bound import estimate
 from vlb.core.condition import UNCONDITIONAL
 from vlb.core.distributions import Normal
-from vlb.core.observation import Continuous
+from vlb.core.emissions import Continuous
 from vlb.measure.tightness.gaussian import split_gaussian
 from vlb.measure.tightness.line import split_line
 from vlb.measure.tightness.perturbed import Perturbed
 from vlb.measure.tightness.split import Split
-from vlb.models.diffusion.denoiser import Denoiser, RegressionHead
+from vlb.models.diffusion.denoiser import RegressionDenoiser
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import Velocity
 from vlb.models.diffusion.process import VP, GaussianDiffusion
@@ -200,7 +200,7 @@ def learned(figure: matplotlib.figure.Figure) -> None:
         print(f"{name}: {describe(parts(bars[name]))}", flush=True)
     torch.manual_seed(0)
     process = GaussianDiffusion(LogSNRLinear(-5.5, 5.0))
-    network = Denoiser(MLPBackbone((1,), 1, 0, 64, 2, 0.0), RegressionHead(Velocity()), VP())
+    network = RegressionDenoiser(MLPBackbone((1,), 1, 0, 64, 2, 0.0), Velocity(), VP())
     model = DiffusionModel(process, network, Continuous(), (1,))
     measure = LowDiscrepancyTime()
     bars["diffusion, untrained, T = 64"] = split_line(model.at(64), BUMPS)

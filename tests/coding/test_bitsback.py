@@ -94,7 +94,7 @@ def test_differences_between_machines_do_not_matter(model: DiffusionModel, test_
     """Float64 results differ in their last digits; the snapped parameters do not."""
     x, chosen, stack = test_images[:40], placed(4), bits(2)
     chosen.codec(model).batch.encode(stack, x)
-    other = DiffusionModel(model.process, _Noisy(model.denoiser, 1e-14), model.observation, model.shape)
+    other = DiffusionModel(model.process, _Noisy(model.denoiser, 1e-14), model.embedding, model.shape)
     assert np.array_equal(chosen.codec(other).batch.decode(stack, len(x)), x)
 
 
@@ -139,7 +139,7 @@ def test_levels_come_coarse_first(model: DiffusionModel, test_images: np.ndarray
     for level, z in codec.decoding(stack, len(x)):
         if level >= 0:
             guess = model.predict(z, grid.time(level)).x
-            seen.append((level, float(((guess - model.observation.embed(torch.tensor(x))) ** 2).mean())))
+            seen.append((level, float(((guess - model.embedding.embed(torch.tensor(x))) ** 2).mean())))
     assert [level for level, _ in seen] == list(range(8, -1, -1))
     assert seen[-1][1] < 0.2 * seen[0][1]
 

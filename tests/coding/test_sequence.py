@@ -205,7 +205,7 @@ class _Wrong(torch.nn.Module):
 
 
 def test_a_code_that_does_not_decode_is_not_used(model: DiffusionModel, test_images: np.ndarray) -> None:
-    broken = DiffusionModel(model.process, _Wrong(model.denoiser), model.observation, model.shape)
+    broken = DiffusionModel(model.process, _Wrong(model.denoiser), model.embedding, model.shape)
     codec = placed(1).codec(broken)
     stored = values.encode(test_images[:30], codec, 17, verify=True)
     # Directly, without latents: what the model says of each pixel by itself is the same every time.

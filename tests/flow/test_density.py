@@ -12,7 +12,7 @@ from tests.oracles import LIMIT, SCALINGS, exact_model, line_grid, line_mixture,
 from tests.sampling.laws import Bent, gaussian_model, observed_order
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.observation import Continuous
+from vlb.core.emissions import Continuous
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson, with_divergence
 from vlb.models.diffusion.flow.integrate import AdaptiveSteps, FixedSteps

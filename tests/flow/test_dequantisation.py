@@ -10,10 +10,10 @@ from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from tests.test_importance import MARGINALS, Silent, independent_model, log_mass
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.observation import Continuous, Levels
+from vlb.core.emissions import CategoricalPosterior, Centres, Continuous
 from vlb.data import Split
 from vlb.measure.evaluation import measure_bound
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.models.diffusion.denoiser import PosteriorDenoiser
 from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.dequantisation import Diffused, TruncatedNormalBins, UniformBins, VariationalBins
@@ -39,8 +39,8 @@ def shuffled() -> VariationalBins:
 
 def line_model() -> DiffusionModel:
     """One element of three levels with the first of MARGINALS."""
-    denoiser = Denoiser(Silent(), PosteriorHead(Levels(3), MARGINALS[:1].log()), VP()).double()
-    return DiffusionModel(GaussianDiffusion(LogSNRLinear(-3.0, 16.0)), denoiser, Levels(3), (1,))
+    denoiser = PosteriorDenoiser(Silent(), CategoricalPosterior(MARGINALS[:1].log()), VP()).double()
+    return DiffusionModel(GaussianDiffusion(LogSNRLinear(-3.0, 16.0)), denoiser, Centres(3), (1,))
 
 
 def test_with_the_exact_model_every_draw_is_log_p() -> None:
@@ -66,7 +66,7 @@ def test_log_q_is_the_density_of_the_draws() -> None:
     """Against scipy's truncated normal, the uniform's volume, and torch's change of variables."""
     model, x = independent_model(), EVERY.repeat(100, 1)
     alpha, sigma = (level.item() for level in model.process.alpha_sigma(START, torch.zeros(1, 2)))
-    centre, half = alpha * Levels(3).values(torch.zeros(1).double())[x], alpha / 3
+    centre, half = alpha * Centres(3).values(torch.zeros(1).double())[x], alpha / 3
     drawn = TruncatedNormalBins()(model, x, START, UNCONDITIONAL, seeded(3))
     tau = half / sigma
     expected = stats.truncnorm.logpdf(drawn.z.numpy(), -tau, tau, loc=centre.numpy(), scale=sigma).sum(1)
@@ -147,8 +147,8 @@ def test_a_condition_reaches_decoder_and_flow() -> None:
                 out[..., 0] += condition.label.view(-1, *(1 for _ in z.shape[1:]))
             return out
 
-    denoiser = Denoiser(Told(), PosteriorHead(Levels(3), MARGINALS.log()), VP()).double()
-    model = DiffusionModel(GaussianDiffusion(LogSNRLinear(-3.0, 16.0)), denoiser, Levels(3), (2,))
+    denoiser = PosteriorDenoiser(Told(), CategoricalPosterior(MARGINALS.log()), VP()).double()
+    model = DiffusionModel(GaussianDiffusion(LogSNRLinear(-3.0, 16.0)), denoiser, Centres(3), (2,))
     labels = torch.arange(9) % 2 * 2
     total = torch.stack(
         list(FlowBound(Flow(model, TIGHT)).terms(EVERY, Condition(label=labels), seeded()).values())

@@ -22,9 +22,9 @@ from tests.oracles import (
 from vlb.core.bound import climb_log_weight, descent_log_weight, elbo, estimate
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.distributions import Categorical, standard_normal
+from vlb.core.emissions import CategoricalPosterior, Centres, Continuous
 from vlb.core.hierarchy import descend, from_posterior
-from vlb.core.observation import Continuous, Levels
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead, Prediction
+from vlb.models.diffusion.denoiser import PosteriorDenoiser, Prediction
 from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
 from vlb.models.diffusion.process import GaussianDiffusion, along
 from vlb.models.diffusion.schedules import LogSNRLinear
@@ -123,7 +123,7 @@ def test_excess_noise_error_is_misfit_plus_looseness() -> None:
 
         def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
             wrong, right = MixtureDenoiser(other, SCALINGS["vp"])(z, gamma), exact.denoiser(z, gamma)
-            return Prediction(wrong.x, wrong.eps, right.data)
+            return Prediction(wrong.x, wrong.eps, right.law)
 
     model = DiffusionModel(exact.process, Misfit(), Continuous(), (1,), exact.prior)
     x = mixture.expand(60_000).sample(generator)
@@ -337,11 +337,11 @@ class Silent(nn.Module):
 
 def independent_pixels(gamma_0: float, gamma_1: float) -> tuple[DiffusionModel, Tensor]:
     """A posterior head without a network, and the log-marginals (D, K) of the data it is exact for."""
-    levels = Levels(5)
+    levels = Centres(5)
     log_marginals = (2 * torch.randn(12, 5, generator=seeded(18))).log_softmax(-1)
-    head = PosteriorHead(levels, log_marginals)
+    head = CategoricalPosterior(log_marginals)
     process = GaussianDiffusion(LogSNRLinear(gamma_0, gamma_1))
-    denoiser = Denoiser(Silent(head.outputs), head, SCALINGS["vp"])
+    denoiser = PosteriorDenoiser(Silent(head.outputs), head, SCALINGS["vp"])
     return DiffusionModel(process, denoiser, levels, (3, 2, 2)), log_marginals
 
 
@@ -476,10 +476,10 @@ def test_networks_are_asked_in_their_own_precision(dtype: torch.dtype) -> None:
         def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
             return self.layer(z).unflatten(-1, (4, 3))
 
-    levels = Levels(3)
-    head = PosteriorHead(levels, torch.zeros(4, 3))
+    levels = Centres(3)
+    head = CategoricalPosterior(torch.zeros(4, 3))
     model = DiffusionModel(
-        GaussianDiffusion(LogSNRLinear(-3.0, 3.0)), Denoiser(Layer(), head, SCALINGS["vp"]), levels, (4,)
+        GaussianDiffusion(LogSNRLinear(-3.0, 3.0)), PosteriorDenoiser(Layer(), head, SCALINGS["vp"]), levels, (4,)
     ).to(dtype)
     x = torch.tensor([[0, 1, 2, 1]])
     with torch.no_grad():

@@ -21,8 +21,8 @@ from vlb.base.errors import UserError
 from vlb.core.bound import climb_elbo, elbo
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Normal
+from vlb.core.emissions import GaussianEmission
 from vlb.core.hierarchy import descend, from_prior
-from vlb.core.likelihoods import GaussianLikelihood
 from vlb.models.vae.generative import MarkovGenerator, ResidualGenerator, normal
 from vlb.models.vae.merge import Direct, Joined, PrecisionWeighted, Relative, precision_weighted
 from vlb.models.vae.model import BottomUpVAE, TopDownVAE, VariationalHierarchy
@@ -245,7 +245,7 @@ def residual() -> TopDownVAE:
         [nn.Linear(3, 4) for _ in range(3)],
         [Add() for _ in range(3)],
         decoder,
-        GaussianLikelihood(2),
+        GaussianEmission(2),
     )
     merges = [Relative(nn.Linear(5, 4)), Joined(nn.Linear(5, 4)), PrecisionWeighted(nn.Linear(2, 4))]
     return TopDownVAE(generator, Copies(3), merges, (2,)).double()
@@ -298,7 +298,7 @@ def test_residual_priors_hear_every_level_above() -> None:
     torch.manual_seed(2)
     affine = [Affine(torch.randn(2, 2).double(), torch.zeros(2).double(), torch.ones(2).double()) for _ in range(2)]
     markov = TopDownVAE(
-        MarkovGenerator([(2,)] * 3, affine, nn.Identity(), GaussianLikelihood(2)).double(),
+        MarkovGenerator([(2,)] * 3, affine, nn.Identity(), GaussianEmission(2)).double(),
         nn.Identity(),
         [Direct(nn.Identity())] * 3,
         (2,),
@@ -324,7 +324,7 @@ def test_training_a_vae_finds_ppca() -> None:
     oracle, n = PPCA(), 4000
     x = examples(oracle, n)
     torch.manual_seed(3)
-    likelihood = GaussianLikelihood(4).double()
+    likelihood = GaussianEmission(4).double()
     decoder = nn.Sequential(nn.Linear(2, 4), nn.Unflatten(1, (4, 1))).double()
     generator = MarkovGenerator([(2,)], [], decoder, likelihood)
     model = TopDownVAE(generator, Single(nn.Linear(4, 4).double()), [Direct(nn.Identity())], (4,))
@@ -347,13 +347,13 @@ def test_training_a_vae_finds_ppca() -> None:
 def test_bad_hierarchies_are_refused() -> None:
     for latents in ([], [(0,)], [(3,), ()]):
         with pytest.raises(UserError, match="at least one"):
-            MarkovGenerator(latents, [nn.Identity()] * (len(latents) - 1), nn.Identity(), GaussianLikelihood(2))
+            MarkovGenerator(latents, [nn.Identity()] * (len(latents) - 1), nn.Identity(), GaussianEmission(2))
     with pytest.raises(UserError, match="Markov"):
         BottomUpVAE(residual().generator, [], (2,))  # type: ignore[arg-type]
     with pytest.raises(UserError, match="not conditioned"):
         ppca_vae().terms(torch.zeros(1, 4), Condition(label=torch.zeros(1, dtype=torch.int64)), seeded())
     with pytest.raises(ValueError, match="transitions"):
-        MarkovGenerator([(2,), (2,)], [], nn.Identity(), GaussianLikelihood(2))
+        MarkovGenerator([(2,), (2,)], [], nn.Identity(), GaussianEmission(2))
 
 
 def test_generation_needs_no_data_and_a_bound_does() -> None:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from tests.oracles import SCALINGS, line_mixture, seeded
 from vlb.core.bound import elbo
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.observation import Continuous
-from vlb.models.diffusion.denoiser import Denoiser, RegressionHead
+from vlb.core.emissions import Continuous
+from vlb.models.diffusion.denoiser import RegressionDenoiser
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import Noise
 from vlb.models.diffusion.process import GaussianDiffusion
@@ -48,7 +48,7 @@ def test_training_a_few_levels_reduces_exactly_their_kl() -> None:
     scaling = SCALINGS["vp"]
     model = DiffusionModel(
         GaussianDiffusion(LogSNRLinear(-4.0, 4.0)),
-        Denoiser(network, RegressionHead(Noise()), scaling),
+        RegressionDenoiser(network, Noise(), scaling),
         Continuous(),
         (1,),
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
-from vlb.core.observation import Continuous
+from vlb.core.emissions import Continuous
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import VP, GaussianDiffusion, along

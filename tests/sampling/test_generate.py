@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from tests.oracles import LIMIT, exact_model, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.observation import Levels
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.core.emissions import CategoricalPosterior, Centres
+from vlb.models.diffusion.denoiser import PosteriorDenoiser
 from vlb.models.diffusion.grids import UniformLogSNR, UniformT
 from vlb.models.diffusion.kernels import ExactMixture
 from vlb.models.diffusion.model import DiffusionModel
@@ -34,8 +34,8 @@ class Nothing(nn.Module):
 
 def independent_model() -> DiffusionModel:
     """Two independent elements with four levels each, float32 as networks are."""
-    denoiser = Denoiser(Nothing(), PosteriorHead(Levels(4), MASSES.log()), VP())
-    return DiffusionModel(GaussianDiffusion(LogSNRLinear(-6.0, 6.0)), denoiser, Levels(4), (2,))
+    denoiser = PosteriorDenoiser(Nothing(), CategoricalPosterior(MASSES.log()), VP())
+    return DiffusionModel(GaussianDiffusion(LogSNRLinear(-6.0, 6.0)), denoiser, Centres(4), (2,))
 
 
 def test_ancestral_generation_is_the_models_own() -> None:
@@ -70,7 +70,7 @@ def test_a_grid_may_end_where_the_head_decodes() -> None:
 
 
 def test_decoding_an_encoding_gives_the_data_back() -> None:
-    """Levels by the mode of p(x | z₀) and reals by its mean."""
+    """Centres by the mode of p(x | z₀) and reals by its mean."""
     model = independent_model()
     x = torch.cartesian_prod(torch.arange(4), torch.arange(4))
     for sampler, grid in ((ProbabilityFlow(), ENDS), (Heun(), UniformLogSNR()(model.process.schedule, 60))):

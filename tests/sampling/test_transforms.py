@@ -6,8 +6,7 @@ import torch
 from tests.oracles import SCALINGS, exact_model, plane_mixture, seeded
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
-from vlb.core.distributions import Categorical
-from vlb.core.observation import Levels
+from vlb.core.emissions import Centres, Listed
 from vlb.models.diffusion.denoiser import Denoises, Prediction
 from vlb.models.diffusion.samplers.transforms import Clipped, Guided, Snapped, clip_to_levels, transformed
 from vlb.models.diffusion.schedules import LogSNRLinear
@@ -74,11 +73,11 @@ class Coin:
         logits = torch.tensor([0.4, 0.0, 0.0, 0.0, 0.6], dtype=torch.float64).log().expand(*z.shape, 5)
         alpha, sigma = SCALINGS["vp"](gamma)
         x = torch.full_like(z, 0.16)
-        return Prediction(x, (z - alpha * x) / sigma, Categorical(logits))
+        return Prediction(x, (z - alpha * x) / sigma, Listed(logits, Centres(5).values(z)))
 
 
 def test_snapping_asks_the_head_or_takes_the_nearest_level() -> None:
-    levels, scaling, (z, gamma) = Levels(5), SCALINGS["vp"], noisy()
+    levels, scaling, (z, gamma) = Centres(5), SCALINGS["vp"], noisy()
     by_head = Snapped(Coin(), scaling, levels)(z, gamma)
     torch.testing.assert_close(by_head.x, torch.full_like(z, 0.8))
     assert_recombines(by_head, z, gamma, scaling)

@@ -11,7 +11,7 @@ from torch import Tensor
 from tests.gaussian_hierarchies import PPCA, TwoLevels
 from tests.oracles import LIMIT, exact_model, gauss_legendre, line_mixture, plane_mixture, seeded, z_score
 from vlb.core.bound import elbo
-from vlb.core.observation import Continuous
+from vlb.core.emissions import Continuous
 from vlb.measure.tightness.gaussian import split_gaussian
 from vlb.measure.tightness.perturbed import Perturbed
 from vlb.measure.tightness.split import Split

@@ -9,9 +9,9 @@ from torch import nn
 from tests.oracles import SCALINGS, exact_model, plane_mixture, seeded
 from vlb.core.bound import estimate
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.observation import Continuous, Levels
+from vlb.core.emissions import CategoricalPosterior, Centres, Continuous
 from vlb.data import Dataset, load
-from vlb.models.diffusion.denoiser import Denoiser, PosteriorHead
+from vlb.models.diffusion.denoiser import PosteriorDenoiser
 from vlb.models.diffusion.energy import EnergyDenoiser, energy_at
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.metropolis import annealed
@@ -43,10 +43,12 @@ def fit(model: DiffusionModel, draw, steps: int, learning_rate: float = 3e-3) ->
 def pixels(data: Dataset, schedule: Schedule, scaling) -> DiffusionModel:
     """A small model of digits with a posterior head, fitted for a moment."""
     torch.manual_seed(0)
-    levels = Levels(17)
+    levels = Centres(17)
     network = MLPBackbone((1, 8, 8), 17, 0, 64, 1, 0.0)
-    head = PosteriorHead(levels, torch.zeros(64, 17))
-    model = DiffusionModel(GaussianDiffusion(schedule, scaling), Denoiser(network, head, scaling), levels, (1, 8, 8))
+    head = CategoricalPosterior(torch.zeros(64, 17))
+    model = DiffusionModel(
+        GaussianDiffusion(schedule, scaling), PosteriorDenoiser(network, head, scaling), levels, (1, 8, 8)
+    )
     x = torch.from_numpy(data.train.x)
     fit(model, lambda generator: x[torch.randint(len(x), (64,), generator=generator)], 120)
     return model
@@ -70,7 +72,7 @@ def test_a_learned_schedule_trained_with_its_network_lowers_the_variance(digits:
     """Beside the same schedule as it began, with the trained network and the same draws of t."""
     model = pixels(digits, Learned(-6.0, 5.0, learn_ends=False).build(64), SCALINGS["vp"])
     linear = DiffusionModel(
-        GaussianDiffusion(LogSNRLinear(-6.0, 5.0), SCALINGS["vp"]), model.denoiser, model.observation, model.shape
+        GaussianDiffusion(LogSNRLinear(-6.0, 5.0), SCALINGS["vp"]), model.denoiser, model.embedding, model.shape
     )
     x = torch.from_numpy(digits.test.x.copy())
     with torch.no_grad():

@@ -10,6 +10,7 @@ deviations and probabilities to 1/32, which costs about 1e-4 bits a symbol.
 """
 
 from dataclasses import dataclass
+from functools import singledispatch
 
 import constriction
 import numpy as np
@@ -20,16 +21,8 @@ from vlb.coding.cells import CELLS_AT_ONCE, WINDOW, Code, TableCode, Uncodable, 
 from vlb.coding.portable import logistic_cdf, normal_cdf, snap, snapped_probabilities, snapped_weights
 from vlb.coding.products import LOG_UNIT, GaussianProductMixture, ProductMixture, whole
 from vlb.coding.stack import BitStack
-from vlb.core.distributions import (
-    Bernoulli,
-    Categorical,
-    DiscretisedLogistic,
-    DiscretisedMixture,
-    Distribution,
-    MixtureOfNormals,
-    Normal,
-    NormalMixture,
-)
+from vlb.core.distributions import Categorical, Distribution, MixtureOfNormals, Normal, NormalMixture
+from vlb.core.emissions import Bernoulli, DiscretisedLogistic, DiscretisedMixture
 
 FRACTIONS = 64  # parts of a spacing
 DRAWN_REACH, SCORED_REACH, MIXTURE_REACH = 10, 16, 8  # standard deviations
@@ -185,29 +178,31 @@ def drawn(q: Distribution, spacing: float) -> GaussianCode:
     return _gaussian(q, spacing, DRAWN_REACH, escapes=False)
 
 
+@singledispatch
 def scored(p: Distribution, spacing: float) -> Code:
-    """The code under which latents are pushed. Raises `Uncodable` for a kind of p that has none."""
-    if isinstance(p, Normal):
-        return _gaussian(p, spacing, SCORED_REACH, escapes=True)
-    if isinstance(p, NormalMixture):
-        return _mixture(p, spacing)
-    if isinstance(p, MixtureOfNormals):
-        return _mixture_of_products(p, spacing)
+    """The code under which latents are pushed; a kind of p registers its own. Raises `Uncodable` for one without."""
     raise Uncodable(f"no code for latents of a {type(p).__name__}")
 
 
+@scored.register
+def _(p: Normal, spacing: float) -> Code:
+    return _gaussian(p, spacing, SCORED_REACH, escapes=True)
+
+
+@singledispatch
 def data_code(p: Distribution) -> TableCode:
-    """The code of p(x | z_0) over data levels. Raises `Uncodable` for a kind of p that has none."""
-    if isinstance(p, Categorical):
-        return TableCode(snapped_probabilities(_finite(p.logits).reshape(-1, p.logits.shape[-1])))
-    if isinstance(p, Bernoulli):
-        logits = _finite(p.logits).reshape(-1, 1)
-        return TableCode(snapped_probabilities(np.concatenate((np.zeros_like(logits), logits), 1)))
-    if isinstance(p, DiscretisedMixture):
-        return _discretised(p)
-    if isinstance(p, DiscretisedLogistic):
-        return _logistic(p)
+    """The code of p(x | z_0) over data levels; a kind of law registers its own. Raises `Uncodable` for one without."""
     raise Uncodable(f"no code for data of a {type(p).__name__}")
+
+
+@data_code.register
+def _(p: Categorical) -> TableCode:
+    return TableCode(snapped_probabilities(_finite(p.logits).reshape(-1, p.logits.shape[-1])))
+
+
+@data_code.register
+def _(p: Bernoulli) -> TableCode:
+    return data_code(p.listed)
 
 
 def _gaussian(p: Normal, spacing: float, reach: int, escapes: bool) -> GaussianCode:
@@ -220,7 +215,8 @@ def _gaussian(p: Normal, spacing: float, reach: int, escapes: bool) -> GaussianC
     return GaussianCode(centre, fraction / FRACTIONS, wide, limit, escapes)
 
 
-def _mixture(p: NormalMixture, spacing: float) -> Code:
+@scored.register
+def _(p: NormalMixture, spacing: float) -> Code:
     count = p.log_weights.shape[-1]
     weights = snapped_weights(_finite(p.log_weights).reshape(-1, count))
     location = _finite(p.location).reshape(-1) / spacing
@@ -235,7 +231,8 @@ def _mixture(p: NormalMixture, spacing: float) -> Code:
     return FreeMixtureCode(weights, centres / FRACTIONS, np.broadcast_to(std, shape).reshape(-1, count))
 
 
-def _discretised(p: DiscretisedMixture) -> TableCode:
+@data_code.register
+def _(p: DiscretisedMixture) -> TableCode:
     _listed(p.levels)
     count = p.log_weights.shape[-1]
     weights = snapped_weights(_finite(p.log_weights).reshape(-1, count))
@@ -250,7 +247,8 @@ def _discretised(p: DiscretisedMixture) -> TableCode:
     )
 
 
-def _logistic(p: DiscretisedLogistic) -> TableCode:
+@data_code.register
+def _(p: DiscretisedLogistic) -> TableCode:
     _listed(p.levels)
     # In units of a level's bin, as above.
     centre = snap((_finite(p.mean).reshape(-1, 1) + 1) * (p.levels / 2), FRACTIONS) / FRACTIONS
@@ -265,7 +263,8 @@ def _logistic(p: DiscretisedLogistic) -> TableCode:
     return TableCode(logistic_cdf(high) - logistic_cdf(low) + LEAST_MASS)
 
 
-def _mixture_of_products(p: MixtureOfNormals, spacing: float) -> GaussianProductMixture:
+@scored.register
+def _(p: MixtureOfNormals, spacing: float) -> GaussianProductMixture:
     components = len(p.means)
     centres = snap(_finite(p.means).reshape(components, -1) / spacing, FRACTIONS) / FRACTIONS
     stds = _snapped_std(_finite(p.log_variances), spacing).reshape(components, -1)

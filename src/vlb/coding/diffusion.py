@@ -14,7 +14,7 @@ from vlb.coding.codes import data_code
 from vlb.coding.models import Coded, coded_by, continuous, marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
-from vlb.core.observation import Levels
+from vlb.core.emissions import Centres
 from vlb.models.diffusion.kernels import KERNELS, ReverseKernel
 from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
 
@@ -154,10 +154,10 @@ def _(model: DiffusionModel) -> type[DiffusionSettings]:
 @torch.no_grad()
 def _(model: DiffusionModel) -> np.ndarray:
     """What the head says where z says nothing."""
-    if not isinstance(model.observation, Levels):
+    if not isinstance(model.embedding, Centres):
         raise continuous()
     like = torch.zeros(1, *model.shape, dtype=torch.float64, device=model.device)
-    data = model.predict(like, torch.ones(1, dtype=torch.float64, device=model.device)).data
-    if data is None:
-        return np.ones((math.prod(model.shape), model.observation.count))
-    return data_code(data).weights
+    law = model.predict(like, torch.ones(1, dtype=torch.float64, device=model.device)).law
+    if law is None:
+        return np.ones((math.prod(model.shape), model.embedding.count))
+    return data_code(law).weights

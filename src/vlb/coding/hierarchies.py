@@ -99,7 +99,7 @@ def _(model: VariationalHierarchy) -> np.ndarray:
     likelihood, like = model.generator.likelihood, next(model.parameters())
     silent = torch.zeros(1, *model.shape, likelihood.outputs, dtype=like.dtype, device=like.device)
     try:
-        return data_code(likelihood.decode(silent)).weights
+        return data_code(likelihood.law(silent)).weights
     except Uncodable as error:
         raise continuous() from error
 

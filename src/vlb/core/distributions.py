@@ -12,7 +12,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -66,8 +65,12 @@ class Normal:
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log density of `value` (batch, *event) -> (batch,) nats."""
+        return sum_event(self.log_probs(value))
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """The same of each element, (batch, *event)."""
         error = (value - self.mean) * (-0.5 * self.log_variance).exp()
-        return sum_event(-0.5 * (error**2 + self.log_variance + LOG_2PI))
+        return -0.5 * (error**2 + self.log_variance + LOG_2PI)
 
     def kl(self, other: "Normal") -> Tensor:
         """KL(self ‖ other) -> (batch,) nats, exact for nearly equal variances (Eq. 3.69)."""
@@ -92,49 +95,17 @@ class Categorical:
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log mass of integer `value` (batch, *event) -> (batch,) nats."""
+        return sum_event(self.log_probs(value))
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """The same of each element, (batch, *event)."""
         # Fused, it takes a third of the time of logits[k] − logsumexp.
         chosen = self.logits.log_softmax(-1).gather(-1, value.long().unsqueeze(-1))
-        return sum_event(chosen.squeeze(-1))
+        return chosen.squeeze(-1)
 
     def mode(self) -> Tensor:
         """The likeliest level of each element, (batch, *event), int64."""
         return self.logits.argmax(-1)
-
-
-@dataclass(frozen=True)
-class DiscretisedMixture:
-    """A mixture of Gaussians per element, integrated over the bins of K equally spaced levels.
-
-    log_weights, means, log_stds: (batch, *event, M). Level k owns the bin of width 2/K around
-    (2k+1)/K − 1; the outermost bins reach to infinity, so the masses sum to one.
-    """
-
-    log_weights: Tensor
-    means: Tensor
-    log_stds: Tensor
-    levels: int
-
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """Draw a component, a Gaussian value and its bin: (batch, *event), int64."""
-        component = Categorical(self.log_weights).sample(generator).unsqueeze(-1)
-        mean = self.means.gather(-1, component).squeeze(-1)
-        std = self.log_stds.gather(-1, component).squeeze(-1).exp()
-        value = mean + std * standard_normal(mean.shape, generator, mean)
-        return ((value + 1) * (self.levels / 2)).floor().clamp(0, self.levels - 1).long()
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log mass of integer `value` (batch, *event) -> (batch,) nats."""
-        lower = (value.double() * (2 / self.levels) - 1).unsqueeze(-1)
-        means, inverse = self.means.double(), (-self.log_stds.double()).exp()
-        low = torch.where(value.unsqueeze(-1) == 0, -torch.inf, (lower - means) * inverse)
-        high = (lower + 2 / self.levels - means) * inverse
-        high = torch.where(value.unsqueeze(-1) == self.levels - 1, torch.inf, high)
-        # Mirror bins right of the mean: a difference of small tails keeps its digits, of near-ones not.
-        mirror = low + high > 0
-        low, high = torch.where(mirror, -high, low), torch.where(mirror, -low, high)
-        log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
-        mass = log_high + torch.log(-torch.expm1((log_low - log_high).clamp(max=-1e-300)))
-        return sum_event(torch.logsumexp(self.log_weights.double().log_softmax(-1) + mass, -1))
 
 
 @dataclass(frozen=True)
@@ -187,54 +158,6 @@ class Rescaled:
         """log density of `value` (batch, *event) -> (batch,) nats."""
         volume = sum_event(self.factor.log().expand(value.shape))
         return self.base.log_prob(value / self.factor.to(value.dtype)) - volume
-
-
-@dataclass(frozen=True)
-class Bernoulli:
-    """Independent binary values; logits: (batch, *event)."""
-
-    logits: Tensor
-
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """One draw, (batch, *event), int64."""
-        uniform = torch.rand(self.logits.shape, generator=generator, device=generator.device)
-        return (uniform.to(self.logits.device) < self.logits.sigmoid()).long()
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log mass of `value` in {0, 1} (batch, *event) -> (batch,) nats."""
-        return -sum_event(
-            F.binary_cross_entropy_with_logits(self.logits, value.to(self.logits.dtype), reduction="none")
-        )
-
-
-@dataclass(frozen=True)
-class DiscretisedLogistic:
-    """A logistic per element, integrated over the bins of K equally spaced levels (Salimans et al. 2017).
-
-    mean, log_scale: (batch, *event). Level k owns the bin of width 2/K around (2k+1)/K − 1; the outermost
-    bins reach to infinity. With a < b the bin's ends in units of the scale, its mass is
-    σ(b) σ(−a) (1 − e^{a−b}): a product, so that no tail loses its digits.
-    """
-
-    mean: Tensor
-    log_scale: Tensor
-    levels: int
-
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """Draw a logistic value and its bin: (batch, *event), int64."""
-        uniform = torch.rand(self.mean.shape, generator=generator, dtype=torch.float64, device=generator.device)
-        value = self.mean + self.log_scale.exp() * torch.logit(uniform, eps=1e-12).to(self.mean)
-        return ((value + 1) * (self.levels / 2)).floor().clamp(0, self.levels - 1).long()
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log mass of integer `value` (batch, *event) -> (batch,) nats."""
-        inverse, width = (-self.log_scale).exp(), 2 / self.levels
-        low = (value.to(self.mean.dtype) * width - 1 - self.mean) * inverse
-        first, last = value == 0, value == self.levels - 1
-        below = torch.where(first, 0.0, F.logsigmoid(-low))
-        above = torch.where(last, 0.0, F.logsigmoid(low + width * inverse))
-        inside = torch.where(first | last, 0.0, torch.log(-torch.expm1(-width * inverse)))
-        return sum_event(below + above + inside)
 
 
 @dataclass(frozen=True)

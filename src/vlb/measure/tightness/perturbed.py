@@ -35,4 +35,4 @@ class Perturbed(nn.Module):
         alpha, sigma = self.scaling(along(gamma, z))
         change = (prediction.eps.double().flatten(1) @ self.get_buffer("error").mT).view_as(z)
         x = prediction.x - (sigma / alpha * change).to(z.dtype)
-        return Prediction(x, prediction.eps + change.to(z.dtype), prediction.data)
+        return Prediction(x, prediction.eps + change.to(z.dtype), prediction.law)

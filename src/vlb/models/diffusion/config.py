@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, NOTHING
-from vlb.core.observation import Levels
+from vlb.core.emissions import Centres
 from vlb.core.schema import Schema
 from vlb.models.diffusion.denoiser import Posterior
 from vlb.models.diffusion.heads import AnyHead
@@ -44,6 +44,6 @@ class Diffusion:
         return DiffusionModel(
             GaussianDiffusion(self.schedule.build(schema.dimensions), self.scaling),
             self.head.denoiser(self.backbone, schema, classes, self.scaling),
-            Levels(schema.levels),
+            Centres(schema.levels),
             schema.shape,
         )

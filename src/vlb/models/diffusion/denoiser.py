@@ -1,18 +1,15 @@
-"""Denoisers: a backbone and a head that turns its output into x̂, ε̂ and p(x | z_t).
+"""Denoisers: a backbone, and what its output means: x̂, ε̂ and p(x | z_t).
 
 The backbone is any `nn.Module` called as `backbone(z, gamma, condition)` with z (batch, *shape),
-γ (batch, 1) or (batch, D) in float64 and a `Condition`; it returns (batch, *shape, outputs) with the
-`outputs` its head asks for. Its attribute `takes` names the parts of a condition that it takes, `frozenset({"label"})`
-where it has none. A head knows z, α and σ, so it can use them exactly:
+γ (batch, 1) or (batch, D) in float64 and a `Condition`; it returns (batch, *shape, outputs). Its attribute
+`takes` names the parts of a condition that it takes, `frozenset({"label"})` where it has none. z, α and σ are
+known, so that they can be used exactly:
 
-* `RegressionHead`: out = a·x + b·ε for a chosen (a, b), Section 4.1.
-* `PosteriorHead`: the output is a prior over each element's K levels *given the other elements*;
-  multiplied by the known Gaussian likelihood of z it gives p(x | z_t), whose mean is x̂. With zero
-  output the model is the independent-element model, exactly.
-* `MixturePosteriorHead`: the same in closed form with a mixture of Gaussians per element, for data
-  with too many levels to list.
+* `PosteriorDenoiser`: an emission, whose law of each element given the others is multiplied by the known Gaussian
+  likelihood of z: listed levels, or a mixture of Gaussians for data with too many levels to list.
+* `RegressionDenoiser`: out = a·x + b·ε for a chosen (a, b), Section 4.1.
 
-Each is built from a frozen configuration beside it: `Regression`, `Posterior`, `Mixture`.
+Each is built from a frozen configuration beside it: `Posterior` and `Mixture`, `Regression`.
 """
 
 from abc import ABC, abstractmethod
@@ -24,11 +21,9 @@ from torch import Tensor, nn
 
 from vlb.base.checks import positive
 from vlb.base.errors import UserError
-from vlb.core import marginals
 from vlb.core.condition import LABEL, UNCONDITIONAL, Condition
-from vlb.core.distributions import Categorical, DiscretisedMixture, Distribution
-from vlb.core.initial import Examples
-from vlb.core.observation import Levels, deviations
+from vlb.core.distributions import Distribution
+from vlb.core.emissions import CategoricalPosterior, MixedEmission, MixtureEmission
 from vlb.core.schema import Schema
 from vlb.models.diffusion.parameterization import PARAMETERIZATIONS, Parameterization, Velocity, solve
 from vlb.models.diffusion.process import Scaling, along
@@ -36,20 +31,11 @@ from vlb.nn.backbones import Backbone
 
 
 class Prediction(NamedTuple):
-    """x̂ and ε̂ (batch, *shape), and the head's p(x | z_t) where it has one."""
+    """x̂ and ε̂ (batch, *shape), and p(x | z_t) where the denoiser has one."""
 
     x: Tensor
     eps: Tensor
-    data: Distribution | None
-
-
-class Head(Protocol):
-    """Turns a backbone's output (batch, *shape, outputs) into a `Prediction`."""
-
-    @property
-    def outputs(self) -> int: ...
-
-    def __call__(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction: ...
+    law: Distribution | None
 
 
 class Denoises(Protocol):
@@ -74,7 +60,7 @@ def taken_by(backbone: nn.Module) -> frozenset[str]:
 
 @runtime_checkable
 class Headed(Protocol):
-    """A denoiser whose head can be asked with any output of its network, that of `ask` or another."""
+    """A denoiser that can be asked what any output of its network means, that of `ask` or another."""
 
     @property
     def outputs(self) -> int:
@@ -87,24 +73,27 @@ class Headed(Protocol):
         """What the head makes of an output at z."""
 
 
-class Denoiser(nn.Module):
-    """A backbone with a head, under the scaling it is trained for."""
+class Denoiser(nn.Module, ABC):
+    """A backbone under the scaling it is trained for, and what its output means."""
 
-    def __init__(self, backbone: nn.Module, head: Head, scaling: Scaling) -> None:
+    def __init__(self, backbone: nn.Module, scaling: Scaling) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = head
         self.scaling = scaling
 
     @property
+    @abstractmethod
     def outputs(self) -> int:
         """Of the network, per element."""
-        return self.head.outputs
 
     @property
+    @abstractmethod
     def decodes(self) -> bool:
-        """Whether the head gives p(x | z_t); one output per element is plain regression, which does not."""
-        return self.head.outputs > 1
+        """Whether predictions carry p(x | z_t)."""
+
+    @abstractmethod
+    def prediction(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
+        """From an output (batch, *shape, outputs) at z; α and σ broadcast against z."""
 
     @property
     def takes(self) -> frozenset[str]:
@@ -120,11 +109,51 @@ class Denoiser(nn.Module):
         return self.backbone(z, gamma.expand(z.shape[0], -1), condition).to(z.dtype)
 
     def read(self, out: Tensor, z: Tensor, gamma: Tensor) -> Prediction:
-        """What the head makes of an output at z: that of `ask` at the same z, or any other."""
+        """What an output at z means: that of `ask` at the same z, or any other."""
         alpha, sigma = self.scaling(along(gamma, z))
         # A head's own arithmetic keeps its precision: an x̂ rounded to bfloat16 is off by half a level of 256.
         with torch.autocast(z.device.type, enabled=False):
-            return self.head(out, z, alpha, sigma)
+            return self.prediction(out, z, alpha, sigma)
+
+
+class PosteriorDenoiser(Denoiser):
+    """p(x | z_t) ∝ p(x | network) · N(z_t; αx, σ²) per element; x̂ is its mean.
+
+    The emission's law is of each element *given the others*; with zero output, and an offset of log-marginals, the
+    model is that of independent elements, exactly.
+    """
+
+    decodes = True
+
+    def __init__(self, backbone: nn.Module, head: MixedEmission, scaling: Scaling) -> None:
+        """head: a module."""
+        super().__init__(backbone, scaling)
+        self.head = head
+
+    @property
+    def outputs(self) -> int:
+        """Of the network, per element."""
+        return self.head.outputs
+
+    def prediction(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
+        law = self.head.law(out).given(z, alpha, sigma)
+        x = law.mean
+        eps = (z - alpha.to(z.dtype) * x) / sigma.to(z.dtype)
+        return Prediction(x, eps, law)
+
+
+class RegressionDenoiser(Denoiser):
+    """Plain regression: the output is a·x + b·ε of a parameterization, Section 4.1. It says nothing of p(x | z_t)."""
+
+    decodes = False
+    outputs = 1
+
+    def __init__(self, backbone: nn.Module, parameterization: Parameterization, scaling: Scaling) -> None:
+        super().__init__(backbone, scaling)
+        self.parameterization = parameterization
+
+    def prediction(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
+        return Prediction(*solve(self.parameterization, out.squeeze(-1), z, alpha, sigma), None)
 
 
 class Transported(nn.Module):
@@ -153,138 +182,24 @@ class Transported(nn.Module):
         return self.denoiser((own / asked).to(z.dtype) * z, gamma, condition)
 
 
-class RegressionHead(nn.Module):
-    """Plain regression on a·x + b·ε."""
-
-    outputs = 1
-
-    def __init__(self, parameterization: Parameterization) -> None:
-        super().__init__()
-        self.parameterization = parameterization
-
-    def forward(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
-        x, eps = solve(self.parameterization, out.squeeze(-1), z, alpha, sigma)
-        return Prediction(x, eps, None)
-
-
-class PosteriorHead(nn.Module):
-    """p(x = v_k | z_t) ∝ softmax(out + bias)_k · N(z_t; α v_k, σ²), per element.
-
-    log_marginals: (D, K), the initial bias; a backbone whose output starts at zero then starts as the
-    model of independent elements, whose bound is known.
-    """
-
-    def __init__(self, levels: Levels, log_marginals: Tensor) -> None:
-        super().__init__()
-        self.levels = levels
-        self.bias = nn.Parameter(log_marginals.float())
-
-    def initialise(self, data: Examples, generator: torch.Generator) -> None:
-        """The untrained model is that of independent elements."""
-        self.bias.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.levels.count)))
-
-    @property
-    def outputs(self) -> int:
-        return self.levels.count
-
-    def forward(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
-        values = self.levels.values(z)
-        bias = self.bias.view(*z.shape[1:], -1)
-        # out + bias + log N(z; αv, σ²), in as few passes over all levels as there can be.
-        away = deviations(z, values, alpha, sigma)
-        logits = torch.addcmul(out + bias, away, away, value=-0.5)
-        x = _SoftmaxMean.apply(logits, values)
-        eps = (z - alpha.to(z.dtype) * x) / sigma.to(z.dtype)
-        return Prediction(x, eps, Categorical(logits))
-
-
-class _SoftmaxMean(torch.autograd.Function):
-    """Σ_k v_k softmax(logits)_k in two passes over the logits each way, where autograd takes six."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, logits: Tensor, values: Tensor) -> Tensor:
-        probabilities = logits.softmax(-1)
-        mean = probabilities @ values
-        ctx.save_for_backward(probabilities, values, mean)
-        return mean
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
-        probabilities, values, mean = ctx.saved_tensors  # type: ignore[attr-defined]
-        return probabilities * (grads[0].unsqueeze(-1) * (values - mean.unsqueeze(-1))), None
-
-
-class MixturePosteriorHead(nn.Module):
-    """A mixture of M Gaussians per element as the prior given the other elements.
-
-    Each component N(m, s²) times N(z; αx, σ²) is Gaussian again, and its weight is multiplied by
-    N(z; αm, α²s² + σ²). p(x | z_t) is the resulting mixture integrated over the bins of the K levels.
-    """
-
-    def __init__(self, levels: Levels, components: int, mean: Tensor, std: Tensor) -> None:
-        """mean, std: (D,) of the embedded data; the components start spread over ±1.5 std."""
-        super().__init__()
-        self.levels = levels
-        self.components = components
-        self.bias = nn.Parameter(self._spread(mean, std))
-
-    def _spread(self, mean: Tensor, std: Tensor) -> Tensor:
-        spread = torch.linspace(-1.5, 1.5, self.components) if self.components > 1 else torch.zeros(1)
-        start_mean = mean.float().unsqueeze(-1) + std.float().unsqueeze(-1) * spread
-        start_std = std.float().clamp(min=1.0 / self.levels.count).log().unsqueeze(-1).expand_as(start_mean)
-        return torch.stack((torch.zeros_like(start_mean), start_mean, start_std), -1)
-
-    def initialise(self, data: Examples, generator: torch.Generator) -> None:
-        """The untrained mixture is spread about each element's mean."""
-        mean, std = marginals.moments(data.x)
-        embedded = self.levels.embed(torch.from_numpy(mean))
-        self.bias.copy_(self._spread(embedded, torch.from_numpy(std) * (2 / self.levels.count)))
-
-    @property
-    def outputs(self) -> int:
-        return 3 * self.components
-
-    def forward(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
-        raw = out.unflatten(-1, (self.components, 3)) + self.bias.view(*z.shape[1:], self.components, 3)
-        log_weights, means, log_stds = raw.unbind(-1)
-        # A component narrower than a tenth of a bin gains nothing and costs precision.
-        variances = torch.exp(2 * log_stds) + (0.2 / self.levels.count) ** 2
-        z_, a = z.unsqueeze(-1), alpha.to(z.dtype).unsqueeze(-1)
-        noise = sigma.to(z.dtype).unsqueeze(-1) ** 2
-        total = a**2 * variances + noise
-        error = z_ - a * means
-        posterior_means = means + a * variances / total * error
-        posterior_log_stds = 0.5 * (variances * noise / total).log()
-        posterior_weights = log_weights - 0.5 * (error**2 / total + total.log())
-        x = (posterior_weights.softmax(-1) * posterior_means).sum(-1)
-        eps = (z - alpha.to(z.dtype) * x) / sigma.to(z.dtype)
-        return Prediction(
-            x, eps, DiscretisedMixture(posterior_weights, posterior_means, posterior_log_stds, self.levels.count)
-        )
-
-
 class HeadChoice(ABC):
-    """The configuration of a head."""
+    """The configuration of what a backbone's output means."""
 
     @abstractmethod
-    def build(self, schema: Schema) -> Head:
-        """The untrained head, a module."""
-
     def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> Denoiser:
-        """The denoiser on a backbone; classes: the number of labels, 0 for none."""
-        made = self.build(schema)
-        return Denoiser(backbone.build(schema.shape, made.outputs, classes), made, scaling)
+        """The untrained denoiser on a backbone; classes: the number of labels, 0 for none. Raises `UserError` for data
+        that it does not fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Posterior(HeadChoice):
     """Logits per level, multiplied by the likelihood of z."""
 
-    def build(self, schema: Schema) -> PosteriorHead:
+    def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> PosteriorDenoiser:
         if schema.levels > 256:
             raise UserError(f"a posterior head lists every level, too many at {schema.levels}: use head=mixture")
-        return PosteriorHead(Levels(schema.levels), torch.zeros(schema.dimensions, schema.levels))
+        head = CategoricalPosterior(torch.zeros(schema.dimensions, schema.levels))
+        return PosteriorDenoiser(backbone.build(schema.shape, head.outputs, classes), head, scaling)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,10 +208,11 @@ class Mixture(HeadChoice):
 
     components: int = 5
 
-    def build(self, schema: Schema) -> MixturePosteriorHead:
+    def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> PosteriorDenoiser:
         positive("components", self.components)
         zeros = torch.zeros(schema.dimensions)
-        return MixturePosteriorHead(Levels(schema.levels), self.components, zeros, zeros)
+        head = MixtureEmission(schema.levels, self.components, zeros, zeros)
+        return PosteriorDenoiser(backbone.build(schema.shape, head.outputs, classes), head, scaling)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,5 +221,5 @@ class Regression(HeadChoice):
 
     output: Annotated[Any, PARAMETERIZATIONS] = field(default_factory=Velocity)
 
-    def build(self, schema: Schema) -> RegressionHead:
-        return RegressionHead(self.output)
+    def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> RegressionDenoiser:
+        return RegressionDenoiser(backbone.build(schema.shape, 1, classes), self.output, scaling)

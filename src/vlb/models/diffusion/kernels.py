@@ -19,8 +19,8 @@ from torch import Tensor
 
 from vlb.base.configuration import Family
 from vlb.base.errors import UserError
-from vlb.core.distributions import Categorical, DiscretisedMixture, Distribution, Normal, NormalMixture
-from vlb.core.observation import Levels
+from vlb.core.distributions import Distribution, Normal, NormalMixture
+from vlb.core.emissions import Mixed
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.process import GaussianDiffusion
 
@@ -68,58 +68,40 @@ class MomentMatched(Offered):
         # b²/σ_Q² = c SNR_s, so that the variance grows by a factor that log1p keeps exact near one.
         alpha, sigma = process.alpha_sigma(s, z_t)
         gain = process.fraction(s, t, z_t) * (alpha / sigma) ** 2
-        return Normal(standard.mean, standard.log_variance + torch.log1p(gain * data_variance(prediction)))
+        return Normal(standard.mean, standard.log_variance + torch.log1p(gain * law_of(prediction).variance))
 
 
 @dataclass(frozen=True)
 class ExactMixture(Offered):
-    """Σ_k w_k N(μ_Q(z_t, v_k), σ_Q²), w the head's p(x | z_t), each element by itself.
+    """Σ_k w_k N(μ_Q(z_t, v_k), σ_Q²), w the denoiser's p(x | z_t), each element by itself.
 
-    For a `DiscretisedMixture` it is the mixture of its Gaussians' kernels, N(μ_Q(z_t, m), σ_Q² + b² s²):
-    as fine as the head, though blind to the bins. Raises `UserError` where the prediction says nothing of
+    For a mixture of Gaussians it is the mixture of its Gaussians' kernels, N(μ_Q(z_t, m), σ_Q² + b² s²):
+    as fine as the law, though blind to the bins. Raises `UserError` where the prediction says nothing of
     p(x | z_t).
     """
 
     def __call__(
         self, process: GaussianDiffusion, z_t: Tensor, s: Tensor, t: Tensor, prediction: Prediction
     ) -> NormalMixture:
-        law = data_law(prediction)
+        log_weights, means, log_stds = law_of(prediction).components
         origin = process.posterior(z_t.double(), torch.zeros_like(z_t, dtype=torch.float64), s, t)
         alpha, _ = process.alpha_sigma(s, z_t)
         shift = alpha * process.fraction(s, t, z_t)
-        if isinstance(law, Categorical):
-            values = Levels(law.logits.shape[-1]).values(law.logits)
-            offsets = shift.to(values.dtype).unsqueeze(-1) * values
-            return NormalMixture(law.logits, origin.mean, offsets, origin.log_variance.unsqueeze(-1))
-        offsets = shift.to(law.means.dtype).unsqueeze(-1) * law.means
-        spread = torch.exp(2 * (law.log_stds + (shift.log() - 0.5 * origin.log_variance).unsqueeze(-1)))
-        return NormalMixture(
-            law.log_weights, origin.mean, offsets, origin.log_variance.unsqueeze(-1) + torch.log1p(spread)
-        )
+        offsets = shift.to(means.dtype).unsqueeze(-1) * means
+        spread = torch.exp(2 * (log_stds + (shift.log() - 0.5 * origin.log_variance).unsqueeze(-1)))
+        return NormalMixture(log_weights, origin.mean, offsets, origin.log_variance.unsqueeze(-1) + torch.log1p(spread))
 
 
 # In this order for ever: archives name a kernel by its number.
 KERNELS = Family("reverse kernel", {"standard": Standard, "moment": MomentMatched, "mixture": ExactMixture})
 
 
-def data_law(prediction: Prediction) -> Categorical | DiscretisedMixture:
-    """The head's p(x | z_t) per element. Raises `UserError` where there is none."""
-    if isinstance(prediction.data, Categorical | DiscretisedMixture):
-        return prediction.data
+def law_of(prediction: Prediction) -> Mixed:
+    """The denoiser's p(x | z_t) where it is a mixture per element. Raises `UserError` otherwise."""
+    if isinstance(prediction.law, Mixed):
+        return prediction.law
     raise UserError(
         "this model predicts a single x̂ and nothing of how far x may be from it, which the kernels MomentMatched "
         "and ExactMixture are made of: use the kernel Standard (--kernel standard), or train with "
         "head=posterior or head=mixture"
     )
-
-
-def data_variance(prediction: Prediction) -> Tensor:
-    """Var[x | z_t] by the head, (batch, *shape), in the units of the embedded data."""
-    law = data_law(prediction)
-    mean = prediction.x.unsqueeze(-1)
-    if isinstance(law, Categorical):
-        # Centred before squaring: the difference of moments would cancel where x is nearly known.
-        deviation = Levels(law.logits.shape[-1]).values(law.logits) - mean
-        return (law.logits.softmax(-1) * deviation**2).sum(-1)
-    within = torch.exp(2 * law.log_stds) + (law.means - mean) ** 2
-    return (law.log_weights.softmax(-1) * within).sum(-1)

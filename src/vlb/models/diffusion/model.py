@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from vlb.core.bound import Ends, descent_log_weight, elbo, estimate, kl_or_log_ratio
 from vlb.core.condition import UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Distribution, Normal, Rescaled, standard_normal, sum_event
+from vlb.core.emissions import Centres, Embedding
 from vlb.core.hierarchy import Rung, Step, descend, from_prior, last_state
-from vlb.core.observation import Levels, Observation
 from vlb.core.terms import BoundKind, TermPath
 from vlb.models.diffusion.denoiser import Denoises, Prediction, Transported
 from vlb.models.diffusion.kernels import ReverseKernel, Standard
@@ -37,7 +37,7 @@ class DiffusionModel(nn.Module):
         self,
         process: GaussianDiffusion,
         denoiser: Denoises,
-        observation: Observation,
+        embedding: Embedding,
         shape: tuple[int, ...],
         prior: Callable[[Tensor], Distribution] | None = None,
     ) -> None:
@@ -46,7 +46,7 @@ class DiffusionModel(nn.Module):
         self.process = process
         self.prior = prior or process.prior
         self.denoiser = denoiser
-        self.observation = observation
+        self.embedding = embedding
         self.shape = tuple(shape)
 
     def predict(self, z: Tensor, t: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
@@ -65,10 +65,10 @@ class DiffusionModel(nn.Module):
         """p(x | z_t), at t = 0 by default: the head's, or what z_t alone says where the head has none."""
         self.check_condition(condition)
         time = torch.zeros(1, dtype=torch.float64, device=z.device) if t is None else t
-        data = self.predict(z, time, condition).data if self.learns_decoder else None
-        if data is not None:
-            return data
-        return self.observation.decode(z, *self.process.alpha_sigma(time, z))
+        law = self.predict(z, time, condition).law if self.learns_decoder else None
+        if law is not None:
+            return law
+        return self.embedding.given(z, *self.process.alpha_sigma(time, z))
 
     @property
     def takes(self) -> frozenset[str]:
@@ -106,7 +106,7 @@ class DiffusionModel(nn.Module):
     ) -> Tensor:
         """E −log p(x | z_t) by one draw of z_t, (batch,) nats; t (1,) or (batch,), 0 by default."""
         self.check_condition(condition)
-        embedded = self.observation.embed(x)
+        embedded = self.embedding.embed(x)
         time = torch.zeros(1, dtype=torch.float64, device=embedded.device) if t is None else t
         z = self.process.marginal(embedded, time).sample(generator)
         return -self.likelihood(z, condition, time).log_prob(x)
@@ -126,7 +126,7 @@ class DiffusionModel(nn.Module):
 
     def prior_kl(self, x: Tensor, generator: torch.Generator, t: Tensor | None = None) -> Tensor:
         """KL(q(z_t | x) ‖ p(z_t)), t = 1 by default: (batch,) nats; by one draw where it has no closed form."""
-        embedded = self.observation.embed(x)
+        embedded = self.embedding.embed(x)
         time = torch.ones(1, dtype=torch.float64, device=embedded.device) if t is None else t
         q, p = self.process.marginal(embedded, time), self.prior_at(embedded, time)
         if isinstance(p, Normal):
@@ -156,7 +156,7 @@ class DiffusionModel(nn.Module):
     ) -> Tensor:
         """The same at noise levels γ (batch, 1 or D) in place of times: it knows no schedule (Section 4.3)."""
         self.check_condition(condition)
-        embedded = self.observation.embed(x)
+        embedded = self.embedding.embed(x)
         alpha, sigma = self.process.scaling(along(gamma, embedded))
         eps = standard_normal(embedded.shape, generator, embedded)
         z = alpha.to(eps.dtype) * embedded + sigma.to(eps.dtype) * eps
@@ -178,7 +178,7 @@ class DiffusionModel(nn.Module):
         return DiffusionModel(
             GaussianDiffusion(self.process.schedule, scaling),
             Transported(self.denoiser, own, scaling),
-            self.observation,
+            self.embedding,
             self.shape,
             None if self.tops_anywhere else prior,
         )
@@ -265,8 +265,8 @@ class GridDiffusion:
     @torch.no_grad()
     def denoised(self, level: int, z: Tensor) -> Tensor:
         """E[x | z_level] in units of levels, (batch, *shape) float64, for discrete data."""
-        assert isinstance(self.model.observation, Levels)
-        count = self.model.observation.count
+        assert isinstance(self.model.embedding, Centres)
+        count = self.model.embedding.count
         x = self.model.predict(z, self.time(level)).x.double()
         return (((x + 1) * count - 1) / 2).clamp(0, count - 1)
 
@@ -279,7 +279,7 @@ class GridDiffusion:
     def infer(self, x: Tensor, condition: Condition = UNCONDITIONAL) -> DiffusionState:
         """A descent that knows x (batch, *shape): the bound."""
         self.model.check_condition(condition)
-        embedded = self.model.observation.embed(x).double()
+        embedded = self.model.embedding.embed(x).double()
         return DiffusionState(torch.zeros_like(embedded), embedded, self.condition if condition.nothing else condition)
 
     def rung(self, level: int, state: DiffusionState) -> Rung:
@@ -305,7 +305,7 @@ class GridDiffusion:
     def up(self, level: int, below: Tensor) -> Normal:
         """q(z_0 | x) from data, or q(z_{t_level} | z_{t_{level−1}})."""
         if level == 0:
-            return self.model.process.marginal(self.model.observation.embed(below).double(), self.time(0))
+            return self.model.process.marginal(self.model.embedding.embed(below).double(), self.time(0))
         return self.model.process.transition(below, self.time(level - 1), self.time(level))
 
     def down(self, level: int, z: Tensor) -> Distribution:
@@ -369,7 +369,7 @@ class GridDiffusion:
         if self.kernel.is_noise_error:
             weight = torch.expm1(process.schedule.gamma(t) - process.schedule.gamma(s))
             return self.model.noise_error(x, t, weight, condition, generator)
-        embedded = self.model.observation.embed(x).double()
+        embedded = self.model.embedding.embed(x).double()
         z_t = process.marginal(embedded, t).sample(generator)
         q, p = process.posterior(z_t, embedded, s, t), self.reverse(z_t, s, t, condition)
         z_s = z_t if isinstance(p, Normal) else q.sample(generator)

@@ -55,9 +55,9 @@ def measure_costs(
 ) -> Costs:
     """All costs on the examples `x` (batch, *shape) between candidate `times` (M,), one draw of each z_t."""
     model.check_condition(condition)
-    process, observation = model.process, model.observation
+    process, embedding = model.process, model.embedding
     times = times.double().to(model.device)
-    embedded = observation.embed(x).double()
+    embedded = embedding.embed(x).double()
     count = len(times)
     fine, coarse = torch.zeros(2, count, dtype=torch.float64).unbind(0)
     steps = torch.full((count, count), torch.inf, dtype=torch.float64)
@@ -65,7 +65,7 @@ def measure_costs(
         t = times[j : j + 1]
         z_t = process.marginal(embedded, t).sample(generator)
         prediction = model.denoise(z_t, process.schedule.gamma(t), condition)
-        decoder = prediction.data or observation.decode(z_t, *process.alpha_sigma(t, z_t))
+        decoder = prediction.law or embedding.given(z_t, *process.alpha_sigma(t, z_t))
         fine[j] = -decoder.log_prob(x).double().mean()
         coarse[j] = _prior_cost(model, x, t, generator)
         for i in range(j):

@@ -117,8 +117,8 @@ def squared_error(prediction: Prediction, noisy: Noisy) -> Tensor:
 
 def surprise(prediction: Prediction, noisy: Noisy) -> Tensor:
     """−log p(x | z), (batch,) float64 nats."""
-    assert prediction.data is not None, "only a head that decodes is asked"
-    return -prediction.data.log_prob(noisy.x).double()
+    assert prediction.law is not None, "only a head that decodes is asked"
+    return -prediction.law.log_prob(noisy.x).double()
 
 
 class StratifiedBound:
@@ -196,7 +196,7 @@ class StratifiedBound:
 
 def noised(model: DiffusionModel, x: Tensor, t: Tensor, generator: torch.Generator) -> Noisy:
     """x (batch, *shape) at times t (batch,), weighted by γ′(t)."""
-    embedded = model.observation.embed(x)
+    embedded = model.embedding.embed(x)
     gamma, rate = model.process.schedule.gamma(t), model.process.schedule.rate(t)
     alpha, sigma = model.process.scaling(along(gamma, embedded))
     eps = standard_normal(embedded.shape, generator, embedded)
@@ -208,7 +208,7 @@ def hold(model: DiffusionModel, x: Tensor, condition: Condition, context: bool) 
     denoiser = model.denoiser
     if not offers(denoiser, Headed):
         return ()
-    embedded = model.observation.embed(x)
+    embedded = model.embedding.embed(x)
     embedded = embedded.to(model.dtype or embedded.dtype)
     independent = embedded.new_zeros(()).expand(*x.shape, denoiser.outputs)
     if not context:
@@ -226,7 +226,7 @@ def excess(
     The mean is over `POINTS` draws of ε. Each is of the right law by itself; together they are spread evenly over
     the distribution of each element.
     """
-    embedded = model.observation.embed(noisy.x)
+    embedded = model.embedding.embed(noisy.x)
     alpha, sigma = (scale.to(embedded.dtype) for scale in model.process.scaling(along(noisy.gamma, embedded)))
     own = held_to(model, output, noisy, quantity)
     u = torch.rand(embedded.shape, generator=generator, dtype=torch.float64, device=generator.device).to(output.device)

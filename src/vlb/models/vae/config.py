@@ -9,7 +9,7 @@ from torch import nn
 from vlb.base.checks import positive
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING
-from vlb.core.likelihoods import AnyLikelihood, CategoricalOutput, Likelihood
+from vlb.core.emissions.offered import AnyLikelihood, CategoricalOutput
 from vlb.core.schema import Schema
 from vlb.models.vae.generative import MarkovGenerator, ResidualGenerator, check_latents
 from vlb.models.vae.loss import ElboLoss
@@ -42,7 +42,7 @@ class VAE:
         """The untrained model."""
         positive("latents", self.latents)
         likelihood = self.likelihood.build(schema)
-        encoder, decoder = self.coder.build(schema, self.latents, _outputs_of(likelihood))
+        encoder, decoder = self.coder.build(schema, self.latents, likelihood.outputs)
         prior = self.prior.build(encoder, likelihood, schema)
         generator = MarkovGenerator([(self.latents,)], [], decoder, likelihood, prior)
         return TopDownVAE(generator, Single(encoder), [Direct(nn.Identity())], schema.shape)
@@ -91,7 +91,7 @@ class HVAE:
     def _generator(self, schema: Schema) -> MarkovGenerator:
         likelihood = self.likelihood.build(schema)
         check_latents([(count,) for count in self.latents])
-        shape = (*schema.shape, _outputs_of(likelihood))
+        shape = (*schema.shape, likelihood.outputs)
         decoder = Dense(self.latents[0], shape, self.width, self.blocks, self.dropout, scale=0.1)
         transitions = [self._dense(above, 2 * own) for own, above in pairwise(self.latents)]
         return MarkovGenerator([(count,) for count in self.latents], transitions, decoder, likelihood)
@@ -143,15 +143,9 @@ class ResidualHVAE:
             top_features(schema.shape, self.halvings[-1], self.width),
             [Parameters(self.width, self.channels, self.width) for _ in self.halvings],
             [Join(self.channels, self.width, self.dropout, target) for target in below],
-            Output(self.width, schema.shape[0], _outputs_of(likelihood)),
+            Output(self.width, schema.shape[0], likelihood.outputs),
             likelihood,
         )
         encoder = Pyramid(schema.shape[0], self.halvings, self.width, self.dropout)
         merges = [Relative(Parameters(2 * self.width, self.channels, self.width)) for _ in self.halvings]
         return TopDownVAE(generator, encoder, merges, schema.shape)
-
-
-def _outputs_of(likelihood: nn.Module) -> int:
-    """How many numbers per element a likelihood asks of its decoder."""
-    typed: Likelihood = likelihood  # type: ignore[assignment]
-    return typed.outputs

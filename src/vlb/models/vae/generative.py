@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vlb.base.errors import UserError
 from vlb.core.distributions import Distribution, Normal
-from vlb.core.likelihoods import Likelihood
+from vlb.core.emissions import Emission
 
 LOG_VARIANCE_LIMIT = 8.0
 
@@ -48,7 +48,7 @@ class Generator(Protocol):
     def depth(self) -> int: ...
 
     @property
-    def likelihood(self) -> Likelihood: ...
+    def likelihood(self) -> Emission: ...
 
     def start(self, n: int) -> Tensor: ...
 
@@ -83,7 +83,7 @@ class MarkovGenerator(nn.Module):
         self.latents = tuple(tuple(shape) for shape in latents)
         self.transitions = nn.ModuleList(transitions)
         self.decoder = decoder
-        self.likelihood: Likelihood = likelihood  # type: ignore[assignment]
+        self.likelihood: Emission = likelihood  # type: ignore[assignment]
         self.top: Prior = prior or standard_prior
         self.register_buffer("anchor", torch.zeros(()), persistent=False)
 
@@ -101,7 +101,7 @@ class MarkovGenerator(nn.Module):
         return z
 
     def decode(self, features: Tensor) -> Distribution:
-        return self.likelihood.decode(self.decoder(features))
+        return self.likelihood.law(self.decoder(features))
 
 
 class ResidualGenerator(nn.Module):
@@ -127,7 +127,7 @@ class ResidualGenerator(nn.Module):
         self.start_features = nn.Parameter(top)
         self.priors, self.joins = nn.ModuleList(priors), nn.ModuleList(joins)
         self.decoder = decoder
-        self.likelihood: Likelihood = likelihood  # type: ignore[assignment]
+        self.likelihood: Emission = likelihood  # type: ignore[assignment]
 
     @property
     def depth(self) -> int:
@@ -144,7 +144,7 @@ class ResidualGenerator(nn.Module):
         return joined
 
     def decode(self, features: Tensor) -> Distribution:
-        return self.likelihood.decode(self.decoder(features))
+        return self.likelihood.law(self.decoder(features))
 
 
 def check_latents(latents: Sequence[object]) -> None:

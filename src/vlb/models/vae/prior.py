@@ -14,8 +14,8 @@ from vlb.base.checks import positive
 from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.distributions import Distribution, MixtureOfNormals
+from vlb.core.emissions import Emission
 from vlb.core.initial import Examples
-from vlb.core.likelihoods import Likelihood
 from vlb.core.schema import Schema
 from vlb.models.vae.generative import Prior, normal, standard_prior
 
@@ -42,7 +42,7 @@ class VampPrior(nn.Module):
                 f"a prior of {count} training examples needs between 1 and the {len(data.x)} that there are: give fewer"
             )
         index = np.random.default_rng(0).choice(len(data.x), count, replace=False)
-        typed: Likelihood = likelihood  # type: ignore[assignment]
+        typed: Emission = likelihood  # type: ignore[assignment]
         self.inputs.copy_(typed.embed(torch.from_numpy(np.ascontiguousarray(data.x[index]))).float())
 
     def forward(self, like: Tensor) -> Distribution:

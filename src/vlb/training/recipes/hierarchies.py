@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from vlb.core.likelihoods import BernoulliOutput, DiscretisedLogisticOutput
+from vlb.core.emissions.offered import BernoulliOutput, DiscretisedLogisticOutput
 from vlb.models.ladder.config import Ladder
 from vlb.models.ladder.loss import LadderLoss
 from vlb.models.mixture.config import Mixture

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.core.distributions import LOG_2PI, sum_event
-from vlb.core.observation import Levels
+from vlb.core.emissions import Centres
 from vlb.models.diffusion.model import DiffusionModel
 
 
@@ -55,7 +55,7 @@ class Diffused:
     def __call__(
         self, model: DiffusionModel, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator
     ) -> Dequantised:
-        q = model.process.marginal(model.observation.embed(x).double(), t)
+        q = model.process.marginal(model.embedding.embed(x).double(), t)
         z = q.sample(generator)
         return Dequantised(z, q.log_prob(z), model.likelihood(z, condition, t).log_prob(x).double())
 
@@ -155,10 +155,10 @@ class Bins(NamedTuple):
     @classmethod
     def of(cls, model: DiffusionModel, x: Tensor, t: Tensor) -> "Bins":
         """Raises `UserError` where the model's data have no levels."""
-        if not isinstance(model.observation, Levels):
+        if not isinstance(model.embedding, Centres):
             raise UserError("only data with levels have bins to spread them in: use Diffused")
         alpha, sigma = model.process.alpha_sigma(t, x)
-        width = 2 * alpha / model.observation.count
+        width = 2 * alpha / model.embedding.count
         return cls(alpha, width, 2 * sigma / width)
 
     def draw(self, x: Tensor, share: Tensor, log_density: Tensor) -> Dequantised:

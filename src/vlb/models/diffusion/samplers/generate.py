@@ -55,7 +55,7 @@ def encode(
     """
     check_grid(grid)
     grid = grid.to(x.device)
-    z_0 = model.process.marginal(model.observation.embed(x).double(), grid[:1]).mean
+    z_0 = model.process.marginal(model.embedding.embed(x).double(), grid[:1]).mean
     return sampler.encode(model, z_0, grid, condition)
 
 

@@ -1,0 +1,34 @@
+"""How x meets a model: embeddings, laws per element, and the emissions that make laws of a network's output."""
+
+from vlb.core.emissions.base import Components, Embedding, Emission, Law, Mixed, MixedEmission
+from vlb.core.emissions.embedding import Centres, Continuous
+from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture, Listed
+from vlb.core.emissions.modules import (
+    BernoulliEmission,
+    CategoricalEmission,
+    CategoricalPosterior,
+    DiscretisedLogisticEmission,
+    GaussianEmission,
+    MixtureEmission,
+)
+
+__all__ = [
+    "Bernoulli",
+    "BernoulliEmission",
+    "CategoricalEmission",
+    "CategoricalPosterior",
+    "Centres",
+    "Components",
+    "Continuous",
+    "DiscretisedLogistic",
+    "DiscretisedLogisticEmission",
+    "DiscretisedMixture",
+    "Embedding",
+    "Emission",
+    "GaussianEmission",
+    "Law",
+    "Listed",
+    "Mixed",
+    "MixedEmission",
+    "MixtureEmission",
+]

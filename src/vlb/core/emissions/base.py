@@ -1,0 +1,101 @@
+"""How x meets a model: the numbers that it enters as, and the laws that are read from a network's output.
+
+An `Emission` embeds x, says how many numbers per element it asks of a network, and makes a law p(x | ·) of them. A law
+whose embedded x is a mixture of Gaussians or points is `Mixed`: mean, variance and a reverse kernel follow from its
+`components`, and so does `given(z, α, σ)`, the same law after a noisy look at x. A diffusion model's posterior head and
+a VAE's decoder are one family: the decoder's law is the same without the look.
+
+Masses and densities are never mixed: every law here but a Gaussian's is of masses over the levels 0 … K−1.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from vlb.core.distributions import Distribution
+
+
+class Components(NamedTuple):
+    """Σ_k w_k N(means_k, exp(2 log_stds_k)) per element, the law of the embedded x; a log_std of −∞ is a point.
+
+    log_weights: (batch, *shape, K), unnormalised; means and log_stds broadcast against it.
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    log_stds: Tensor
+
+
+class Law(Distribution, Protocol):
+    """p(x | ·), each element by itself."""
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """log mass or density of each element of `value` (batch, *shape), in nats: who sums says over which."""
+
+
+class Mixed(ABC):
+    """A `Law` whose embedded x is a mixture; x is one of the levels."""
+
+    @property
+    @abstractmethod
+    def components(self) -> Components: ...
+
+    @property
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Of the embedded x, (batch, *shape)."""
+
+    @property
+    @abstractmethod
+    def variance(self) -> Tensor:
+        """Of the embedded x, (batch, *shape)."""
+
+    @abstractmethod
+    def mode(self) -> Tensor:
+        """A level of each element that is likely, (batch, *shape) int64: the likeliest where levels are listed, else
+        the one nearest to the mean."""
+
+    @abstractmethod
+    def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Self:
+        """The law given z = α·embedded + σ·ε as well: z (batch, *shape), α and σ broadcast against it (Bayes)."""
+
+    @abstractmethod
+    def sample(self, generator: torch.Generator) -> Tensor: ...
+
+    @abstractmethod
+    def log_prob(self, value: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def log_probs(self, value: Tensor) -> Tensor: ...
+
+
+class Embedding(Protocol):
+    """The numbers that x enters a model as."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """x (batch, *shape) as floating-point numbers, same shape."""
+
+    def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Law:
+        """p(x | z = α·embedded + σ·ε) where every x was as likely as any other before."""
+
+
+class Emission(Protocol):
+    """A law of x from the output of a network."""
+
+    @property
+    def outputs(self) -> int:
+        """Numbers per element that are asked of the network."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        """x (batch, *shape) as the numbers that a network sees."""
+
+    def law(self, out: Tensor) -> Law:
+        """p(x | ·) from the network's output (batch, *shape, outputs)."""
+
+
+class MixedEmission(Emission, Protocol):
+    """An emission whose laws are mixtures."""
+
+    def law(self, out: Tensor) -> Mixed: ...

@@ -1,0 +1,189 @@
+"""Emissions: what the last layer of a network means, whether a decoder of a VAE or the head of a denoiser.
+
+Each holds an offset that is added to the network's output, so that a network that gives zeros is a model of
+independent elements, whose bound is known.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlb.base.errors import UserError
+from vlb.core import marginals
+from vlb.core.distributions import Normal
+from vlb.core.emissions.embedding import Centres
+from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture, Listed
+from vlb.core.initial import Examples
+
+
+class BernoulliEmission(nn.Module):
+    """Two levels; the output is the logit of 1, added to `logits` (D,) where given. Raises `UserError` for K ≠ 2."""
+
+    outputs = 1
+
+    def __init__(self, levels: int, logits: Tensor | None = None) -> None:
+        super().__init__()
+        if levels != 2:
+            raise UserError(
+                f"a Bernoulli likelihood is of two levels, and these data have {levels}: use "
+                "likelihood=categorical or discretised-logistic, or binarised data"
+            )
+        self.register_buffer("logits", (torch.zeros(1) if logits is None else logits).float())
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """The untrained decoder gives the marginals."""
+        log_p = torch.from_numpy(marginals.log_marginals(data.x, 2))
+        self.get_buffer("logits").copy_(log_p[:, 1] - log_p[:, 0])
+
+    def embed(self, x: Tensor) -> Tensor:
+        return Centres(2).embed(x)
+
+    def law(self, out: Tensor) -> Bernoulli:
+        logits = out.squeeze(-1)
+        return Bernoulli((logits.flatten(1) + self.get_buffer("logits")).view_as(logits))
+
+
+class Listing(nn.Module, ABC):
+    """A logit per level, added to an offset (D, K)."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.outputs = levels
+        self.centres = Centres(levels)
+
+    @property
+    @abstractmethod
+    def offset(self) -> Tensor:
+        """(D, K) logits."""
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """A network that gives zeros gives the marginals."""
+        self.offset.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.outputs)))
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.centres.embed(x)
+
+    def law(self, out: Tensor) -> Listed:
+        return Listed(out + self.offset.view(*out.shape[1:]), self.centres.values(out))
+
+
+class CategoricalEmission(Listing):
+    """Listed levels whose offset, log-marginals (D, K), stays as it is."""
+
+    def __init__(self, log_marginals: Tensor) -> None:
+        super().__init__(log_marginals.shape[-1])
+        self.register_buffer("log_marginals", log_marginals.float())
+
+    @property
+    def offset(self) -> Tensor:
+        """(D, K) logits."""
+        return self.get_buffer("log_marginals")
+
+
+class CategoricalPosterior(Listing):
+    """Listed levels whose offset is trained on from log-marginals (D, K): what a denoiser's head is made of."""
+
+    def __init__(self, log_marginals: Tensor) -> None:
+        super().__init__(log_marginals.shape[-1])
+        self.bias = nn.Parameter(log_marginals.float())
+
+    @property
+    def offset(self) -> Tensor:
+        """(D, K) logits."""
+        return self.bias
+
+
+class MixtureEmission(nn.Module):
+    """A mixture of M Gaussians per element, for data with too many levels to list: log-weights, means and log-stds are
+    added to a bias (D, M, 3) that is trained on."""
+
+    def __init__(self, levels: int, components: int, mean: Tensor, std: Tensor) -> None:
+        """mean, std: (D,) of the embedded data; the components start spread over ±1.5 std."""
+        super().__init__()
+        self.centres = Centres(levels)
+        self.components = components
+        self.bias = nn.Parameter(self._spread(mean, std))
+
+    def _spread(self, mean: Tensor, std: Tensor) -> Tensor:
+        spread = torch.linspace(-1.5, 1.5, self.components) if self.components > 1 else torch.zeros(1)
+        start_mean = mean.float().unsqueeze(-1) + std.float().unsqueeze(-1) * spread
+        start_std = std.float().clamp(min=1.0 / self.centres.count).log().unsqueeze(-1).expand_as(start_mean)
+        return torch.stack((torch.zeros_like(start_mean), start_mean, start_std), -1)
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """The untrained mixture is spread about each element's mean."""
+        mean, std = marginals.moments(data.x)
+        embedded = self.centres.embed(torch.from_numpy(mean))
+        self.bias.copy_(self._spread(embedded, torch.from_numpy(std) * (2 / self.centres.count)))
+
+    @property
+    def outputs(self) -> int:
+        return 3 * self.components
+
+    def embed(self, x: Tensor) -> Tensor:
+        return self.centres.embed(x)
+
+    def law(self, out: Tensor) -> DiscretisedMixture:
+        raw = out.unflatten(-1, (self.components, 3)) + self.bias.view(*out.shape[1:-1], self.components, 3)
+        log_weights, means, log_stds = raw.unbind(-1)
+        # A component narrower than a tenth of a bin gains nothing and costs precision.
+        variances = torch.exp(2 * log_stds) + (0.2 / self.centres.count) ** 2
+        return DiscretisedMixture(log_weights, means, variances, self.centres.count)
+
+
+class DiscretisedLogisticEmission(nn.Module):
+    """Mean and log-scale of a logistic over the bins of K levels, added to `means` and `log_scales` (D,) if given."""
+
+    outputs = 2
+
+    def __init__(self, levels: int, means: Tensor | None = None, log_scales: Tensor | None = None) -> None:
+        super().__init__()
+        if levels < 2:
+            raise UserError(f"discretised likelihoods need at least two levels, not {levels}")
+        self.levels = levels
+        self.register_buffer("means", (torch.zeros(1) if means is None else means).float())
+        self.register_buffer("log_scales", (-torch.ones(1) if log_scales is None else log_scales).float())
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """The untrained decoder has the mean and spread of each element."""
+        mean, std = marginals.moments(data.x)
+        # A logistic's standard deviation is π/√3 of its scale; constant pixels get an eighth of a bin's half-width.
+        scale = np.maximum(std * 2 / self.levels * math.sqrt(3) / math.pi, 0.125 / self.levels)
+        self.get_buffer("means").copy_(torch.from_numpy((2 * mean + 1) / self.levels - 1))
+        self.get_buffer("log_scales").copy_(torch.from_numpy(np.log(scale)))
+
+    def embed(self, x: Tensor) -> Tensor:
+        return Centres(self.levels).embed(x)
+
+    def law(self, out: Tensor) -> DiscretisedLogistic:
+        shape = out.shape[:-1]
+        mean, log_scale = out.flatten(1, -2).unbind(-1)
+        # A scale far below a bin's width gains nothing and overflows: a hundredth of it is the floor.
+        floor = -torch.log(torch.tensor(50.0 * self.levels)).item()
+        log_scale = (log_scale + self.get_buffer("log_scales")).clamp(min=floor, max=5.0)
+        return DiscretisedLogistic((mean + self.get_buffer("means")).view(shape), log_scale.view(shape), self.levels)
+
+
+class GaussianEmission(nn.Module):
+    """A density for real data: the output is the mean, the variance of each dimension is learned (D,)."""
+
+    outputs = 1
+
+    def __init__(self, dimensions: int, log_variance: float = 0.0) -> None:
+        super().__init__()
+        self.log_variance = nn.Parameter(torch.full((dimensions,), log_variance))
+
+    def embed(self, x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            raise UserError(
+                "a Gaussian likelihood is a density of real numbers, and these data are whole ones: use "
+                "likelihood=categorical or discretised-logistic"
+            )
+        return x
+
+    def law(self, out: Tensor) -> Normal:
+        mean = out.squeeze(-1)
+        return Normal(mean, self.log_variance.view(1, *mean.shape[1:]))

@@ -1,0 +1,92 @@
+"""The likelihoods that a decoder offers, each a frozen configuration that refuses data it does not fit."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+
+from vlb.base.checks import positive
+from vlb.base.configuration import Family
+from vlb.base.errors import UserError
+from vlb.core.emissions.modules import (
+    BernoulliEmission,
+    CategoricalEmission,
+    DiscretisedLogisticEmission,
+    MixtureEmission,
+)
+from vlb.core.schema import Schema
+
+
+@dataclass(frozen=True, kw_only=True)
+class BernoulliOutput:
+    """Binary data; the untrained decoder gives the marginals."""
+
+    def build(self, schema: Schema) -> BernoulliEmission:
+        """The untrained emission. Raises `UserError` for data of other than two levels."""
+        return BernoulliEmission(schema.levels, torch.zeros(schema.dimensions))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoricalOutput:
+    """A logit per level; the untrained decoder gives the marginals."""
+
+    def build(self, schema: Schema) -> CategoricalEmission:
+        """The untrained emission. Raises `UserError` for data of too many levels."""
+        if schema.levels > 256:
+            raise UserError(
+                f"a categorical likelihood lists every level, too many at {schema.levels}: use "
+                "likelihood=discretised-logistic"
+            )
+        return CategoricalEmission(torch.zeros(schema.dimensions, schema.levels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscretisedLogisticOutput:
+    """A logistic over the bins of any number of levels; the untrained decoder has the mean and spread of each pixel."""
+
+    def build(self, schema: Schema) -> DiscretisedLogisticEmission:
+        """The untrained emission."""
+        means, log_scales = torch.zeros(schema.dimensions), torch.zeros(schema.dimensions)
+        return DiscretisedLogisticEmission(schema.levels, means, log_scales)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureOutput:
+    """A mixture of Gaussians over the bins of any number of levels, spread about the mean of each element."""
+
+    components: int = 5
+
+    def build(self, schema: Schema) -> MixtureEmission:
+        """The untrained emission."""
+        positive("components", self.components)
+        zeros = torch.zeros(schema.dimensions)
+        return MixtureEmission(schema.levels, self.components, zeros, zeros)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianOutput:
+    """A density; offered so that it can say why it does not fit data with levels."""
+
+    def build(self, schema: Schema) -> MixtureEmission:
+        """Raises `UserError`."""
+        raise UserError(
+            f"a Gaussian likelihood is a density, and these data have {schema.levels} discrete levels: use "
+            "likelihood=categorical or discretised-logistic (in Python, "
+            "`vlb.core.emissions.GaussianEmission` serves real data)"
+        )
+
+
+LIKELIHOODS = Family(
+    "likelihood",
+    {
+        "bernoulli": BernoulliOutput,
+        "categorical": CategoricalOutput,
+        "discretised-logistic": DiscretisedLogisticOutput,
+        "mixture": MixtureOutput,
+        "gaussian": GaussianOutput,
+    },
+)
+
+AnyLikelihood = Annotated[
+    BernoulliOutput | CategoricalOutput | DiscretisedLogisticOutput | MixtureOutput | GaussianOutput, LIKELIHOODS
+]
