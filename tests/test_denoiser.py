@@ -87,7 +87,7 @@ def test_posterior_head_mean_stays_between_the_levels() -> None:
 def test_mixture_head_is_bayes_rule(scaling: str, gamma: float) -> None:
     """x̂ and the bin masses against numerical integration of prior × likelihood."""
     levels, components, generator = Centres(8), 3, seeded(3)
-    head = MixtureEmission(levels.count, components, torch.tensor([0.2, -0.3]), torch.tensor([0.4, 0.2])).double()
+    head = MixtureEmission(levels, components, torch.tensor([0.2, -0.3]), torch.tensor([0.4, 0.2])).double()
     out = 0.5 * torch.randn(1, 2, 9, generator=generator, dtype=torch.float64)
     alpha, sigma = levels_of(scaling, gamma, 1)
     z = alpha * torch.tensor([[0.3, -0.6]]) + 0.5 * sigma
@@ -121,7 +121,7 @@ def test_mixture_head_is_bayes_rule(scaling: str, gamma: float) -> None:
 @given(gamma=st.floats(-13.3, 5), seed=st.integers(0, 999))
 def test_mixture_head_is_finite_with_finite_gradients(gamma: float, seed: int) -> None:
     generator = seeded(seed)
-    head = MixtureEmission(256, 4, torch.zeros(3), torch.ones(3))
+    head = MixtureEmission(Centres(256), 4, torch.zeros(3), torch.ones(3))
     out = (3 * torch.randn(6, 3, 12, generator=generator)).requires_grad_()
     alpha, sigma = levels_of("vp", gamma)
     x = torch.randint(256, (6, 3), generator=generator)
@@ -136,7 +136,7 @@ def test_mixture_head_is_finite_with_finite_gradients(gamma: float, seed: int) -
 def test_mixture_head_of_one_component_is_linear_regression() -> None:
     """A Gaussian prior: x̂ = m + αs²/(α²s² + σ²)(z − αm), and the untrained head is that of its data."""
     mean, std = torch.tensor([0.2, -0.1]), torch.tensor([0.5, 0.3])
-    head = MixtureEmission(256, 1, mean, std).double()
+    head = MixtureEmission(Centres(256), 1, mean, std).double()
     alpha, sigma = levels_of("vp", 0.5)
     z = torch.randn(6, 2, generator=seeded(4), dtype=torch.float64)
     variance = std.double() ** 2 + (0.2 / 256) ** 2
@@ -165,7 +165,7 @@ def test_a_users_own_backbone_serves(kind: str) -> None:
     """It trains: the bound's gradient reaches all its parameters, and a step along it lowers the bound."""
     levels, generator = Centres(4), seeded(5)
     torch.manual_seed(0)
-    head = MixtureEmission(levels.count, 2, torch.zeros(3), torch.ones(3))
+    head = MixtureEmission(levels, 2, torch.zeros(3), torch.ones(3))
     denoiser, embedding = {
         "regression": (RegressionDenoiser(Linear(3, 1), Velocity(), SCALINGS["vp"]), Continuous()),
         "posterior": (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, seeded, z_score
 from vlb.core.distributions import Categorical, Normal, expm1_minus
-from vlb.core.emissions import Bernoulli, DiscretisedMixture
+from vlb.core.emissions import Bernoulli, Centres, DiscretisedMixture
 
 
 def normal(*shape: int, seed: int = 0) -> Normal:
@@ -110,8 +110,8 @@ def test_discretised_mixture_sums_to_one(mean: float, log_std: float, levels: in
     generator = seeded(seed)
     weights = torch.randn(1, 1, 3, generator=generator)
     means = mean + 0.3 * torch.randn(1, 1, 3, generator=generator)
-    p = DiscretisedMixture(weights, means, torch.full((1, 1, 3), math.exp(2 * log_std)), levels)
-    every = DiscretisedMixture(*(v.expand(levels, -1, -1) for v in (p.log_weights, p.means, p.variances)), levels)
+    p = DiscretisedMixture(weights, means, torch.full((1, 1, 3), math.exp(2 * log_std)), Centres(levels))
+    every = DiscretisedMixture(*(v.expand(levels, -1, -1) for v in (p.log_weights, p.means, p.variances)), p.centres)
     mass = every.log_prob(torch.arange(levels).unsqueeze(1)).exp().sum().item()
     assert mass == pytest.approx(1, abs=1e-9)
 
@@ -119,7 +119,7 @@ def test_discretised_mixture_sums_to_one(mean: float, log_std: float, levels: in
 def test_discretised_mixture_samples_its_masses() -> None:
     n, levels = 20_000, 5
     parts = torch.tensor([[[0.2, -0.4]]]), torch.tensor([[[-0.9, 0.5]]]), torch.tensor([[[-2.0, -3.0]]]).exp()
-    p = DiscretisedMixture(*(v.expand(n, -1, -1) for v in parts), levels)
+    p = DiscretisedMixture(*(v.expand(n, -1, -1) for v in parts), Centres(levels))
     x = p.sample(seeded(8))
     for k in range(levels):
         mass = p.log_prob(torch.full((n, 1), k))[0].exp().item()
@@ -136,7 +136,7 @@ def test_discretised_mixture_has_finite_gradients_everywhere() -> None:
     ]
     for part in parts:
         part.requires_grad_()
-    log_prob = DiscretisedMixture(*parts, 256).log_prob(values)
+    log_prob = DiscretisedMixture(*parts, Centres(256)).log_prob(values)
     log_prob.sum().backward()
     assert bool(log_prob.isfinite().all())
     assert all(bool(part.grad.isfinite().all()) for part in parts)

@@ -195,9 +195,9 @@ def test_distributions_have_scipys_densities_and_masses() -> None:
     low = np.where(levels == 0, -np.inf, 2 * levels.numpy() / K - 1)
     high = np.where(levels == K - 1, np.inf, 2 * (levels.numpy() + 1) / K - 1)
     for made, law in (
-        (DiscretisedLogistic(mean, log_std, K), stats.logistic(loc, scale)),
+        (DiscretisedLogistic(mean, log_std, Centres(K)), stats.logistic(loc, scale)),
         (
-            DiscretisedMixture(torch.zeros(30, 4, 1), mean[..., None], (2 * log_std).exp()[..., None], K),
+            DiscretisedMixture(torch.zeros(30, 4, 1), mean[..., None], (2 * log_std).exp()[..., None], Centres(K)),
             stats.norm(loc, scale),
         ),
     ):

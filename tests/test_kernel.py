@@ -144,7 +144,7 @@ def posterior_as_head(z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
         posterior.log_weights.unsqueeze(1),
         posterior.means.transpose(1, 2),
         posterior.variances.transpose(1, 2).expand(len(z), -1, -1),
-        256,
+        Centres(256),
     )
     x = posterior.mean()
     return Prediction(x, (z - alpha * x) / sigma, law)

@@ -12,6 +12,7 @@ from vlb.core.distributions import MixtureOfNormals, Normal
 from vlb.core.emissions import (
     BernoulliEmission,
     CategoricalEmission,
+    Centres,
     DiscretisedLogistic,
     DiscretisedLogisticEmission,
     GaussianEmission,
@@ -25,14 +26,14 @@ from vlb.models.mixture.gaussian import gaussian_mixture
 def logistic(levels: int, n: int = 1) -> DiscretisedLogistic:
     mean = torch.tensor([[-1.4, -0.2, 0.0, 0.999, 3.0]], dtype=torch.float64).expand(n, -1)
     log_scale = torch.tensor([[-0.5, -4.0, 1.0, -3.0, -2.0]], dtype=torch.float64).expand(n, -1)
-    return DiscretisedLogistic(mean, log_scale, levels)
+    return DiscretisedLogistic(mean, log_scale, Centres(levels))
 
 
 @pytest.mark.parametrize("levels", [2, 17, 256, 1024])
 def test_discretised_logistic_masses_sum_to_one(levels: int) -> None:
     law = logistic(levels, levels)
     values = torch.arange(levels).unsqueeze(1).expand(-1, 5)
-    one = [DiscretisedLogistic(law.mean[:, i : i + 1], law.log_scale[:, i : i + 1], levels) for i in range(5)]
+    one = [DiscretisedLogistic(law.mean[:, i : i + 1], law.log_scale[:, i : i + 1], law.centres) for i in range(5)]
     for i in range(5):
         total = one[i].log_prob(values[:, i : i + 1]).logsumexp(0)
         assert abs(total.item()) < 1e-12
@@ -50,7 +51,7 @@ def test_discretised_logistic_is_the_difference_of_its_cumulative() -> None:
 def test_discretised_logistic_keeps_its_tails_and_gradients() -> None:
     """30 scales from the mean a difference of cumulatives is 0; the product is e^{−distance}, with a gradient."""
     mean = torch.zeros(1, 1, requires_grad=True)
-    law = DiscretisedLogistic(mean, torch.full((1, 1), -4.0), 256)
+    law = DiscretisedLogistic(mean, torch.full((1, 1), -4.0), Centres(256))
     value = torch.tensor([[254]])
     log_p = law.log_prob(value)
     low = (254 * 2 / 256 - 1) * math.exp(4)
@@ -67,7 +68,7 @@ def test_discretised_logistic_samples_follow_its_masses() -> None:
     x = law.sample(seeded(1))
     for k in range(17):
         for i in range(5):
-            expected = DiscretisedLogistic(law.mean[:1, i : i + 1], law.log_scale[:1, i : i + 1], 17)
+            expected = DiscretisedLogistic(law.mean[:1, i : i + 1], law.log_scale[:1, i : i + 1], law.centres)
             p = expected.log_prob(torch.tensor([[k]])).exp().item()
             if min(20_000 * p, 20_000 * (1 - p)) > 200:
                 assert abs(z_score((x[:, i] == k).double(), p)) < LIMIT + 0.5
@@ -122,4 +123,4 @@ def test_data_that_do_not_fit_are_refused_with_a_way_out() -> None:
     with pytest.raises(UserError, match=r"density.*categorical"):
         GaussianEmission(3).embed(torch.zeros(2, 3, dtype=torch.uint8))
     with pytest.raises(UserError, match="two levels"):
-        DiscretisedLogisticEmission(1)
+        DiscretisedLogisticEmission(Centres(1))

@@ -157,7 +157,7 @@ def test_listed_levels_take_the_difference_before_the_square() -> None:
 
 def test_discretised_tails_keep_their_digits() -> None:
     """A bin 12 standard deviations right of the mean: 1 − ndtr is 0 in float64, the log mass is −76."""
-    p = DiscretisedMixture(torch.zeros(1, 1, 1), torch.full((1, 1, 1), -1.0), torch.full((1, 1, 1), 0.01), 20)
+    p = DiscretisedMixture(torch.zeros(1, 1, 1), torch.full((1, 1, 1), -1.0), torch.full((1, 1, 1), 0.01), Centres(20))
     value = torch.tensor([[12]])  # [0.2, 0.3], 12 to 13 standard deviations away
     exact = math.log(0.5 * (math.erfc(12 / math.sqrt(2)) - math.erfc(13 / math.sqrt(2))))
     assert p.log_prob(value).item() == pytest.approx(exact, rel=1e-6)

@@ -59,7 +59,7 @@ def some(n: int) -> Tensor:
 
 HEADS = {
     "posterior": lambda: posterior(0.7, CategoricalPosterior(LOG_MARGINALS)),
-    "mixture": lambda: posterior(0.7, MixtureEmission(LEVELS, 2, torch.zeros(3), torch.full((3,), 0.5))),
+    "mixture": lambda: posterior(0.7, MixtureEmission(Centres(LEVELS), 2, torch.zeros(3), torch.full((3,), 0.5))),
     "regression": lambda: RegressionDenoiser(Crooked(1, 0.7), Velocity(), VP()),
 }
 

@@ -12,7 +12,7 @@ from vlb.coding.cells import Code, Uncodable
 from vlb.coding.codes import FreeMixtureCode, MixtureCode, data_code, drawn, scored
 from vlb.coding.stack import BitStack
 from vlb.core.distributions import Categorical, Normal, NormalMixture
-from vlb.core.emissions import Bernoulli, DiscretisedMixture
+from vlb.core.emissions import Bernoulli, Centres, DiscretisedMixture
 
 
 def generator(seed: int) -> torch.Generator:
@@ -138,7 +138,7 @@ def test_pops_are_draws_of_q() -> None:
             torch.randn(500, 4, 3, generator=generator(2)).double(),
             0.5 * torch.randn(500, 4, 3, generator=generator(3)).double(),
             (2 * torch.randn(500, 4, 3, generator=generator(4)).double() - 6).exp(),
-            64,
+            Centres(64),
         ),
     ],
 )

@@ -15,7 +15,7 @@ from vlb.coding.container import Numerics
 from vlb.coding.models import Coded, checked, prepared
 from vlb.core.schema import Column, Schema
 from vlb.store import before
-from vlb.store.runs import Run
+from vlb.store.runs import FORMAT, Run
 from vlb.store.trained import Trained
 
 DIGEST = 8
@@ -37,7 +37,7 @@ def bare_model(run: Run, device: torch.device | str = "cpu") -> Bare:
 def carried(run: Run) -> bytes:
     """A run's model as bytes: a JSON line that says what it is, then its weights as safetensors."""
     trained = run.trained
-    said = {"model": trained.model, "schema": trained.schema}
+    said = {"format": FORMAT, "model": trained.model, "schema": trained.schema}
     if trained.earlier is not None:
         said["before"] = trained.earlier
     return json.dumps(said).encode() + b"\n" + save_tensors(trained.tensors)
@@ -48,8 +48,8 @@ def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu
     line, _, weights = content.partition(b"\n")
     try:
         said = json.loads(line)
-        if "experiment" in said:
-            said = before.run(said)
+        # Archives of before the third format of runs did not say which they were of.
+        said = before.updated({"format": before.FIRST if "experiment" in said else before.SECOND, **said})
         model, schema, earlier = dict(said["model"]), dict(said["schema"]), said.get("before")
         tensors = {name: tensor.clone() for name, tensor in load_tensors(weights).items()}
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:

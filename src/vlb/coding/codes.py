@@ -22,7 +22,7 @@ from vlb.coding.portable import logistic_cdf, normal_cdf, snap, snapped_probabil
 from vlb.coding.products import LOG_UNIT, GaussianProductMixture, ProductMixture, whole
 from vlb.coding.stack import BitStack
 from vlb.core.distributions import Categorical, Distribution, MixtureOfNormals, Normal, NormalMixture
-from vlb.core.emissions import Bernoulli, DiscretisedLogistic, DiscretisedMixture
+from vlb.core.emissions import Bernoulli, Centres, DiscretisedLogistic, DiscretisedMixture
 
 FRACTIONS = 64  # parts of a spacing
 DRAWN_REACH, SCORED_REACH, MIXTURE_REACH = 10, 16, 8  # standard deviations
@@ -233,28 +233,21 @@ def _(p: NormalMixture, spacing: float) -> Code:
 
 @data_code.register
 def _(p: DiscretisedMixture) -> TableCode:
-    _listed(p.levels)
     count = p.log_weights.shape[-1]
     weights = snapped_weights(_finite(p.log_weights).reshape(-1, count))
+    levels, edges = _bins(p.centres, len(weights))
     # In units of a level's bin, whose width is 2/levels.
-    centres = snap((_finite(p.means).reshape(-1, count) + 1) * (p.levels / 2), FRACTIONS) / FRACTIONS
-    stds = _snapped_std(2 * _finite(p.log_stds), 2 / p.levels).reshape(-1, count)
-    edges = np.arange(p.levels + 1, dtype=np.float64)
-    edges[0], edges[-1] = -np.inf, np.inf
-    rows = np.arange(len(weights))
-    return TableCode(
-        _masses(np.broadcast_to(edges, (len(rows), len(edges))), FreeMixtureCode(weights, centres, stds), rows)
-    )
+    centres = snap((_finite(p.means).reshape(-1, count) + 1) * (levels / 2), FRACTIONS) / FRACTIONS
+    stds = _snapped_std(2 * _finite(p.log_stds).reshape(-1, count), 2 / levels)
+    return TableCode(_masses(edges, FreeMixtureCode(weights, centres, stds), np.arange(len(weights))))
 
 
 @data_code.register
 def _(p: DiscretisedLogistic) -> TableCode:
-    _listed(p.levels)
+    levels, edges = _bins(p.centres, p.mean.numel())
     # In units of a level's bin, as above.
-    centre = snap((_finite(p.mean).reshape(-1, 1) + 1) * (p.levels / 2), FRACTIONS) / FRACTIONS
-    scale = _snapped_std(2 * _finite(p.log_scale), 2 / p.levels).reshape(-1, 1)
-    edges = np.arange(p.levels + 1, dtype=np.float64)
-    edges[0], edges[-1] = -np.inf, np.inf
+    centre = snap((_finite(p.mean).reshape(-1, 1) + 1) * (levels / 2), FRACTIONS) / FRACTIONS
+    scale = _snapped_std(2 * _finite(p.log_scale).reshape(-1, 1), 2 / levels)
     scaled = (edges - centre) / scale
     # Right of the mean, tails are differences of the mirror image's small numbers, not of numbers near one.
     low, high = scaled[:, :-1], scaled[:, 1:]
@@ -278,12 +271,19 @@ def _(p: MixtureOfNormals, spacing: float) -> GaussianProductMixture:
     return GaussianProductMixture(ProductMixture(weights, list(logs.transpose(1, 0, 2))), origin, p.n)
 
 
-def _listed(levels: int) -> None:
-    if levels > WINDOW:
-        raise Uncodable(f"{levels} levels, where a table lists at most {WINDOW}")
+def _bins(centres: Centres, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """The levels of each of so many elements (rows, 1), and the edges of their bins in units of bins (rows, K + 1);
+    bins that an element does not have are empty."""
+    if centres.count > WINDOW:
+        raise Uncodable(f"{centres.count} levels, where a table lists at most {WINDOW}")
+    levels = np.resize(centres.each or (centres.count,), rows).astype(np.float64)[:, None]
+    edges = np.broadcast_to(np.arange(centres.count + 1, dtype=np.float64), (rows, centres.count + 1)).copy()
+    edges[:, 0] = -np.inf
+    edges[edges >= levels] = np.inf
+    return levels, edges
 
 
-def _snapped_std(log_variance: np.ndarray, spacing: float) -> np.ndarray:
+def _snapped_std(log_variance: np.ndarray, spacing: float | np.ndarray) -> np.ndarray:
     """Standard deviations in spacings, their logarithms rounded to 1/64."""
     steps = snap(np.clip(0.5 * log_variance - np.log(spacing), -6, 12), 64)
     # A table of powers would be as exact; exp of so few distinct values is rounded once more instead.

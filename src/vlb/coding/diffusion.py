@@ -159,5 +159,6 @@ def _(model: DiffusionModel) -> np.ndarray:
     like = torch.zeros(1, *model.shape, dtype=torch.float64, device=model.device)
     law = model.predict(like, torch.ones(1, dtype=torch.float64, device=model.device)).law
     if law is None:
-        return np.ones((math.prod(model.shape), model.embedding.count))
+        possible = model.embedding.impossible().exp().numpy()
+        return np.broadcast_to(possible, (math.prod(model.shape), model.embedding.count)).copy()
     return data_code(law).weights

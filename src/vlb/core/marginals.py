@@ -1,9 +1,12 @@
 """What examples say of each element by itself: counts, log-marginals, moments; read in pieces, as memory allows."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+
+# log p of a value that an element does not have: as a probability it is 0 to the last bit, and 0 times it is 0.
+IMPOSSIBLE = -1e9
 
 
 def chunks(x: np.ndarray, values: int = 1 << 22) -> Iterator[np.ndarray]:
@@ -24,14 +27,18 @@ def counts(x: np.ndarray, levels: int) -> np.ndarray:
     return found.reshape(dimensions, levels)
 
 
-def log_marginals(x: np.ndarray, levels: int) -> np.ndarray:
+def log_marginals(x: np.ndarray, levels: int, each: Sequence[int] | None = None) -> np.ndarray:
     """(D, K) float64 log-probabilities in nats, one categorical for each dimension of x (n, *shape).
 
-    With add-one smoothing: p = (count + 1) / (n + K). D is in the order of a flattened example.
+    With add-one smoothing: p = (count + 1) / (n + K). D is in the order of a flattened example. each: K by dimension,
+    where they differ; what a dimension does not have is `IMPOSSIBLE`.
     """
     log_p: np.ndarray = np.log(counts(x, levels) + 1.0)
-    log_p -= math.log(len(x) + levels)
-    return log_p
+    if each is None:
+        log_p -= math.log(len(x) + levels)
+        return log_p
+    log_p -= np.log(len(x) + np.asarray(each, np.float64))[:, None]
+    return np.where(np.arange(levels) < np.asarray(each)[:, None], log_p, IMPOSSIBLE)
 
 
 def moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

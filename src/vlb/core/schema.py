@@ -266,12 +266,18 @@ class Schema:
         return all(kind.count is not None for kind in self.each)
 
     @property
-    def levels(self) -> int:
-        """The largest number of values of an element, at least 2. Raises `UserError` where one has no such number."""
-        counts = [kind.count for kind in self.each if kind.count is not None]
+    def counts(self) -> tuple[int, ...]:
+        """How many values there are: of each column, or one number for all elements. Raises `UserError` where they are
+        not finitely many."""
+        counts = tuple(kind.count for kind in self.each if kind.count is not None)
         if len(counts) < len(self.each):
             raise UserError("these data are not discrete: they have no number of levels")
-        return max(2, *counts)
+        return counts
+
+    @property
+    def levels(self) -> int:
+        """The largest number of values of an element, at least 2. Raises `UserError` where one has no such number."""
+        return max(2, *self.counts)
 
     @property
     def classes(self) -> int | None:

@@ -17,7 +17,7 @@ from vlb.data.dataset import Dataset, Split
 def baselines(data: Dataset, split: str) -> dict[str, float]:
     """Bits per dimension of one split ('train', 'validation' or 'test') under three plain codes.
 
-    - uniform: log2 K;
+    - uniform: log2 K, the mean over columns where they have K of their own;
     - independent_pixels: mean negative log-likelihood under `data.log_marginals`, fitted on train (test
       split of digits: 2.426; were validation in the fit too, 2.424);
     - lzma: the length of the split's raw values in order (uint8, or little-endian uint16 above 256
@@ -29,7 +29,7 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
     log_p = data.log_marginals
     nats = -float((counts(x, data.levels) * log_p).sum()) / x.size
     return {
-        "uniform": math.log2(data.levels),
+        "uniform": _uniform(data) / data.dimensions / math.log(2),
         "independent_pixels": nats / math.log(2),
         "lzma": 8 * _packed_length(x, data.levels) / x.size,
     }
@@ -47,12 +47,18 @@ def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
     if tuple(split.x.shape[1:]) != data.shape:
         raise UserError(f"the baseline is of examples of shape {data.shape}, these have {tuple(split.x.shape[1:])}")
     if name == "uniform":
-        return np.full(len(split), data.dimensions * math.log(data.levels))
+        return np.full(len(split), _uniform(data))
     if name != "independent-pixels":
         raise UserError(f"there is no baseline {name!r}; {suggestion(name, PER_EXAMPLE)}")
     log_p, each = data.log_marginals, np.arange(data.dimensions)
     parts = [-log_p[each, part.reshape(len(part), -1)].sum(1) for part in chunks(split.x)]
     return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _uniform(data: Dataset) -> float:
+    """−log p of an example whose every value is as likely as any other of its element, nats."""
+    counts = data.schema.counts
+    return sum(math.log(count) for count in counts) * data.dimensions / len(counts)
 
 
 def _packed_length(x: np.ndarray, levels: int) -> int:

@@ -131,7 +131,9 @@ class Dataset:
     @cached_property
     def log_marginals(self) -> np.ndarray:
         """(D, K) float64 log-probabilities of each element by itself, of the training examples (`core.marginals`)."""
-        return log_marginals(self.train.x, self.levels) if self.marginals is None else self.marginals
+        if self.marginals is not None:
+            return self.marginals
+        return log_marginals(self.train.x, self.levels, self.schema.counts if self.schema.columns else None)
 
     def with_test(self, name: str, test: Split) -> "Dataset":
         """The same with other examples for its test split, called after them."""

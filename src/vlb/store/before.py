@@ -1,8 +1,9 @@
-"""What the first format of runs and archives said, in today's words. Nothing else in the library knows it."""
+"""What earlier formats of runs and archives said, in today's words. Nothing else in the library knows them."""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -10,9 +11,10 @@ from torch import Tensor
 from vlb.base import configuration
 from vlb.core.schema import Categories, Column, Schema, Vector, levels_schema
 from vlb.store.checkpoint import Checkpoint
+from vlb.store.identity import identity as today
 from vlb.store.identity import take_in
 
-FORMAT = 1
+FIRST, SECOND = 1, 2
 
 TAGS = {
     "LogSNRLinearConfig": "log-snr-linear",
@@ -77,8 +79,25 @@ LOSSES = {
 UNTAGGED = ("Experiment", "DataConfig", "TrainingConfig")
 
 
+def updated(content: dict[str, Any]) -> dict[str, Any]:
+    """A `config.json`, or what an archive says of the model it carries, in today's format.
+
+    Raises `KeyError`, `TypeError` or `ValueError` for what is of none, `UserError` for a schema that makes no sense.
+    """
+    if content["format"] == FIRST:
+        content = run(content)
+    if content["format"] == SECOND:
+        content = {**shared(content), "format": SECOND + 1}
+    return content
+
+
+def is_first(content: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` in today's format was written in the first."""
+    return "before" in content and content["before"].get("format", FIRST) == FIRST
+
+
 def run(content: dict[str, Any]) -> dict[str, Any]:
-    """A `config.json` of the first format in today's. Raises `KeyError`, `TypeError` or `ValueError` for another."""
+    """A `config.json` of the first format in the second's. Raises as `updated`."""
     written, described = dict(content["experiment"]), dict(content["data"])
     experiment = _tagged(written)
     condition = experiment.pop("condition", "none")
@@ -92,12 +111,34 @@ def run(content: dict[str, Any]) -> dict[str, Any]:
             scale = {"sigma_data": head.pop("sigma_data")} if head["output"] == "edm" else {}
             model["head"] = {"type": "regression", "output": {"type": head["output"], **scale}}
     return {
-        "format": 2,
+        "format": SECOND,
         "model": model,
         "schema": configuration.encode(_schema(described)),
         "data": {"name": described["name"], "fingerprint": described["fingerprint"]},
         "experiment": experiment,
         "before": {"model": written["model"], "condition": condition, "data": described},
+    }
+
+
+def shared(content: dict[str, Any]) -> dict[str, Any]:
+    """Sections of the second format in today's. Raises as `updated`.
+
+    Columns of a table shared the largest number of levels, so those of fewer are filled up with cells that never were.
+    """
+    schema = configuration.decode(Schema, dict(content["schema"]), "schema")
+    if schema.columns is None or len({column.kind.count for column in schema.columns}) < 2:
+        return content
+    filled = []
+    for column in schema.columns:
+        if not isinstance(column.kind, Categories):
+            return content
+        missing = tuple(f"(no cell {k})" for k in range(len(column.values), schema.levels))
+        filled.append(replace(column, kind=replace(column.kind, values=column.values + missing)))
+    written = {"format": SECOND, "model": content["model"], "schema": content["schema"]}
+    return {
+        **content,
+        "schema": configuration.encode(replace(schema, kinds=tuple(filled))),
+        "before": content.get("before", written),
     }
 
 
@@ -107,7 +148,9 @@ def tensors(stored: Checkpoint) -> dict[str, Tensor]:
 
 
 def identity(earlier: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> bytes:
-    """The digest by which archives of the first format name their model."""
+    """The digest by which archives of an earlier format name their model."""
+    if earlier.get("format") == SECOND:
+        return today(earlier["model"], earlier["schema"], tensors)
     described = earlier["data"]
     said = {name: described[name] for name in ("shape", "levels", "classes")}
     model = dict(earlier["model"])

@@ -25,7 +25,7 @@ from vlb.store import before, checkpoint, reference
 from vlb.store.experiment import Experiment
 from vlb.store.trained import Trained, load_weights
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Run:
@@ -68,8 +68,7 @@ class Run:
             )
         try:
             content = json.loads(file.read_text())
-            if content["format"] == before.FORMAT:
-                content = before.run(content)
+            content = before.updated(content)
             if content["format"] != FORMAT:
                 raise UserError(f"{file} has format {content['format']}; this version of vlb reads {FORMAT}")
             dict(content["model"]), dict(content["schema"]), dict(content["experiment"])
@@ -120,7 +119,7 @@ class Run:
     def trained(self) -> Trained:
         """What is written of the trained model: sections and averaged weights, the best on validation data."""
         stored = checkpoint.read(self.chosen)
-        tensors = before.tensors(stored) if "before" in self.content else stored.section("average.model")
+        tensors = before.tensors(stored) if before.is_first(self.content) else stored.section("average.model")
         return Trained(self.content["model"], self.content["schema"], tensors, self.chosen, self.content.get("before"))
 
     @property
@@ -174,7 +173,7 @@ class Run:
 
     def loss(self, model: LikelihoodModel) -> AnyTerms:
         """What the run's `model` was trained by, with what it learned: averaged, and chosen with the model."""
-        if "before" in self.content:
+        if before.is_first(self.content):
             raise UserError(
                 f"{self.path} is of an earlier version, which did not keep what a loss learned: train again"
             )

@@ -2,7 +2,8 @@
 
 from vlb.core.emissions.base import Components, Embedding, Emission, Law, Mixed, MixedEmission
 from vlb.core.emissions.embedding import Centres, Continuous
-from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture, Listed
+from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture
+from vlb.core.emissions.listed import Listed
 from vlb.core.emissions.modules import (
     BernoulliEmission,
     CategoricalEmission,

@@ -1,4 +1,4 @@
-"""Laws of x per element: masses over levels 0 … K−1, listed or integrated over bins."""
+"""Laws of x per element that list no levels: densities integrated over their bins, and two levels by a logit."""
 
 from dataclasses import dataclass
 
@@ -8,55 +8,7 @@ from torch.nn import functional as F
 
 from vlb.core.distributions import Categorical, standard_normal, sum_event
 from vlb.core.emissions.base import Components, Mixed
-
-
-@dataclass(frozen=True)
-class Listed(Categorical, Mixed):
-    """A categorical over levels that are embedded as `values`, (K,), or (*shape, K) where elements differ."""
-
-    values: Tensor
-
-    @property
-    def components(self) -> Components:
-        """A point at each value."""
-        return Components(self.logits, self.values, torch.full_like(self.values[..., :1], -torch.inf))
-
-    @property
-    def mean(self) -> Tensor:
-        """Of the embedded x, (batch, *shape)."""
-        mean: Tensor = _SoftmaxMean.apply(self.logits, self.values)
-        return mean
-
-    @property
-    def variance(self) -> Tensor:
-        """Of the embedded x, (batch, *shape)."""
-        # Centred before squaring: the difference of moments would cancel where x is nearly known.
-        deviation = self.values - self.mean.unsqueeze(-1)
-        return (self.logits.softmax(-1) * deviation**2).sum(-1)
-
-    def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> "Listed":
-        """p(x = k) N(z; α v_k, σ²), up to a constant."""
-        # (z − α v)/σ is squared as it is, for the expanded square would cancel at high SNR; and all in as few passes
-        # over the levels as there can be.
-        away = (z / sigma.to(z.dtype)).unsqueeze(-1) - (alpha / sigma).to(z.dtype).unsqueeze(-1) * self.values
-        return Listed(torch.addcmul(self.logits, away, away, value=-0.5), self.values)
-
-
-class _SoftmaxMean(torch.autograd.Function):
-    """Σ_k v_k softmax(logits)_k in two passes over the logits each way, where autograd takes six."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, logits: Tensor, values: Tensor) -> Tensor:
-        probabilities = logits.softmax(-1)
-        mean = probabilities @ values if values.ndim == 1 else (probabilities * values).sum(-1)
-        ctx.save_for_backward(probabilities, values, mean)
-        return mean
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
-        probabilities, values, mean = ctx.saved_tensors  # type: ignore[attr-defined]
-        return probabilities * (grads[0].unsqueeze(-1) * (values - mean.unsqueeze(-1))), None
+from vlb.core.emissions.embedding import Centres
 
 
 @dataclass(frozen=True)
@@ -70,7 +22,7 @@ class DiscretisedMixture(Mixed):
     log_weights: Tensor
     means: Tensor
     variances: Tensor
-    levels: int
+    centres: Centres
 
     @property
     def log_stds(self) -> Tensor:
@@ -95,14 +47,14 @@ class DiscretisedMixture(Mixed):
 
     def mode(self) -> Tensor:
         """The level in whose bin the mean lies, (batch, *event) int64."""
-        return self._bin(self.mean)
+        return self.centres.nearest(self.mean)
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draw a component, a Gaussian value and its bin: (batch, *event), int64."""
         component = Categorical(self.log_weights).sample(generator).unsqueeze(-1)
         mean = self.means.gather(-1, component).squeeze(-1)
         std = self.log_stds.gather(-1, component).squeeze(-1).exp()
-        return self._bin(mean + std * standard_normal(mean.shape, generator, mean))
+        return self.centres.nearest(mean + std * standard_normal(mean.shape, generator, mean))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log mass of integer `value` (batch, *event) -> (batch,) nats."""
@@ -110,11 +62,13 @@ class DiscretisedMixture(Mixed):
 
     def log_probs(self, value: Tensor) -> Tensor:
         """The same of each element, (batch, *event)."""
-        lower = (value.double() * (2 / self.levels) - 1).unsqueeze(-1)
+        count = self.centres.counts(value)
         means, inverse = self.means.double(), (-self.log_stds.double()).exp()
-        low = torch.where(value.unsqueeze(-1) == 0, -torch.inf, (lower - means) * inverse)
-        high = (lower + 2 / self.levels - means) * inverse
-        high = torch.where(value.unsqueeze(-1) == self.levels - 1, torch.inf, high)
+        width = self.centres.width(means)
+        lower = value.double() * width - 1
+        upper = lower + width
+        low = torch.where((value == 0).unsqueeze(-1), -torch.inf, (lower.unsqueeze(-1) - means) * inverse)
+        high = torch.where((value == count - 1).unsqueeze(-1), torch.inf, (upper.unsqueeze(-1) - means) * inverse)
         # Mirror bins right of the mean: a difference of small tails keeps its digits, of near-ones not.
         mirror = low + high > 0
         low, high = torch.where(mirror, -high, low), torch.where(mirror, -low, high)
@@ -132,11 +86,8 @@ class DiscretisedMixture(Mixed):
             self.log_weights - 0.5 * (error**2 / total + total.log()),
             self.means + a * self.variances / total * error,
             self.variances * noise / total,
-            self.levels,
+            self.centres,
         )
-
-    def _bin(self, value: Tensor) -> Tensor:
-        return ((value + 1) * (self.levels / 2)).floor().clamp(0, self.levels - 1).long()
 
 
 @dataclass(frozen=True)
@@ -150,13 +101,13 @@ class DiscretisedLogistic:
 
     mean: Tensor
     log_scale: Tensor
-    levels: int
+    centres: Centres
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """Draw a logistic value and its bin: (batch, *event), int64."""
         uniform = torch.rand(self.mean.shape, generator=generator, dtype=torch.float64, device=generator.device)
         value = self.mean + self.log_scale.exp() * torch.logit(uniform, eps=1e-12).to(self.mean)
-        return ((value + 1) * (self.levels / 2)).floor().clamp(0, self.levels - 1).long()
+        return self.centres.nearest(value)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log mass of integer `value` (batch, *event) -> (batch,) nats."""
@@ -164,9 +115,10 @@ class DiscretisedLogistic:
 
     def log_probs(self, value: Tensor) -> Tensor:
         """The same of each element, (batch, *event)."""
-        inverse, width = (-self.log_scale).exp(), 2 / self.levels
+        count = self.centres.counts(value)
+        inverse, width = (-self.log_scale).exp(), self.centres.width(self.mean)
         low = (value.to(self.mean.dtype) * width - 1 - self.mean) * inverse
-        first, last = value == 0, value == self.levels - 1
+        first, last = value == 0, value == count - 1
         below = torch.where(first, 0.0, F.logsigmoid(-low))
         above = torch.where(last, 0.0, F.logsigmoid(low + width * inverse))
         inside = torch.where(first | last, 0.0, torch.log(-torch.expm1(-width * inverse)))

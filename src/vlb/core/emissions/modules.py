@@ -15,8 +15,11 @@ from vlb.base.errors import UserError
 from vlb.core import marginals
 from vlb.core.distributions import Normal
 from vlb.core.emissions.embedding import Centres
-from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture, Listed
+from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture
+from vlb.core.emissions.listed import Listed
 from vlb.core.initial import Examples
+
+MOST_LISTED = 1 << 10  # levels that laws list: beyond, a mixture or a logistic over bins costs far less
 
 
 class BernoulliEmission(nn.Module):
@@ -47,12 +50,13 @@ class BernoulliEmission(nn.Module):
 
 
 class Listing(nn.Module, ABC):
-    """A logit per level, added to an offset (D, K)."""
+    """A logit per level, added to an offset (D, K); centres: of elements that have other than K levels."""
 
-    def __init__(self, levels: int) -> None:
+    def __init__(self, levels: int, centres: Centres | None) -> None:
         super().__init__()
         self.outputs = levels
-        self.centres = Centres(levels)
+        self.centres = centres or Centres(levels)
+        self.register_buffer("impossible", self.centres.impossible(), persistent=False)
 
     @property
     @abstractmethod
@@ -61,20 +65,21 @@ class Listing(nn.Module, ABC):
 
     def initialise(self, data: Examples, generator: torch.Generator) -> None:
         """A network that gives zeros gives the marginals."""
-        self.offset.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.outputs)))
+        self.offset.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.outputs, self.centres.each)))
 
     def embed(self, x: Tensor) -> Tensor:
         return self.centres.embed(x)
 
     def law(self, out: Tensor) -> Listed:
-        return Listed(out + self.offset.view(*out.shape[1:]), self.centres.values(out))
+        offset = self.offset if self.centres.each is None else self.offset + self.get_buffer("impossible")
+        return Listed(out + offset.view(*out.shape[1:]), self.centres.values(out))
 
 
 class CategoricalEmission(Listing):
     """Listed levels whose offset, log-marginals (D, K), stays as it is."""
 
-    def __init__(self, log_marginals: Tensor) -> None:
-        super().__init__(log_marginals.shape[-1])
+    def __init__(self, log_marginals: Tensor, centres: Centres | None = None) -> None:
+        super().__init__(log_marginals.shape[-1], centres)
         self.register_buffer("log_marginals", log_marginals.float())
 
     @property
@@ -86,8 +91,8 @@ class CategoricalEmission(Listing):
 class CategoricalPosterior(Listing):
     """Listed levels whose offset is trained on from log-marginals (D, K): what a denoiser's head is made of."""
 
-    def __init__(self, log_marginals: Tensor) -> None:
-        super().__init__(log_marginals.shape[-1])
+    def __init__(self, log_marginals: Tensor, centres: Centres | None = None) -> None:
+        super().__init__(log_marginals.shape[-1], centres)
         self.bias = nn.Parameter(log_marginals.float())
 
     @property
@@ -100,24 +105,24 @@ class MixtureEmission(nn.Module):
     """A mixture of M Gaussians per element, for data with too many levels to list: log-weights, means and log-stds are
     added to a bias (D, M, 3) that is trained on."""
 
-    def __init__(self, levels: int, components: int, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, centres: Centres, components: int, mean: Tensor, std: Tensor) -> None:
         """mean, std: (D,) of the embedded data; the components start spread over ±1.5 std."""
         super().__init__()
-        self.centres = Centres(levels)
+        self.centres = centres
         self.components = components
         self.bias = nn.Parameter(self._spread(mean, std))
 
     def _spread(self, mean: Tensor, std: Tensor) -> Tensor:
         spread = torch.linspace(-1.5, 1.5, self.components) if self.components > 1 else torch.zeros(1)
         start_mean = mean.float().unsqueeze(-1) + std.float().unsqueeze(-1) * spread
-        start_std = std.float().clamp(min=1.0 / self.centres.count).log().unsqueeze(-1).expand_as(start_mean)
+        start_std = std.float().maximum(0.5 * self.centres.width(std.float())).log().unsqueeze(-1).expand_as(start_mean)
         return torch.stack((torch.zeros_like(start_mean), start_mean, start_std), -1)
 
     def initialise(self, data: Examples, generator: torch.Generator) -> None:
         """The untrained mixture is spread about each element's mean."""
         mean, std = marginals.moments(data.x)
         embedded = self.centres.embed(torch.from_numpy(mean))
-        self.bias.copy_(self._spread(embedded, torch.from_numpy(std) * (2 / self.centres.count)))
+        self.bias.copy_(self._spread(embedded, torch.from_numpy(std) * self.centres.width(embedded.double())))
 
     @property
     def outputs(self) -> int:
@@ -130,8 +135,9 @@ class MixtureEmission(nn.Module):
         raw = out.unflatten(-1, (self.components, 3)) + self.bias.view(*out.shape[1:-1], self.components, 3)
         log_weights, means, log_stds = raw.unbind(-1)
         # A component narrower than a tenth of a bin gains nothing and costs precision.
-        variances = torch.exp(2 * log_stds) + (0.2 / self.centres.count) ** 2
-        return DiscretisedMixture(log_weights, means, variances, self.centres.count)
+        least = (0.1 * self.centres.width(out.new_empty((), dtype=torch.float64))) ** 2
+        variances = torch.exp(2 * log_stds) + least.to(out.dtype).unsqueeze(-1)
+        return DiscretisedMixture(log_weights, means, variances, self.centres)
 
 
 class DiscretisedLogisticEmission(nn.Module):
@@ -139,11 +145,11 @@ class DiscretisedLogisticEmission(nn.Module):
 
     outputs = 2
 
-    def __init__(self, levels: int, means: Tensor | None = None, log_scales: Tensor | None = None) -> None:
+    def __init__(self, centres: Centres, means: Tensor | None = None, log_scales: Tensor | None = None) -> None:
         super().__init__()
-        if levels < 2:
-            raise UserError(f"discretised likelihoods need at least two levels, not {levels}")
-        self.levels = levels
+        if centres.count < 2:
+            raise UserError(f"discretised likelihoods need at least two levels, not {centres.count}")
+        self.centres = centres
         self.register_buffer("means", (torch.zeros(1) if means is None else means).float())
         self.register_buffer("log_scales", (-torch.ones(1) if log_scales is None else log_scales).float())
 
@@ -151,20 +157,21 @@ class DiscretisedLogisticEmission(nn.Module):
         """The untrained decoder has the mean and spread of each element."""
         mean, std = marginals.moments(data.x)
         # A logistic's standard deviation is π/√3 of its scale; constant pixels get an eighth of a bin's half-width.
-        scale = np.maximum(std * 2 / self.levels * math.sqrt(3) / math.pi, 0.125 / self.levels)
-        self.get_buffer("means").copy_(torch.from_numpy((2 * mean + 1) / self.levels - 1))
+        counts = np.asarray(self.centres.count if self.centres.each is None else self.centres.each, np.float64)
+        scale = np.maximum(std * 2 / counts * math.sqrt(3) / math.pi, 0.125 / counts)
+        self.get_buffer("means").copy_(torch.from_numpy((2 * mean + 1) / counts - 1))
         self.get_buffer("log_scales").copy_(torch.from_numpy(np.log(scale)))
 
     def embed(self, x: Tensor) -> Tensor:
-        return Centres(self.levels).embed(x)
+        return self.centres.embed(x)
 
     def law(self, out: Tensor) -> DiscretisedLogistic:
         shape = out.shape[:-1]
         mean, log_scale = out.flatten(1, -2).unbind(-1)
         # A scale far below a bin's width gains nothing and overflows: a hundredth of it is the floor.
-        floor = -torch.log(torch.tensor(50.0 * self.levels)).item()
+        floor = -torch.log(torch.tensor(50.0 * self.centres.count)).item()
         log_scale = (log_scale + self.get_buffer("log_scales")).clamp(min=floor, max=5.0)
-        return DiscretisedLogistic((mean + self.get_buffer("means")).view(shape), log_scale.view(shape), self.levels)
+        return DiscretisedLogistic((mean + self.get_buffer("means")).view(shape), log_scale.view(shape), self.centres)
 
 
 class GaussianEmission(nn.Module):

@@ -8,7 +8,9 @@ import torch
 from vlb.base.checks import positive
 from vlb.base.configuration import Family
 from vlb.base.errors import UserError
+from vlb.core.emissions.embedding import Centres
 from vlb.core.emissions.modules import (
+    MOST_LISTED,
     BernoulliEmission,
     CategoricalEmission,
     DiscretisedLogisticEmission,
@@ -23,7 +25,8 @@ class BernoulliOutput:
 
     def build(self, schema: Schema) -> BernoulliEmission:
         """The untrained emission. Raises `UserError` for data of other than two levels."""
-        return BernoulliEmission(schema.levels, torch.zeros(schema.dimensions))
+        other = next((count for count in schema.counts if count != 2), 2)
+        return BernoulliEmission(other, torch.zeros(schema.dimensions))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +35,12 @@ class CategoricalOutput:
 
     def build(self, schema: Schema) -> CategoricalEmission:
         """The untrained emission. Raises `UserError` for data of too many levels."""
-        if schema.levels > 256:
+        if schema.levels > MOST_LISTED:
             raise UserError(
                 f"a categorical likelihood lists every level, too many at {schema.levels}: use "
                 "likelihood=discretised-logistic"
             )
-        return CategoricalEmission(torch.zeros(schema.dimensions, schema.levels))
+        return CategoricalEmission(torch.zeros(schema.dimensions, schema.levels), Centres.of(schema))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +50,7 @@ class DiscretisedLogisticOutput:
     def build(self, schema: Schema) -> DiscretisedLogisticEmission:
         """The untrained emission."""
         means, log_scales = torch.zeros(schema.dimensions), torch.zeros(schema.dimensions)
-        return DiscretisedLogisticEmission(schema.levels, means, log_scales)
+        return DiscretisedLogisticEmission(Centres.of(schema), means, log_scales)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class MixtureOutput:
         """The untrained emission."""
         positive("components", self.components)
         zeros = torch.zeros(schema.dimensions)
-        return MixtureEmission(schema.levels, self.components, zeros, zeros)
+        return MixtureEmission(Centres.of(schema), self.components, zeros, zeros)
 
 
 @dataclass(frozen=True, kw_only=True)

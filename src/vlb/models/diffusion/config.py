@@ -44,6 +44,6 @@ class Diffusion:
         return DiffusionModel(
             GaussianDiffusion(self.schedule.build(schema.dimensions), self.scaling),
             self.head.denoiser(self.backbone, schema, classes, self.scaling),
-            Centres(schema.levels),
+            Centres.of(schema),
             schema.shape,
         )

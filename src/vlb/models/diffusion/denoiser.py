@@ -23,7 +23,8 @@ from vlb.base.checks import positive
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, UNCONDITIONAL, Condition
 from vlb.core.distributions import Distribution
-from vlb.core.emissions import CategoricalPosterior, MixedEmission, MixtureEmission
+from vlb.core.emissions import CategoricalPosterior, Centres, MixedEmission, MixtureEmission
+from vlb.core.emissions.modules import MOST_LISTED
 from vlb.core.schema import Schema
 from vlb.models.diffusion.parameterization import PARAMETERIZATIONS, Parameterization, Velocity, solve
 from vlb.models.diffusion.process import Scaling, along
@@ -196,9 +197,9 @@ class Posterior(HeadChoice):
     """Logits per level, multiplied by the likelihood of z."""
 
     def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> PosteriorDenoiser:
-        if schema.levels > 256:
+        if schema.levels > MOST_LISTED:
             raise UserError(f"a posterior head lists every level, too many at {schema.levels}: use head=mixture")
-        head = CategoricalPosterior(torch.zeros(schema.dimensions, schema.levels))
+        head = CategoricalPosterior(torch.zeros(schema.dimensions, schema.levels), Centres.of(schema))
         return PosteriorDenoiser(backbone.build(schema.shape, head.outputs, classes), head, scaling)
 
 
@@ -211,7 +212,7 @@ class Mixture(HeadChoice):
     def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> PosteriorDenoiser:
         positive("components", self.components)
         zeros = torch.zeros(schema.dimensions)
-        head = MixtureEmission(schema.levels, self.components, zeros, zeros)
+        head = MixtureEmission(Centres.of(schema), self.components, zeros, zeros)
         return PosteriorDenoiser(backbone.build(schema.shape, head.outputs, classes), head, scaling)
 
 

@@ -266,9 +266,7 @@ class GridDiffusion:
     def denoised(self, level: int, z: Tensor) -> Tensor:
         """E[x | z_level] in units of levels, (batch, *shape) float64, for discrete data."""
         assert isinstance(self.model.embedding, Centres)
-        count = self.model.embedding.count
-        x = self.model.predict(z, self.time(level)).x.double()
-        return (((x + 1) * count - 1) / 2).clamp(0, count - 1)
+        return self.model.embedding.unembed(self.model.predict(z, self.time(level)).x.double())
 
     def start(self, n: int, condition: Condition = UNCONDITIONAL) -> DiffusionState:
         """A descent without data: generation of n examples."""

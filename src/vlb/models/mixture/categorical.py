@@ -23,7 +23,7 @@ class CategoricalMixture(nn.Module):
 
     log_marginals: (D, K), the law towards which components are smoothed; `smoothing` counts as many observations
     of it per component. The components start as the marginals, disturbed; `initialise` fits them by `em_steps` steps
-    of EM.
+    of EM. each: K by dimension, where they differ.
     """
 
     bound = EXACT
@@ -36,13 +36,14 @@ class CategoricalMixture(nn.Module):
         shape: tuple[int, ...],
         smoothing: float = 1.0,
         em_steps: int = 0,
+        each: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         if components < 1:
             raise UserError(f"a mixture needs at least one component, not {components}")
         self.shape = tuple(shape)
         self.smoothing, self.em_steps = smoothing, em_steps
-        self.levels = log_marginals.shape[1]
+        self.levels, self.each = log_marginals.shape[1], each
         self.register_buffer("log_marginals", log_marginals.float())
         # How many examples the fit is of: they share the smoothing.
         self.register_buffer("examples", torch.ones((), dtype=torch.int64))
@@ -53,7 +54,7 @@ class CategoricalMixture(nn.Module):
     def initialise(self, data: Examples, generator: torch.Generator) -> None:
         """Marginals of the data, towards which components are smoothed, then EM."""
         log_marginals = self.get_buffer("log_marginals")
-        log_marginals.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.levels)))
+        log_marginals.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.levels, self.each)))
         self.logits.add_(log_marginals)
         if self.em_steps:
             self.em(torch.from_numpy(np.ascontiguousarray(data.x)), self.em_steps)
@@ -103,7 +104,7 @@ class CategoricalMixture(nn.Module):
             shares = joint.softmax(1)
             self.log_weights.copy_(shares.sum(0).clamp(min=1e-6).log())
             counts = (shares.T @ onehot).view_as(self.logits) + prior
-            self.logits.copy_((counts / counts.sum(-1, keepdim=True)).log())
+            self.logits.copy_((counts / counts.sum(-1, keepdim=True)).log().clamp(min=marginals.IMPOSSIBLE))
         return path
 
     @torch.no_grad()

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from vlb.base.checks import positive
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING
+from vlb.core.emissions import Centres
+from vlb.core.emissions.modules import MOST_LISTED
 from vlb.core.schema import Schema
 from vlb.models.mixture.categorical import CategoricalMixture
 from vlb.models.mixture.loss import MixtureLoss
@@ -36,7 +36,8 @@ class Mixture:
     def build(self, schema: Schema) -> CategoricalMixture:
         """The model before it is fitted."""
         positive("smoothing", self.smoothing)
-        if schema.levels > 256:
+        if schema.levels > MOST_LISTED:
             raise UserError(f"a mixture of categoricals lists every level, too many at {schema.levels}: use a VAE")
-        silent = torch.zeros(schema.dimensions, schema.levels)
-        return CategoricalMixture(silent, self.components, schema.shape, self.smoothing, self.em_steps)
+        centres = Centres.of(schema)
+        silent = centres.impossible().expand(schema.dimensions, -1).clone()
+        return CategoricalMixture(silent, self.components, schema.shape, self.smoothing, self.em_steps, centres.each)

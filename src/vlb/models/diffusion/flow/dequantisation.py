@@ -158,7 +158,7 @@ class Bins(NamedTuple):
         if not isinstance(model.embedding, Centres):
             raise UserError("only data with levels have bins to spread them in: use Diffused")
         alpha, sigma = model.process.alpha_sigma(t, x)
-        width = 2 * alpha / model.embedding.count
+        width = 2 * alpha / model.embedding.counts(alpha)
         return cls(alpha, width, 2 * sigma / width)
 
     def draw(self, x: Tensor, share: Tensor, log_density: Tensor) -> Dequantised:

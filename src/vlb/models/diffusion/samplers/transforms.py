@@ -60,16 +60,17 @@ class Guided(Transform):
 class Clipped(Transform):
     """x̂ clipped to [low, high], the range of the data."""
 
-    def __init__(self, denoiser: Denoises, scaling: Scaling, low: float, high: float) -> None:
-        """Raises `UserError` unless low < high."""
+    def __init__(self, denoiser: Denoises, scaling: Scaling, low: float | Tensor, high: float | Tensor) -> None:
+        """low, high: of all elements, or of each. Raises `UserError` unless low ≤ high, and somewhere less."""
         super().__init__(denoiser)
-        if not low < high:
+        ends = torch.as_tensor(low, dtype=torch.float64), torch.as_tensor(high, dtype=torch.float64)
+        if not (bool((ends[0] <= ends[1]).all()) and bool((ends[0] < ends[1]).any())):
             raise UserError(f"a range to clip to needs low < high, not {low} and {high}")
-        self.scaling, self.low, self.high = scaling, low, high
+        self.scaling, (self.low, self.high) = scaling, ends
 
     def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         prediction = self.denoiser(z, gamma, condition)
-        return _with_x(prediction, prediction.x.clamp(self.low, self.high), z, gamma, self.scaling)
+        return _with_x(prediction, prediction.x.clamp(self.low.to(z), self.high.to(z)), z, gamma, self.scaling)
 
 
 class Snapped(Transform):
@@ -93,8 +94,9 @@ def clip_to_levels(model: DiffusionModel) -> Clipped:
     """The model's denoiser, clipped to its outermost levels. Raises `UserError` where its data have none."""
     if not isinstance(model.embedding, Centres):
         raise UserError("only data with levels have a range to clip to: name one with Clipped(denoiser, …, low, high)")
-    edge = 1 - 1 / model.embedding.count
-    return Clipped(model.denoiser, model.process.scaling, -edge, edge)
+    values = model.embedding.values(torch.zeros(1, dtype=torch.float64, device=model.device))
+    low, high = values.amin(-1), values.amax(-1)
+    return Clipped(model.denoiser, model.process.scaling, low, high)
 
 
 def transformed(model: DiffusionModel, denoiser: Denoises) -> DiffusionModel:
