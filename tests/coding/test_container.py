@@ -164,7 +164,7 @@ def plan(
     head = Plan(continued, (record,) if record is not None and say is None else (), left, b"1234").head()
     if say is None:
         return head
-    said = Writer().number(count).number(len(say)).number(len(pack(say))).raw(pack(say)).number(0)
+    said = Writer().number(count).number(len(say)).number(len(pack(say))).raw(pack(say))
     return head[:-1] + said.content()
 
 

@@ -99,7 +99,7 @@ class Plan:
         writer.number(self.left).raw(self.check).number(len(self.records))
         if self.records:
             packed = pack(said)
-            writer.number(len(said)).number(len(packed)).raw(packed).number(len(beside)).raw(beside)
+            writer.number(len(said)).number(len(packed)).raw(packed).raw(beside)
         return writer.content()
 
     @classmethod
@@ -112,9 +112,7 @@ class Plan:
         if count:
             size = reader.number(MAX_PIECE)
             said = unpack(reader.raw(reader.number(MAX_PIECE)), size)
-            beside = Reader(reader.raw(reader.number(MAX_PIECE)))
-            records = read_records(said, count, beside, model)
-            beside.end()
+            records = read_records(said, count, reader, model)
         if left and (not records or left >= records[-1].examples):
             raise Damaged("examples that are nowhere")
         plan = cls(continued, records, left, check)
