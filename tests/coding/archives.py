@@ -12,6 +12,7 @@ from vlb.base.errors import UserError
 from vlb.coding.container import ArchiveReader
 from vlb.coding.contents import Content
 from vlb.coding.diffusion import DiffusionSettings
+from vlb.coding.files import Formats
 from vlb.coding.header import Header, Numerics
 from vlb.coding.reading import contents
 from vlb.coding.sequence import Lanes, SequenceCodec
@@ -34,8 +35,8 @@ class _Never:
         raise Underflow
 
 
-def independent_codec(shape: tuple[int, ...] = SHAPE, levels: int = LEVELS) -> SequenceCodec:
-    weights = 0.7 ** np.arange(levels)
+def independent_codec(shape: tuple[int, ...] = SHAPE) -> SequenceCodec:
+    weights = 0.7 ** np.arange(LEVELS)
     return SequenceCodec(_Never(), np.tile(weights, (math.prod(shape), 1)), shape, Lanes(8))
 
 
@@ -48,18 +49,18 @@ def write(
     *inputs: Path,
     model: bytes | None = None,
     columns: tuple[Column, ...] | None = None,
-    levels: int = LEVELS,
+    formats: Formats = FORMATS,
 ) -> Summary:
-    made = replace(header(model is not None), levels=levels)
+    made = header(model is not None)
     if columns is not None:
         made = replace(made, shape=(len(columns),))
-    codec = independent_codec(made.shape, levels)
-    return write_archive(out, made, codec, items(list(inputs)), FORMATS, model, Options(columns=columns))
+    codec = independent_codec(made.shape)
+    return write_archive(out, made, codec, items(list(inputs)), formats, model, Options(columns=columns))
 
 
 def read(path: Path, columns: tuple[Column, ...] | None = None) -> Iterator[tuple[int, Content | UserError]]:
     archive = ArchiveReader(path)
-    return contents(archive, independent_codec(archive.header.shape, archive.header.levels), columns)
+    return contents(archive, independent_codec(archive.header.shape), columns)
 
 
 def pictures(seed: int, count: int) -> np.ndarray:
