@@ -49,6 +49,9 @@ class Elements(Protocol):
     def levels(self, examples: np.ndarray, model: Model) -> tuple[np.ndarray, np.ndarray] | None:
         """examples (n, *shape) as levels, and where they are none (flat indices); None for ones that never are."""
 
+    def named(self, examples: np.ndarray, model: Model) -> int:
+        """How many elements, at the beginning, are names of the model's columns rather than values."""
+
     def values(self, x: np.ndarray, model: Model) -> np.ndarray:
         """The inverse of `levels` but for exceptions. Raises `Damaged` for levels that there are not."""
 
@@ -84,6 +87,9 @@ class Numbers:
             examples = np.where(outside, 0, examples)
         return examples.astype(model.dtype), places
 
+    def named(self, examples: np.ndarray, model: Model) -> int:
+        return 0
+
     def values(self, x: np.ndarray, model: Model) -> np.ndarray:
         return x.astype(self.dtype)
 
@@ -114,6 +120,10 @@ class Texts:
             codes = {value: k for k, value in enumerate(column.values)}
             found[:, j] = [codes.get(cell, -1) for cell in examples[:, j]]
         return np.maximum(found, 0).astype(model.dtype), np.flatnonzero(found < 0)
+
+    def named(self, examples: np.ndarray, model: Model) -> int:
+        names = [column.name for column in model.columns or ()]
+        return len(names) if examples[0].tolist() == names else 0
 
     def values(self, x: np.ndarray, model: Model) -> np.ndarray:
         if model.columns is None or x.ndim != 2:

@@ -220,7 +220,7 @@ def _coded(member: Member, elements: Elements, model: Model) -> tuple[Coded, np.
     if levels is None:
         return f"{values.dtype} of shape {values.shape}, where the model is of whole numbers"
     x, places = levels
-    if len(places) > MAX_EXCEPTIONS * x.size:
+    if len(places) - elements.named(examples, model) > MAX_EXCEPTIONS * x.size:
         return f"{len(places)} of {x.size} values are not among the model's {model.levels} levels"
     return Coded(member.name, elements, layout, len(x), places, examples.reshape(-1)[places]), x
 
