@@ -138,7 +138,7 @@ def _read(path: Path) -> Cells:
     cells = split(text, delimiter)
     if cells is None or len(cells.rows) < 2:
         raise UserError(
-            f"{path} is no table{_uneven(text, delimiter)}: give comma-separated text (.csv, .tsv, .txt, .dat), a row of "
+            f"{path} is no table{_uneven(text, delimiter)}: give delimited text (.csv, .tsv, .txt, .dat), a row of "
             "names and then rows of as many cells"
         )
     return cells
