@@ -27,6 +27,7 @@ from vlb.coding.layouts import LAYOUTS
 from vlb.coding.names import safe
 from vlb.coding.records import MAX_AXIS, MAX_PIECE, holdable
 from vlb.coding.wire import MAX_TEXT, Damaged, Reader
+from vlb.core.schema import Column
 
 VERSION = 2
 VERBATIM, PICTURES, ARRAY, TABLE = 1, 2, 3, 5
@@ -318,11 +319,21 @@ def _table(reader: Reader, model: Model, take: Take) -> Old:
     texts = Texts().parse(rest.rest(), len(places) + 1)
     if (places >= count * columns).any():
         raise Damaged("a cell outside the table")
-    cells = Texts().values(take(reader, count).reshape(-1, columns), model)
+    cells = _cells(take(reader, count).reshape(-1, columns), model.columns)
     if len(cells) == count:
         cells.reshape(-1)[places] = texts[1:]
     text = texts[0] + newline.join(map(delimiter.join, cells.tolist())) + (newline if ended else "")
     return _AsIs(Piece(name, last, text.encode("utf-8", "surrogateescape")))
+
+
+def _cells(x: np.ndarray, columns: tuple[Column, ...]) -> np.ndarray:
+    """As they are written, quotes included, which is how such a model knows them."""
+    cells = np.empty(x.shape, object)
+    for j, column in enumerate(columns):
+        if x[:, j].max(initial=0) >= len(column.values):
+            raise Damaged("values that a column does not have")
+        cells[:, j] = np.array(column.values, object)[x[:, j].astype(np.int64)]
+    return cells
 
 
 def _npy(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
