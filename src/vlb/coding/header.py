@@ -45,21 +45,23 @@ class Header:
     def content(self) -> bytes:
         """The header as bytes."""
         numerics = self.numerics
-        writer = Writer().raw(bytes((VERSION << 4 | int(self.embedded),))).raw(self.digest)
+        form = VERSION << 4 | DEVICES.index(numerics.device) << 1 | int(self.embedded)
+        writer = Writer().raw(bytes((form,))).raw(self.digest)
         writer.numbers(self.shape).number(self.levels).number(coding.kind(self.settings))
         self.settings.write(writer)
-        writer.number(DEVICES.index(numerics.device)).number(numerics.threads)
+        writer.number(numerics.threads)
         return writer.number(numerics.torch[0]).number(numerics.torch[1]).number(0).content()
 
     @classmethod
     def read(cls, reader: Reader) -> "Header":
         """The inverse of `content`. Raises `Damaged`."""
         form, digest = reader.raw(1)[0], reader.raw(DIGEST)
-        if form >> 1 != VERSION << 3:
+        device = (form & 15) >> 1
+        if form >> 4 != VERSION or device >= len(DEVICES):
             raise Damaged("its first byte says what this version of vlb does not know")
         shape, levels = reader.numbers(MAX_AXES, 1 << 16), reader.number(MAX_LEVELS)
         settings = coding.read(reader.number(), reader)
-        device, threads = DEVICES[reader.number(len(DEVICES) - 1)], reader.number(1 << 16)
-        numerics = Numerics(device, threads, (reader.number(1 << 16), reader.number(1 << 16)))
+        threads = reader.number(1 << 16)
+        numerics = Numerics(DEVICES[device], threads, (reader.number(1 << 16), reader.number(1 << 16)))
         reader.raw(reader.number(MAX_FURTHER))  # what later versions may add, and this one need not know
         return cls(digest, bool(form & 1), shape, levels, settings, numerics)
