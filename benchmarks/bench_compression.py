@@ -33,15 +33,18 @@ from vlb.base.memory import keep_freed_memory
 from vlb.coding import diffusion as coding
 from vlb.coding.carried import bare_model, carried, numerics
 from vlb.coding.cells import Uncodable
-from vlb.coding.container import ArchiveReader, Header
+from vlb.coding.container import ArchiveReader
+from vlb.coding.contents import Data
 from vlb.coding.effort import remembered
-from vlb.coding.reading import Rows, contents
+from vlb.coding.header import Header
+from vlb.coding.reading import contents
 from vlb.coding.sequence import Lanes
-from vlb.coding.sources import NPY, Array
 from vlb.coding.stack import BitStack
+from vlb.coding.walk import items
 from vlb.coding.writing import Options, write_archive
 from vlb.core.bound import elbo
 from vlb.data import Dataset
+from vlb.data.formats import FORMATS
 from vlb.measure.evaluation import measure_bound
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.store.runs import Run
@@ -105,11 +108,12 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "x.vlb"
             self.clock.seconds = 0.0
-            items = iter([Array("test.npy", "", NPY, x)])
-            summary = write_archive(path, header, codec, items, None, Options(verify=False))
+            np.save(Path(folder) / "test.npy", x)
+            found = items([Path(folder) / "test.npy"])
+            summary = write_archive(path, header, codec, found, FORMATS, None, Options(verify=False))
             network = self.clock.seconds
             started = time.perf_counter()
-            rows = [part.rows for _, part in contents(ArchiveReader(path), codec) if isinstance(part, Rows)]
+            rows = [part.x for _, part in contents(ArchiveReader(path), codec) if isinstance(part, Data)]
             decoding = time.perf_counter() - started
         assert np.array_equal(np.concatenate(rows), x), "decoded other values"
         return {

@@ -1,5 +1,6 @@
 """Damage of any kind is an error that names its place, never other data, a crash or a large allocation."""
 
+import shutil
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -11,24 +12,30 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, write
+from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, read, write
+from tests.coding.toys import FORMATS, Several
 from vlb.base.errors import UserError
-from vlb.coding import reading, texts, values, writing
-from vlb.coding.arrays import ArrayHead
-from vlb.coding.container import ARRAY, MODEL, PICTURES, TABLE, VERBATIM, ArchiveReader, ArchiveWriter, Chunk, Header
+from vlb.coding import reading, values, writing
+from vlb.coding.container import DATA, MODEL, VERBATIM, ArchiveReader, ArchiveWriter, Chunk
+from vlb.coding.contents import NOTHING, Content, Continued, Data, Plan
 from vlb.coding.diffusion import DiffusionSettings, evenly
+from vlb.coding.elements import Numbers, Texts
 from vlb.coding.general import pack, unpack
+from vlb.coding.header import Header
 from vlb.coding.hierarchies import HierarchySettings
+from vlb.coding.layouts import LAYOUTS
 from vlb.coding.mixtures import MixtureSettings
+from vlb.coding.records import Coded, Kept, Record
 from vlb.coding.restoring import restore
 from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes
 from vlb.coding.settings import Settings
-from vlb.coding.sources import FLAT, IDX, NPY, PLAIN, ROWS
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.schema import Categories
 from vlb.data import Column
+from vlb.data.formats.base import File, Member
 
 COLUMNS = (Column("n", Categories(tuple(map(str, range(LEVELS))))),) * 30
+VALUES = values.encode(pictures(0, 1), independent_codec(), LEVELS, verify=True).content
 
 ONCE = settings(
     derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -37,21 +44,22 @@ ONCE = settings(
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An archive of three arrays, one cut into four chunks, and a text."""
+    """An archive of three arrays, one cut into four chunks, the last two sharing a chunk, and a text."""
     folder = tmp_path_factory.mktemp("archive")
     np.save(folder / "x.npy", pictures(0, 40))
-    np.savez(folder / "more.npz", a=pictures(1, 3), b=np.linspace(0, 1, 7))
+    file = File((Member("a", pictures(1, 3)), Member("b", np.linspace(0, 1, 7))), b"and more")
+    (folder / "more.several").write_bytes(Several().write(file))
     (folder / "note.txt").write_text("a note")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "CHUNK_VALUES", 300)
-        write(folder / "whole.vlb", folder / "x.npy", folder / "more.npz", folder / "note.txt")
+        write(folder / "whole.vlb", folder / "x.npy", folder / "more.several", folder / "note.txt")
     return (folder / "whole.vlb").read_bytes()
 
 
-def contents_of(path: Path) -> list[reading.Content]:
+def contents_of(path: Path) -> list[Content]:
     """Everything, or the first error."""
     found = []
-    for _, content in reading.contents(ArchiveReader(path), independent_codec(), COLUMNS):
+    for _, content in read(path):
         if isinstance(content, UserError):
             raise content
         found.append(content)
@@ -70,8 +78,8 @@ def refused(folder: Path, content: bytes) -> str:
 def test_what_is_whole_reads(whole: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.vlb").write_bytes(whole)
     found = contents_of(tmp_path / "a.vlb")
-    rows = [part.rows for part in found if isinstance(part, reading.Rows) and part.head.name == "x.npy"]
-    assert len(rows) == 4 and np.array_equal(np.concatenate(rows), pictures(0, 40))
+    parts = [part.x for part in found if isinstance(part, Data)]
+    assert len(parts) == 5 and np.array_equal(np.concatenate(parts)[:40], pictures(0, 40))
 
 
 @ONCE
@@ -91,7 +99,7 @@ def test_every_flipped_byte_is_refused(whole: bytes, tmp_path: Path) -> None:
 @given(st.binary(max_size=300))
 def test_random_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     refused(tmp_path, content)
-    refused(tmp_path, b"\x8fvlb\x20" + content)
+    refused(tmp_path, b"\x8fvlb\x30" + content)
 
 
 @ONCE
@@ -132,7 +140,7 @@ def test_a_damaged_chunk_loses_only_itself(whole: bytes, tmp_path: Path) -> None
         damaged = bytearray(whole)
         damaged[archive._start + sum(sizes[:lost]) + 1] ^= 0x40  # in the length, the worst place
         (tmp_path / "b.vlb").write_bytes(damaged)
-        found = list(reading.contents(ArchiveReader(tmp_path / "b.vlb"), independent_codec()))
+        found = list(read(tmp_path / "b.vlb"))
         wrong = [index for index, content in found if isinstance(content, UserError)]
         assert wrong == [lost] and len(found) == len(sizes)
         assert f"chunk {lost}" in str(found[lost][1])
@@ -140,62 +148,92 @@ def test_a_damaged_chunk_loses_only_itself(whole: bytes, tmp_path: Path) -> None
 
 def test_without_an_end_marker_chunks_are_still_found(whole: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.vlb").write_bytes(whole[:-5])
-    found = [content for _, content in reading.contents(ArchiveReader(tmp_path / "a.vlb"), independent_codec())]
+    found = [content for _, content in read(tmp_path / "a.vlb")]
     assert isinstance(found[-1], UserError) and "end marker" in str(found[-1])
-    assert not any(isinstance(content, UserError) for content in found[:-1]) and len(found) == 8
+    assert not any(isinstance(content, UserError) for content in found[:-1]) and len(found) == 7
 
 
-def named(name: str, kind: int) -> bytes:
-    """Names of pictures as they lie in a chunk."""
-    content = Writer().text(name).number(kind).content()
-    packed = pack(content)
-    return Writer().number(len(content)).number(len(packed)).raw(packed).content()
+def plan(
+    record: Record | None = None,
+    continued: Continued = NOTHING,
+    left: int = 0,
+    say: bytes | None = None,
+    count: int = 1,
+) -> bytes:
+    """The head of a chunk; say: what is said of records instead of `record`, packed."""
+    head = Plan(continued, (record,) if record is not None and say is None else (), left, b"1234").head()
+    if say is None:
+        return head
+    said = Writer().number(count).number(len(say)).number(len(pack(say))).raw(pack(say))
+    return head[:-1] + said.content()
+
+
+def coded(
+    dtype: str = "u1", count: int = 1, layout: int = 0, places: tuple[int, ...] = (), name: str = "x", number: int = 0
+) -> Record:
+    kind = Numbers(np.dtype(dtype))
+    odd = np.zeros(len(places), kind.dtype)
+    return Record(name, number, b"", (Coded("", kind, LAYOUTS[layout], count, np.array(places, int), odd),))
+
+
+def with_kept(shape: tuple[int, ...], size: int, packed: bytes, dtype: str = "u1") -> Record:
+    record = coded()
+    return Record("x", 0, b"", (*record.members, Kept("", Numbers(np.dtype(dtype)), shape, size, packed)))
 
 
 def bodies() -> Iterator[tuple[int, bytes]]:
     """Chunks that claim what is not so."""
     huge = (1 << 31) - 1
-
-    def row(shape: tuple[int, ...], start: int, count: int, layout: int) -> Writer:
-        writer = Writer()
-        ArrayHead("x.npy", "", NPY, np.dtype("u1"), shape, start, count, layout).write(writer)
-        return writer
-
     bomb = pack(b"\0" * (1 << 20))
     yield VERBATIM, Writer().text("a").number(1).number(1 << 26).raw(bomb).content()
     yield VERBATIM, Writer().text("a").number(1).number(huge).raw(bomb).content()
     yield VERBATIM, Writer().text("a").number(1).number(10).raw(bomb).content()
-    yield PICTURES, Writer().number(huge).content()
-    yield PICTURES, Writer().number(1).number(1 << 26).number(len(bomb)).raw(bomb).content()
-    yield PICTURES, Writer().number(1 << 24).raw(named("a.png", 0)).content()
-    yield PICTURES, Writer().number(0).raw(named("a.png", 0)).content()
-    yield PICTURES, Writer().number(1).raw(named("a.png", 1)).raw(b"\0\0\0\0\0").content()
-    yield PICTURES, Writer().number(1).raw(named("a.png", 8)).content()
-    yield PICTURES, Writer().number(1).raw(named("a.png", 0) + b"\0").content()
-    yield ARRAY, row((1 << 30, 6, 5), 0, 1 << 24, ROWS).raw(b"\0").raw(bomb).content()
-    yield ARRAY, row((1 << 30, 6, 5), 0, 1 << 19, ROWS).raw(b"\1\0\0\0\0\0").raw(b"\0\0\1").content()
-    yield ARRAY, row((1 << 62, 6, 5), 0, 1 << 62, ROWS).content()
-    yield ARRAY, row((1 << 30, 1 << 30), 0, 1 << 20, PLAIN).raw(bomb).content()
-    yield ARRAY, row((5, 30), 3, 3, FLAT).content()
-    yield ARRAY, row((0, 30), 0, 0, FLAT).content()
-    yield ARRAY, Writer().text("x").number(0).number(0).text("|O8").content()
-    floats = Writer()
-    ArrayHead("x", "", NPY, np.dtype("f4"), (1, 30), 0, 1, FLAT).write(floats)
-    yield ARRAY, floats.raw(b"\0" * 20).content()
-    floats = Writer()
-    ArrayHead("x", "", IDX, np.dtype("f4"), (1,), 0, 1, PLAIN).write(floats)
-    yield ARRAY, floats.raw(pack(b"1234")).content()
-    for shape in ((0, 1 << 40, 1 << 40), (1, 0, 1 << 40, 1 << 40)):
-        yield ARRAY, row(shape, 0, shape[0], PLAIN).raw(pack(b"")).content()
-    for kind in ("|S0", "<U0", "|S999999999", "<c3"):
-        yield ARRAY, Writer().text("x").number(1).number(0).text(kind).numbers((1,)).raw(pack(b"")).content()
-    yield ARRAY, Writer().text("x").number(3).text("\udcff").number(1).numbers((1,)).raw(pack(b"a")).content()
-    yield ARRAY, row((1, 6, 5), 0, 1, ROWS).raw(b"\0").raw(pack(bytes([200] * 30))).content()
-    yield TABLE, Writer().text("t").number(1).number(1 << 22).content()
+    yield DATA, Writer().number(huge).content()
+    yield DATA, plan()
+    yield DATA, plan() + VALUES
+    yield DATA, plan(continued=Continued(0, 3, 1)) + VALUES
+    yield DATA, plan(continued=Continued(1, 0, 1 << 24)) + VALUES
+    yield DATA, plan(coded(count=1 << 24)) + b"\0" + bomb
+    yield DATA, plan(coded(count=1 << 19)) + b"\1\0\0\0\0\0\0\0\1"
+    yield DATA, plan(coded(count=1 << 39)) + VALUES
+    yield DATA, plan(coded(), left=1) + VALUES
+    yield DATA, plan(coded(), left=5) + VALUES
+    yield DATA, plan(left=5) + VALUES
+    yield DATA, plan(coded(dtype="f4")) + VALUES
+    yield DATA, plan(coded(dtype="S999999")) + VALUES
+    yield DATA, plan(coded(count=2, layout=5)) + VALUES
+    yield DATA, plan(coded(places=(30,))) + VALUES
+    yield DATA, plan(coded(places=(3, 3))) + VALUES
+    yield DATA, plan(coded()) + b"\0" + pack(bytes([200] * 30))
+    yield DATA, plan(coded()) + b"\0" + pack(bytes([0] * 31))
+    yield DATA, plan(coded(number=999)) + VALUES
+    yield DATA, plan(coded(name="../x")) + VALUES
+    yield DATA, plan(Record("x", 0, b"", ())) + VALUES
+    yield (
+        DATA,
+        plan(Record("x", 0, b"", (Coded("", Texts(), LAYOUTS[0], 1, np.zeros(0, int), np.zeros(0, object)),))) + VALUES,
+    )
+    for shape in ((0, 1 << 39, 1 << 39), (1, 0, 1 << 39, 1 << 39)):
+        yield DATA, plan(with_kept(shape, 0, pack(b""))) + VALUES
+    yield DATA, plan(with_kept((1 << 26,), 1 << 26, bomb)) + VALUES
+    yield DATA, plan(with_kept((1 << 26,), (1 << 26) + 1, bomb)) + VALUES
+    yield DATA, plan(with_kept((5,), 4, pack(b"1234"))) + VALUES
+    members = coded().members + with_kept((1 << 26,), 1 << 26, bomb).members[1:] * 5
+    yield DATA, plan(Record("x", 0, b"", members)) + VALUES
+    one = Writer().text("x").number(0).number(0).number(1)
+    for kind in (b"", b"\0\0\3|O8", b"\0\0\3|S0", b"\0\0\3<c3", b"\0\0\4\xff\xff\xff\xff", b"\0\63"):
+        yield DATA, plan(say=one.content() + b"\0\1" + kind + b"\1\0") + VALUES
+    yield DATA, plan(say=b"", count=huge) + VALUES
+    yield DATA, plan(say=b"\1x" * 40, count=40) + VALUES
+    yield DATA, plan(say=b"\0" * (1 << 20), count=1 << 20) + VALUES
+    yield (
+        DATA,
+        Writer().number(0).number(0).raw(b"1234").number(1).number(1 << 26).number(len(bomb)).raw(bomb).content(),
+    )
     yield 99, b""
     for count in (1, 60_000):
         for junk in (b"\0\0", b"\0\0" + bytes(range(1, 200)), b"\1\20" + b"\1" * 40, b""):
-            yield ARRAY, row((1 << 30, 30), 0, count, FLAT).raw(b"\1").raw(junk).content()
+            yield DATA, plan(coded(count=count)) + b"\1" + junk
 
 
 @pytest.mark.parametrize("chunk", list(bodies()))
@@ -203,7 +241,7 @@ def test_false_claims_are_refused_without_taking_memory(chunk: tuple[int, bytes]
     path = framed([chunk], tmp_path)
     tracemalloc.start()
     with pytest.raises(UserError, match="chunk 0"):
-        contents_of(path)
+        restore(read(path), tmp_path / "out", FORMATS, False)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 29
@@ -211,14 +249,14 @@ def test_false_claims_are_refused_without_taking_memory(chunk: tuple[int, bytes]
 
 @pytest.mark.parametrize("parts", [4096, 4097, 1 << 40])
 def test_an_oversized_header_is_refused(parts: int, tmp_path: Path) -> None:
-    start = Writer().raw(b"\x8fvlb\x20" + b"12345678").numbers(SHAPE).number(LEVELS).number(0)
+    start = Writer().raw(b"\x8fvlb\x30" + b"12345678").numbers(SHAPE).number(LEVELS).number(0)
     refused(tmp_path, start.number(parts).number(parts - 1).number(1).number(1).number(1).content() + b"\xff" * 20_000)
 
 
-@pytest.mark.parametrize(("form", "version"), [(1, 1), (0x30, 3), (0xF7, 15)])
+@pytest.mark.parametrize(("form", "version"), [(1, 1), (0x40, 4), (0xF7, 15)])
 def test_another_version_is_named(whole: bytes, form: int, version: int, tmp_path: Path) -> None:
     message = refused(tmp_path, whole[:4] + bytes((form,)) + whole[5:])
-    assert f"version {version}; this version of vlb reads 2" in message
+    assert f"version {version}; this version of vlb reads 2 and 3" in message
 
 
 @pytest.mark.parametrize(
@@ -266,7 +304,7 @@ def test_an_end_marker_of_any_length_takes_no_memory(whole: bytes, tmp_path: Pat
 )
 def test_headers_come_back(settings_: Settings) -> None:
     made = header()
-    made = Header(made.digest, True, (3, 32, 32), 65536, settings_, made.numerics)
+    made = Header(made.digest, True, (3, 32, 32), 1 << 32, settings_, made.numerics)
     assert Header.read(Reader(made.content())) == made
     for cut in range(len(made.content())):
         with pytest.raises(Damaged):
@@ -292,7 +330,7 @@ def test_names_that_would_escape_are_refused(name: str, tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
     with pytest.raises(UserError, match="output folder"):
-        restore(reading.contents(ArchiveReader(path), independent_codec()), inner / "out", False)
+        restore(read(path), inner / "out", FORMATS, False)
     assert list(inner.iterdir()) == [] and {p.name for p in tmp_path.iterdir()} == {"inner", "made.vlb"}
 
 
@@ -300,7 +338,7 @@ def test_one_name_twice_is_refused(tmp_path: Path) -> None:
     chunk = VERBATIM, Writer().text("a").number(1).number(1).raw(pack(b"x")).content()
     path = framed([chunk, chunk], tmp_path)
     with pytest.raises(UserError, match=r"chunk 1.*twice"):
-        restore(reading.contents(ArchiveReader(path), independent_codec()), tmp_path / "out", False)
+        restore(read(path), tmp_path / "out", FORMATS, False)
     assert not (tmp_path / "out").exists()
 
 
@@ -330,37 +368,10 @@ def test_numbers_and_names_come_back(numbers: list[int], name: str) -> None:
     reader.end()
 
 
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An archive of rows of a table, pictures, and an array."""
-    folder = tmp_path_factory.mktemp("mixed")
-    rows = np.random.default_rng(0).integers(0, 4, (30, 30))
-    text = "".join(",".join(map(str, row)) + "\n" for row in rows)
-    found = texts.understood(text.replace("0", "seldom", 2), ",", COLUMNS)
-    assert isinstance(found, texts.Rows)
-    table = Writer().text("t.csv").number(1)
-    found.write(table)
-    levels = values.encode(found.x.reshape(-1, *SHAPE), independent_codec(), LEVELS, verify=True)
-    names = Writer().text("a.png").number(0).text("b.bmp").number(3).content()
-    packed = pack(names)
-    pictured = Writer().number(2).number(len(names)).number(len(packed)).raw(packed)
-    pixels = values.encode(pictures(3, 2), independent_codec(), LEVELS, verify=True)
-    chunks = [(TABLE, table.content() + levels.content), (PICTURES, pictured.content() + pixels.content)]
-    return framed(chunks, folder).read_bytes()
-
-
-def test_mixed_contents_come_back(mixed: bytes, tmp_path: Path) -> None:
-    (tmp_path / "a.vlb").write_bytes(mixed)
-    table, shown = contents_of(tmp_path / "a.vlb")
-    assert isinstance(table, reading.Piece) and table.content.count(b"seldom") == 2
-    assert isinstance(shown, reading.Pictures) and np.array_equal(shown.pixels, pictures(3, 2))
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("which", ["whole", "mixed"])
-def test_fuzzed_archives(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """2 × 20,000 archives with up to 8 mutations, half of them with checksums made right again."""
-    rng, whole = np.random.default_rng(0), request.getfixturevalue(which)
+def test_fuzzed_archives(whole: bytes, tmp_path: Path) -> None:
+    """20,000 archives with up to 8 mutations, half of them with checksums made right again."""
+    rng = np.random.default_rng(0)
     (tmp_path / "a.vlb").write_bytes(whole)
     archive = ArchiveReader(tmp_path / "a.vlb")
     original = [(c.kind, c.body) for c in archive.chunks() if isinstance(c, Chunk)]
@@ -378,10 +389,11 @@ def test_fuzzed_archives(which: str, tmp_path: Path, request: pytest.FixtureRequ
             path = framed(changed, tmp_path)
             honest = changed[chosen][1] == expected[chosen]
         try:
-            contents_of(path)
+            restore(read(path), tmp_path / "out", FORMATS, False)
         except UserError:
             assert not honest
         else:
+            shutil.rmtree(tmp_path / "out")
             assert honest or not trial % 2  # with right checksums, other data may be what was meant
 
 
@@ -407,5 +419,5 @@ def test_model_pieces_come_back(tmp_path: Path) -> None:
     archive = ArchiveReader(tmp_path / "m.vlb")
     assert reading.embedded_model(archive) == model
     assert summary.model_bytes > 5000 and summary.bytes_out == (tmp_path / "m.vlb").stat().st_size
-    assert [c.kind for c in archive.chunks() if isinstance(c, Chunk)] == [MODEL, ARRAY]
+    assert [c.kind for c in archive.chunks() if isinstance(c, Chunk)] == [MODEL, DATA]
     assert zlib.crc32(model) == zlib.crc32(reading.embedded_model(archive))

@@ -15,9 +15,9 @@ from vlb.coding import models
 from vlb.coding.bitsback import Climbing, Descending, Exact
 from vlb.coding.cells import Uncodable
 from vlb.coding.codes import scored
-from vlb.coding.container import Header, Numerics
 from vlb.coding.diffusion import evenly
 from vlb.coding.effort import remembered
+from vlb.coding.header import Header, Numerics
 from vlb.coding.hierarchies import HierarchySettings, latent_shapes, measured
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.products import MAX_COMPONENTS, ProductMixture

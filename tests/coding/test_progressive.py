@@ -9,17 +9,20 @@ import torch
 
 from tests.building import built
 from tests.coding.conftest import placed
+from tests.coding.toys import FORMATS, Several
 from vlb.base.errors import UserError
 from vlb.coding import reading, values
-from vlb.coding.container import ArchiveReader, Header, Numerics
+from vlb.coding.container import ArchiveReader
+from vlb.coding.header import Header, Numerics
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.progressive import previews
 from vlb.coding.restoring import restore
 from vlb.coding.sequence import SequenceCodec
-from vlb.coding.sources import items
+from vlb.coding.walk import items
 from vlb.coding.wire import Reader
 from vlb.coding.writing import Options, write_archive
 from vlb.data import Dataset
+from vlb.data.formats.base import File, Member
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.mixture.config import Mixture
 
@@ -58,15 +61,19 @@ def test_previews_of_stored_examples_are_exact(codec: SequenceCodec) -> None:
     assert np.array_equal(values.preview(Reader(coded.content), 40, codec, 17, 1), blank)
 
 
+def save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    path.write_bytes(Several().write(File(tuple(Member(*named) for named in arrays.items()), b"")))
+
+
 def test_previews_stay_in_their_folder(
     codec: SequenceCodec, model: DiffusionModel, test_images: np.ndarray, tmp_path: Path
 ) -> None:
-    np.savez(tmp_path / "set.npz", **{"/../../../evil": test_images[:40]})
+    save(tmp_path / "set.several", {"/../../../evil": test_images[:40]})
     settings = placed(8, lanes=1000)
     header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("cpu", 1, (2, 13)))
-    write_archive(tmp_path / "a.vlb", header, codec, items([tmp_path / "set.npz"], (1, 8, 8), 17), None, Options())
+    write_archive(tmp_path / "a.vlb", header, codec, items([tmp_path / "set.several"]), FORMATS, None, Options())
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    restore(reading.previews(ArchiveReader(tmp_path / "a.vlb"), codec, 2), tmp_path / "out", False)
+    restore(reading.previews(ArchiveReader(tmp_path / "a.vlb"), codec, FORMATS, 2), tmp_path / "out", FORMATS, False)
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert made and all(path.parent == tmp_path / "out" for path in made)
 
@@ -83,20 +90,25 @@ def test_arrays_of_any_byte_order_are_coded(dtype: str, model: DiffusionModel, t
 def test_previews_become_files(
     codec: SequenceCodec, model: DiffusionModel, test_images: np.ndarray, tmp_path: Path
 ) -> None:
-    np.savez(tmp_path / "set.npz", x=test_images[:150], y=np.arange(150))
+    save(tmp_path / "set.several", {"x": test_images[:150], "y": np.arange(150)})
     settings = placed(8, lanes=1000)
     header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("cpu", 1, (2, 13)))
     path = tmp_path / "a.vlb"
-    write_archive(path, header, codec, items([tmp_path / "set.npz"], (1, 8, 8), 17), None, Options())
+    write_archive(path, header, codec, items([tmp_path / "set.several"]), FORMATS, None, Options())
     (tmp_path / "out").mkdir()
     for levels in (1, 10):
-        restore(reading.previews(ArchiveReader(path), codec, levels), tmp_path / "out" / str(levels), False)
-    (coarse,) = (tmp_path / "out" / "1").glob("set.npz-x-*.npy")
+        restore(
+            reading.previews(ArchiveReader(path), codec, FORMATS, levels),
+            tmp_path / "out" / str(levels),
+            FORMATS,
+            False,
+        )
+    (coarse,) = (tmp_path / "out" / "1").glob("set.several-x-*.npy")
     first = int(coarse.stem.split("-")[-2])
     exact = np.load(tmp_path / "out" / "10" / coarse.name)
     assert np.array_equal(exact, test_images[first:150])
     assert np.load(coarse).shape == exact.shape and not np.array_equal(np.load(coarse), exact)
-    assert torch.equal(torch.tensor(np.load(tmp_path / "out" / "1" / "set.npz-y-0-149.npy")), torch.arange(150))
+    assert torch.equal(torch.tensor(np.load(tmp_path / "out" / "1" / "set.several-y-0-149.npy")), torch.arange(150))
 
 
 def test_models_without_noise_levels_refuse(digits: Dataset, test_images: np.ndarray) -> None:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from vlb.base.errors import UserError
 from vlb.data import load
+from vlb.data.formats.delimited import SUFFIXES
+from vlb.data.given import load_examples
 from vlb.data.tables import as_levels, load_table, ordered, pieces, split
 
 CELL = st.text(st.characters(codec="utf-8", exclude_characters='",\n\r'), max_size=5) | st.sampled_from(
@@ -82,3 +84,12 @@ def test_what_is_no_table_says_so(content: bytes, message: str, tmp_path: Path) 
         load_table(tmp_path / "t.csv")
     with pytest.raises(UserError, match="cannot read"):
         load_table(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
+def test_what_trains_can_be_scored_whatever_it_is_called(suffix: str, delimiter: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t{suffix}"
+    path.write_text("\n".join(delimiter.join(row) for row in [("a", "b"), *(("1", "x"), ("2", "y")) * 10]))
+    schema = load_table(path).schema
+    assert load_examples(path, schema).split.x.tolist() == [[0, 0], [1, 1]] * 10

@@ -9,10 +9,12 @@ import torch
 
 from vlb.base.errors import UserError
 from vlb.coding import values
-from vlb.coding.container import MODEL, ArchiveReader, Header
+from vlb.coding.container import MODEL, ArchiveReader
 from vlb.coding.diffusion import DiffusionSettings, discretised
+from vlb.coding.elements import Model, plain_dtype
+from vlb.coding.header import Header
 from vlb.coding.models import Coded
-from vlb.coding.reading import walked
+from vlb.coding.reading import looked_at
 from vlb.coding.sequence import Account, SequenceCodec
 from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader
@@ -72,11 +74,11 @@ def outlined(archive: ArchiveReader) -> list[Outline | UserError]:
         if count * math.prod(header.shape) > values.MAX_VALUES:
             raise Damaged("it claims more values than a chunk may hold")
         seen.append((count, values.coded_directly(reader, count)))
-        return np.zeros((count, *header.shape), values.plain_dtype(header.levels))
+        return np.zeros((count, *header.shape), plain_dtype(header.levels))
 
     nameless = (Column("", Categories(tuple(map(str, range(header.levels))))),) * header.shape[0]
     chunks = (c for c in archive.chunks() if isinstance(c, UserError) or c.kind != MODEL)
-    for chunk, (_, content) in zip(chunks, walked(archive, look, nameless, (MODEL,)), strict=True):
+    for chunk, (_, content) in zip(chunks, looked_at(archive, _model(header, nameless), look), strict=True):
         if isinstance(content, UserError) or isinstance(chunk, UserError):
             found.append(content if isinstance(content, UserError) else UserError(str(chunk)))
             continue
@@ -106,10 +108,14 @@ def audited(
             audit.accounts.append(account)
         return x
 
-    for _, content in walked(archive, take, columns, (MODEL,)):
+    for _, content in looked_at(archive, _model(header, columns), take):
         if isinstance(content, UserError):
             raise content
     return audit
+
+
+def _model(header: Header, columns: tuple[Column, ...] | None) -> Model:
+    return Model(header.shape, header.levels, columns)
 
 
 @torch.no_grad()

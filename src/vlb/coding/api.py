@@ -1,7 +1,7 @@
 """`vlb.compress`, `vlb.decompress` and `vlb.inspect`: what the commands of these names do, without printing."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,18 +12,20 @@ from vlb.base.progress import SILENT, Progress
 from vlb.coding.accounting import Outline, audited, outlined
 from vlb.coding.carried import bare_model, carried, from_carried, numerics
 from vlb.coding.cells import Uncodable
-from vlb.coding.container import MAX_EXAMPLE, ArchiveReader, Header
+from vlb.coding.container import ArchiveReader
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.effort import Effort, effort
+from vlb.coding.header import MAX_EXAMPLE, Header
 from vlb.coding.models import Coded, chosen_settings, coded_by, levels
 from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
-from vlb.coding.reading import Content, contents, embedded_model, previews
+from vlb.coding.reading import Found, contents, embedded_model, previews
 from vlb.coding.restoring import restore
 from vlb.coding.results import Compressed, Inspection, Restored
 from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes, SequenceCodec
-from vlb.coding.sources import items
+from vlb.coding.walk import items
 from vlb.coding.writing import Options, write_archive
 from vlb.data import Column
+from vlb.data.formats import FORMATS
 from vlb.store.runs import Run
 
 MAX_STEPS = 200
@@ -66,10 +68,10 @@ def compress(
     settings = chosen_settings(model, opened.path, digest, x, chosen.steps, chosen.lanes)
     count = levels(model)
     header = Header(digest, options.embed_model, model.shape, count, settings, numerics(device))
-    found, how = items(paths, model.shape, count), Options(options.verify, progress, columns)
+    found, how = items(paths), Options(options.verify, progress, columns)
     embedded = carried(opened) if options.embed_model else None
     progress.begin("compressing")
-    summary = write_archive(Path(out), header, settings.codec(model), found, embedded, how)
+    summary = write_archive(Path(out), header, settings.codec(model), found, FORMATS, embedded, how)
     summary.notes[:0] = note
     return Compressed(Path(out), summary, settings, math.prod(model.shape))
 
@@ -97,7 +99,7 @@ def decompress(
         found = contents(archive, opened.codec, opened.columns)
     else:
         found = _previews(archive, opened.codec, options.stop_after)
-    return Restored(Path(file), Path(out), tuple(restore(found, Path(out), options.salvage)))
+    return Restored(Path(file), Path(out), tuple(restore(found, Path(out), FORMATS, options.salvage)))
 
 
 def inspect(
@@ -172,13 +174,13 @@ def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | 
         raise UserError(f"{archive.path}: this model cannot code ({error})") from error
 
 
-def _previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Iterator[tuple[int, Content | UserError]]:
+def _previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Found:
     settings = archive.header.settings
     if not isinstance(settings, DiffusionSettings):
         raise UserError("--stop-after needs the levels of noise of a diffusion model, and this file has none")
     if not 1 <= levels <= settings.steps + 1:
         raise UserError(f"--stop-after is from 1 to {settings.steps + 1}, the levels of this file, not {levels}")
-    return previews(archive, codec, levels)
+    return previews(archive, codec, FORMATS, levels)
 
 
 def _validation(run: Run, data: Path | None) -> tuple[torch.Tensor | None, list[str]]:

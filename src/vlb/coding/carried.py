@@ -11,14 +11,12 @@ from safetensors.torch import save as save_tensors
 
 from vlb.base import configuration
 from vlb.base.errors import UserError
-from vlb.coding.container import Numerics
+from vlb.coding.header import DIGEST, Numerics
 from vlb.coding.models import Coded, checked, prepared
 from vlb.core.schema import Column, Schema
 from vlb.store import before
 from vlb.store.runs import FORMAT, Run
 from vlb.store.trained import Trained
-
-DIGEST = 8
 
 
 class Bare(NamedTuple):

@@ -5,7 +5,6 @@ against the file's size before anything is read, and what is wrong is named.
 """
 
 import binascii
-import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,62 +12,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 from vlb.base.errors import UserError
-from vlb.coding import settings as coding
-from vlb.coding.settings import Settings
+from vlb.coding import before
+from vlb.coding.header import VERSION, Header
 from vlb.coding.wire import CRC, Damaged, Reader, Writer
 
 MAGIC = b"\x8fvlb"
-VERSION = 2
-END, VERBATIM, PICTURES, ARRAY, MODEL, TABLE = range(6)
-KIND_NAMES = ("end", "file as it is", "pictures", "array", "model", "table")
-DEVICES = ("cpu", "cuda")
+END, VERBATIM, MODEL, DATA = 0, 1, 4, 6  # version 2 had others between them
+KIND_NAMES = {VERBATIM: "file as it is", MODEL: "model", DATA: "data", **before.KIND_NAMES}
+HEADERS = {before.VERSION: before.header, VERSION: Header.read}
 MAX_HEADER = 1 << 14
-MAX_AXES, MAX_AXIS = 8, 1 << 40
-MAX_EXAMPLE, MAX_MARKER = 1 << 24, 1 << 24
+MAX_MARKER = 1 << 24
 HEADER_CRC = 2  # bytes
 LEAST = 2 + CRC  # bytes of a chunk
-
-
-@dataclass(frozen=True)
-class Numerics:
-    """Where and how an archive was made: what may change floating-point results. torch: (major, minor)."""
-
-    device: str
-    threads: int
-    torch: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Header:
-    """digest: of the model, 8 bytes; embedded: whether the file carries it."""
-
-    digest: bytes
-    embedded: bool
-    shape: tuple[int, ...]
-    levels: int
-    settings: Settings
-    numerics: Numerics
-
-    def content(self) -> bytes:
-        """The header as bytes; the first one holds the version and everything that has few choices."""
-        numerics = self.numerics
-        device = DEVICES.index(numerics.device)
-        form = VERSION << 4 | coding.kind(self.settings) << 2 | device << 1 | int(self.embedded)
-        writer = Writer().raw(bytes((form,))).raw(self.digest).numbers(self.shape).number(self.levels)
-        self.settings.write(writer)
-        return writer.number(numerics.threads).number(numerics.torch[0]).number(numerics.torch[1]).content()
-
-    @classmethod
-    def read(cls, reader: Reader) -> "Header":
-        """The inverse of `content`. Raises `Damaged`."""
-        form, digest = reader.raw(1)[0], reader.raw(8)
-        shape, levels = reader.numbers(MAX_AXES, 1 << 16), reader.number(1 << 16)
-        settings = coding.read(form >> 2 & 3, reader)
-        embedded, device = bool(form & 1), DEVICES[form >> 1 & 1]
-        numerics = Numerics(device, reader.number(1 << 16), (reader.number(1 << 16), reader.number(1 << 16)))
-        if not shape or 0 in shape or math.prod(shape) > MAX_EXAMPLE or levels < 2:
-            raise Damaged("no such examples")
-        return cls(digest, embedded, shape, levels, settings, numerics)
 
 
 @dataclass(frozen=True)
@@ -191,12 +146,13 @@ class ArchiveReader:
             raise UserError(f"{self.path} is no vlb archive (it does not begin like one)")
         form = start[len(MAGIC)] if len(start) > len(MAGIC) else VERSION << 4
         version = form >> 4 or form  # that of version 1 took the whole byte
-        if version != VERSION:
-            raise UserError(f"{self.path} has version {version}; this version of vlb reads {VERSION}")
+        if version not in HEADERS:
+            known = " and ".join(map(str, HEADERS))
+            raise UserError(f"{self.path} has version {version}; this version of vlb reads {known}")
         try:
             reader = Reader(start)
             reader.raw(len(MAGIC))
-            header = Header.read(reader)
+            header = HEADERS[version](reader)
             if _header_crc(start[: reader.at]) != reader.raw(HEADER_CRC):
                 raise Damaged("its checksum does not match")
         except Damaged as error:

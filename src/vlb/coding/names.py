@@ -20,10 +20,3 @@ def storable(name: str) -> bool:
         return len(safe(name).encode("utf-8", "surrogateescape")) <= MAX_TEXT
     except (Damaged, UnicodeEncodeError):
         return False
-
-
-def member(name: str) -> str:
-    """A name of an array in an .npz file. Raises `Damaged` for one that no such file holds."""
-    if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):
-        raise Damaged(f"the name {name[:60]!r} is none of an array in an .npz file")
-    return name

@@ -1,27 +1,28 @@
 """Writing what an archive holds into a new folder, which appears whole or not at all."""
 
-import gzip
-import io
+import math
 import shutil
-import struct
 import tempfile
-import zipfile
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image
 
 from vlb.base.errors import UserError
-from vlb.coding.arrays import ArrayHead
-from vlb.coding.reading import Content, Pictures, Piece, Rows
-from vlb.coding.sources import IDX, IDX_GZ, NPY, PICTURE_FORMATS
+from vlb.coding.contents import Content, Data, Piece, Stretch, checked
+from vlb.coding.elements import Model
+from vlb.coding.files import Formats, checksum, numbered, written
+from vlb.coding.records import Record
+from vlb.coding.wire import Damaged
+from vlb.data.formats.base import Declined
+
+MAX_LOST = 1 << 26  # values in place of which zeros are written, about what a damaged chunk may have held
 
 
-def restore(found: Iterator[tuple[int, Content | UserError]], out: Path, salvage: bool) -> list[str]:
+def restore(found: Iterator[tuple[int, Content | UserError]], out: Path, formats: Formats, salvage: bool) -> list[str]:
     """Write everything to the folder `out`, which must not exist; what is wrong with the archive, if `salvage`.
 
     Raises the first `UserError` of the archive otherwise, and then leaves nothing behind.
@@ -34,21 +35,23 @@ def restore(found: Iterator[tuple[int, Content | UserError]], out: Path, salvage
         raise UserError(f"cannot make the folder {out}: {error.strerror or error}") from error
     problems: list[str] = []
     try:
-        with closing(_Folder(temporary, salvage)) as folder:
+        with closing(_Folder(temporary, formats, salvage)) as folder:
             for index, content in found:
                 if isinstance(content, UserError):
                     if not salvage:
                         raise content
                     problems.append(str(content))
-                    folder.interrupt()
+                    folder.interrupted = True
                     continue
+                folder.position = index
                 try:
-                    folder.add(content)
-                except UserError as error:
+                    content.into(folder)
+                except (UserError, Damaged, Declined) as error:
                     if not salvage:
                         raise UserError(f"chunk {index}: {error}") from error
                     problems.append(f"chunk {index}: {error}")
-            problems += folder.finish()
+            folder.finish()
+            problems += folder.lost
         temporary.chmod(0o755)
         temporary.rename(out)
     except OSError as error:
@@ -59,169 +62,136 @@ def restore(found: Iterator[tuple[int, Content | UserError]], out: Path, salvage
 
 
 @dataclass
-class _Open:
-    """A file that is being written, an array in it, and how many of its rows are there."""
+class _Streamed:
+    """A file that is stored as it is, being written."""
 
     name: str
     stream: IO[bytes]
-    member: str = ""
-    array: tuple[np.dtype, tuple[int, ...]] | None = None
-    rows: int = 0
-    zipped: zipfile.ZipFile | None = None
-    raw: IO[bytes] | None = None
+
+
+@dataclass
+class _Gathered:
+    """A file of examples, of which some are there; chunk: which has its record; whole: whether none are lost."""
+
+    record: Record
+    chunk: int
+    model: Model
+    parts: list[np.ndarray] = field(default_factory=list)
+    done: int = 0
+    whole: bool = True
+
+    def zeros(self, count: int) -> None:
+        """In place of examples that are lost."""
+        self.parts.append(np.zeros((count, *self.model.shape), self.model.dtype))
+        self.done += count
+        self.whole = False
 
 
 @dataclass
 class _Folder:
-    """The folder that is being filled."""
+    """The folder that is being filled. position: of the chunk at hand; interrupted: one before it is missing."""
 
     root: Path
+    formats: Formats
     salvage: bool
-    current: _Open | None = None
+    position: int = 0
     interrupted: bool = False
+    streamed: _Streamed | None = None
+    gathered: _Gathered | None = None
     lost: list[str] = field(default_factory=list)
 
-    def add(self, content: Content) -> None:
-        if isinstance(content, Pictures):
-            self._close()
-            for name, format_, mode, pixels in zip(
-                content.names, content.formats, content.modes, content.pixels, strict=True
-            ):
-                self._picture(name, PICTURE_FORMATS[format_], mode, pixels)
-        elif isinstance(content, Piece):
-            self._piece(content)
-        else:
-            self._rows(content)
+    def piece(self, piece: Piece) -> None:
+        """Of a file that is stored as it is."""
+        if self.streamed is None or self.streamed.name != piece.name:
+            self._end_stream()
+            if self.interrupted:
+                self._lose(f"{piece.name} may be incomplete: a chunk before it is damaged")
+            self.streamed = _Streamed(piece.name, self._new(piece.name).open("wb"))
         self.interrupted = False
+        self.streamed.stream.write(piece.content)
+        if piece.last:
+            self.streamed.stream.close()
+            self.streamed = None
 
-    def interrupt(self) -> None:
-        """A chunk is missing here."""
-        self.interrupted = True
+    def data(self, data: Data) -> None:
+        """Examples of one file that began before, and of files that begin here."""
+        self.interrupted = False
+        continued = data.plan.continued
+        if self.gathered is not None and continued.back != self.position - self.gathered.chunk:
+            self._end_gathered()
+        known = self.gathered is not None or not continued.count
+        if not known:
+            self._lose(f"{continued.count} examples are of a file whose beginning is lost")
+        names, checksums = list[str](), list[int]()
+        for stretch in data.stretches():
+            if stretch.record is not None:
+                self.gathered = _Gathered(stretch.record, self.position, data.model)
+            file = self.gathered
+            if file is None:
+                continue
+            self._gather(file, stretch)
+            if file.done == file.record.examples:
+                written = self._end_gathered()
+                known = known and written is not None
+                names.append(file.record.name)
+                checksums.append(written or 0)
+        if known and checked(checksums) != data.plan.check:
+            self._lose(f"{', '.join(names[:5])}{' …' * (len(names) > 5)}: this is not what was compressed")
 
-    def finish(self) -> list[str]:
-        """Close what is open; what is lost. Raises `UserError` if it is not whole, unless `salvage`."""
-        self._close()
-        return self.lost
+    def finish(self) -> None:
+        """End what is open. Raises `UserError` if it is not whole, unless `salvage`."""
+        self._end_stream()
+        self._end_gathered()
+
+    def close(self) -> None:
+        """Let go of the file that is open after a failure."""
+        if self.streamed is not None:
+            self.streamed.stream.close()
+
+    def _gather(self, file: _Gathered, stretch: Stretch) -> None:
+        if stretch.first < file.done or stretch.first + len(stretch.x) > file.record.examples:
+            raise Damaged(f"rows of {file.record.name} that are there already, or that it has not")
+        self._fill(file, stretch.first)
+        file.parts.append(stretch.x)
+        file.done += len(stretch.x)
+
+    def _fill(self, file: _Gathered, until: int) -> None:
+        """Zeros in place of the examples before `until` that are lost."""
+        if file.done < until:
+            self._lose(f"{file.record.name}: rows {file.done} to {until - 1} are lost and stand as zeros")
+            if (until - file.done) * math.prod(file.model.shape) > MAX_LOST:
+                raise Damaged(f"{file.record.name} is not written: too much of it is lost")
+            file.zeros(until - file.done)
+
+    def _end_gathered(self) -> int | None:
+        """Write the file whose examples were gathered; its checksum, None if some of it is lost."""
+        file, self.gathered = self.gathered, None
+        if file is None:
+            return None
+        try:
+            self._fill(file, file.record.examples)
+            format_ = numbered(self.formats, file.record.format)
+            content = written(format_, file.record.restored(np.concatenate(file.parts), file.model))
+            self._new(file.record.name).write_bytes(content)
+            return checksum(format_, content) if file.whole else None
+        except (Damaged, Declined, UserError) as error:
+            self._lose(f"{file.record.name}: {error}")
+            return None
+
+    def _end_stream(self) -> None:
+        if self.streamed is not None:
+            self.streamed.stream.close()
+            name, self.streamed = self.streamed.name, None
+            self._lose(f"{name} is incomplete: its last chunk is lost")
 
     def _lose(self, what: str) -> None:
         if not self.salvage:
             raise UserError(what)
         self.lost.append(what)
 
-    def close(self) -> None:
-        """Let go of the file that is open after a failure."""
-        if self.current is not None:
-            opened = self.current
-            for stream in (opened.stream, opened.zipped, opened.raw):
-                if stream is not None:
-                    with suppress(OSError, ValueError):
-                        stream.close()
-
     def _new(self, name: str) -> Path:
-        self._close()
         path = self.root / name
         if path.exists():
             raise UserError(f"the archive holds {name} twice")
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
-
-    def _picture(self, name: str, format_: str, mode: str, pixels: np.ndarray) -> None:
-        values = pixels[0].astype(bool) if mode == "1" else pixels[0] if mode == "L" else pixels.transpose(1, 2, 0)
-        Image.fromarray(np.ascontiguousarray(values)).save(self._new(name), format=format_)
-
-    def _piece(self, piece: Piece) -> None:
-        current = self.current
-        if current is None or current.name != piece.name or current.array is not None:
-            if self.interrupted:
-                self._lose(f"{piece.name} may be incomplete: a chunk before it is damaged")
-            self.current = current = _Open(piece.name, self._new(piece.name).open("wb"))
-        current.stream.write(piece.content)
-        if piece.last:
-            current.rows = 1
-            self._close()
-
-    def _rows(self, rows: Rows) -> None:
-        head = rows.head
-        current = self.current
-        array = (head.dtype, head.shape)
-        if current is None or current.name != head.name or current.array is None:
-            self.current = current = self._begin(head)
-        if current.member != head.member or current.array != array or (head.start == 0 and current.rows > 0):
-            self._end_array(current)
-            if current.zipped is None:
-                raise UserError(f"the archive holds {head.name} twice")
-            self._begin_member(current, head)
-        if head.start < current.rows:
-            raise UserError(f"rows of {head.name} are there twice")
-        if head.start > current.rows:
-            self._lose(f"{head.name}: rows {current.rows} to {head.start - 1} are lost and stand as zeros")
-            self._zeros(current, head.start - current.rows)
-        current.stream.write(np.ascontiguousarray(rows.rows).tobytes())
-        current.rows += len(rows.rows)
-
-    def _begin(self, head: ArrayHead) -> _Open:
-        path = self._new(head.name)
-        raw = path.open("wb")
-        if head.container == NPY:
-            raw.write(_npy_header(head))
-            return _Open(head.name, raw, head.member, (head.dtype, head.shape))
-        if head.container in (IDX, IDX_GZ):
-            stream: IO[bytes] = raw
-            if head.container == IDX_GZ:
-                stream = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)  # type: ignore[assignment]
-            stream.write(struct.pack(f">4B{len(head.shape)}I", 0, 0, 8, len(head.shape), *head.shape))
-            return _Open(head.name, stream, head.member, (head.dtype, head.shape), raw=raw)
-        zipped = zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED)
-        current = _Open(head.name, raw, zipped=zipped, raw=raw)
-        self._begin_member(current, head)
-        return current
-
-    def _begin_member(self, current: _Open, head: ArrayHead) -> None:
-        assert current.zipped is not None
-        if f"{head.member}.npy" in current.zipped.namelist():
-            raise UserError(f"{head.name} holds the array {head.member} twice")
-        current.stream = current.zipped.open(zipfile.ZipInfo(f"{head.member}.npy"), "w", force_zip64=True)
-        current.stream.write(_npy_header(head))
-        current.member, current.array, current.rows = head.member, (head.dtype, head.shape), 0
-
-    def _end_array(self, current: _Open) -> None:
-        if current.array is not None:
-            _, shape = current.array
-            expected = shape[0] if shape else 1
-            if current.rows < expected:
-                self._lose(f"{current.name}: rows {current.rows} to {expected - 1} are lost")
-                self._zeros(current, min(expected - current.rows, 1 << 24))
-        elif not current.rows:
-            self._lose(f"{current.name} is incomplete: its last chunk is lost")
-        if current.zipped is not None:
-            current.stream.close()
-
-    def _zeros(self, current: _Open, rows: int) -> None:
-        """Zeros in place of lost rows, as long as they are few enough to be what a damaged chunk held."""
-        assert current.array is not None
-        dtype, shape = current.array
-        size = dtype.itemsize * int(np.prod([float(n) for n in shape[1:]]))
-        if rows * size <= 1 << 28:
-            current.stream.write(bytes(rows * size))
-        current.rows += rows
-
-    def _close(self) -> None:
-        if self.current is None:
-            return
-        current = self.current
-        self._end_array(current)  # where it raises, `close` lets go of the file
-        self.current = None
-        if current.zipped is not None:
-            current.zipped.close()
-        else:
-            current.stream.close()
-        if current.raw is not None:
-            current.raw.close()
-
-
-def _npy_header(head: ArrayHead) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        buffer, {"descr": np.lib.format.dtype_to_descr(head.dtype), "fortran_order": False, "shape": head.shape}
-    )
-    return buffer.getvalue()

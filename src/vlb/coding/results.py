@@ -2,14 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlb.base.results import Result, Table, show
 from vlb.coding.accounting import Audit, Outline
-from vlb.coding.container import KIND_NAMES, Header
+from vlb.coding.container import KIND_NAMES
+from vlb.coding.header import Header
 from vlb.coding.settings import Settings
-from vlb.coding.writing import Summary
+from vlb.coding.summary import Summary
 
 ROWS_SHOWN = 40
 Rows = list[tuple[str, str]]
@@ -39,6 +40,7 @@ class Compressed(Result):
             "lanes": str(self.settings.lanes),
             "seconds": summary.seconds,
             "notes": list(summary.notes),
+            "reencoded": {freedom: list(names) for freedom, names in summary.reencoded.items()},
         }
 
     def table(self) -> Table:
@@ -57,7 +59,7 @@ class Compressed(Result):
         speed = summary.bytes_in / 1e6 / max(summary.seconds, 1e-9)
         rows.append(("MB/s, verification included", f"{speed:.4f}"))
         title = f"{self.file}: {summary.bytes_in:,} bytes in {summary.bytes_out:,}"
-        return Table(title, ("", ""), (tuple(rows),))
+        return Table(title, ("", ""), (tuple(rows),), notes=tuple(_ours(*found) for found in summary.reencoded.items()))
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,13 @@ class Inspection(Result):
             rows.append(("encoding", f"{audit.bytes_in / 1e6 / audit.encoding:.4f} MB/s"))
             rows.append(("decoding", f"{audit.bytes_in / 1e6 / audit.decoding:.4f} MB/s"))
         return rows
+
+
+def _ours(freedom: str, names: list[str]) -> str:
+    """Which files come back with another encoding."""
+    kinds = ", ".join(sorted({PurePosixPath(name).suffix or name for name in names}))
+    files = "1 file" if len(names) == 1 else f"{len(names)} files"
+    return f"{files} ({kinds}) will come back with all to the byte but {freedom}, which is ours"
 
 
 def _row(chunk: Outline) -> tuple[str, ...]:

@@ -1,238 +1,76 @@
-"""What goes into an archive: pictures, arrays and other files, told apart and cut into chunks.
+"""What becomes of a file: the model codes it, where a format gives every byte back, or it is stored as it is."""
 
-Lossless pictures of the model's size and levels and arrays of them are coded by the model. Anything else
-in the input – JPEGs, which are smaller as they are, pictures of another size, arrays of floats – is stored
-as it is, through the general codec, so that nothing is ever left out.
-"""
-
-import math
+import mmap
 import os
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
 
 from vlb.base.errors import UserError
-from vlb.coding.names import member, storable
-from vlb.data.idx import read_idx
-from vlb.data.tables import pieces
+from vlb.coding.elements import Model
+from vlb.coding.files import Formats, checksum, known, read, written
+from vlb.coding.records import Record, read_records, record_of, write_records
+from vlb.coding.walk import Found
+from vlb.coding.wire import Damaged, Reader
+from vlb.data.formats.base import Content, Declined, Writable
 
-PICTURE_FORMATS = ("PNG", "BMP", "PPM")
-MODES = ("L", "RGB", "1")
-NPY, NPZ, IDX, IDX_GZ = range(4)
-TABLES = (".csv", ".tsv")
-MAX_ROW = 1 << 25  # bytes of a row of an array that is stored as an array
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture's pixels as (C, H, W) uint8; kind: index into `PICTURE_FORMATS` × `MODES`."""
-
-    name: str
-    kind: int
-    pixels: np.ndarray
+MAX_BESIDE = 1 << 24  # bytes of a file that the model does not code
 
 
 @dataclass(frozen=True)
-class Array:
-    """An array in a file; container: NPY, NPZ, IDX or IDX_GZ; member: its name in an .npz file."""
+class Source:
+    """A file that the model codes. x: its examples as levels; checksum: of what must come back; size: in bytes;
+    freedom: what of it comes back otherwise, if anything does."""
 
-    name: str
-    member: str
-    container: int
-    values: np.ndarray
-
-
-@dataclass(frozen=True)
-class Other:
-    """A file that is stored as it is."""
-
-    name: str
-    path: Path
-    reason: str
+    record: Record
+    x: np.ndarray
+    checksum: int
+    size: int
+    freedom: str | None
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of text."""
-
-    name: str
-    path: Path
-
-
-Item = Picture | Array | Table | Other
-
-
-def items(inputs: list[Path], shape: tuple[int, ...], levels: int) -> Iterator[Item]:
-    """Everything in `inputs`, in sorted order within a folder, by names that begin with each input's own.
-
-    Raises `UserError` for an input that is not there, cannot be read, or has the name of another.
-    """
-    seen: set[str] = set()
-    for given in inputs:
-        path = Path(given).expanduser()
-        if not path.exists():
-            raise UserError(f"there is nothing at {path}")
-        root = path.resolve().name if path.name in ("", "..") else path.name
-        if root in seen:
-            raise UserError(f"two inputs are called {root}: rename one, for both would come out under that name")
-        seen.add(root)
-        if path.is_dir():
-            for file in _files(path):
-                name = str(PurePosixPath(root, *file.relative_to(path).parts))
-                yield from _items(file, name, shape, levels)
-        else:
-            yield from _items(path, root, shape, levels)
+def understood(found: Found, content: Content, model: Model, formats: Formats) -> Source:
+    """A file as examples of the model. Raises `Declined` with the reason why it is stored as it is."""
+    number, format_ = known(formats, found.name, content)
+    record, x = record_of(found.name, number, read(format_, content), model)
+    _sayable(record, model)
+    made = written(format_, record.restored(x, model))
+    exact = made == content
+    if not exact and not _same(format_, made, content):
+        raise Declined("its format would not give every byte of it back")
+    return Source(record, x, checksum(format_, made), len(content), None if exact else format_.freedom)
 
 
-def _files(folder: Path) -> list[Path]:
-    """Regular files below `folder`, sorted; links are not followed out of it."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        found += [Path(place) / name for name in sorted(names) if (Path(place) / name).is_file()]
-    return found
-
-
-def _items(path: Path, name: str, shape: tuple[int, ...], levels: int) -> Iterator[Item]:
-    if not storable(name):
-        raise UserError(
-            f"{path} cannot be stored under its name, which would not come out again on every system: rename it "
-            "without backslashes, and without colons in its first part"
-        )
-    suffix = path.suffix.lower()
+def content_of(found: Found) -> Content:
+    """The bytes of a file, which are not read before they are asked for. Raises `UserError` where they cannot be."""
     try:
-        if suffix in (".npy", ".npz"):
-            yield from _arrays(path, name)
-        elif suffix == ".idx" or name.removesuffix(".gz").endswith("ubyte"):
-            yield _idx(path, name)
-        elif suffix in (".png", ".bmp", ".ppm", ".pgm", ".pbm", ".pnm"):
-            yield _picture(path, name, shape, levels)
-        elif suffix in TABLES and len(shape) == 1:
-            yield _table(path, name)
-        else:
-            yield Other(name, path, "of no kind that the model codes")
+        with found.path.open("rb") as stream:
+            if not os.fstat(stream.fileno()).st_size:
+                return b""
+            # Arrays may lie in it, and so it is let go of with the last of them.
+            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot read {found.path}: {error.strerror or error}") from error
 
 
-def _table(path: Path, name: str) -> Item:
+def _same(format_: Writable, made: bytes, content: Content) -> bool:
+    return format_.freedom is not None and format_.same(made, content)
+
+
+def _sayable(record: Record, model: Model) -> None:
+    if record.beside > MAX_BESIDE:
+        raise Declined(f"{record.beside:,} bytes of it are not for the model to code")
     try:
-        count = sum(1 for _ in pieces(path))
-    except UserError:
-        return Other(name, path, "no text in UTF-8")
-    return Table(name, path) if count else Other(name, path, "nothing in it")
-
-
-def _arrays(path: Path, name: str) -> Iterator[Item]:
-    try:
-        if path.suffix.lower() == ".npy":
-            loaded = np.load(path, mmap_mode="r", allow_pickle=False)
-            arrays = [Array(name, "", NPY, _native(loaded))]
-        else:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = [Array(name, member(inner), NPZ, _native(archive[inner])) for inner in archive.files]
-    except OSError:
-        raise
-    except Exception as error:  # numpy lets many kinds escape from what it cannot read
-        yield Other(name, path, f"no plain array ({error})")
-        return
-    if arrays:
-        yield from arrays
-    else:
-        yield Other(name, path, "no arrays in it")
-
-
-def _native(x: np.ndarray) -> np.ndarray:
-    if x.dtype.kind not in "biufcSU" or x.ndim > 8 or not x.dtype.itemsize or not holdable(x.shape, x.dtype):
-        raise ValueError(f"shape {x.shape} of {x.dtype}")
-    if math.prod(x.shape[1:]) * x.dtype.itemsize > MAX_ROW:
-        raise ValueError(f"rows of more than {MAX_ROW >> 20} MiB")
-    return x
-
-
-def holdable(shape: tuple[int, ...], dtype: np.dtype) -> bool:
-    """Whether an array of such a shape can be, even one without elements."""
-    return math.prod(max(side, 1) for side in shape) * dtype.itemsize < 1 << 62
-
-
-def _idx(path: Path, name: str) -> Item:
-    try:
-        values = read_idx(path)
+        said, beside = write_records((record,))
+    except UnicodeEncodeError as error:
+        raise Declined("a name or a cell in it that is no text") from error
     except UserError as error:
-        return Other(name, path, str(error))
-    if values.dtype != np.uint8:
-        return Other(name, path, "no bytes in it")
-    return Array(name, "", IDX_GZ if name.endswith(".gz") else IDX, values)
-
-
-def _picture(path: Path, name: str, shape: tuple[int, ...], levels: int) -> Item:
+        raise Declined(str(error)) from error
+    if len(said) > MAX_BESIDE:
+        raise Declined(f"{len(said):,} bytes of it are not for the model to code")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=PICTURE_FORMATS) as image:
-                size, mode, format_ = image.size, image.mode, image.format
-                if mode not in MODES or getattr(image, "is_animated", False) or _deep(path):
-                    return Other(name, path, f"a picture of mode {mode}, which is kept as its file")
-                if ((3 if mode == "RGB" else 1), size[1], size[0]) != shape:
-                    return Other(name, path, f"{size[0]}×{size[1]} {mode}, another size than the model's")
-                pixels = np.asarray(image, np.uint8)
-    except Exception as error:  # on a damaged file a decoder may raise nearly anything
-        return Other(name, path, f"no readable picture ({error})")
-    pixels = pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
-    if pixels.max() >= levels:
-        return Other(name, path, f"values up to {pixels.max()}, where the model knows 0..{levels - 1}")
-    assert format_ is not None
-    return Picture(name, PICTURE_FORMATS.index(format_) * len(MODES) + MODES.index(mode), pixels)
-
-
-def _deep(path: Path) -> bool:
-    """16-bit colour PNGs and 16-bit PPMs, which Pillow would cut to 8 bits."""
-    with path.open("rb") as stream:
-        head = stream.read(64)
-    if head.startswith(b"\x89PNG"):
-        return len(head) > 24 and head[24] == 16
-    if head[:1] == b"P":
-        return b"255" not in head and head[:2] not in (b"P1", b"P4")
-    return False
-
-
-PLAIN, ROWS, FLAT, PLANES, CHANNELS_LAST = range(5)
-
-
-def layout(array_shape: tuple[int, ...], dtype: np.dtype, shape: tuple[int, ...]) -> int:
-    """How rows of an array are examples of `shape`: not at all (`PLAIN`), or as `row_shape` says."""
-    if dtype.kind not in "biu" or len(array_shape) < 2 or array_shape[0] == 0:
-        return PLAIN
-    return next((kind for kind in (ROWS, FLAT, PLANES, CHANNELS_LAST) if array_shape[1:] == row_shape(kind, shape)), 0)
-
-
-def row_shape(kind: int, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The shape of a row that is an example of `shape`: the same, flat, without its only channel, or channels last."""
-    if kind == ROWS:
-        return shape
-    if kind == FLAT:
-        return (math.prod(shape),)
-    if kind == PLANES and shape[0] == 1:
-        return shape[1:]
-    if kind == CHANNELS_LAST and len(shape) == 3:
-        return (*shape[1:], shape[0])
-    return None
-
-
-def as_examples(rows: np.ndarray, kind: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Rows of an array as (n, *shape), in the dtype of the array."""
-    if kind == CHANNELS_LAST:
-        rows = np.moveaxis(rows, -1, 1)
-    return np.ascontiguousarray(rows).reshape(len(rows), *shape)
-
-
-def as_rows(x: np.ndarray, kind: int, row_shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """The inverse of `as_examples`."""
-    if kind == CHANNELS_LAST:
-        x = np.moveaxis(x, 1, -1)
-    return np.ascontiguousarray(x).astype(dtype).reshape(len(x), *row_shape)
+        again = read_records(said, 1, Reader(beside), model)
+    except Damaged as error:
+        raise Declined(f"what is said of it would not come back ({error})") from error
+    if write_records(again) != (said, beside):
+        raise Declined("what is said of it would not come back")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlb.coding.cells import Uncodable
+from vlb.coding.elements import plain_dtype
 from vlb.coding.general import pack, unpack
 from vlb.coding.progressive import stopped
 from vlb.coding.sequence import Account, SequenceCodec
@@ -50,7 +51,7 @@ def encode(x: np.ndarray, codec: SequenceCodec, levels: int, verify: bool) -> Co
 
 
 def decode(reader: Reader, count: int, codec: SequenceCodec, levels: int) -> np.ndarray:
-    """The inverse of `encode`: (count, *shape), uint8 or uint16. Raises `Damaged`."""
+    """The inverse of `encode`: (count, *shape), uint8, uint16 or uint32. Raises `Damaged`."""
     checksum, x = _decoded(reader, count, codec, levels, lambda content: codec.decode(content, count))
     if checksum is not None and _checksum(x) != checksum:
         raise Damaged("the decoded values are not those that were encoded")
@@ -93,11 +94,6 @@ def _decoded(
 
 def _checksum(x: np.ndarray) -> bytes:
     return zlib.crc32(x.tobytes()).to_bytes(CRC, "little")
-
-
-def plain_dtype(levels: int) -> np.dtype:
-    """What values are stored as where no model codes them, and what their checksum is of."""
-    return np.dtype("u1" if levels <= 256 else "<u2")
 
 
 def _strides(x: np.ndarray) -> tuple[int, ...]:

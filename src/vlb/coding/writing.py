@@ -1,10 +1,11 @@
-"""Making an archive: items into chunks, chunks into a file that is whole or not there."""
+"""Making an archive: files into chunks, chunks into a file that is whole or not there."""
 
+import math
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, TypeVar
 
 import numpy as np
 
@@ -12,51 +13,24 @@ from vlb.base.errors import UserError
 from vlb.base.files import written_whole
 from vlb.base.progress import SILENT, Progress
 from vlb.coding import values
-from vlb.coding.arrays import ArrayHead
-from vlb.coding.container import ARRAY, MODEL, PICTURES, TABLE, VERBATIM, ArchiveWriter, Header
+from vlb.coding.container import DATA, MODEL, VERBATIM, ArchiveWriter
+from vlb.coding.contents import NOTHING, Continued, Piece, Plan, checked
+from vlb.coding.elements import Model
+from vlb.coding.files import Formats
 from vlb.coding.general import pack
-from vlb.coding.sequence import Account, SequenceCodec
-from vlb.coding.sources import PLAIN, Array, Item, Other, Picture, Table, as_examples, layout
-from vlb.coding.texts import understood
+from vlb.coding.header import Header
+from vlb.coding.records import Record
+from vlb.coding.sequence import SequenceCodec
+from vlb.coding.sources import Source, content_of, understood
+from vlb.coding.summary import Summary
+from vlb.coding.walk import Found
 from vlb.coding.wire import Writer
 from vlb.data import Column
-from vlb.data.tables import delimiter_of, pieces
+from vlb.data.formats.base import Content, Declined
 
-Part = TypeVar("Part")
 CHUNK_VALUES = 1 << 21
+CHUNK_BESIDE = 1 << 22  # bytes of records
 PIECE = 1 << 22
-TABLE_PIECE = 1 << 21  # characters
-
-
-@dataclass
-class Summary:
-    """What became of the input. bytes_in: pixel values and other content as they were read."""
-
-    values: int = 0
-    examples: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    model_bytes: int = 0
-    coded_bytes: int = 0
-    accounts: list[Account] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def gross(self) -> float:
-        """Bits per value of the whole file, an embedded model left out; NaN without any values."""
-        return 8 * (self.bytes_out - self.model_bytes) / self.values if self.values else float("nan")
-
-    @property
-    def gross_with_model(self) -> float:
-        """Bits per value of the whole file."""
-        return 8 * self.bytes_out / self.values if self.values else float("nan")
-
-    def net(self, dimensions: int) -> float:
-        """Bits per value that bits-back coding added per example, the direct ones left out; NaN without any."""
-        examples = sum(account.examples - account.direct for account in self.accounts)
-        bits = sum(account.net for account in self.accounts)
-        return bits / (examples * dimensions) if examples else float("nan")
 
 
 @dataclass(frozen=True)
@@ -70,37 +44,35 @@ class Options:
 
 
 def write_archive(
-    out: Path, header: Header, codec: SequenceCodec, found: Iterator[Item], model: bytes | None, options: Options
+    out: Path,
+    header: Header,
+    codec: SequenceCodec,
+    found: Iterable[Found],
+    formats: Formats,
+    carried: bytes | None,
+    options: Options,
 ) -> Summary:
-    """Write `found` to `out`, whole or not at all. Raises `UserError` if there is nothing, or `out` exists."""
+    """Write `found` to `out`, whole or not at all; carried: the model, if the archive is to have it.
+
+    Raises `UserError` if there is nothing, or `out` exists.
+    """
     if out.exists():
         raise UserError(f"{out} exists already: choose another name")
     summary, started = Summary(), time.perf_counter()
     with written_whole(out) as temporary, temporary.open("wb") as stream:
         archive = ArchiveWriter(stream, header)
-        for piece in _pieces(model or b""):
+        for start in range(0, len(carried or b""), PIECE):
+            piece = (carried or b"")[start : start + PIECE]
             summary.model_bytes += archive.add(MODEL, Writer().number(len(piece)).content() + pack(piece))
         before = archive.count
-        job = _Job(archive, codec, header.levels, summary, options)
-        waiting: list[Picture] = []
-        for item in found:
-            if isinstance(item, Picture):
-                waiting.append(item)
-                if len(waiting) * item.pixels.size >= CHUNK_VALUES:
-                    job.pictures(waiting)
-                    waiting = []
-                continue
-            if waiting:  # order is kept
-                job.pictures(waiting)
-                waiting = []
-            if isinstance(item, Array):
-                job.array(item)
-            elif isinstance(item, Table):
-                job.table(item)
-            else:
-                job.other(item)
-        if waiting:
-            job.pictures(waiting)
+        job = _Job(archive, codec, Model(header.shape, header.levels, options.columns), summary, options)
+        for file in found:
+            content = content_of(file)
+            try:
+                job.source(understood(file, content, job.model, formats))
+            except Declined as reason:
+                job.verbatim(file, content, str(reason))
+        job.finish()
         if archive.count == before:
             raise UserError("there is nothing to compress in the input")
         archive.finish()
@@ -109,113 +81,91 @@ def write_archive(
     return summary
 
 
-@dataclass(frozen=True)
+@dataclass
+class _Waiting:
+    """A file some of whose examples are in no chunk yet; done: those that are; chunk: where its record is."""
+
+    source: Source
+    done: int = 0
+    chunk: int = 0
+
+    @property
+    def left(self) -> int:
+        return len(self.source.x) - self.done
+
+
+@dataclass
 class _Job:
     archive: ArchiveWriter
     codec: SequenceCodec
-    levels: int
+    model: Model
     summary: Summary
     options: Options
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    count: int = 0  # examples that wait
+    beside: int = 0  # bytes of records that wait
 
-    def pictures(self, pictures: list[Picture]) -> None:
-        names = Writer()
-        for picture in pictures:
-            names.text(picture.name).number(picture.kind)
-        packed = pack(names.content())
-        head = Writer().number(len(pictures)).number(len(names.content())).number(len(packed)).raw(packed)
-        x = np.stack([picture.pixels for picture in pictures])
-        self._values(PICTURES, head, x, f"{len(pictures)} pictures from {pictures[0].name}")
+    def source(self, source: Source) -> None:
+        """A file for the model, whose examples go with those that wait already into chunks of one size."""
+        summary = self.summary
+        summary.bytes_in += source.size
+        if source.freedom is not None:
+            summary.reencoded.setdefault(source.freedom, []).append(source.record.name)
+        self.waiting.append(_Waiting(source))
+        self.count += len(source.x)
+        self.beside += source.record.beside
+        step = max(1, CHUNK_VALUES // math.prod(self.model.shape))
+        while self.count >= step or self.beside > CHUNK_BESIDE:
+            self._flush(min(step, self.count))
 
-    def array(self, item: Array) -> None:
-        rows = item.values if item.values.ndim else item.values.reshape(1)
-        kind = layout(rows.shape, rows.dtype, self.codec.shape)
-        row_values = max(1, int(np.prod(rows.shape[1:])))
-        step = max(1, (CHUNK_VALUES if kind else PIECE // max(1, rows.dtype.itemsize)) // row_values)
-        if kind == PLAIN and rows.size:
-            self.summary.notes.append(
-                f"{item.name} {item.member}".strip() + f": {rows.dtype} of shape {rows.shape}, where the model is of "
-                f"whole numbers of shape (n, {', '.join(map(str, self.codec.shape))}); stored as it is"
-            )
-        for start in range(0, max(1, len(rows)), step):
-            part = np.asarray(rows[start : start + step])
-            fits = kind != PLAIN and part.min() >= 0 and part.max() < self.levels
-            about = ArrayHead(
-                item.name, item.member, item.container, rows.dtype, item.values.shape, start, len(part),
-                kind if fits else PLAIN,
-            )  # fmt: skip
-            head = Writer()
-            about.write(head)
-            what = f"{item.name} {item.member}".strip() + f", rows {start} to {start + len(part) - 1}"
-            if fits:
-                self._values(ARRAY, head, as_examples(part, kind, self.codec.shape), what)
-                continue
-            if kind != PLAIN:
-                self.summary.notes.append(
-                    f"{what}: values outside the model's 0..{self.levels - 1}, stored as they are"
-                )
-            content = np.ascontiguousarray(part).tobytes()
-            self.summary.bytes_in += len(content)
-            self.summary.values += part.size
-            self.archive.add(ARRAY, head.content() + pack(content, (part.itemsize * row_values, part.itemsize)))
-
-    def table(self, item: Table) -> None:
-        delimiter = None
-        for text, last in _marked(pieces(item.path, TABLE_PIECE)):
-            delimiter = delimiter or delimiter_of(item.path, text)
-            rows = understood(text, delimiter, self.options.columns or ())
-            if isinstance(rows, str):
-                self.summary.notes.append(f"{item.name}: {rows}; stored as it is")
-                self._verbatim(item.name, last, text.encode())
-                continue
-            head = Writer().text(item.name).number(int(last))
-            rows.write(head)
-            self._values(TABLE, head, rows.x, item.name, len(text.encode()))
-
-    def other(self, item: Other) -> None:
-        self.summary.notes.append(f"{item.name}: {item.reason}; stored as it is")
-        with item.path.open("rb") as stream:
-            for content, last in _marked(_read(stream)):
-                self._verbatim(item.name, last, content)
-
-    def _verbatim(self, name: str, last: bool, content: bytes) -> None:
+    def verbatim(self, found: Found, content: Content, reason: str) -> None:
+        """A file as it is."""
+        self.summary.notes.append(f"{found.name}: {reason}; stored as it is")
+        self.summary.bytes_in += len(content)
         for start in range(0, max(1, len(content)), PIECE):
-            part, end = content[start : start + PIECE], start + PIECE >= len(content)
-            head = Writer().text(name).number(int(last and end)).number(len(part))
-            self.archive.add(VERBATIM, head.content() + pack(part))
-            self.summary.bytes_in += len(part)
+            last = start + PIECE >= len(content)
+            piece = Piece(found.name, last, bytes(content[start : start + PIECE]))
+            self.archive.add(VERBATIM, piece.body())
 
-    def _values(self, kind: int, head: Writer, x: np.ndarray, what: str, size: int | None = None) -> None:
-        coded = values.encode(x, self.codec, self.levels, self.options.verify)
+    def finish(self) -> None:
+        """What still waits."""
+        if self.count:
+            self._flush(self.count)
+
+    def _flush(self, count: int) -> None:
+        """A chunk of the first `count` examples that wait."""
+        here, continued, records = self.archive.count, NOTHING, list[Record]()
+        parts, ended, room = list[np.ndarray](), list[int](), count
+        while room:
+            file = self.waiting[0]
+            taken = min(file.left, room)
+            if file.done:
+                continued = Continued(here - file.chunk, file.done, taken)
+            else:
+                file.chunk = here
+                records.append(file.source.record)
+                self.beside -= records[-1].beside
+            parts.append(file.source.x[file.done : file.done + taken])
+            file.done += taken
+            room -= taken
+            if not file.left:
+                ended.append(file.source.checksum)
+                self.waiting.popleft()
+        self.count -= count
+        going_on = self.waiting and records and self.waiting[0].source.record is records[-1]
+        plan = Plan(continued, tuple(records), self.waiting[0].left if going_on else 0, checked(ended))
+        self._chunk(plan, parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def _chunk(self, plan: Plan, x: np.ndarray) -> None:
+        head = plan.head()
+        coded = values.encode(x, self.codec, self.model.levels, self.options.verify)
+        summary = self.summary
         if coded.reason is not None:
             how = "stored by the general codec" if coded.account is None else "coded without latents"
-            self.summary.notes.append(f"{what}: {how} ({coded.reason})")
+            summary.notes.append(f"{len(x)} examples in chunk {self.archive.count}: {how} ({coded.reason})")
         if coded.account is not None:
-            self.summary.accounts.append(coded.account)
-        self.summary.coded_bytes += self.archive.add(kind, head.content() + coded.content)
-        self.summary.values += x.size
-        self.summary.bytes_in += x.size * values.plain_dtype(self.levels).itemsize if size is None else size
-        self.summary.examples += len(x)
-        self.options.progress.at(self.summary.examples)
-
-
-def _pieces(content: bytes) -> Iterator[bytes]:
-    for start in range(0, len(content), PIECE):
-        yield content[start : start + PIECE]
-
-
-def _read(stream: BinaryIO) -> Iterator[bytes]:
-    """Pieces of a file; one of no bytes if it has none."""
-    yield stream.read(PIECE)
-    while content := stream.read(PIECE):
-        yield content
-
-
-def _marked(parts: Iterator[Part]) -> Iterator[tuple[Part, bool]]:
-    """Each part, and whether it is the last."""
-    waiting: list[Part] = []
-    for part in parts:
-        if waiting:
-            yield waiting.pop(), False
-        waiting.append(part)
-    for part in waiting:
-        yield part, True
+            summary.accounts.append(coded.account)
+        self.archive.add(DATA, head + coded.content)
+        summary.values += x.size
+        summary.examples += len(x)
+        self.options.progress.at(summary.examples)

@@ -10,9 +10,10 @@ from vlb.core.schema import Schema
 from vlb.data.arrays import read_array
 from vlb.data.dataset import Split
 from vlb.data.folder import read_pictures
+from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.idx import labels_beside, read_idx
 from vlb.data.splits import class_labels
-from vlb.data.tables import DELIMITERS, load_rows
+from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
 
 
@@ -25,7 +26,7 @@ class Given(NamedTuple):
 
 def load_examples(path: Path, schema: Schema) -> Given:
     """Examples of a schema from a folder of images, an .npy, .npz (`x`, `labels`) or IDX file; of a table also from a
-    .csv or .tsv file.
+    .csv, .tsv, .txt or .dat file.
 
     Raises `UserError`, naming the file, for what is missing, empty or damaged, for examples of another shape or with
     other levels, and for values that are no whole numbers in range.
@@ -38,7 +39,7 @@ def load_examples(path: Path, schema: Schema) -> Given:
             x, names = read_pictures(path)
         elif not path.exists():
             raise UserError(f"there is nothing at {path}; give a split's name, or the path of examples")
-        elif columns is not None and path.suffix.lower() in DELIMITERS:
+        elif columns is not None and path.suffix.lower() in SUFFIXES:
             x = load_rows(path, columns)
         elif path.suffix.lower() in (".npy", ".npz"):
             x, labels, said = read_array(path)
@@ -46,7 +47,7 @@ def load_examples(path: Path, schema: Schema) -> Given:
             x, beside = read_idx(path), labels_beside(path)
             labels = None if beside is None else read_idx(beside)
         else:
-            table = " or a .csv or .tsv table" if columns is not None else ""
+            table = " or a .csv, .tsv, .txt or .dat table" if columns is not None else ""
             raise UserError(f"{path} is of no known kind; give a folder of images, an .npy, .npz or IDX file{table}")
     except OSError as error:
         raise UserError(f"cannot read {error.filename or path}: {error.strerror or error}") from error

@@ -19,7 +19,7 @@ from vlb.core.schema import Categories, Column, Schema, Vector
 from vlb.data.dataset import Dataset, Split
 from vlb.data.splits import completed
 
-DELIMITERS = {".csv": ",;|", ".tsv": "\t"}
+DELIMITERS = ",;|\t"
 NEWLINES = ("\n", "\r\n")
 MAX_DISTINCT = 1 << 10
 PIECE = 1 << 22  # characters read at once
@@ -76,9 +76,11 @@ def pieces(path: Path, size: int = PIECE) -> Iterator[str]:
 
 
 def delimiter_of(path: Path, text: str) -> str:
-    """The delimiter that the first line of `text` has most of, among those that the file's name allows."""
+    """The delimiter that the first line of `text` has most of, whatever the file is called; tabs in a .tsv with any."""
     line = text.partition("\n")[0]
-    return max(DELIMITERS.get(path.suffix.lower(), ",;|\t"), key=line.count)
+    if path.suffix.lower() == ".tsv" and "\t" in line:
+        return "\t"
+    return max(DELIMITERS, key=line.count)
 
 
 def load_table(path: Path) -> Dataset:
@@ -136,8 +138,8 @@ def _read(path: Path) -> Cells:
     cells = split(text, delimiter)
     if cells is None or len(cells.rows) < 2:
         raise UserError(
-            f"{path} is no table{_uneven(text, delimiter)}: give comma-separated text (.csv, .tsv), a row of names and "
-            "then rows of as many cells"
+            f"{path} is no table{_uneven(text, delimiter)}: give delimited text (.csv, .tsv, .txt, .dat), a row of "
+            "names and then rows of as many cells"
         )
     return cells
 

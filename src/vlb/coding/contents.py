@@ -1,0 +1,157 @@
+"""What chunks hold: a piece of a file as it is, or examples with the records of the files that begin among them."""
+
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from vlb.coding.elements import Model
+from vlb.coding.general import pack, unpack
+from vlb.coding.names import safe
+from vlb.coding.records import MAX_AXIS, MAX_PIECE, Record, read_records, write_records
+from vlb.coding.values import MAX_VALUES
+from vlb.coding.wire import CRC, Damaged, Reader, Writer
+
+Take = Callable[[Reader, int], np.ndarray]  # what to make of the values of so many examples: the last m of them
+
+
+class Folder(Protocol):
+    """What contents are put into."""
+
+    def piece(self, piece: "Piece") -> None: ...
+
+    def data(self, data: "Data") -> None: ...
+
+
+class Content(Protocol):
+    """What a chunk holds."""
+
+    def into(self, folder: Folder) -> None:
+        """Put it there."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Part of a file that is stored as it is; last: its last one."""
+
+    name: str
+    last: bool
+    content: bytes
+
+    def into(self, folder: Folder) -> None:
+        folder.piece(self)
+
+    def body(self) -> bytes:
+        """As the body of a chunk."""
+        head = Writer().text(self.name).number(int(self.last)).number(len(self.content))
+        return head.content() + pack(self.content)
+
+    @classmethod
+    def read(cls, reader: Reader) -> "Piece":
+        """The inverse of `body`. Raises `Damaged`."""
+        name, last, size = safe(reader.text()), bool(reader.number(1)), reader.number(MAX_PIECE)
+        return cls(name, last, unpack(reader.rest(), size))
+
+
+@dataclass(frozen=True)
+class Continued:
+    """Examples of a file that began `back` chunks before: `count` of them, `first` having come before."""
+
+    back: int
+    first: int
+    count: int
+
+
+NOTHING = Continued(0, 0, 0)
+
+
+class Stretch(NamedTuple):
+    """Consecutive examples of one file, the one of `record` or, without, the one continued; `first` came before."""
+
+    record: Record | None
+    first: int
+    x: np.ndarray
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Whose the examples of a chunk are. left: how many of the last record's are in later chunks; check: what
+    `checked` says of the files that end here."""
+
+    continued: Continued
+    records: tuple[Record, ...]
+    left: int
+    check: bytes
+
+    @property
+    def count(self) -> int:
+        """How many examples it is of."""
+        return self.continued.count + sum(record.examples for record in self.records) - self.left
+
+    def head(self) -> bytes:
+        """All but the values. Raises `UnicodeEncodeError`."""
+        writer = Writer().number(self.continued.count)
+        if self.continued.count:
+            writer.number(self.continued.back).number(self.continued.first)
+        said, beside = write_records(self.records)
+        writer.number(self.left).raw(self.check).number(len(self.records))
+        if self.records:
+            packed = pack(said)
+            writer.number(len(said)).number(len(packed)).raw(packed).raw(beside)
+        return writer.content()
+
+    @classmethod
+    def read(cls, reader: Reader, model: Model) -> "Plan":
+        """The inverse of `head`. Raises `Damaged`."""
+        continued, records = NOTHING, tuple[Record, ...]()
+        if many := reader.number(MAX_VALUES):
+            continued = Continued(reader.number(), reader.number(MAX_AXIS), many)
+        left, check, count = reader.number(MAX_AXIS), reader.raw(CRC), reader.number(MAX_PIECE)
+        if count:
+            size = reader.number(MAX_PIECE)
+            said = unpack(reader.raw(reader.number(MAX_PIECE)), size)
+            records = read_records(said, count, reader, model)
+        if left and (not records or left >= records[-1].examples):
+            raise Damaged("examples that are nowhere")
+        plan = cls(continued, records, left, check)
+        if (many and not continued.back) or not 0 < plan.count <= MAX_VALUES:
+            raise Damaged("it claims other examples than a chunk may hold")
+        return plan
+
+
+@dataclass(frozen=True)
+class Data:
+    """Examples as levels, x (m, *shape): the last m of `plan`'s, all of them unless it is a preview."""
+
+    plan: Plan
+    x: np.ndarray
+    model: Model
+
+    def into(self, folder: Folder) -> None:
+        folder.data(self)
+
+    @classmethod
+    def read(cls, reader: Reader, model: Model, take: Take) -> "Data":
+        """Raises `Damaged`."""
+        plan = Plan.read(reader, model)
+        return cls(plan, take(reader, plan.count), model)
+
+    def stretches(self) -> Iterator[Stretch]:
+        """The examples by file, in order; those of no file that is here are left out."""
+        at, skipped = 0, self.plan.count - len(self.x)
+        continued = self.plan.continued
+        parts: list[tuple[Record | None, int, int]] = [(None, continued.first, continued.count)]
+        parts += [(record, 0, record.examples) for record in self.plan.records]  # x ends where the last one does here
+        for record, first, count in parts:
+            start, stop = max(at - skipped, 0), max(at + count - skipped, 0)
+            if stop > start:
+                yield Stretch(record, first + max(skipped - at, 0), self.x[start:stop])
+            at += count
+
+
+def checked(checksums: list[int]) -> bytes:
+    """One check for the files that end in a chunk, of the CRC-32 of each; zeros where none does."""
+    joined = b"".join(checksum.to_bytes(CRC, "little") for checksum in checksums)
+    return zlib.crc32(joined).to_bytes(CRC, "little")

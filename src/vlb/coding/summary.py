@@ -1,0 +1,37 @@
+"""What became of the input of a compression."""
+
+from dataclasses import dataclass, field
+
+from vlb.coding.sequence import Account
+
+
+@dataclass
+class Summary:
+    """bytes_in: of the files; values, examples: coded by the model; reencoded: names of files whose encoding does not
+    come back, by what of it does not."""
+
+    values: int = 0
+    examples: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    model_bytes: int = 0
+    accounts: list[Account] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    reencoded: dict[str, list[str]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def gross(self) -> float:
+        """Bits per value of the whole file, an embedded model left out; NaN without any values."""
+        return 8 * (self.bytes_out - self.model_bytes) / self.values if self.values else float("nan")
+
+    @property
+    def gross_with_model(self) -> float:
+        """Bits per value of the whole file."""
+        return 8 * self.bytes_out / self.values if self.values else float("nan")
+
+    def net(self, dimensions: int) -> float:
+        """Bits per value that bits-back coding added per example, the direct ones left out; NaN without any."""
+        examples = sum(account.examples - account.direct for account in self.accounts)
+        bits = sum(account.net for account in self.accounts)
+        return bits / (examples * dimensions) if examples else float("nan")

@@ -1,0 +1,235 @@
+"""Delimited text (CSV, TSV, …): cells as texts without their quotes, and in the rest how they were written.
+
+All rows are cells, a row of names too, which only a reader who knows the names can tell. White space belongs to its
+cell. The rest is b"" for what `csv.writer(file, lineterminator="\\n")` and `pandas.to_csv` write: UTF-8, commas, quotes
+where they are needed, every row ended by LF.
+"""
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+
+import numpy as np
+
+from vlb.data.formats.base import Content, Declined, File, Member
+
+SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
+DELIMITERS = ",\t;|"
+BOM = "\ufeff"
+BREAK = re.compile(r"\r\n|\n|\r")
+
+
+@dataclass(frozen=True)
+class Style:
+    """How cells are written. start: a BOM and a line `sep=;`; tail: what follows the last row; breaks: rows that end
+    otherwise than by `newline`; quoting: which cells are quoted, but for those at the flat indices `odd`; trailing:
+    delimiters after the last cell of every row."""
+
+    encoding: str = "utf-8"
+    start: str = ""
+    delimiter: str = ","
+    newline: str = "\n"
+    tail: str = "\n"
+    breaks: tuple[tuple[int, str], ...] = ()
+    quoting: str = "needed"
+    odd: tuple[int, ...] = ()
+    trailing: int = 0
+
+
+class Delimited:
+    """Tables of text, of one member (rows, columns) of str objects."""
+
+    freedom: str | None = None
+
+    def recognises(self, name: str, head: Content) -> bool:
+        return PurePath(name).suffix.lower() in SUFFIXES and b"\0" not in bytes(head)
+
+    def read(self, content: Content) -> File:
+        content = bytes(content)
+        text, encoding = _decoded(content)
+        start = re.match(rf'{BOM}?(?:sep=([^"\r\n])(?:\r\n|\n|\r))?', text)
+        assert start is not None  # it may be empty
+        end = len(text.rstrip("\r\n"))
+        if end <= start.end():
+            raise Declined("holds no rows")
+        rows, quoted, breaks, delimiter = _split(text[:end], start.end(), start[1])
+        tail, width = text[end:], len(rows[0])
+        cells, marks = np.array(rows, dtype=object), np.array(quoted, bool)
+        first = breaks[0] if breaks else BREAK.match(tail)
+        newline = first if isinstance(first, str) else first.group() if first else "\n"
+        trailing = _trailing(cells, marks)
+        cells, marks = cells[:, : width - trailing], marks[:, : width - trailing].ravel()
+        flat = cells.ravel().tolist()
+        odd = {name: np.flatnonzero(marks != _quotes(name, flat, delimiter, width)) for name in QUOTING}
+        quoting = min(odd, key=lambda name: len(odd[name]))
+        style = Style(
+            encoding, start.group(), delimiter, newline, tail,
+            tuple((k, found) for k, found in enumerate(breaks) if found != newline),
+            quoting, tuple(odd[quoting].tolist()), trailing,
+        )  # fmt: skip
+        file = File((Member("", cells),), _packed(style))
+        if self.write(file) != content:
+            raise Declined("is written in a way that cannot be given back to the byte")
+        return file
+
+    def write(self, file: File) -> bytes:
+        """Raises `Declined` for a rest that is none of this format, and for text that its encoding cannot hold."""
+        style, cells = _unpacked(file.rest), file.members[0].values
+        width = cells.shape[1] + style.trailing
+        flat = cells.ravel().tolist()
+        marks = _quotes(style.quoting, flat, style.delimiter, width)
+        odd = np.array([k for k in style.odd if k < len(flat)], np.int64)
+        marks[odd] ^= True
+        marks |= np.array([_must(cell, style.delimiter) for cell in flat], bool)  # other cells may stand there now
+        written = [
+            '"' + cell.replace('"', '""') + '"' if mark else cell for cell, mark in zip(flat, marks, strict=True)
+        ]
+        step, after = cells.shape[1], style.delimiter * style.trailing
+        lines = [style.delimiter.join(written[k : k + step]) + after for k in range(0, len(written), step)]
+        ends = [style.newline] * (len(lines) - 1) + [style.tail]
+        for k, found in style.breaks:
+            if k < len(lines) - 1:
+                ends[k] = found
+        try:
+            body = "".join(line + end for line, end in zip(lines, ends, strict=True))
+            return (style.start + body).encode(style.encoding)
+        except UnicodeEncodeError as error:
+            raise Declined(f"has a character that {style.encoding} cannot hold") from error
+
+    def same(self, one: Content, other: Content) -> bool:
+        return bytes(one) == bytes(other)
+
+
+def encoding_of(file: File) -> str:
+    """How the text is encoded: utf-8 or, where it is none, cp1252 or latin-1, which is a guess to be told."""
+    return _unpacked(file.rest).encoding
+
+
+def _decoded(content: bytes) -> tuple[str, str]:
+    if b"\0" in content:
+        raise Declined("holds NUL bytes, so it is no text in UTF-8: save it as such")
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return content.decode(encoding), encoding
+        except UnicodeDecodeError:
+            pass
+    return content.decode("latin-1"), "latin-1"
+
+
+Rows = tuple[list[list[str]], list[list[bool]], list[str], str]
+
+
+def _split(text: str, at: int, said: str | None) -> Rows:
+    """Rows, which cells are quoted, and the breaks between rows, by the delimiter that the text says or that splits all
+    rows into equally many cells, more than one: the most of them."""
+    found, why = [], {}
+    for delimiter in (said,) if said else [d for d in DELIMITERS if d in text]:
+        try:
+            found.append(_rows(text, at, delimiter))
+        except Declined as error:
+            why[delimiter] = error
+    wide = [rows for rows in found if len(rows[0][0]) > 1]
+    if wide:
+        return max(wide, key=lambda rows: len(rows[0][0]))
+    if why:
+        line = BREAK.split(text[at:], maxsplit=1)[0]
+        raise why[max(why, key=line.count)]
+    return found[0] if found else _rows(text, at, ",")
+
+
+def _rows(text: str, at: int, delimiter: str) -> Rows:
+    """One scan forward. Raises `Declined` at the first row of another length, and at a quote that encloses no cell."""
+    mark = re.escape(delimiter)
+    cell = re.compile(rf'(?:"([^"]*+(?:""[^"]*+)*+)"|((?!")[^{mark}\r\n]*+))({mark}|\r\n|\n|\r|\Z)')
+    rows: list[list[str]] = [[]]
+    quoted: list[list[bool]] = [[]]
+    breaks: list[str] = []
+    opened = at
+    while True:
+        match = cell.match(text, at)
+        if match is None:
+            closed = re.compile(r'"[^"]*+(?:""[^"]*+)*+"').match(text, at)
+            wrong = "is followed by more of its cell" if closed else "is never closed"
+            raise Declined(f"has a quote that {wrong}, opened in line {_line(text, at)}")
+        inner, plain, end = match.groups()
+        rows[-1].append(plain if inner is None else inner.replace('""', '"'))
+        quoted[-1].append(inner is not None)
+        at = match.end()
+        if end == delimiter:
+            continue
+        if len(rows[-1]) != len(rows[0]):
+            line = _line(text, opened)
+            raise Declined(f"has {len(rows[-1])} cells in line {line}, where the first row has {len(rows[0])}")
+        if not end:
+            return rows, quoted, breaks, delimiter
+        breaks.append(end)
+        rows.append([])
+        quoted.append([])
+        opened = at
+
+
+def _line(text: str, at: int) -> int:
+    """The number of the line, as an editor shows it."""
+    return 1 + sum(1 for _ in BREAK.finditer(text, 0, at))
+
+
+def _trailing(cells: np.ndarray, marks: np.ndarray) -> int:
+    """How many columns at the end are empty throughout, name and all; one column is left."""
+    count = 0
+    while count < cells.shape[1] - 1 and not marks[:, -1 - count].any() and not any(cells[:, -1 - count]):
+        count += 1
+    return count
+
+
+def _must(cell: str, delimiter: str) -> bool:
+    return cell.startswith('"') or delimiter in cell or "\n" in cell or "\r" in cell
+
+
+def _needed(cell: str, delimiter: str, width: int) -> bool:
+    return '"' in cell or _must(cell, delimiter) or (width == 1 and not cell)
+
+
+def _text(cell: str, delimiter: str, width: int) -> bool:
+    try:
+        return not math.isfinite(float(cell))
+    except ValueError:
+        return True
+
+
+def _every(cell: str, delimiter: str, width: int) -> bool:
+    return True
+
+
+QUOTING = {"needed": _needed, "text": _text, "every": _every}
+
+
+def _quotes(quoting: str, cells: list[str], delimiter: str, width: int) -> np.ndarray:
+    rule = QUOTING[quoting]
+    return np.array([rule(cell, delimiter, width) for cell in cells], bool)
+
+
+def _packed(style: Style) -> bytes:
+    """What differs from the default, as JSON."""
+    usual = asdict(Style())
+    said = {name: value for name, value in asdict(style).items() if value != usual[name]}
+    return json.dumps(said, separators=(",", ":")).encode() if said else b""
+
+
+def _unpacked(rest: bytes) -> Style:
+    try:
+        said = json.loads(rest) if rest else {}
+        said["breaks"] = tuple((int(k), str(end)) for k, end in said.get("breaks", ()))
+        said["odd"] = tuple(int(k) for k in said.get("odd", ()))
+        style = Style(**said)
+        texts = (style.start, style.delimiter, style.newline, style.tail, style.encoding)
+        sound = all(isinstance(text, str) for text in texts) and isinstance(style.trailing, int)
+        known = style.quoting in QUOTING and style.encoding in ("utf-8", "cp1252", "latin-1")
+        places = (*style.odd, *(k for k, _ in style.breaks))
+        sound = sound and len(style.delimiter) == 1 and 0 <= style.trailing < 1 << 16 and min(places, default=0) >= 0
+        if not (sound and known):
+            raise ValueError
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Declined("has a rest that is none of delimited text") from error
+    return style
