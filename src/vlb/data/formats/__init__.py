@@ -1,10 +1,12 @@
 """Kinds of files, each read into values and a rest, and written from both again. See `vlb.data.formats.base`."""
 
 from vlb.data.formats.base import Content, Format
+from vlb.data.formats.gzip import Gzip
+from vlb.data.formats.idx import Idx
 from vlb.data.formats.npy import Npy
 
 # Archives know them by their place: a new one is added at the end.
-FORMATS: tuple[Format, ...] = (Npy(),)
+FORMATS: tuple[Format, ...] = (Npy(), Idx(), Gzip(Idx()))
 
 
 def format_of(name: str, head: Content) -> Format | None:

@@ -34,6 +34,9 @@ def unusual(style: Any) -> dict[str, Any]:
 def styled(kind: type[Style], said: Any) -> Style:
     """The inverse of `unusual`. Raises `Declined` where a field is unknown or of another type than its default."""
     known = {f.name: f.default for f in fields(kind)}  # type: ignore[arg-type]
-    if not isinstance(said, dict) or not all(k in known and type(v) is type(known[k]) for k, v in said.items()):
+    if not isinstance(said, dict):
+        raise Declined("a rest that is none of its format")
+    said = {name: tuple(value) if isinstance(value, list) else value for name, value in said.items()}
+    if not all(name in known and type(value) is type(known[name]) for name, value in said.items()):
         raise Declined("a rest that is none of its format")
     return kind(**said)
