@@ -6,7 +6,7 @@ The rest is that of the file within, behind how the streams were wrapped; b"" fo
 import struct
 import zlib
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple, Protocol
 
 from vlb.data.formats.base import Content, Declined, File, Writable
@@ -75,7 +75,7 @@ class Gzip:
         if len(style.heads) != len(style.sizes) + 1 or list(starts) != sorted(starts) or style.zeros > MAX_ZEROS:
             raise Declined("a rest that is none of a gzip file, or of a longer one")
         parts = list[bytes]()
-        for text, start, end in zip(style.heads, starts, starts[1:], strict=True):
+        for text, (start, end) in zip(style.heads, pairwise(starts), strict=True):
             head, part = text.encode("latin-1"), plain[start:end]
             if _head(head) != head:
                 raise Declined("a rest that is none of a gzip file")

@@ -67,9 +67,10 @@ class Npy:
                 f"the header says {header.dtype} of shape {header.shape}, {size} bytes, but only "
                 f"{len(content) - header.end} follow"
             )
-        order = "F" if header.fortran else "C"
         try:
-            values: np.ndarray = np.ndarray(header.shape, header.dtype, content, header.end, order=order)
+            values: np.ndarray = np.ndarray(
+                header.shape, header.dtype, content, header.end, order="F" if header.fortran else "C"
+            )
         except (ValueError, TypeError, OverflowError) as error:
             raise Declined(f"the header says a shape that no array has ({header.shape})") from error
         tail = bytes(content[header.end + size :])
