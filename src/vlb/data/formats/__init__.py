@@ -4,9 +4,10 @@ from vlb.data.formats.base import Content, Format
 from vlb.data.formats.gzip import Gzip
 from vlb.data.formats.idx import Idx
 from vlb.data.formats.npy import Npy
+from vlb.data.formats.npz import Npz
 
 # Archives know them by their place: a new one is added at the end.
-FORMATS: tuple[Format, ...] = (Npy(), Idx(), Gzip(Idx()))
+FORMATS: tuple[Format, ...] = (Npy(), Idx(), Gzip(Idx()), Npz())
 
 
 def format_of(name: str, head: Content) -> Format | None:

@@ -1,6 +1,6 @@
 """Gzip around a file of another format: its headers as they are, the deflate streams anew.
 
-The rest is that of the file within, behind how the streams were wrapped; b"" for `gzip.compress(content, mtime=0)`.
+The rest is that of the file within, behind how the streams were wrapped; b"" as `gzip.GzipFile` of mtime 0 wraps one.
 """
 
 import struct
