@@ -9,37 +9,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlb.base.errors import UserError
-from vlb.base.walk import counted, said, walk
+from vlb.base.files import written_new
+from vlb.base.walk import gather, reasons, walk
 
 NAMES = st.sampled_from([b"a", b"b", b".hidden", b"Train", b"\xff\xfe", "é".encode(), b"x.png", b".a.abcd1234.part"])
 KINDS = st.sampled_from(["file", "folder", "pipe", "broken", "link", "link to folder"])
 TREES = st.dictionaries(st.tuples(NAMES, NAMES), KINDS, max_size=12)
 
 
-def grow(root: bytes, tree: dict[tuple[bytes, bytes], str]) -> None:
+def grow(root: Path, tree: dict[tuple[bytes, bytes], str]) -> None:
     """One folder per first name, in it what is said under the second."""
-    os.mkdir(os.path.join(root, b"target"))
-    Path(os.fsdecode(os.path.join(root, b"target", b"inside"))).write_bytes(b"1")
+    (root / "target").mkdir()
+    (root / "target" / "inside").write_bytes(b"1")
     for (first, second), kind in tree.items():
-        os.makedirs(os.path.join(root, b"in", first), exist_ok=True)
-        path = os.path.join(root, b"in", first, second)
+        path = root / "in" / os.fsdecode(first) / os.fsdecode(second)
+        path.parent.mkdir(exist_ok=True)
         if kind == "file":
-            Path(os.fsdecode(path)).write_bytes(b"0")
+            path.write_bytes(b"0")
         elif kind == "folder":
-            os.mkdir(path)
+            path.mkdir()
         elif kind == "pipe":
             os.mkfifo(path)
         else:
-            to = {"broken": b"nowhere", "link": b"target/inside", "link to folder": b"target"}[kind]
-            os.symlink(os.path.join(root, to), path)
+            path.symlink_to(root / {"broken": "nowhere", "link": "target/inside", "link to folder": "target"}[kind])
 
 
 @given(tree=TREES)
 @settings(derandomize=True, deadline=None)
 def test_nothing_vanishes(tree: dict[tuple[bytes, bytes], str]) -> None:
     with tempfile.TemporaryDirectory() as place:
-        os.mkdir(os.path.join(place, "in"))
-        grow(os.fsencode(place), tree)
+        Path(place, "in").mkdir()
+        grow(Path(place), tree)
         found = walk(Path(place, "in"))
         files, empty, links = set(found.files), set(found.empty_folders), set(found.links)
         out = {left.path for left in found.left_out}
@@ -56,8 +56,9 @@ def test_nothing_vanishes(tree: dict[tuple[bytes, bytes], str]) -> None:
             else:
                 assert (name / "inside" if kind == "link to folder" else name) in files
                 assert (name in links) == (kind != "file")
-        assert sum(map(len, counted(found.left_out).values())) == len(found.left_out)
-        assert len(said(found.left_out)) == len(counted(found.left_out))
+        assert sum(reason.count for reason in reasons(found.left_out)) == len(found.left_out)
+        gathered = gather([Path(place, "in")])
+        assert len(gathered.files) == len(files) and len(gathered.left_out) == len(found.left_out) + len(empty)
 
 
 def test_a_link_that_leads_round_is_refused(tmp_path: Path) -> None:
@@ -67,22 +68,23 @@ def test_a_link_that_leads_round_is_refused(tmp_path: Path) -> None:
         walk(tmp_path)
     (tmp_path / "a" / "b" / "round").unlink()
     (tmp_path / "itself").symlink_to(tmp_path / "itself")
-    with pytest.raises(UserError, match="cannot read .*itself"):
+    with pytest.raises(UserError, match=r"cannot read .*itself"):
         walk(tmp_path)
 
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secret").write_bytes(b"")
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "secret")  # root may read everything
-    with pytest.raises(UserError, match="cannot read .*secret"):
+    with pytest.raises(UserError, match=r"cannot read .*secret"):
         walk(tmp_path)
-    with pytest.raises(UserError, match="cannot read .*missing"):
+    with pytest.raises(UserError, match=r"cannot read .*missing"):
         walk(tmp_path / "missing")
 
 
-def test_outputs_are_no_inputs(tmp_path: Path) -> None:
-    for name in ("out.vlb", "kept"):
-        (tmp_path / name).write_bytes(b"")
-    found = walk(tmp_path, tmp_path / "out.vlb")
+def test_what_is_being_written_is_no_input(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_bytes(b"")
+    with written_new(tmp_path / "out.vlb") as temporary:
+        temporary.write_bytes(b"half")
+        found = walk(tmp_path)
     assert [str(file) for file in found.files] == ["kept"]
-    assert found.left_out == (("out.vlb", "the output itself"),)
+    assert [left.why for left in found.left_out] == ["unfinished files of vlb"]

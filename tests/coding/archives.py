@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlb.base.walk import gather
 from vlb.coding.container import Header, Numerics
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.sequence import Lanes, SequenceCodec
@@ -35,7 +36,12 @@ def header(embedded: bool = False) -> Header:
 
 def write(out: Path, *inputs: Path, model: bytes | None = None) -> Summary:
     return write_archive(
-        out, header(model is not None), independent_codec(), items(list(inputs), SHAPE, LEVELS), model, Options()
+        out,
+        header(model is not None),
+        independent_codec(),
+        items(gather(inputs).files, SHAPE, LEVELS),
+        model,
+        Options(),
     )
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, write
 from vlb.base.errors import UserError
+from vlb.base.walk import gather
 from vlb.coding import reading, sources, writing
 from vlb.coding.container import ArchiveReader
 from vlb.coding.restoring import restore
@@ -183,7 +184,7 @@ def test_what_is_interrupted_leaves_no_file(error: BaseException | type, tmp_pat
         yield next(iter(parts))
         raise error
 
-    codec, found = independent_codec(), sources.items([tmp_path / "x.npy"], SHAPE, LEVELS)
+    codec, found = independent_codec(), sources.items(gather([tmp_path / "x.npy"]).files, SHAPE, LEVELS)
     with pytest.raises((KeyboardInterrupt, UserError, MemoryError)):
         write_archive(tmp_path / "a.vlb", header(), codec, stopping(found), None, writing.Options())
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]

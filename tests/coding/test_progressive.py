@@ -10,6 +10,7 @@ import torch
 from tests.building import built
 from tests.coding.conftest import placed
 from vlb.base.errors import UserError
+from vlb.base.walk import gather
 from vlb.coding import reading, values
 from vlb.coding.container import ArchiveReader, Header, Numerics
 from vlb.coding.mixtures import MixtureSettings
@@ -64,7 +65,9 @@ def test_previews_stay_in_their_folder(
     np.savez(tmp_path / "set.npz", **{"/../../../evil": test_images[:40]})
     settings = placed(8, lanes=1000)
     header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("cpu", 1, (2, 13)))
-    write_archive(tmp_path / "a.vlb", header, codec, items([tmp_path / "set.npz"], (1, 8, 8), 17), None, Options())
+    write_archive(
+        tmp_path / "a.vlb", header, codec, items(gather([tmp_path / "set.npz"]).files, (1, 8, 8), 17), None, Options()
+    )
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     restore(reading.previews(ArchiveReader(tmp_path / "a.vlb"), codec, 2), tmp_path / "out", False)
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
@@ -87,7 +90,7 @@ def test_previews_become_files(
     settings = placed(8, lanes=1000)
     header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("cpu", 1, (2, 13)))
     path = tmp_path / "a.vlb"
-    write_archive(path, header, codec, items([tmp_path / "set.npz"], (1, 8, 8), 17), None, Options())
+    write_archive(path, header, codec, items(gather([tmp_path / "set.npz"]).files, (1, 8, 8), 17), None, Options())
     (tmp_path / "out").mkdir()
     for levels in (1, 10):
         restore(reading.previews(ArchiveReader(path), codec, levels), tmp_path / "out" / str(levels), False)

@@ -49,8 +49,8 @@ def written_new(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def made_new(path: Path) -> Iterator[Path]:
-    """Yield a new temporary folder near `path`; on success it becomes `path`, where there is nothing or an empty folder,
-    else it is removed with all that is in it. Raises `UserError` as `written_new`."""
+    """Yield a new temporary folder near `path`; on success it becomes `path`, where there is nothing or an empty
+    folder, else it is removed with all that is in it. Raises `UserError` as `written_new`."""
     with _refused(path), _part(path) as temporary:
         temporary.mkdir()
         yield temporary

@@ -1,7 +1,7 @@
 """What is in folders that a person gives: every file once, and nothing that vanishes without a word.
 
 One rule for training, scoring and archives. Links are followed, to files and to folders alike; one that leads back to a
-folder it lies in is refused. What is no file and no folder – pipes, sockets, devices, links to nothing – is left out, and
+folder it lies in is refused. What is no file and no folder (pipes, sockets, devices, links to nothing) is left out, and
 so is what this library is writing or has left behind. What cannot be read is refused.
 """
 
@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
 
 from vlb.base.errors import UserError
@@ -17,10 +17,10 @@ from vlb.base.files import is_part
 
 SHOWN = 3
 SPECIAL = (
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISCHR, "a device"),
+    (stat.S_ISFIFO, "pipes"),
+    (stat.S_ISSOCK, "sockets"),
+    (stat.S_ISBLK, "devices"),
+    (stat.S_ISCHR, "devices"),
 )
 
 
@@ -42,8 +42,8 @@ class Walked:
     left_out: tuple[LeftOut, ...]
 
 
-def walk(root: Path, output: Path | None = None) -> Walked:
-    """Everything below `root`; output: what is being written, which is no input wherever it lies.
+def walk(root: Path) -> Walked:
+    """Everything below `root`.
 
     Raises `UserError`, naming the path, for what cannot be read and for a link that leads round.
     """
@@ -51,7 +51,6 @@ def walk(root: Path, output: Path | None = None) -> Walked:
     empty: list[PurePath] = []
     links: list[PurePath] = []
     out: list[LeftOut] = []
-    avoided = None if output is None else os.path.abspath(output)
 
     def enter(place: Path, here: PurePath, above: tuple[tuple[int, int], ...]) -> None:
         try:
@@ -69,9 +68,6 @@ def walk(root: Path, output: Path | None = None) -> Walked:
             if is_part(entry.name):
                 out.append(LeftOut(str(name), "unfinished files of vlb"))
                 continue
-            if os.path.abspath(path) == avoided:
-                out.append(LeftOut(str(name), "the output itself"))
-                continue
             try:
                 mode = path.stat().st_mode
             except FileNotFoundError:
@@ -80,8 +76,8 @@ def walk(root: Path, output: Path | None = None) -> Walked:
             except OSError as error:
                 raise UserError(f"cannot read {path}: {error.strerror or error}") from error
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                why = next(words for test, words in (*SPECIAL, (bool, "no file")) if test(mode))
-                out.append(LeftOut(str(name), f"{why}, which has no content of its own"))
+                why = next(words for test, words in (*SPECIAL, (bool, "no files")) if test(mode))
+                out.append(LeftOut(str(name), why))
                 continue
             if path.is_symlink():
                 links.append(name)
@@ -98,19 +94,79 @@ def walk(root: Path, output: Path | None = None) -> Walked:
     return Walked(tuple(files), tuple(empty), tuple(links), tuple(out))
 
 
-def counted(left_out: Iterable[LeftOut]) -> dict[str, tuple[str, ...]]:
-    """The paths that were left out, by reason."""
+@dataclass(frozen=True)
+class Reason:
+    """What was left out for one reason: how many, and the first few paths."""
+
+    why: str
+    count: int
+    first: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = ", …" if self.count > len(self.first) else ""
+        return f"{self.why}: {self.count} ({', '.join(self.first)}{more})"
+
+
+def reasons(left_out: Iterable[LeftOut]) -> tuple[Reason, ...]:
+    """The same by reason, in the order in which they were met."""
     found: dict[str, list[str]] = {}
     for path, why in left_out:
         found.setdefault(why, []).append(path)
-    return {why: tuple(paths) for why, paths in found.items()}
+    return tuple(Reason(why, len(paths), tuple(paths[:SHOWN])) for why, paths in found.items())
 
 
-def said(left_out: Iterable[LeftOut]) -> tuple[str, ...]:
-    """A line per reason, with how many and the first of them."""
-    return tuple(f"left out: {why}: {listed(paths)}" for why, paths in counted(left_out).items())
+class Named(NamedTuple):
+    """A file, and the name by which it goes into an archive."""
+
+    path: Path
+    name: str
 
 
-def listed(paths: tuple[str, ...]) -> str:
-    """How many there are, and the first few."""
-    return f"{len(paths)} ({', '.join(paths[:SHOWN])}{', …' if len(paths) > SHOWN else ''})"
+@dataclass(frozen=True)
+class Gathered:
+    """Everything in the inputs of a person, in order."""
+
+    files: tuple[Named, ...]
+    links: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of it, a line each."""
+        notes = [f"left out: {reason}" for reason in reasons(self.left_out)]
+        if self.links:
+            followed = Reason("links, taken as what they lead to", len(self.links), self.links[:SHOWN])
+            notes.append(str(followed))
+        return notes
+
+
+def gather(inputs: Iterable[Path]) -> Gathered:
+    """The files of all inputs, by names that begin with each input's own.
+
+    Raises `UserError` for an input that is not there, is no file or folder, or has the name of another.
+    """
+    files: list[Named] = []
+    links: list[str] = []
+    left_out: list[LeftOut] = []
+    seen: set[str] = set()
+    for given in inputs:
+        path = Path(given).expanduser()
+        if not path.exists():
+            raise UserError(f"there is nothing at {path}")
+        root = path.resolve().name if path.name in ("", "..") else path.name
+        if root in seen:
+            raise UserError(f"two inputs are called {root}: rename one, for both would come out under that name")
+        seen.add(root)
+        if path.is_dir():
+            found, here = walk(path), PurePosixPath(root)
+            files += [Named(path / file, str(here / file)) for file in found.files]
+            links += [str(here / link) for link in found.links]
+            left_out += [LeftOut(str(here / left.path), left.why) for left in found.left_out]
+            left_out += [LeftOut(str(here / folder), "empty folders") for folder in found.empty_folders]
+        elif not path.is_file():
+            raise UserError(f"{path} is no file and no folder: write what comes out of it into a file first")
+        elif not os.access(path, os.R_OK):
+            raise UserError(f"cannot read {path}: you have no permission; make it readable or leave it out")
+        else:
+            files.append(Named(path, root))
+    return Gathered(tuple(files), tuple(links), tuple(left_out))

@@ -9,6 +9,7 @@ import torch
 
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
+from vlb.base.walk import gather
 from vlb.coding.accounting import Outline, audited, outlined
 from vlb.coding.carried import bare_model, carried, from_carried, numerics
 from vlb.coding.cells import Uncodable
@@ -51,9 +52,7 @@ def compress(
     paths = [Path(given) for given in inputs]
     if not paths:
         raise UserError("give what to compress: folders of images, image files, .npy, .npz, .csv or IDX files")
-    for path in paths:
-        if not path.exists():
-            raise UserError(f"there is nothing at {path}")
+    gathered = gather(paths)
     chosen = budget(options)
     model, digest, columns = bare_model(opened, device)
     if options.steps is not None and not coded_by(model).any_depth:
@@ -66,11 +65,11 @@ def compress(
     settings = chosen_settings(model, opened.path, digest, x, chosen.steps, chosen.lanes)
     count = levels(model)
     header = Header(digest, options.embed_model, model.shape, count, settings, numerics(device))
-    found, how = items(paths, model.shape, count), Options(options.verify, progress, columns)
+    found, how = items(gathered.files, model.shape, count), Options(options.verify, progress, columns)
     embedded = carried(opened) if options.embed_model else None
     progress.begin("compressing")
     summary = write_archive(Path(out), header, settings.codec(model), found, embedded, how)
-    summary.notes[:0] = note
+    summary.notes[:0] = [*gathered.notes, *note]
     return Compressed(Path(out), summary, settings, math.prod(model.shape))
 
 

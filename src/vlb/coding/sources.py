@@ -6,16 +6,16 @@ as it is, through the general codec, so that nothing is ever left out.
 """
 
 import math
-import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from vlb.base.errors import UserError
+from vlb.base.walk import Named
 from vlb.coding.names import member, storable
 from vlb.data.idx import read_idx
 from vlb.data.tables import pieces
@@ -66,43 +66,23 @@ class Table:
 Item = Picture | Array | Table | Other
 
 
-def items(inputs: list[Path], shape: tuple[int, ...], levels: int) -> Iterator[Item]:
-    """Everything in `inputs`, in sorted order within a folder, by names that begin with each input's own.
+def items(files: Iterable[Named], shape: tuple[int, ...], levels: int) -> Iterator[Item]:
+    """What is in files that `vlb.base.walk.gather` found, in their order.
 
-    Raises `UserError` for an input that is not there, cannot be read, or has the name of another.
+    Raises `UserError` for a file that cannot be read, and first of all for a name that would not come out again.
     """
-    seen: set[str] = set()
-    for given in inputs:
-        path = Path(given).expanduser()
-        if not path.exists():
-            raise UserError(f"there is nothing at {path}")
-        root = path.resolve().name if path.name in ("", "..") else path.name
-        if root in seen:
-            raise UserError(f"two inputs are called {root}: rename one, for both would come out under that name")
-        seen.add(root)
-        if path.is_dir():
-            for file in _files(path):
-                name = str(PurePosixPath(root, *file.relative_to(path).parts))
-                yield from _items(file, name, shape, levels)
-        else:
-            yield from _items(path, root, shape, levels)
-
-
-def _files(folder: Path) -> list[Path]:
-    """Regular files below `folder`, sorted; links are not followed out of it."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders.sort()
-        found += [Path(place) / name for name in sorted(names) if (Path(place) / name).is_file()]
-    return found
+    found = list(files)
+    for path, name in found:
+        if not storable(name):
+            raise UserError(
+                f"{path} cannot be stored under its name, which would not come out again on every system: rename it "
+                "without backslashes, and without colons in its first part"
+            )
+    for path, name in found:
+        yield from _items(path, name, shape, levels)
 
 
 def _items(path: Path, name: str, shape: tuple[int, ...], levels: int) -> Iterator[Item]:
-    if not storable(name):
-        raise UserError(
-            f"{path} cannot be stored under its name, which would not come out again on every system: rename it "
-            "without backslashes, and without colons in its first part"
-        )
     suffix = path.suffix.lower()
     try:
         if suffix in (".npy", ".npz"):

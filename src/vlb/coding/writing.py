@@ -9,7 +9,7 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.base.files import written_whole
+from vlb.base.files import written_new
 from vlb.base.progress import SILENT, Progress
 from vlb.coding import values
 from vlb.coding.arrays import ArrayHead
@@ -73,10 +73,8 @@ def write_archive(
     out: Path, header: Header, codec: SequenceCodec, found: Iterator[Item], model: bytes | None, options: Options
 ) -> Summary:
     """Write `found` to `out`, whole or not at all. Raises `UserError` if there is nothing, or `out` exists."""
-    if out.exists():
-        raise UserError(f"{out} exists already: choose another name")
     summary, started = Summary(), time.perf_counter()
-    with written_whole(out) as temporary, temporary.open("wb") as stream:
+    with written_new(out) as temporary, temporary.open("wb") as stream:
         archive = ArchiveWriter(stream, header)
         for piece in _pieces(model or b""):
             summary.model_bytes += archive.add(MODEL, Writer().number(len(piece)).content() + pack(piece))

@@ -209,7 +209,7 @@ def _examples(of: Target, split: str | Path | Split) -> tuple[str, Split, Datase
 
 def with_own(data: Dataset, path: Path, conditional: bool) -> Dataset:
     """The data with a person's own examples for a test split, called after them. Raises `UserError` if they differ."""
-    own = load_examples(path, data.schema).split
+    own = load_examples(path, data.schema, conditional=conditional).split
     classes = data.schema.classes
     if conditional and own.labels is not None and classes is not None and int(own.labels.max()) >= classes:
         raise UserError(f"{path} has the label {int(own.labels.max())}, and the model knows 0 to {classes - 1}")
