@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from vlb.base.errors import UserError
+from vlb.base.files import refuse_existing
 from vlb.base.progress import SILENT, Progress
 from vlb.base.walk import gather
 from vlb.coding.accounting import Outline, audited, outlined
@@ -52,6 +53,7 @@ def compress(
     paths = [Path(given) for given in inputs]
     if not paths:
         raise UserError("give what to compress: folders of images, image files, .npy, .npz, .csv or IDX files")
+    refuse_existing(Path(out))
     gathered = gather(paths)
     chosen = budget(options)
     model, digest, columns = bare_model(opened, device)
@@ -87,8 +89,7 @@ def decompress(
     run: whose model the archive was made with, unless it carries it. Raises `UserError` for damage (naming the chunk)
     that is not to be salvaged, another model, or a folder that exists already.
     """
-    if Path(out).exists():
-        raise UserError(f"{out} exists already: choose another name")
+    refuse_existing(Path(out))
     archive = ArchiveReader(Path(file))
     opened = open_model(archive, None if run is None else Path(run), device)
     progress.begin("decompressing")

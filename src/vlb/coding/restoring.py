@@ -2,9 +2,7 @@
 
 import gzip
 import io
-import shutil
 import struct
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -16,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from vlb.base.errors import UserError
+from vlb.base.files import made_new, refuse_existing
 from vlb.coding.arrays import ArrayHead
 from vlb.coding.reading import Content, Pictures, Piece, Rows
 from vlb.coding.sources import IDX, IDX_GZ, NPY, PICTURE_FORMATS
@@ -26,35 +25,23 @@ def restore(found: Iterator[tuple[int, Content | UserError]], out: Path, salvage
 
     Raises the first `UserError` of the archive otherwise, and then leaves nothing behind.
     """
-    if out.exists():
-        raise UserError(f"{out} exists already: choose another name")
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.absolute().parent))
-    except OSError as error:
-        raise UserError(f"cannot make the folder {out}: {error.strerror or error}") from error
+    refuse_existing(out)
     problems: list[str] = []
-    try:
-        with closing(_Folder(temporary, salvage)) as folder:
-            for index, content in found:
-                if isinstance(content, UserError):
-                    if not salvage:
-                        raise content
-                    problems.append(str(content))
-                    folder.interrupt()
-                    continue
-                try:
-                    folder.add(content)
-                except UserError as error:
-                    if not salvage:
-                        raise UserError(f"chunk {index}: {error}") from error
-                    problems.append(f"chunk {index}: {error}")
-            problems += folder.finish()
-        temporary.chmod(0o755)
-        temporary.rename(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}; nothing was left there") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with made_new(out) as temporary, closing(_Folder(temporary, salvage)) as folder:
+        for index, content in found:
+            if isinstance(content, UserError):
+                if not salvage:
+                    raise content
+                problems.append(str(content))
+                folder.interrupt()
+                continue
+            try:
+                folder.add(content)
+            except UserError as error:
+                if not salvage:
+                    raise UserError(f"chunk {index}: {error}") from error
+                problems.append(f"chunk {index}: {error}")
+        problems += folder.finish()
     return problems
 
 

@@ -31,7 +31,7 @@ class About:
         """What there is to say, under a heading each."""
         yield "examples", ", ".join(f"{split.name} {split.examples:,}" for split in self.splits)
         if self.classes:
-            shown = ", ".join(f"{c.name} {c.examples:,}" for c in self.classes[:CLASSES_SHOWN])
+            shown = ", ".join(f"{c.name}: {c.examples:,}" for c in self.classes[:CLASSES_SHOWN])
             yield f"{len(self.classes)} classes", shown + (", …" if len(self.classes) > CLASSES_SHOWN else "")
         missing = [c.name for c in self.classes if not c.examples]
         if missing:

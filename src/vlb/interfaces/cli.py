@@ -25,6 +25,7 @@ app = App(
     help="Likelihood-first diffusion models and their relatives: train, evaluate, sample, report.",
     help_format="markdown",
     default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # it is `ending_cleanly` that says what happened
 )
 for verb in (recipes, train, evaluate, compare, score, tightness, sample, report, compress, decompress, inspect):
     app.command(verb)

@@ -214,13 +214,11 @@ class Run:
 
 def _unborn(path: Path) -> bool:
     """Whether a folder holds nothing but what begins a run without a config.json, and no living process is at it."""
-    left = set(abandoned(path)) | (set(abandoned(path / "checkpoints")) if (path / "checkpoints").is_dir() else set())
-    return all(
-        entry in left
-        or entry.name == "reference.safetensors"
-        or (entry.name == "checkpoints" and entry.is_dir() and all(inner in left for inner in entry.iterdir()))
-        for entry in path.iterdir()
-    )
+    checkpoints = path / "checkpoints"
+    if not checkpoints.is_dir():
+        return not any(path.iterdir())
+    left = {*abandoned(path), *abandoned(checkpoints), checkpoints, path / "reference.safetensors"}
+    return {*path.iterdir(), *checkpoints.iterdir()} <= left
 
 
 def _clear(path: Path) -> None:

@@ -173,7 +173,8 @@ def fit(
 ) -> bool:
     """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
 
-    An interrupt, SIGTERM and SIGHUP, too, ends the current step, saves and returns; `resume` goes on from the last checkpoint.
+    An interrupt ends the current step, saves and returns, and so do SIGTERM and SIGHUP, which then end the process;
+    `resume` goes on from the last checkpoint.
     """
     device = torch.device(device)
     model = experiment.build(data)

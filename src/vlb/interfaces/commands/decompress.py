@@ -7,13 +7,13 @@ from typing import Annotated
 from vlb.base.errors import UserError
 from vlb.base.memory import keep_freed_memory
 from vlb.coding.options import DecompressOptions
-from vlb.interfaces.commands import Flags, Out
+from vlb.interfaces.commands import Archive, Flags, Out
 
 DEFAULT = DecompressOptions()
 
 
 def decompress(
-    file: Path,
+    file: Annotated[Path, Archive],
     *,
     out: Annotated[Path, Out],
     model: Path | None = None,

@@ -6,13 +6,13 @@ from typing import Annotated
 from vlb.base.errors import UserError
 from vlb.base.memory import keep_freed_memory
 from vlb.coding.options import InspectOptions
-from vlb.interfaces.commands import Flags
+from vlb.interfaces.commands import Archive, Flags
 
 DEFAULT = InspectOptions()
 
 
 def inspect(
-    file: Path,
+    file: Annotated[Path, Archive],
     *,
     options: Annotated[InspectOptions, Flags] = DEFAULT,
     model: Path | None = None,
