@@ -143,9 +143,11 @@ def test_pipes_and_what_is_left_out(run: Path, tmp_path: Path, capsys: pytest.Ca
     assert "left out: pipes: 1 (in/pipe)" in said and "left out: empty folders: 1 (in/empty)" in said
 
 
-def test_names_that_are_no_text(run: Path, pictures: Path, tmp_path: Path) -> None:
+def test_names_that_are_no_text(run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (pictures / "notes.md").write_text("")
     for name in ("x.csv", "x.npz"):
         assert vlb("score", run, pictures, "-o", tmp_path / name) == 0
+    assert capsys.readouterr().err.count("left out: other files (.md): 1") == 2
     rows = csv.DictReader((tmp_path / "x.csv").read_text("utf-8", "surrogateescape").splitlines())
     with np.load(tmp_path / "x.npz") as scores:
         names = scores["names"].tolist()

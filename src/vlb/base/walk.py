@@ -7,7 +7,7 @@ so is what this library is writing or has left behind. What cannot be read is re
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import NamedTuple
@@ -115,6 +115,12 @@ def reasons(left_out: Iterable[LeftOut]) -> tuple[Reason, ...]:
     return tuple(Reason(why, len(paths), tuple(paths[:SHOWN])) for why, paths in found.items())
 
 
+def followed(links: Sequence[str | PurePath]) -> tuple[str, ...]:
+    """What there is to say of links that were followed: a line, or none."""
+    first = tuple(map(str, links[:SHOWN]))
+    return (str(Reason("links, taken as what they lead to", len(links), first)),) if links else ()
+
+
 class Named(NamedTuple):
     """A file, and the name by which it goes into an archive."""
 
@@ -133,11 +139,7 @@ class Gathered:
     @property
     def notes(self) -> list[str]:
         """What a person should know of it, a line each."""
-        notes = [f"left out: {reason}" for reason in reasons(self.left_out)]
-        if self.links:
-            followed = Reason("links, taken as what they lead to", len(self.links), self.links[:SHOWN])
-            notes.append(str(followed))
-        return notes
+        return [*(f"left out: {reason}" for reason in reasons(self.left_out)), *followed(self.links)]
 
 
 def gather(inputs: Iterable[Path]) -> Gathered:

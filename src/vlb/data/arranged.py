@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from vlb.base.errors import UserError
-from vlb.base.walk import LeftOut, Reason, Walked, reasons, walk
+from vlb.base.walk import LeftOut, Reason, Walked, followed, reasons, walk
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
@@ -39,9 +39,12 @@ class Pictures:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What there is to say of links."""
-        if not self.links:
-            return ()
-        return (str(Reason("links, taken as what they lead to", len(self.links), tuple(map(str, self.links[:3])))),)
+        return followed(self.links)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Everything that a person should know, a line each."""
+        return (*(f"left out: {reason}" for reason in self.left_out), *self.remarks)
 
 
 def pictures(folder: Path) -> Pictures:

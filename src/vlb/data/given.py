@@ -17,10 +17,12 @@ from vlb.data.values import as_images, as_levels
 
 
 class Given(NamedTuple):
-    """Examples in order; names: a path for each where they are files of their own, else empty."""
+    """Examples in order; names: a path for each where they are files of their own, else empty; notes: what was left out
+    of a folder, and what else to know of it, a line each."""
 
     split: Split
     names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Given:
@@ -35,11 +37,12 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     """
     path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
     names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     labels, said = None, None
     try:
         if path.is_dir():
             x, classes, found = read_pictures(path)
-            names = tuple(map(str, found.paths))
+            names, notes = tuple(map(str, found.paths)), found.notes
             labels = None if classes is None else np.array(classes)
         elif not path.exists():
             raise UserError(f"there is nothing at {path}; give a split's name, or the path of examples")
@@ -69,7 +72,7 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     checked = as_levels(np.asarray(x), levels, what, "those of the model: give data on its scale")
     if labels is not None and labels.dtype.kind == "U":
         labels = _numbered(labels, schema, what, conditional)
-    return Given(Split(checked, None if labels is None else class_labels(labels, len(checked), what)), names)
+    return Given(Split(checked, None if labels is None else class_labels(labels, len(checked), what)), names, notes)
 
 
 def _numbered(names: np.ndarray, schema: Schema, what: str, conditional: bool) -> np.ndarray | None:

@@ -138,6 +138,8 @@ def score(
     if own.why:
         progress.say(own.why)
     given = found(str(examples), own, opened.conditional)
+    for note in given.notes:
+        progress.say(note)
     background = _background_run(options.background, own)
     scored = Scored(opened, own, str(examples), options, device, progress)
     evaluation = scored.evaluation(given.split)
