@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from vlb.base.errors import UserError
 from vlb.base.files import abandoned, is_part, made_new, write_bytes, write_new, written_new, written_whole
@@ -123,7 +125,8 @@ def test_of_writers_of_one_name_one_has_it(tmp_path: Path, kind: str) -> None:
     won = [number for number, process in enumerate(started) if process.returncode == 0]
     assert len(won) == 1
     assert (path / "content" if kind == "folder" else path).read_text() == str(won[0])
-    assert all("exists already" in said for number, said in enumerate(ended) if number not in won)
+    lost = [said for number, said in enumerate(ended) if number not in won]
+    assert all("exists already" in said for said in lost), lost
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -146,3 +149,17 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
         process.kill()
         process.communicate()
     assert len(abandoned(tmp_path)) == 2
+
+
+def test_writers_that_replace_do_not_take_each_other_for_abandoned(tmp_path: Path) -> None:
+    """Locks belong to open files, so threads stand for processes."""
+    path = tmp_path / "out"
+
+    def write(number: int) -> None:
+        for _ in range(40):
+            write_bytes(path, bytes([number]) * 100)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert len(set(path.read_bytes())) == 1 and path.stat().st_size == 100
+    assert list(tmp_path.iterdir()) == [path]

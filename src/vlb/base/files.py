@@ -98,7 +98,21 @@ def is_part(name: str) -> bool:
 
 def abandoned(folder: Path) -> list[Path]:
     """Unfinished files and folders in `folder` that no living process is making."""
-    return [path for path in sorted(folder.iterdir()) if is_part(path.name) and not _alive(path)]
+    found = []
+    for path in sorted(folder.iterdir()):
+        if is_part(path.name):
+            with _nobodys(path) as free:
+                found += [path] * free
+    return found
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what `abandoned` finds in `folder`; name: only what was to become that."""
+    for path in sorted(folder.iterdir()):
+        if is_part(path.name) and name in (None, path.name[1 : -len(".xxxxxxxx.part")]):
+            with _nobodys(path) as free:
+                if free:  # removed under its lock, for whoever has just made it takes the lock, too
+                    remove(path)
 
 
 def remove(path: Path) -> None:
@@ -113,9 +127,7 @@ def remove(path: Path) -> None:
 def _part(path: Path) -> Iterator[Path]:
     """A path in a new folder beside `path`, which no file has yet; the folder is locked, and removed in the end."""
     parent = path.absolute().parent
-    for old in abandoned(parent):
-        if old.name[1 : -len(".xxxxxxxx.part")] == path.name:
-            remove(old)
+    sweep(parent, path.name)
     folder, lock = _locked(path.name, parent)
     try:
         yield folder / path.name
@@ -128,28 +140,38 @@ def _locked(name: str, parent: Path) -> tuple[Path, int]:
     """A new folder, and the descriptor that holds its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".part", dir=parent))
-        lock = os.open(folder, os.O_RDONLY)
+        try:
+            lock = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # it was taken for abandoned before it was locked
+            continue
         with suppress(OSError):  # a disk without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():  # else it was taken for abandoned before it was locked
+        if folder.exists():
             return folder, lock
         os.close(lock)
 
 
-def _alive(path: Path) -> bool:
+@contextmanager
+def _nobodys(path: Path) -> Iterator[bool]:
+    """Whether no process holds the lock of an unfinished file or folder; if so, it is held here meanwhile."""
     try:
-        if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
-            return True
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        mode = path.lstat().st_mode
+        ours = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW) if ours else None
     except OSError:
-        return True
+        descriptor = None
+    if descriptor is None:
+        yield False
+        return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except OSError:
+            free = False
+        yield free
     finally:
         os.close(descriptor)
-    return False
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 
 from vlb.base import configuration
 from vlb.base.errors import UserError
-from vlb.base.files import abandoned, made_new, remove, write_text
+from vlb.base.files import abandoned, made_new, remove, sweep, write_text
 from vlb.core.schema import Schema
 from vlb.data import Dataset
 from vlb.data import load as load_data
@@ -96,8 +96,8 @@ class Run:
     def tidy(self) -> None:
         """Remove what killed processes left unfinished; what a living one writes stays."""
         for folder in (self.path, self.last.parent):
-            for left in abandoned(folder) if folder.is_dir() else ():
-                remove(left)
+            if folder.is_dir():
+                sweep(folder)
 
     @cached_property
     def about(self) -> AboutData | None:
