@@ -30,6 +30,7 @@ import torch
 from other_codecs import sizes
 
 from vlb.base.memory import keep_freed_memory
+from vlb.base.walk import gather
 from vlb.coding import diffusion as coding
 from vlb.coding.carried import bare_model, carried, numerics
 from vlb.coding.cells import Uncodable
@@ -40,7 +41,6 @@ from vlb.coding.header import Header
 from vlb.coding.reading import contents
 from vlb.coding.sequence import Lanes
 from vlb.coding.stack import BitStack
-from vlb.coding.walk import items
 from vlb.coding.writing import Options, write_archive
 from vlb.core.bound import elbo
 from vlb.data import Dataset
@@ -109,7 +109,7 @@ class Bench:
             path = Path(folder) / "x.vlb"
             self.clock.seconds = 0.0
             np.save(Path(folder) / "test.npy", x)
-            found = items([Path(folder) / "test.npy"])
+            found = gather([Path(folder) / "test.npy"]).files
             summary = write_archive(path, header, codec, found, FORMATS, None, Options(verify=False))
             network = self.clock.seconds
             started = time.perf_counter()

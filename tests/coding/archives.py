@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.coding.toys import FORMATS
 from vlb.base.errors import UserError
+from vlb.base.walk import gather
 from vlb.coding.container import ArchiveReader
 from vlb.coding.contents import Content
 from vlb.coding.diffusion import DiffusionSettings
@@ -18,7 +19,6 @@ from vlb.coding.reading import contents
 from vlb.coding.sequence import Lanes, SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
 from vlb.coding.summary import Summary
-from vlb.coding.walk import items
 from vlb.coding.writing import Options, write_archive
 from vlb.data import Column
 
@@ -55,7 +55,7 @@ def write(
     if columns is not None:
         made = replace(made, shape=(len(columns),))
     codec = independent_codec(made.shape)
-    return write_archive(out, made, codec, items(list(inputs)), formats, model, Options(columns=columns))
+    return write_archive(out, made, codec, gather(inputs).files, formats, model, Options(columns=columns))
 
 
 def read(path: Path, columns: tuple[Column, ...] | None = None) -> Iterator[tuple[int, Content | UserError]]:

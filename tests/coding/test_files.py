@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, read, write
 from tests.coding.toys import FORMATS, Deflated, Npy, Several
 from vlb.base.errors import UserError
+from vlb.base.walk import gather
 from vlb.coding import sources, writing
 from vlb.coding.container import ArchiveReader
 from vlb.coding.restoring import restore
 from vlb.coding.summary import Summary
-from vlb.coding.walk import items
 from vlb.coding.writing import write_archive
 from vlb.core.schema import Categories
 from vlb.data import Column
@@ -195,7 +195,7 @@ def test_what_is_interrupted_leaves_no_file(error: BaseException | type, tmp_pat
         yield next(iter(parts))
         raise error
 
-    codec, found = independent_codec(), items([tmp_path / "x.npy"])
+    codec, found = independent_codec(), gather([tmp_path / "x.npy"]).files
     with pytest.raises((KeyboardInterrupt, UserError, MemoryError)):
         write_archive(tmp_path / "a.vlb", header(), codec, stopping(found), FORMATS, None, writing.Options())
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]

@@ -11,6 +11,7 @@ from tests.building import built
 from tests.coding.conftest import placed
 from tests.coding.toys import FORMATS, Several
 from vlb.base.errors import UserError
+from vlb.base.walk import gather
 from vlb.coding import reading, values
 from vlb.coding.container import ArchiveReader
 from vlb.coding.header import Header, Numerics
@@ -18,7 +19,6 @@ from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.progressive import previews
 from vlb.coding.restoring import restore
 from vlb.coding.sequence import SequenceCodec
-from vlb.coding.walk import items
 from vlb.coding.wire import Reader
 from vlb.coding.writing import Options, write_archive
 from vlb.data import Dataset
@@ -71,7 +71,7 @@ def test_previews_stay_in_their_folder(
     save(tmp_path / "set.several", {"/../../../evil": test_images[:40]})
     settings = placed(8, lanes=1000)
     header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("cpu", 1, (2, 13)))
-    write_archive(tmp_path / "a.vlb", header, codec, items([tmp_path / "set.several"]), FORMATS, None, Options())
+    write_archive(tmp_path / "a.vlb", header, codec, gather([tmp_path / "set.several"]).files, FORMATS, None, Options())
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     restore(reading.previews(ArchiveReader(tmp_path / "a.vlb"), codec, FORMATS, 2), tmp_path / "out", FORMATS, False)
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
@@ -94,7 +94,7 @@ def test_previews_become_files(
     settings = placed(8, lanes=1000)
     header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("cpu", 1, (2, 13)))
     path = tmp_path / "a.vlb"
-    write_archive(path, header, codec, items([tmp_path / "set.several"]), FORMATS, None, Options())
+    write_archive(path, header, codec, gather([tmp_path / "set.several"]).files, FORMATS, None, Options())
     (tmp_path / "out").mkdir()
     for levels in (1, 10):
         restore(

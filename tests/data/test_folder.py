@@ -13,8 +13,8 @@ from PIL import Image
 
 from vlb.base.errors import UserError
 from vlb.data import load
+from vlb.data.arranged import natural
 from vlb.data.files import load_images
-from vlb.data.folder import natural
 
 
 def write(path: Path, pixels: np.ndarray) -> Path:

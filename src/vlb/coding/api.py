@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 
 from vlb.base.errors import UserError
+from vlb.base.files import refuse_existing
 from vlb.base.progress import SILENT, Progress
+from vlb.base.walk import gather
 from vlb.coding.accounting import Outline, audited, outlined
 from vlb.coding.carried import bare_model, carried, from_carried, numerics
 from vlb.coding.cells import Uncodable
@@ -17,12 +19,12 @@ from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.effort import Effort, effort
 from vlb.coding.header import MAX_EXAMPLE, Header
 from vlb.coding.models import Coded, chosen_settings, coded_by, levels
+from vlb.coding.names import refuse_unstorable
 from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
 from vlb.coding.reading import Found, contents, embedded_model, previews
 from vlb.coding.restoring import restore
 from vlb.coding.results import Compressed, Inspection, Restored
 from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes, SequenceCodec
-from vlb.coding.walk import items
 from vlb.coding.writing import Options, write_archive
 from vlb.data import Column
 from vlb.data.formats import FORMATS
@@ -53,9 +55,9 @@ def compress(
     paths = [Path(given) for given in inputs]
     if not paths:
         raise UserError("give what to compress: folders of images, image files, .npy, .npz, .csv or IDX files")
-    for path in paths:
-        if not path.exists():
-            raise UserError(f"there is nothing at {path}")
+    refuse_existing(Path(out))
+    gathered = gather(paths)
+    refuse_unstorable(gathered.files)
     chosen = budget(options)
     model, digest, columns = bare_model(opened, device)
     if options.steps is not None and not coded_by(model).any_depth:
@@ -68,11 +70,11 @@ def compress(
     settings = chosen_settings(model, opened.path, digest, x, chosen.steps, chosen.lanes)
     count = levels(model)
     header = Header(digest, options.embed_model, model.shape, count, settings, numerics(device))
-    found, how = items(paths), Options(options.verify, progress, columns)
+    how = Options(options.verify, progress, columns)
     embedded = carried(opened) if options.embed_model else None
     progress.begin("compressing")
-    summary = write_archive(Path(out), header, settings.codec(model), found, FORMATS, embedded, how)
-    summary.notes[:0] = note
+    summary = write_archive(Path(out), header, settings.codec(model), gathered.files, FORMATS, embedded, how)
+    summary.notes[:0] = [*gathered.notes, *note]
     return Compressed(Path(out), summary, settings, math.prod(model.shape))
 
 
@@ -90,8 +92,7 @@ def decompress(
     run: whose model the archive was made with, unless it carries it. Raises `UserError` for damage (naming the chunk)
     that is not to be salvaged, another model, or a folder that exists already.
     """
-    if Path(out).exists():
-        raise UserError(f"{out} exists already: choose another name")
+    refuse_existing(Path(out))
     archive = ArchiveReader(Path(file))
     opened = open_model(archive, None if run is None else Path(run), device)
     progress.begin("decompressing")

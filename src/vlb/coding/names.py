@@ -1,7 +1,10 @@
 """Which names may stand in an archive: those that stay where they are put, on every system."""
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from vlb.base.errors import UserError
+from vlb.base.walk import Named
 from vlb.coding.wire import MAX_TEXT, Damaged
 
 
@@ -20,3 +23,13 @@ def storable(name: str) -> bool:
         return len(safe(name).encode("utf-8", "surrogateescape")) <= MAX_TEXT
     except (Damaged, UnicodeEncodeError):
         return False
+
+
+def refuse_unstorable(files: Sequence[Named]) -> None:
+    """Raises `UserError` where the name of a file would not come out again."""
+    for path, name in files:
+        if not storable(name):
+            raise UserError(
+                f"{path} cannot be stored under its name, which would not come out again on every system: rename it "
+                "without backslashes, and without colons in its first part"
+            )

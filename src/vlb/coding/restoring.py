@@ -1,8 +1,6 @@
 """Writing what an archive holds into a new folder, which appears whole or not at all."""
 
 import math
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from typing import IO
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.files import made_new, refuse_existing
 from vlb.coding.contents import Content, Data, Piece, Stretch, checked
 from vlb.coding.elements import Model
 from vlb.coding.files import Formats, checksum, numbered, written
@@ -27,37 +26,25 @@ def restore(found: Iterator[tuple[int, Content | UserError]], out: Path, formats
 
     Raises the first `UserError` of the archive otherwise, and then leaves nothing behind.
     """
-    if out.exists():
-        raise UserError(f"{out} exists already: choose another name")
-    try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.absolute().parent))
-    except OSError as error:
-        raise UserError(f"cannot make the folder {out}: {error.strerror or error}") from error
+    refuse_existing(out)
     problems: list[str] = []
-    try:
-        with closing(_Folder(temporary, formats, salvage)) as folder:
-            for index, content in found:
-                if isinstance(content, UserError):
-                    if not salvage:
-                        raise content
-                    problems.append(str(content))
-                    folder.interrupted = True
-                    continue
-                folder.position = index
-                try:
-                    content.into(folder)
-                except (UserError, Damaged, Declined) as error:
-                    if not salvage:
-                        raise UserError(f"chunk {index}: {error}") from error
-                    problems.append(f"chunk {index}: {error}")
-            folder.finish()
-            problems += folder.lost
-        temporary.chmod(0o755)
-        temporary.rename(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}; nothing was left there") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with made_new(out) as temporary, closing(_Folder(temporary, formats, salvage)) as folder:
+        for index, content in found:
+            if isinstance(content, UserError):
+                if not salvage:
+                    raise content
+                problems.append(str(content))
+                folder.interrupted = True
+                continue
+            folder.position = index
+            try:
+                content.into(folder)
+            except (UserError, Damaged, Declined) as error:
+                if not salvage:
+                    raise UserError(f"chunk {index}: {error}") from error
+                problems.append(f"chunk {index}: {error}")
+        folder.finish()
+        problems += folder.lost
     return problems
 
 

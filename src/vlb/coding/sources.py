@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.walk import Named
 from vlb.coding.elements import Model
 from vlb.coding.files import Formats, checksum, known, read, written
 from vlb.coding.records import Record, read_records, record_of, write_records
-from vlb.coding.walk import Found
 from vlb.coding.wire import Damaged, Reader
 from vlb.data.formats.base import Content, Declined, Writable
 
@@ -29,7 +29,7 @@ class Source:
     freedom: str | None
 
 
-def understood(found: Found, content: Content, model: Model, formats: Formats) -> Source:
+def understood(found: Named, content: Content, model: Model, formats: Formats) -> Source:
     """A file as examples of the model. Raises `Declined` with the reason why it is stored as it is."""
     number, format_ = known(formats, found.name, content)
     record, x = record_of(found.name, number, read(format_, content), model)
@@ -41,7 +41,7 @@ def understood(found: Found, content: Content, model: Model, formats: Formats) -
     return Source(record, x, checksum(format_, made), len(content), None if exact else format_.freedom)
 
 
-def content_of(found: Found) -> Content:
+def content_of(found: Named) -> Content:
     """The bytes of a file, which are not read before they are asked for. Raises `UserError` where they cannot be."""
     try:
         with found.path.open("rb") as stream:

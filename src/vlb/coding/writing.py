@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.base.files import written_whole
+from vlb.base.files import written_new
 from vlb.base.progress import SILENT, Progress
+from vlb.base.walk import Named
 from vlb.coding import values
 from vlb.coding.container import DATA, MODEL, VERBATIM, ArchiveWriter
 from vlb.coding.contents import NOTHING, Continued, Piece, Plan, checked
@@ -23,7 +24,6 @@ from vlb.coding.records import Record
 from vlb.coding.sequence import SequenceCodec
 from vlb.coding.sources import Source, content_of, understood
 from vlb.coding.summary import Summary
-from vlb.coding.walk import Found
 from vlb.coding.wire import Writer
 from vlb.data import Column
 from vlb.data.formats.base import Content, Declined
@@ -47,7 +47,7 @@ def write_archive(
     out: Path,
     header: Header,
     codec: SequenceCodec,
-    found: Iterable[Found],
+    found: Iterable[Named],
     formats: Formats,
     carried: bytes | None,
     options: Options,
@@ -56,10 +56,8 @@ def write_archive(
 
     Raises `UserError` if there is nothing, or `out` exists.
     """
-    if out.exists():
-        raise UserError(f"{out} exists already: choose another name")
     summary, started = Summary(), time.perf_counter()
-    with written_whole(out) as temporary, temporary.open("wb") as stream:
+    with written_new(out) as temporary, temporary.open("wb") as stream:
         archive = ArchiveWriter(stream, header)
         for start in range(0, len(carried or b""), PIECE):
             piece = (carried or b"")[start : start + PIECE]
@@ -118,7 +116,7 @@ class _Job:
         while self.count >= step or self.beside > CHUNK_BESIDE:
             self._flush(min(step, self.count))
 
-    def verbatim(self, found: Found, content: Content, reason: str) -> None:
+    def verbatim(self, found: Named, content: Content, reason: str) -> None:
         """A file as it is."""
         self.summary.notes.append(f"{found.name}: {reason}; stored as it is")
         self.summary.bytes_in += len(content)

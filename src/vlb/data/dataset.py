@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError, suggestion
+from vlb.base.walk import Reason
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.marginals import chunks, log_marginals
 from vlb.core.schema import Schema
+from vlb.data.about import About, Count
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,7 @@ class Dataset:
 
     absent: splits that are not the data's own, and are refused by name, because `why`: something stands in for them.
     marginals: (D, K) log-marginals of the training examples where these are absent.
+    left_out: what was found and not taken; remarks: what was decided in reading, a sentence each.
 
     Raises ValueError if a split holds examples of another shape than the schema's.
     """
@@ -93,6 +96,8 @@ class Dataset:
     absent: tuple[str, ...] = ()
     why: str = ""
     marginals: np.ndarray | None = None
+    left_out: tuple[Reason, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in SPLITS:
@@ -127,6 +132,16 @@ class Dataset:
             if split.labels is not None:
                 digest.update(np.asarray(split.labels, dtype="<i8").tobytes())
         return digest.hexdigest()[:16]
+
+    @property
+    def about(self) -> About:
+        """What there is, and what was left out."""
+        splits = tuple(Count(name, len(getattr(self, name))) for name in SPLITS)
+        classes: tuple[Count, ...] = ()
+        if self.schema.labels is not None and self.train.labels is not None:
+            counts = np.bincount(self.train.labels, minlength=len(self.schema.labels)).tolist()
+            classes = tuple(map(Count, self.schema.labels, counts))
+        return About(splits, classes, self.left_out, self.remarks)
 
     @cached_property
     def log_marginals(self) -> np.ndarray:

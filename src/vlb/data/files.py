@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.data.arranged import SUFFIXES
 from vlb.data.arrays import from_arrays, load_npy, load_npz
 from vlb.data.cifar import read_bins
 from vlb.data.dataset import Dataset, Split
-from vlb.data.folder import SUFFIXES, load_folder
+from vlb.data.folder import load_folder
 from vlb.data.idx import labels_beside, read_idx
 from vlb.data.splits import class_labels, completed
 from vlb.data.values import as_images, as_levels, checked_levels, default_levels
@@ -22,8 +23,8 @@ def load_images(path: Path, levels: int | None = None) -> Dataset:
     - A folder of images, searched recursively, in sorted order. Grayscale gives one channel, RGB and
       palette images three, one-bit images one channel of 2 levels; all must agree in size and kind.
       Pixels are taken as stored (no EXIF rotation). If every image lies in exactly one level of
-      subfolders, those are the classes, numbered in sorted order. Folders called train, test and
-      validation (or valid, val), with nothing beside them, are splits.
+      subfolders, those are the classes, in natural order. Folders called train, test and validation
+      (or training, testing, valid, val, dev; in any case) are splits; see `arranged`.
     - .npy, .npz: see `arrays`; four axes without another sign are read as `values.as_images` says.
     - IDX (`*.idx`, `*-ubyte`, also gzipped), with the labels file beside it that belongs to it by name;
       or a folder with train-images-idx3-ubyte and t10k-images-idx3-ubyte, the latter the test split.
@@ -43,6 +44,8 @@ def load_images(path: Path, levels: int | None = None) -> Dataset:
             return _load_folder(path, levels)
         if not path.exists():
             raise UserError(f"there is nothing at {path}; give the path of a folder or a file of images")
+        if not path.is_file():
+            raise UserError(f"{path} is no file and no folder: write what comes out of it into a file first")
         return _load_file(path, levels)
     except OSError as error:
         raise UserError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
@@ -54,7 +57,7 @@ def _load_folder(path: Path, levels: int | None) -> Dataset:
     bins = sorted(path.glob("*.bin"))
     if bins:
         return _load_bins(path, bins, levels)
-    found = {split: file for split, name in IDX_PARTS for file in sorted(path.glob(f"{name}*")) if file.is_file()}
+    found = {split: file for split, name in IDX_PARTS if (file := _idx_file(path, name)) is not None}
     if "train" in found:
         return _load_idx_folder(path, found, levels)
     return load_folder(path, levels)
@@ -97,6 +100,18 @@ def _load_idx_folder(path: Path, found: dict[str, Path], levels: int | None) -> 
         splits[split] = Split(images, None if labels is None else class_labels(labels, len(x), str(file)))
     assert levels is not None
     return completed(path.name, levels, splits["train"], None, splits.get("test"), str(path))
+
+
+def _idx_file(folder: Path, name: str) -> Path | None:
+    """The file of that name as MNIST is found in the wild, raw or gzipped, and never a copy called otherwise.
+
+    Raises `UserError` where there are two.
+    """
+    spelled = (name, name.replace("-idx3-", ".idx3-"))
+    found = [file for stem in spelled for end in ("", ".gz") if (file := folder / (stem + end)).is_file()]
+    if len({file.name.removesuffix(".gz") for file in found}) > 1:
+        raise UserError(f"{folder} has both {found[0].name} and {found[-1].name}: keep one of them")
+    return found[0] if found else None
 
 
 def _read_idx_pair(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -1,9 +1,9 @@
 """A folder of image files, read one after the other into arrays made beforehand."""
 
-import os
-import re
 import warnings
-from pathlib import Path, PurePath
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -11,32 +11,28 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vlb.base.errors import UserError
+from vlb.data.arranged import SPLIT_NAMES, Pictures, class_of, natural, own_splits, pictures
 from vlb.data.dataset import Dataset, Split
 from vlb.data.splits import completed, division
 from vlb.data.values import as_levels, checked_levels
 
-SUFFIXES = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
-)
 # Pillow's other formats include ones that start an interpreter (PostScript).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-SPLIT_FOLDERS = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 
 def load_folder(folder: Path, levels: int | None) -> Dataset:
     """Every image under `folder`, in the order of their paths; see `files.load_images` for the rules."""
-    paths = _images(folder)
-    if not paths:
-        raise UserError(f"{folder} holds no images ({' '.join(sorted(SUFFIXES))}){_hint(folder)}")
-    parts, within = _own_splits(paths)
-    classes = _classes([path for part in within.values() for path in part])
+    found = pictures(folder)
+    parts = own_splits(folder, found.paths)
+    split_folders = parts["train"][0].parts[0].casefold() in SPLIT_NAMES and len(parts["train"][0].parts) > 1
+    named = {path: class_of(path, split_folders) for path in found.paths}
+    classes = {name: i for i, name in enumerate(sorted({n for n in named.values() if n is not None}, key=natural))}
+    stray = next((path for path, name in named.items() if name is None), None)
+    remarks = found.remarks
+    if stray is not None and classes:
+        remarks += (f"folders are no classes, for not every picture lies in exactly one: {stray}",)
+    labelled = stray is None
     what = str(folder)
     indices = division(len(parts["train"]), validation="validation" not in parts, test="test" not in parts, what=what)
     chosen = dict(zip(("train", "validation", "test"), indices, strict=True))
@@ -47,7 +43,7 @@ def load_folder(folder: Path, levels: int | None) -> Dataset:
     console = Console(stderr=True)
     splits: dict[str, Split] = {}
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(f"reading {folder.name}", total=len(paths))
+        task = progress.add_task(f"reading {folder.name}", total=len(found.paths))
         for split, index in chosen.items():
             source = split if split in parts else "train"
             order = range(len(parts[source])) if index is None else index
@@ -60,63 +56,34 @@ def load_folder(folder: Path, levels: int | None) -> Dataset:
                 x[row] = as_levels(image[None], levels, str(path))[0]
                 progress.advance(task)
             labels = None
-            if classes is not None:
-                labels = np.array([classes[within[source][position].parts[0]] for position in order], np.int64)
+            if labelled:
+                labels = np.array([classes[str(named[parts[source][position]])] for position in order], np.int64)
             splits[split] = Split(x, labels)
-    names = None if classes is None else tuple(classes)
-    return completed(folder.name, levels, splits["train"], splits["validation"], splits["test"], what, names)
+    names = tuple(classes) if labelled else None
+    data = completed(folder.name, levels, splits["train"], splits["validation"], splits["test"], what, names)
+    return replace(data, left_out=found.left_out, remarks=remarks)
 
 
-def read_pictures(folder: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Every image under `folder` in the order of their paths, (n, C, H, W), and these paths. Raises `UserError`."""
-    paths = _images(folder)
-    if not paths:
-        raise UserError(f"{folder} holds no images ({' '.join(sorted(SUFFIXES))}){_hint(folder)}")
+class Read(NamedTuple):
+    """Pictures in the order of their paths. x: (n, C, H, W); classes: the folder that each lies in, None unless each
+    lies in exactly one (below train, validation or test where these are all there is); found: what there was."""
+
+    x: np.ndarray
+    classes: tuple[str, ...] | None
+    found: Pictures
+
+
+def read_pictures(folder: Path) -> Read:
+    """Every image under `folder`. Raises `UserError`."""
+    found = pictures(folder)
+    paths = found.paths
     pixels = [_pixels(folder / path) for path in paths]
     for path, image in zip(paths, pixels, strict=True):
         _same_kind(image, pixels[0], folder / path, folder / paths[0])
-    return np.stack(pixels), tuple(str(path) for path in paths)
-
-
-def _images(folder: Path) -> list[PurePath]:
-    """Paths of image files relative to `folder`, sorted; hidden files and folders are left out."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(place)
-        found += [
-            PurePath((here / name).relative_to(folder))
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    return sorted(found, key=lambda path: path.parts)
-
-
-def _own_splits(paths: list[PurePath]) -> tuple[dict[str, list[PurePath]], dict[str, list[PurePath]]]:
-    """Paths by split, and the same ones relative to the split's folder; one 'train' if there are none."""
-    tops = {path.parts[0] if len(path.parts) > 1 else "" for path in paths}
-    if "train" not in tops or not tops <= SPLIT_FOLDERS.keys():
-        return {"train": paths}, {"train": paths}
-    parts: dict[str, list[PurePath]] = {}
-    within: dict[str, list[PurePath]] = {}
-    for path in paths:
-        split = SPLIT_FOLDERS[path.parts[0]]
-        parts.setdefault(split, []).append(path)
-        within.setdefault(split, []).append(PurePath(*path.parts[1:]))
-    return parts, within
-
-
-def _classes(paths: list[PurePath]) -> dict[str, int] | None:
-    """Class numbers of subfolders in natural order, if every image lies in exactly one level of them."""
-    if any(len(path.parts) != 2 for path in paths):
-        return None
-    return {name: i for i, name in enumerate(sorted({path.parts[0] for path in paths}, key=natural))}
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that puts "2" before "10" and both before "a", as a person would: digits count as the number they write."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return (*((0, int(p), p) if p[0] in "0123456789" else (1, 0, p) for p in parts), (-1, 0, name))
+    below = all(len(path.parts) > 1 and path.parts[0].casefold() in SPLIT_NAMES for path in paths)
+    split = below and any(len(path.parts) > 2 for path in paths)
+    classes = [name for path in paths if (name := class_of(path, split)) is not None]
+    return Read(np.stack(pixels), tuple(classes) if len(classes) == len(paths) else None, found)
 
 
 def _pixels(path: Path) -> np.ndarray:
@@ -174,9 +141,3 @@ def _kind(image: np.ndarray) -> str:
     channels, height, width = image.shape
     colour = "one-bit" if image.dtype == np.bool_ else "grayscale" if channels == 1 else "RGB"
     return f"{width}×{height} {colour}"
-
-
-def _hint(folder: Path) -> str:
-    if (folder / "data_batch_1").is_file() or (folder / "data_batch_1.pkl").is_file():
-        return "; its data batches look like pickles, which are never opened: get CIFAR-10's binary version"
-    return "; put images in it, or give the path of another folder or of an .npy, .npz, IDX or .bin file"

@@ -18,27 +18,37 @@ from vlb.data.values import as_images, as_levels
 
 
 class Given(NamedTuple):
-    """Examples in order; names: a path for each where they are files of their own, else empty."""
+    """Examples in order; names: a path for each where they are files of their own, else empty; notes: what was left out
+    of a folder, and what else to know of it, a line each."""
 
     split: Split
     names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
-def load_examples(path: Path, schema: Schema) -> Given:
+def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Given:
     """Examples of a schema from a folder of images, an .npy, .npz (`x`, `labels`) or IDX file; of a table also from a
     .csv, .tsv, .txt or .dat file.
+
+    Labels that are texts, in an .npz file or as the folders that pictures lie in, are names of the schema's classes.
+    conditional: whether they matter; then a name that is no class is refused, and else such examples have no labels.
 
     Raises `UserError`, naming the file, for what is missing, empty or damaged, for examples of another shape or with
     other levels, and for values that are no whole numbers in range.
     """
     path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
     names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     labels, said = None, None
     try:
         if path.is_dir():
-            x, names = read_pictures(path)
+            x, classes, found = read_pictures(path)
+            names, notes = tuple(map(str, found.paths)), found.notes
+            labels = None if classes is None else np.array(classes)
         elif not path.exists():
             raise UserError(f"there is nothing at {path}; give a split's name, or the path of examples")
+        elif not path.is_file():
+            raise UserError(f"{path} is no file and no folder: write what comes out of it into a file first")
         elif columns is not None and path.suffix.lower() in SUFFIXES:
             x = load_rows(path, columns)
         elif path.suffix.lower() in (".npy", ".npz"):
@@ -61,4 +71,18 @@ def load_examples(path: Path, schema: Schema) -> Given:
     if tuple(x.shape[1:]) != tuple(shape):
         raise UserError(f"{what} holds examples of shape {tuple(x.shape[1:])}, and the model is of {tuple(shape)}")
     checked = as_levels(np.asarray(x), levels, what, "those of the model: give data on its scale")
-    return Given(Split(checked, None if labels is None else class_labels(labels, len(checked), what)), names)
+    if labels is not None and labels.dtype.kind == "U":
+        labels = _numbered(labels, schema, what, conditional)
+    return Given(Split(checked, None if labels is None else class_labels(labels, len(checked), what)), names, notes)
+
+
+def _numbered(names: np.ndarray, schema: Schema, what: str, conditional: bool) -> np.ndarray | None:
+    """Classes by the schema's names as their numbers."""
+    known = {name: number for number, name in enumerate(schema.labels or ())}
+    unknown = next((name for name in names.reshape(-1).tolist() if name not in known), None)
+    if unknown is None:
+        return np.array([known[name] for name in names.reshape(-1).tolist()], np.int64).reshape(names.shape)
+    if conditional and schema.labels is not None:
+        shown = ", ".join(schema.labels[:20]) + (", …" if len(schema.labels) > 20 else "")
+        raise UserError(f"{what}: there is no class {unknown!r}; the classes are {shown}: rename it or leave it out")
+    return None

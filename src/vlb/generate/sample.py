@@ -89,6 +89,10 @@ def sample(
     n, label = options.n, _label(opened, options.label)
     model = require(opened.model(device), LikelihoodModel, "samples are of a model of p(x)")
     condition = UNCONDITIONAL if label is None else Condition(label=torch.tensor([label], device=device)).repeat(n)
+    if label is not None and opened.about is not None and opened.schema.labels is not None:
+        name = opened.schema.labels[label]
+        if opened.about.examples_of(name) == 0:
+            progress.say(f"the class {name} had no training example: the model knows nothing of it")
     generator, how = torch.Generator().manual_seed(options.seed), ""
     temperatures = tuple(options.temperature)
     if temperatures and not offers(model, Cooled):

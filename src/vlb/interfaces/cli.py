@@ -1,5 +1,6 @@
 """The command line. Everything heavy is imported inside the commands, so that --help answers at once."""
 
+import io
 import os
 import sys
 
@@ -17,12 +18,14 @@ from vlb.interfaces.commands.sample import sample
 from vlb.interfaces.commands.score import score
 from vlb.interfaces.commands.tightness import tightness
 from vlb.interfaces.commands.train import train
+from vlb.interfaces.signals import ending_cleanly
 
 app = App(
     name="vlb",
     help="Likelihood-first diffusion models and their relatives: train, evaluate, sample, report.",
     help_format="markdown",
     default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,  # it is `ending_cleanly` that says what happened
 )
 for verb in (recipes, train, evaluate, compare, score, tightness, sample, report, compress, decompress, inspect):
     app.command(verb)
@@ -32,9 +35,11 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point: messages for people, exit status 2 for what they can mend."""
     # Read when torch is loaded: threads that spin for long while waiting make a busy machine many times slower.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    _escape_names()
     try:
         try:
-            app(sys.argv[1:] if arguments is None else arguments)
+            with ending_cleanly():
+                app(sys.argv[1:] if arguments is None else arguments)
         finally:
             sys.stdout.flush()
     except UserError as error:
@@ -49,11 +54,16 @@ def main(arguments: list[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:  # the reader, such as `head`, has seen enough; Python would write the rest at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _escape_names() -> None:
+    """Print what is no text, such as the bytes of a file's name that is not UTF-8, as backslash escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _too_large(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""What the commands share: where they print, their bars, the device, and refusing to write over things."""
+"""What the commands share: where they print, their bars, the device, and results as JSON."""
 
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +10,7 @@ from rich.progress import Progress as Bars
 from rich.status import Status
 
 from vlb.base.errors import UserError
-from vlb.base.files import write_text
+from vlb.base.files import text, write_new
 from vlb.base.results import Result
 
 console = Console(stderr=True)
@@ -91,16 +91,6 @@ def choose_device(name: str | None) -> torch.device:
     return torch.device(name)
 
 
-def refuse_existing(path: Path | None) -> None:
-    """Raises `UserError` if `path` exists: nothing that a person made is written over."""
-    if path is None:
-        return
-    if path.exists():
-        raise UserError(f"{path} exists already: choose another name")
-    if not path.absolute().parent.is_dir():
-        raise UserError(f"there is no folder {path.absolute().parent}: make it first")
-
-
 def output() -> Console:
     """Where results go: standard output."""
     return Console()
@@ -114,4 +104,4 @@ def show(result: Result) -> None:
 def write_json(result: Result, path: Path | None) -> None:
     """Write everything in a result where that was asked for."""
     if path is not None:
-        write_text(path, result.to_json())
+        write_new(path, text(result.to_json()))

@@ -104,7 +104,7 @@ def evaluate(
         check_placement(options.placement or "t", options.steps)
     given = isinstance(split, Split) or str(split) not in SPLITS
     of = _target(target, apart, conditional, data, device, given, progress)
-    name, examples, own = _examples(of, split)
+    name, examples, own = _examples(of, split, progress)
     of = dataclasses.replace(of, data=own)
     if offers(of.model, Denoising):
         _refuse_of_classifiers(of.model, options, values)
@@ -194,22 +194,25 @@ def _target(
     return Target(target, conditional, apart, apart, None)
 
 
-def _examples(of: Target, split: str | Path | Split) -> tuple[str, Split, Dataset]:
+def _examples(of: Target, split: str | Path | Split, progress: Progress) -> tuple[str, Split, Dataset]:
     """The name of the split, its examples, and the data with these in their place."""
     if isinstance(split, str) and split in SPLITS:
         return split, of.data.split(split), of.data
     if isinstance(split, Split):
         own = of.data.with_test("given examples", split)
     elif Path(split).exists():
-        own = with_own(of.data, Path(split), of.conditional)
+        own = with_own(of.data, Path(split), of.conditional, progress)
     else:
         return str(split), of.data.split(str(split)), of.data  # which says what there is
     return "test", own.test, own
 
 
-def with_own(data: Dataset, path: Path, conditional: bool) -> Dataset:
+def with_own(data: Dataset, path: Path, conditional: bool, progress: Progress = SILENT) -> Dataset:
     """The data with a person's own examples for a test split, called after them. Raises `UserError` if they differ."""
-    own = load_examples(path, data.schema).split
+    given = load_examples(path, data.schema, conditional=conditional)
+    for note in given.notes:
+        progress.say(note)
+    own = given.split
     classes = data.schema.classes
     if conditional and own.labels is not None and classes is not None and int(own.labels.max()) >= classes:
         raise UserError(f"{path} has the label {int(own.labels.max())}, and the model knows 0 to {classes - 1}")

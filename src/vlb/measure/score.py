@@ -76,7 +76,7 @@ class ScoreResult(Result):
         rows = zip(*(values.tolist() for values in self.columns.values()), strict=True)
         for number, row in enumerate(rows):
             writer.writerow([number, *([self.names[number]] if self.names else []), *map(repr, row)])
-        return text.getvalue().encode()
+        return text.getvalue().encode("utf-8", "surrogateescape")  # names are the bytes that they are on disk
 
     def as_npz(self) -> bytes:
         """The columns as arrays, `names` where there are any, and `about`, a JSON text."""
@@ -137,7 +137,9 @@ def score(
     own = opened.data(data) if needs else opened.reference(opened.model(device), data)
     if own.why:
         progress.say(own.why)
-    given = found(str(examples), own)
+    given = found(str(examples), own, opened.conditional)
+    for note in given.notes:
+        progress.say(note)
     background = _background_run(options.background, own)
     scored = Scored(opened, own, str(examples), options, device, progress)
     evaluation = scored.evaluation(given.split)
@@ -169,11 +171,11 @@ def score(
     return ScoreResult(columns, given.names, about, evaluation)
 
 
-def found(examples: str, data: Dataset) -> Given:
+def found(examples: str, data: Dataset, conditional: bool) -> Given:
     """The examples of a split of the run's own data, or of a path. Raises `UserError` for what is neither."""
     if examples in SPLITS:
         return Given(data.split(examples), ())
-    return load_examples(Path(examples), data.schema)
+    return load_examples(Path(examples), data.schema, conditional=conditional)
 
 
 def check_background(name: str | None) -> None:

@@ -23,7 +23,8 @@ from vlb.store.runs import Run
 class About:
     """What is known of a run without asking its model anything.
 
-    shape: of an example; parameters: how many numbers were learned; data: name and fingerprint; changed: paths of
+    shape: of an example; parameters: how many numbers were learned; data: name and fingerprint; made_of: what the
+    data are made of, as headings and words; changed: paths of
     configuration fields, such as "training.steps", that differ from the recipe, None where there is no such recipe;
     versions: of software by name, at the time of the report; commands: command lines that repeat the run and its
     evaluation.
@@ -33,6 +34,7 @@ class About:
     shape: tuple[int, ...]
     parameters: int
     data: Mapping[str, str]
+    made_of: tuple[tuple[str, str], ...]
     history: History
     experiment: Experiment
     changed: frozenset[str] | None

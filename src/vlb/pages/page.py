@@ -216,6 +216,7 @@ def configuration(about: About) -> str:
         kind = "changed" if _changed(path, about.changed or frozenset()) else ""
         groups.setdefault(title, []).append((rest or path, value, kind))
     groups["Data"] += [("fingerprint", about.data["fingerprint"], ""), ("shape", dimensions(about.shape), "")]
+    groups["Data"] += [(heading, words, "") for heading, words in about.made_of]
     groups["Versions, at the time of the report"] = [(name, version, "") for name, version in about.versions.items()]
     tables = "".join(table(rows, title) for title, rows in groups.items() if rows)
     if about.changed is None:

@@ -5,6 +5,7 @@ what the run was trained on, and `experiment`, everything else that defines the 
 """
 
 import json
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +14,11 @@ import torch
 
 from vlb.base import configuration
 from vlb.base.errors import UserError
-from vlb.base.files import write_text
+from vlb.base.files import abandoned, made_new, remove, sweep, write_text
 from vlb.core.schema import Schema
 from vlb.data import Dataset
 from vlb.data import load as load_data
+from vlb.data.about import About as AboutData
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.kinds import AnyModel
 from vlb.models.loss import AnyTerms
@@ -39,23 +41,35 @@ class Run:
     @classmethod
     def create(cls, path: Path, experiment: Experiment, data: Dataset) -> "Run":
         """Start a run at `path`. Raises `UserError` if something is there already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} already holds something: choose another --out, or --resume to go on with a run")
+        cls.refuse_existing(path)
         written = configuration.encode(experiment)
         content = {
             "format": FORMAT,
             "model": written.pop("model"),
             "schema": configuration.encode(data.schema),
-            "data": {"name": data.name, "fingerprint": data.fingerprint},
+            "data": {
+                "name": data.name,
+                "fingerprint": data.fingerprint,
+                "about": configuration.encode(data.about),
+            },
             "experiment": written,
         }
         try:
-            (path / "checkpoints").mkdir(parents=True)
+            path.absolute().parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot make the folder {path}: {error.strerror}") from error
-        reference.keep(path / "reference.safetensors", data)
-        write_text(path / "config.json", json.dumps(content, indent=2) + "\n")  # last: with it, the folder is a run
+        _clear(path)
+        with made_new(path) as folder:
+            (folder / "checkpoints").mkdir()
+            reference.keep(folder / "reference.safetensors", data)
+            write_text(folder / "config.json", json.dumps(content, indent=2) + "\n")
         return cls(path, json.loads(json.dumps(content)))
+
+    @classmethod
+    def refuse_existing(cls, path: Path) -> None:
+        """Raises `UserError` if `path` holds anything but what a killed process left before it was a run."""
+        if os.path.lexists(path) and not (path.is_dir() and _unborn(path)):
+            raise UserError(f"{path} exists already: choose another --out, or --resume to go on with a run")
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -77,6 +91,19 @@ class Run:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({error!r}): restore it from a copy") from error
         return cls(path, content)
+
+    def tidy(self) -> None:
+        """Remove what killed processes left unfinished; what a living one writes stays."""
+        for folder in (self.path, self.last.parent):
+            if folder.is_dir():
+                sweep(folder)
+
+    @cached_property
+    def about(self) -> AboutData | None:
+        """What the run was trained on; None where an earlier version did not write it."""
+        written = self.content["data"].get("about")
+        where = f"{self.path / 'config.json'}: data.about"
+        return None if written is None else cast(AboutData, configuration.decode(AboutData, written, where))
 
     @cached_property
     def experiment(self) -> Experiment:
@@ -182,6 +209,22 @@ class Run:
         load_weights(loss, checkpoint.read(self.chosen).section("average.loss"), self.chosen)
         device = next((tensor.device for tensor in trained.state_dict().values()), torch.device("cpu"))
         return loss.to(device).eval().requires_grad_(False)
+
+
+def _unborn(path: Path) -> bool:
+    """Whether a folder holds nothing but what begins a run without a config.json, and no living process is at it."""
+    checkpoints = path / "checkpoints"
+    if not checkpoints.is_dir():
+        return not any(path.iterdir())
+    left = {*abandoned(path), *abandoned(checkpoints), checkpoints, path / "reference.safetensors"}
+    return {*path.iterdir(), *checkpoints.iterdir()} <= left
+
+
+def _clear(path: Path) -> None:
+    """Make room where `refuse_existing` let pass what was left."""
+    if path.is_dir():
+        for entry in path.iterdir():
+            remove(entry)
 
 
 def diffusion_model(model: object, purpose: str) -> DiffusionModel:

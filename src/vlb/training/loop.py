@@ -173,13 +173,16 @@ def fit(
 ) -> bool:
     """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
 
-    An interrupt ends the current step, saves and returns; `resume` goes on from the last checkpoint.
+    An interrupt ends the current step, saves and returns, and so do SIGTERM and SIGHUP, which then end the process;
+    `resume` goes on from the last checkpoint.
     """
     device = torch.device(device)
     model = experiment.build(data)
     trainer = Trainer(model, experiment.build_loss(model), experiment.training, experiment.seed, device)
-    if resume and run.last.is_file():
-        trainer.restore(run)
+    if resume:
+        run.tidy()
+        if run.last.is_file():
+            trainer.restore(run)
     _forget_metrics_after(run, trainer.step)
     settings = experiment.training
     begun, first = time.monotonic(), trainer.step
@@ -216,6 +219,7 @@ def fit(
             if update.note:
                 progress.say(update.note)
             if stopping and not done:
+                progress.say(f"saved at step {trainer.step} of {settings.steps}: --resume goes on from there")
                 return False
     return True
 
@@ -258,24 +262,31 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a request that the loop reads; a second one interrupts at once."""
-    asked = False
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request that the loop reads; a second one interrupts at once.
 
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal asked
+    What is not Ctrl-C is then raised again, for whoever had it before to end the process.
+    """
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
         if asked:
             raise KeyboardInterrupt
-        asked = True
+        asked.append(number)
 
+    previous = {}
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        try:
+            if signal.getsignal(name) != signal.SIG_IGN:
+                previous[name] = signal.signal(name, ask)
+        except ValueError:  # not in the main thread: signals are somebody else's business
+            break
     try:
-        previous = signal.signal(signal.SIGINT, ask)
-    except ValueError:  # not in the main thread: Ctrl-C is somebody else's business
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
+        yield lambda: bool(asked)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for name, handler in previous.items():
+            signal.signal(name, handler)
+    if asked and asked[0] != signal.SIGINT:
+        signal.raise_signal(asked[0])
 
 
 def _append(metrics: Any, line: dict[str, Any]) -> None:

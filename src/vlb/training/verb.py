@@ -61,6 +61,8 @@ def train(
     else:
         run, own = _begun(experiment, out)
     progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.levels} levels")
+    for heading, words in own.about.rows:
+        progress.say(f"{heading}: {words}")
     return TrainResult(run, fit(run.experiment, own, run, resume=resume, device=device, progress=progress))
 
 
@@ -94,8 +96,8 @@ def _begun(experiment: Experiment, out: Path | None) -> tuple[Run, Dataset]:
     source = experiment.data
     if source.name in OWN and source.path is None:
         raise UserError(f"the recipe {experiment.recipe!r} needs your data: --data PATH")
-    if out is not None and out.exists():
-        raise UserError(f"{out} exists already: choose another --out, or --resume to go on with a run")
+    if out is not None:
+        Run.refuse_existing(out)
     data = load(source.name, Path(source.path) if source.path else None)
     experiment.build_loss(experiment.build(data))  # a configuration that cannot be built must leave no run behind
     return Run.create(out or _free_folder(experiment.recipe), experiment, data), data

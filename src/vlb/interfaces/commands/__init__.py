@@ -3,4 +3,5 @@
 from cyclopts import Parameter
 
 Flags = Parameter(name="*")  # of an options object: each of its fields is a flag
-Out = Parameter(name=["-o", "--out"])
+Out = Parameter(name=["-o", "--out"], allow_leading_hyphen=True)  # - is standard output
+Archive = Parameter(allow_leading_hyphen=True)  # - is standard input

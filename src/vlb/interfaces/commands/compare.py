@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vlb.base.errors import UserError
-from vlb.base.files import write_text
+from vlb.base.files import text, write_new
 from vlb.base.memory import keep_freed_memory
 from vlb.interfaces.commands import Flags, Out
 from vlb.measure.options import CompareOptions
@@ -39,7 +39,8 @@ def compare(
     device
         cpu or cuda.
     """
-    from vlb.interfaces.terminal import Terminal, choose_device, refuse_existing, show, write_json
+    from vlb.interfaces.streams import refuse_existing
+    from vlb.interfaces.terminal import Terminal, choose_device, show, write_json
     from vlb.measure.compare import compare as verb
     from vlb.pages.comparison import comparison_page
 
@@ -54,4 +55,4 @@ def compare(
     show(result)
     write_json(result, json)
     if out is not None:
-        write_text(out, comparison_page(result))
+        write_new(out, text(comparison_page(result)))

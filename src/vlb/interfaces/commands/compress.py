@@ -29,20 +29,20 @@ def compress(
     inputs
         Folders of images, single images, .npy, .npz or IDX files. What the model cannot code is stored as it is.
     out
-        The file to make, e.g. digits.vlb; it must not exist yet.
+        The file to make, e.g. digits.vlb; it must not exist yet. - is standard output.
     data
         Where your own data are now, if they have moved: levels are placed by them.
     device
         cpu or cuda; decompression needs the same.
     """
     from vlb.coding.api import compress as verb
-    from vlb.interfaces.terminal import Terminal, choose_device, console, refuse_existing
+    from vlb.interfaces.streams import delivered
+    from vlb.interfaces.terminal import Terminal, choose_device, console
 
     keep_freed_memory()
-    refuse_existing(out)
     chosen = choose_device(device)
-    with Terminal() as progress:
-        result = verb(run, inputs, out, options, data=data, device=chosen, progress=progress)
+    with Terminal() as progress, delivered(out) as file:
+        result = verb(run, inputs, file, options, data=data, device=chosen, progress=progress)
     notes = result.summary.notes
     for note in notes[:NOTES_SHOWN]:
         console.print(f"note: {note}", markup=False)

@@ -7,13 +7,13 @@ from typing import Annotated
 from vlb.base.errors import UserError
 from vlb.base.memory import keep_freed_memory
 from vlb.coding.options import DecompressOptions
-from vlb.interfaces.commands import Flags, Out
+from vlb.interfaces.commands import Archive, Flags, Out
 
 DEFAULT = DecompressOptions()
 
 
 def decompress(
-    file: Path,
+    file: Annotated[Path, Archive],
     *,
     out: Annotated[Path, Out],
     model: Path | None = None,
@@ -25,7 +25,7 @@ def decompress(
     Parameters
     ----------
     file
-        A file made by `vlb compress`.
+        A file made by `vlb compress`; - is standard input.
     out
         The folder to make; it must not exist yet.
     model
@@ -34,12 +34,14 @@ def decompress(
         cpu or cuda, the same as for compression.
     """
     from vlb.coding.api import decompress as verb
+    from vlb.interfaces.streams import refuse_existing, spooled
     from vlb.interfaces.terminal import Terminal, choose_device, console
 
     keep_freed_memory()
+    refuse_existing(out)
     started, chosen = time.perf_counter(), choose_device(device)
-    with Terminal() as progress:
-        result = verb(file, out, options, run=model, device=chosen, progress=progress)
+    with Terminal() as progress, spooled(file) as archive:
+        result = verb(archive, out, options, run=model, device=chosen, progress=progress)
     for problem in result.problems:
         console.print(problem, markup=False)
     console.print(f"{out} in {time.perf_counter() - started:.1f} s", markup=False)

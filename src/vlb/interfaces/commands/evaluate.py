@@ -40,7 +40,8 @@ def evaluate(
     device
         cpu or cuda.
     """
-    from vlb.interfaces.terminal import Terminal, choose_device, refuse_existing, show, write_json
+    from vlb.interfaces.streams import refuse_existing
+    from vlb.interfaces.terminal import Terminal, choose_device, show, write_json
     from vlb.measure.evaluate import evaluate as verb
     from vlb.measure.summary import EvaluationResult
 

@@ -6,13 +6,13 @@ from typing import Annotated
 from vlb.base.errors import UserError
 from vlb.base.memory import keep_freed_memory
 from vlb.coding.options import InspectOptions
-from vlb.interfaces.commands import Flags
+from vlb.interfaces.commands import Archive, Flags
 
 DEFAULT = InspectOptions()
 
 
 def inspect(
-    file: Path,
+    file: Annotated[Path, Archive],
     *,
     options: Annotated[InspectOptions, Flags] = DEFAULT,
     model: Path | None = None,
@@ -23,18 +23,19 @@ def inspect(
     Parameters
     ----------
     file
-        A file made by `vlb compress`.
+        A file made by `vlb compress`; - is standard input.
     model
         The run it was made with, for --account, unless the file carries its model.
     device
         cpu or cuda, the same as for compression.
     """
     from vlb.coding.api import inspect as verb
+    from vlb.interfaces.streams import spooled
     from vlb.interfaces.terminal import Terminal, choose_device, show
 
     keep_freed_memory()
-    with Terminal() as progress:
-        result = verb(file, options, run=model, device=choose_device(device), progress=progress)
+    with Terminal() as progress, spooled(file) as archive:
+        result = verb(archive, options, run=model, device=choose_device(device), progress=progress)
     show(result)
     if result.problems:
         raise UserError(f"{file} is damaged: {len(result.problems)} problems, the first is: {result.problems[0]}")

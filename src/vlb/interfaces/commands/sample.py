@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vlb.base.errors import UserError
-from vlb.base.files import write_bytes
+from vlb.base.files import write_new
 from vlb.base.memory import keep_freed_memory
 from vlb.generate.options import SampleOptions
 from vlb.interfaces.commands import Flags, Out
@@ -31,12 +31,14 @@ def sample(
         cpu or cuda.
     """
     from vlb.generate.sample import sample as verb
-    from vlb.interfaces.terminal import choose_device, console, refuse_existing
+    from vlb.interfaces.streams import refuse_existing
+    from vlb.interfaces.terminal import Terminal, choose_device, console
 
     keep_freed_memory()
     if out.suffix not in (".png", ".npz"):
         raise UserError(f"{out}: samples are written as .png (a grid) or .npz (array x)")
     refuse_existing(out)
-    result = verb(run, options, device=choose_device(device))
-    write_bytes(out, result.as_npz() if out.suffix == ".npz" else result.as_png())
+    with Terminal() as progress:
+        result = verb(run, options, device=choose_device(device), progress=progress)
+    write_new(out, result.as_npz() if out.suffix == ".npz" else result.as_png())
     console.print(f"{result.words}: {out}", markup=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vlb.base.errors import UserError
-from vlb.base.files import write_bytes
+from vlb.base.files import write_new
 from vlb.base.memory import keep_freed_memory
 from vlb.interfaces.commands import Flags, Out
 from vlb.measure.options import ScoreOptions
@@ -37,7 +37,8 @@ def score(
     device
         cpu or cuda.
     """
-    from vlb.interfaces.terminal import Terminal, choose_device, output, refuse_existing
+    from vlb.interfaces.streams import refuse_existing
+    from vlb.interfaces.terminal import Terminal, choose_device, output
     from vlb.measure.score import score as verb
 
     keep_freed_memory()
@@ -47,5 +48,5 @@ def score(
     chosen = choose_device(device)
     with Terminal() as progress:
         result = verb(run, examples, options, data=data, device=chosen, progress=progress)
-    write_bytes(out, result.as_csv() if out.suffix == ".csv" else result.as_npz())
+    write_new(out, result.as_csv() if out.suffix == ".csv" else result.as_npz())
     output().print(f"{result.words}: {out}", markup=False, highlight=False)

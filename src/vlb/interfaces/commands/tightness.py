@@ -34,7 +34,8 @@ def tightness(
     device
         cpu or cuda.
     """
-    from vlb.interfaces.terminal import Terminal, choose_device, refuse_existing, show, write_json
+    from vlb.interfaces.streams import refuse_existing
+    from vlb.interfaces.terminal import Terminal, choose_device, show, write_json
     from vlb.measure.tightness.measured import tightness as verb
 
     keep_freed_memory()
