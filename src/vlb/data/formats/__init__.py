@@ -1,14 +1,17 @@
 """Kinds of files, each read into values and a rest, and written from both again. See `vlb.data.formats.base`."""
 
 from vlb.data.formats.base import Content, Format
+from vlb.data.formats.bmp import Bmp
 from vlb.data.formats.delimited import Delimited
 from vlb.data.formats.gzip import Gzip
 from vlb.data.formats.idx import Idx
 from vlb.data.formats.npy import Npy
 from vlb.data.formats.npz import Npz
+from vlb.data.formats.png import Png
+from vlb.data.formats.pnm import Pnm
 
 # Archives know them by their place: a new one is added at the end.
-FORMATS: tuple[Format, ...] = (Delimited(), Npy(), Idx(), Gzip(Idx()), Npz())
+FORMATS: tuple[Format, ...] = (Delimited(), Npy(), Idx(), Gzip(Idx()), Npz(), Png(), Pnm(), Bmp())
 
 
 def format_of(name: str, head: Content) -> Format | None:

@@ -1,0 +1,108 @@
+"""BMP pictures of 1, 8 and 24 bits, not packed: the head as it stands, and the pixels.
+
+Values are (H, W) bool or uint8 – indices of the palette, which is grey in a grey picture – or (H, W, 3) uint8. Other
+kinds (16 and 32 bits, run lengths) are declined.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlb.data.formats import rests
+from vlb.data.formats.base import Content, Declined, File, Member
+
+MOST_HEAD = 1 << 12
+
+
+@dataclass(frozen=True)
+class Style:
+    """upright: whether the first row comes first; head: bytes of the head, where it is not the usual one."""
+
+    upright: bool = False
+    head: int = 0
+
+
+class Bmp:
+    """Windows bitmaps."""
+
+    freedom: str | None = None
+
+    def recognises(self, name: str, head: Content) -> bool:
+        return bytes(head[:2]) == b"BM"
+
+    def read(self, content: Content) -> File:
+        start = bytes(content[:MOST_HEAD])
+        if len(start) < 54 or start[:2] != b"BM":
+            raise Declined("no BMP file, or one that is cut short")
+        at, size, width, height, planes, bits, packing = struct.unpack_from("<10xIIiiHHI", start)
+        if size < 40 or planes != 1 or bits not in (1, 8, 24) or packing or not 54 <= at <= len(start):
+            raise Declined(f"a BMP file of {bits} bits, or packed, or with a head of an unknown kind")
+        upright, height = height < 0, abs(height)
+        if width <= 0 or height == 0:
+            raise Declined("a picture of no size")
+        row = -(-width * bits // 32) * 4
+        end = at + row * height
+        if end > len(content):
+            raise Declined("a picture that is cut short")
+        rows = np.frombuffer(content, np.uint8, row * height, at).reshape(height, row)
+        rows = rows if upright else rows[::-1]
+        if bits == 1:
+            every = np.unpackbits(rows, axis=1)
+            values, spare = every[:, :width] == 1, every[:, width:]
+        else:
+            used = width * bits // 8
+            values, spare = rows[:, :used], rows[:, used:]
+            values = values.reshape(height, width, 3)[..., ::-1] if bits == 24 else values
+        if spare.any():
+            raise Declined("a picture whose rows hold more than pixels")
+        values = np.ascontiguousarray(values)
+        head = start[:at]
+        usual = head == _head(values) and not upright
+        style = Style(upright, 0 if usual else len(head))
+        return File((Member("", values),), rests.pack(style, (b"" if usual else head) + bytes(content[end:])))
+
+    def is_grey(self, file: File) -> bool:
+        """Whether the palette of a picture of 8 bits is the grey one, value for value."""
+        style, kept = rests.unpack(Style, file.rest)
+        return not style.head or kept[: style.head][-1024:] == _palette(256)
+
+    def write(self, file: File) -> bytes:
+        style, kept = rests.unpack(Style, file.rest)
+        if len(file.members) != 1 or not 0 <= style.head <= len(kept):
+            raise Declined("a rest that is none of a BMP file")
+        values = file.members[0].values
+        flat = values.ndim == 2 and values.dtype in (bool, np.uint8)
+        if not values.size or not (flat or (values.ndim == 3 and values.shape[2] == 3 and values.dtype == np.uint8)):
+            raise Declined(f"{values.dtype} of shape {values.shape}, which no BMP file holds")
+        height, _width = values.shape[:2]
+        if values.dtype == bool:
+            rows = np.packbits(values, axis=1)
+        else:
+            rows = values[..., ::-1].reshape(height, -1) if values.ndim == 3 else values
+        padded = np.zeros((height, -(-rows.shape[1] // 4) * 4), np.uint8)
+        padded[:, : rows.shape[1]] = rows
+        raster = (padded if style.upright else padded[::-1]).tobytes()
+        return (kept[: style.head] or _head(values)) + raster + kept[style.head :]
+
+    def same(self, one: Content, other: Content) -> bool:
+        return one == other
+
+
+def _palette(colours: int) -> bytes:
+    step = 255 // (colours - 1)
+    return b"".join(bytes((k * step, k * step, k * step, 0)) for k in range(colours))
+
+
+def _head(values: np.ndarray) -> bytes:
+    """As Pillow writes it."""
+    height, width = values.shape[:2]
+    bits = 1 if values.dtype == bool else 24 if values.ndim == 3 else 8
+    colours = {1: 2, 8: 256, 24: 0}[bits]
+    at, raster = 54 + 4 * colours, -(-width * bits // 32) * 4 * height
+    file = struct.pack("<2sIII", b"BM", at + raster, 0, at)
+    return (
+        file
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, raster, 3780, 3780, colours, colours)
+        + (_palette(colours) if colours else b"")
+    )

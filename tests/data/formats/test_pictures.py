@@ -1,0 +1,230 @@
+"""Pictures of every style come back, to the byte or but for what is their encoder's choice; damage is declined."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vlb.data.formats.base import Declined, File, Member
+from vlb.data.formats.bmp import Bmp
+from vlb.data.formats.png import MAGIC, Png
+from vlb.data.formats.pnm import Pnm
+
+SIZES = st.tuples(st.integers(1, 9), st.integers(1, 19))
+SEEDS = st.integers(0, 999)
+MUTATIONS = st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=2)
+TAILS = st.sampled_from((b"", b"", b"\n", b"behind the end", b"P5\n1 1\n255\n\x07"))
+
+
+def values(mode: str, size: tuple[int, int], seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    if mode == "1":
+        return rng.random(size) > 0.5
+    if mode == "I;16":
+        return rng.integers(0, 1 << 16, size, dtype=np.uint16)
+    channels = {"L": (), "P": (), "LA": (2,), "RGB": (3,), "RGBA": (4,)}[mode]
+    smooth = np.add.outer(np.arange(size[0]), np.arange(size[1])).reshape(*size, *(1 for _ in channels))
+    return ((smooth * 3 + rng.integers(0, 1 + seed % 50, (*size, *channels))) % 256).astype(np.uint8)
+
+
+def saved(x: np.ndarray, kind: str, palette: bool = False, **options: object) -> bytes:
+    image, buffer = Image.fromarray(x), io.BytesIO()
+    (image.convert("P") if palette else image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def with_chunks(content: bytes, before: list[bytes], after: list[bytes]) -> bytes:
+    """A PNG file with more chunks behind its head and before its end."""
+    return content[:33] + b"".join(before) + content[33:-12] + b"".join(after) + content[-12:]
+
+
+ANCILLARY = st.lists(
+    st.sampled_from(
+        [
+            chunk(b"tEXt", b"Comment\0said"),
+            chunk(b"gAMA", struct.pack(">I", 45455)),
+            chunk(b"pHYs", struct.pack(">IIB", 3780, 3780, 1)),
+            chunk(b"tIME", bytes((7, 231, 1, 2, 3, 4, 5))),
+            chunk(b"prVt", b"anything at all"),
+            chunk(b"tRNS", b"\0\7"),
+            chunk(b"eXIf", b"II*\0\0\0\0\0"),
+        ]
+    ),
+    max_size=3,
+)
+
+
+def mutated(content: bytes, changes: list[tuple[int, int]]) -> bytes:
+    found = bytearray(content)
+    for at, value in changes:
+        found[at % len(found)] = value
+    return bytes(found)
+
+
+def returns(format_: Png | Pnm | Bmp, content: bytes) -> File | None:
+    """What the format reads; None where it declines. Whatever it reads comes back."""
+    try:
+        file = format_.read(content)
+    except Declined:
+        return None
+    try:
+        made = format_.write(file)
+    except Declined:
+        return file
+    assert made == content or (format_.freedom is not None and format_.same(made, content))
+    again = format_.read(made)
+    assert again.rest == file.rest and np.array_equal(again.members[0].values, file.members[0].values)
+    return file
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(st.sampled_from(("1", "L", "P", "LA", "RGB", "RGBA", "I;16")), SIZES, SEEDS, ANCILLARY, ANCILLARY, TAILS)
+def test_png(mode: str, size: tuple[int, int], seed: int, before: list[bytes], after: list[bytes], tail: bytes) -> None:
+    """Pixels as Pillow reads them; every chunk and what is behind the last; nothing beside where there is nothing."""
+    x = values(mode, size, seed)
+    plain = saved(x, "PNG", mode == "P", compress_level=seed % 10)
+    content = with_chunks(plain, before, after) + tail
+    file = returns(Png(), content)
+    assert file is not None
+    assert np.array_equal(file.members[0].values, np.asarray(Image.open(io.BytesIO(plain))))
+    assert Png().write(file) == Png().write(File(file.members, file.rest))
+    made = Png().write(file)
+    for part in (*before, *after, tail):
+        assert part in made
+    if not (before or after or tail or mode == "P"):
+        assert file.rest == b""
+    other = with_chunks(plain, [*before, chunk(b"tEXt", b"a\0b")], after) + tail
+    assert not Png().same(other, content)
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.sampled_from(("1", "L", "P", "RGB", "I;16")), SIZES, SEEDS, ANCILLARY, MUTATIONS, st.booleans())
+def test_mutated_png(mode, size, seed, before, changes, mend) -> None:
+    """With right checksums, too, so that the change reaches what is behind them."""
+    content = mutated(with_chunks(saved(values(mode, size, seed), "PNG", mode == "P"), before, []), changes)
+    returns(Png(), mended(content) if mend else content)
+
+
+def mended(content: bytes) -> bytes:
+    """With the checksum of every chunk made right."""
+    found, at = bytearray(content), 8
+    while at + 12 <= len(found):
+        (length,) = struct.unpack_from(">I", found, at)
+        if at + 12 + length > len(found):
+            break
+        found[at + 8 + length : at + 12 + length] = struct.pack(">I", zlib.crc32(found[at + 4 : at + 8 + length]))
+        at += 12 + length
+    return bytes(found)
+
+
+@pytest.mark.parametrize(
+    "stream", [b"\0\1\2\0\3\4" + b"more", b"\0\1\2\0\3", b"\0\1\2\0\3\4"], ids=["more", "less", "hidden"]
+)
+def test_nothing_hides_in_the_pixels_of_a_png(stream: bytes) -> None:
+    packed = zlib.compress(stream) + (b"hidden" if len(stream) == 6 else b"")
+    head = chunk(b"IHDR", struct.pack(">2I5B", 2, 2, 8, 0, 0, 0, 0))
+    content = MAGIC + head + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    with pytest.raises(Declined, match="more or less"):
+        Png().read(content)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
+    head = chunk(b"IHDR", struct.pack(">2I5B", 1 << 20, 1 << 20, 8, 0, 0, 0, 0))
+    with pytest.raises(Declined, match="bomb"):
+        Png().read(MAGIC + head + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+
+
+def test_deep_colour_is_never_cut_to_8_bits() -> None:
+    head = chunk(b"IHDR", struct.pack(">2I5B", 1, 1, 16, 2, 0, 0, 0))
+    with pytest.raises(Declined, match="16 bits"):
+        Png().read(MAGIC + head + chunk(b"IDAT", zlib.compress(b"\0\1\2\3\4\5\6")) + chunk(b"IEND", b""))
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    st.sampled_from(("1", "L", "RGB")),
+    st.sampled_from((1, 15, 100, 255, 256, 1000, 65535)),
+    st.sampled_from((b"\n", b" ", b"\n# a comment of 255\n", b"\t\t")),
+    SIZES,
+    SEEDS,
+    TAILS,
+    MUTATIONS,
+)
+def test_pnm(mode, most, space, size, seed, tail, changes) -> None:
+    """Samples as stored for every largest value, whatever stands in comments; a second picture is kept."""
+    x = values(mode, size, seed)
+    if mode != "1":
+        x = (x.astype(np.int64) * 257 % (most + 1)).astype(np.uint8 if most < 256 else ">u2")
+    kind = {"1": 4, "L": 5, "RGB": 6}[mode]
+    head = b"P%d" % kind + space + b"%d" % size[1] + space + b"%d" % size[0]
+    raster = np.packbits(~x, axis=1).tobytes() if mode == "1" else x.tobytes()
+    content = head + (b"\n" if mode == "1" else space + b"%d\n" % most) + raster + tail
+    file = returns(Pnm(), content)
+    assert file is not None and np.array_equal(file.members[0].values, x) and Pnm().write(file) == content
+    assert Pnm().most(file) == (1 if mode == "1" else most)
+    returns(Pnm(), mutated(content, changes))
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.sampled_from((1, 2, 3)), st.sampled_from((1, 15, 255, 1000)), SIZES, SEEDS)
+def test_plain_pnm_is_read_as_stored(kind: int, most: int, size: tuple[int, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (*size, 3) if kind == 3 else size
+    x = rng.integers(0, 2 if kind == 1 else most + 1, shape)
+    words = " ".join(map(str, x.reshape(-1)))
+    head = f"P{kind} # said\n{size[1]} {size[0]}\n" + ("" if kind == 1 else f"{most}\n")
+    file = Pnm().read((head + words + "\n").encode())
+    assert np.array_equal(file.members[0].values, x == 0 if kind == 1 else x)
+    with pytest.raises(Declined, match="plain text"):
+        Pnm().write(file)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(st.sampled_from(("1", "L", "RGB")), SIZES, SEEDS, TAILS, MUTATIONS, st.booleans())
+def test_bmp(mode, size, seed, tail, changes, upright) -> None:
+    x = values(mode, size, seed)
+    content = saved(x, "BMP")
+    if upright:  # as few programs write it: the first row first
+        start = struct.unpack_from("<I", content, 10)[0]
+        rows = np.frombuffer(content, np.uint8, offset=start).reshape(size[0], -1)[::-1]
+        content = content[:22] + struct.pack("<i", -size[0]) + content[26:start] + rows.tobytes()
+    file = returns(Bmp(), content + tail)
+    assert file is not None and np.array_equal(file.members[0].values, x)
+    assert Bmp().write(file) == content + tail
+    assert file.rest == b"" or upright or tail
+    returns(Bmp(), mutated(content, changes))
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+def test_other_bmps_are_declined(bits: int) -> None:
+    head = struct.pack("<2sIII", b"BM", 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 1, 1, 1, bits, 0, 4, 0, 0, 0, 0)
+    with pytest.raises(Declined, match=f"{bits} bits"):
+        Bmp().read(head + b"\1\2\3\4")
+
+
+def test_grey_is_told_from_other_palettes() -> None:
+    grey = Bmp().read(saved(values("L", (3, 4), 0), "BMP"))
+    coloured = bytearray(saved(values("L", (3, 4), 0), "BMP"))
+    coloured[60] ^= 1
+    assert Bmp().is_grey(grey) and not Bmp().is_grey(Bmp().read(bytes(coloured)))
+
+
+@pytest.mark.parametrize("format_", [Png(), Pnm(), Bmp()], ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize("dtype", ["u1", ">u2", "f4", "i8", "?", "u2"])
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3), (2, 3, 5), (4,), (0, 3)])
+def test_what_no_picture_holds_is_declined(format_, dtype: str, shape: tuple[int, ...]) -> None:
+    x = np.ones(shape, dtype)
+    try:
+        made = format_.write(File((Member("", x),), b""))
+    except Declined:
+        return
+    assert np.array_equal(format_.read(made).members[0].values, x)
