@@ -42,7 +42,8 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     labels, said = None, None
     try:
         if path.is_dir():
-            x, classes, found = read_pictures(path)
+            x, classes, found, most = read_pictures(path)
+            said = None if most == 255 else most + 1
             names, notes = tuple(map(str, found.paths)), found.notes
             labels = None if classes is None else np.array(classes)
         elif not path.exists():
