@@ -24,7 +24,7 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def parse_idx(content: Content, what: str) -> np.ndarray:
-    """The array in the bytes of such a file, a view of them where it can be; errors as for `read_idx`."""
+    """The array in the bytes of such a file, a view of them where that can be written; errors as for `read_idx`."""
     format_ = Gzip(Idx()) if content[: len(MAGIC)] == MAGIC else Idx()
     try:
         values = format_.read(content).members[0].values
@@ -32,7 +32,7 @@ def parse_idx(content: Content, what: str) -> np.ndarray:
         raise UserError(f"{what}: {error}; get it again") from error
     if not values.size:
         raise UserError(f"{what} holds no values (its header says {values.shape}); give one with examples")
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+    return values.astype(values.dtype.newbyteorder("="), copy=not values.flags.writeable)
 
 
 def labels_beside(path: Path) -> Path | None:
