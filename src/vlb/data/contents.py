@@ -12,5 +12,5 @@ def content_of(path: Path) -> Content:
     with path.open("rb") as stream:
         if not os.fstat(stream.fileno()).st_size:
             return b""
-        # Arrays may lie in it, and so it is let go of with the last of them. What is written to them is not to the file.
+        # Arrays may lie in it, and so it is let go of with the last of them. The file is never written.
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY))
