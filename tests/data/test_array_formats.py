@@ -16,6 +16,7 @@ from numpy.lib import format as numpy_format
 
 from vlb.data.formats import FORMATS, format_of, inflating
 from vlb.data.formats.base import Declined, File, Member, Writable
+from vlb.data.formats.cifar import Cifar
 from vlb.data.formats.gzip import Gzip
 from vlb.data.formats.idx import Idx
 from vlb.data.formats.npy import Npy, Pickled
@@ -126,8 +127,21 @@ def gzipped(draw: st.DrawFn) -> bytes:
     return content + draw(TAILS)
 
 
-FILES = {"a.npy": npy(), "a.npz": npz(), "a-ubyte": idx(), "a-ubyte.gz": gzipped()}
-KINDS: dict[str, Writable] = {"a.npy": Npy(), "a.npz": Npz(), "a-ubyte": Idx(), "a-ubyte.gz": Gzip(Idx())}
+@st.composite
+def cifar(draw: st.DrawFn) -> bytes:
+    records = np.random.default_rng(draw(st.integers(0, 3))).integers(0, 256, (draw(st.integers(0, 3)), 3073))
+    records[:, 0] %= 10
+    return records.astype(np.uint8).tobytes() + draw(TAILS)
+
+
+FILES = {"a.bin": cifar(), "a.npy": npy(), "a.npz": npz(), "a-ubyte": idx(), "a-ubyte.gz": gzipped()}
+KINDS: dict[str, Writable] = {
+    "a.bin": Cifar(),
+    "a.npy": Npy(),
+    "a.npz": Npz(),
+    "a-ubyte": Idx(),
+    "a-ubyte.gz": Gzip(Idx()),
+}
 
 
 def returned(name: str, content: bytes) -> File | None:
@@ -171,9 +185,10 @@ def test_mutated_files_come_back_or_are_declined(name: str) -> None:
     @settings(derandomize=True, deadline=None, max_examples=400)
     def check(content: bytes, changes: list[tuple[int, int]], cut: int, tail: bytes) -> None:
         changed = bytearray(content)
-        for at, value in changes:
+        for at, value in changes if changed else ():
             changed[at % len(changed)] = value
-        returned(name, bytes(changed)[: len(changed) - cut % len(changed) if cut % 2 else None] + tail)
+        kept = len(changed) - cut % (len(changed) + 1) if cut % 2 else len(changed)
+        returned(name, bytes(changed[:kept]) + tail)
 
     check()
 

@@ -1,13 +1,14 @@
 """Kinds of files, each read into values and a rest, and written from both again. See `vlb.data.formats.base`."""
 
 from vlb.data.formats.base import Content, Format
+from vlb.data.formats.cifar import Cifar
 from vlb.data.formats.gzip import Gzip
 from vlb.data.formats.idx import Idx
 from vlb.data.formats.npy import Npy
 from vlb.data.formats.npz import Npz
 
 # Archives know them by their place: a new one is added at the end.
-FORMATS: tuple[Format, ...] = (Npy(), Idx(), Gzip(Idx()), Npz())
+FORMATS: tuple[Format, ...] = (Npy(), Idx(), Gzip(Idx()), Npz(), Cifar())
 
 
 def format_of(name: str, head: Content) -> Format | None:
