@@ -1,4 +1,4 @@
-"""CIFAR-10's binary files: records of a label byte and 3072 values, the red, the green and the blue plane, 32 rows of 32.
+"""CIFAR-10's binary files: records of a label byte and 3072 values, the planes red, green and blue, 32 rows of 32.
 
 There is never a rest.
 """
