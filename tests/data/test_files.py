@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlb.base.errors import UserError
+from vlb.core.schema import levels_schema
 from vlb.data import Dataset, load
 from vlb.data.files import load_images
+from vlb.data.given import load_examples
 
 from .test_idx import idx_bytes
 
@@ -157,6 +160,38 @@ def test_bad_npz(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) ->
     with pytest.raises(UserError, match=message) as caught:
         load_images(path)
     assert "bad.npz" in str(caught.value)
+
+
+def test_an_npz_with_other_members(tmp_path: Path) -> None:
+    x = random_images(8, 2, 2)
+    np.savez(tmp_path / "a.npz", x=x, names=np.array([None, {}]))
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("read me.txt", "about")
+    assert np.array_equal(in_file_order(load_images(tmp_path / "a.npz"), 8)[:, 0], x)
+    stream = io.BytesIO()
+    np.save(stream, x[::-1])
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("x", stream.getvalue())  # numpy calls both x
+    with pytest.raises(UserError, match=r"a\.npz has 2 arrays called x; keep one"):
+        load_images(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.idx"])
+def test_what_is_done_to_arrays_is_not_done_to_their_file(tmp_path: Path, name: str) -> None:
+    x, path = random_images(8, 2, 2), tmp_path / name
+    np.save(tmp_path / "a.npy", x)
+    np.savez(tmp_path / "a.npz", x=x)
+    (tmp_path / "a.idx").write_bytes(idx_bytes(x))
+    before = path.read_bytes()
+    load_examples(path, levels_schema((1, 2, 2), 256)).split.x[:] = 0
+    assert path.read_bytes() == before
+
+
+def test_idx_in_several_gzip_streams(tmp_path: Path) -> None:
+    x = random_images(10, 3, 4)
+    content = idx_bytes(x)
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content[:50]) + gzip.compress(content[50:]) + bytes(7))
+    assert np.array_equal(in_file_order(load_images(tmp_path / "a.gz"), 10)[:, 0], x)
 
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Arrays that a person brings: .npy and .npz, never a pickle."""
 
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
+from vlb.data.formats.base import Content, Declined
+from vlb.data.formats.npy import MAGIC, Npy, Pickled
+from vlb.data.formats.npz import Arrays, arrays_in
 from vlb.data.splits import class_labels, completed
 from vlb.data.values import as_images, as_levels, checked_levels, default_levels
 
@@ -26,22 +30,20 @@ def load_npz(path: Path, levels: int | None) -> Dataset:
     `x_train`, and where there are any `x_valid` and `x_test`, with optional `labels_train` or
     `y_train` and so on. A whole number `levels` may be among them. Other arrays are not looked at.
     """
-    with path.open("rb") as stream, _open(path, stream) as archive:
-        names = archive.files
-        if levels is None and "levels" in names:
-            levels = _levels_in(archive, path)
-        parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
-        for split, tails in SPLIT_NAMES.items():
-            key = _one_of([f"x_{tail}" for tail in tails], names, path)
-            if key is not None:
-                label_key = _one_of([f"{head}_{tail}" for tail in tails for head in LABEL_NAMES], names, path)
-                parts[split] = (_member(archive, key, path), _optional(archive, label_key, path))
-        if not parts:
-            key = _only_array(names, path)
-            label_key = _one_of(LABEL_NAMES, names, path)
-            return from_arrays(
-                path, _member(archive, key, path), _optional(archive, label_key, path), levels, f"[{key}]"
-            )
+    archive = _open(path)
+    names = archive.names
+    if levels is None and "levels" in names:
+        levels = _levels_in(archive, path)
+    parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+    for split, tails in SPLIT_NAMES.items():
+        key = _one_of([f"x_{tail}" for tail in tails], names, path)
+        if key is not None:
+            label_key = _one_of([f"{head}_{tail}" for tail in tails for head in LABEL_NAMES], names, path)
+            parts[split] = (_member(archive, key, path), _optional(archive, label_key, path))
+    if not parts:
+        key = _only_array(names, path)
+        label_key = _one_of(LABEL_NAMES, names, path)
+        return from_arrays(path, _member(archive, key, path), _optional(archive, label_key, path), levels, f"[{key}]")
     if "train" not in parts:
         raise UserError(f"{path} has {', '.join(names)} but no x_train; add it, or give all images as x")
     if levels is None:
@@ -51,14 +53,13 @@ def load_npz(path: Path, levels: int | None) -> Dataset:
 
 
 def _load_npy(path: Path) -> np.ndarray:
-    if _is_zip(path):
+    content = content_of(path)
+    if content[:2] == b"PK":
         raise UserError(f"{path} holds several arrays although it is called .npy; rename it to .npz")
     try:
-        # Mapped, so that a header's claim is checked against the file and a large file is not read twice.
-        x: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # numpy lets many kinds escape from a damaged header
+        return Npy().read(content).members[0].values
+    except Declined as error:
         raise _unreadable(str(path), error) from error
-    return x
 
 
 class Stored(NamedTuple):
@@ -73,11 +74,11 @@ def read_array(path: Path) -> Stored:
     """The examples of an .npy or .npz file in its own order: `x`, or the only array. Raises `UserError` as above."""
     if path.suffix.lower() == ".npy":
         return Stored(_load_npy(path), None, None)
-    with path.open("rb") as stream, _open(path, stream) as archive:
-        names = archive.files
-        levels = _levels_in(archive, path) if "levels" in names else None
-        label_key = _one_of(LABEL_NAMES, names, path)
-        return Stored(_member(archive, _only_array(names, path), path), _optional(archive, label_key, path), levels)
+    archive = _open(path)
+    levels = _levels_in(archive, path) if "levels" in archive.names else None
+    label_key = _one_of(LABEL_NAMES, archive.names, path)
+    key = _only_array(archive.names, path)
+    return Stored(_member(archive, key, path), _optional(archive, label_key, path), levels)
 
 
 def from_arrays(path: Path, x: np.ndarray, labels: np.ndarray | None, levels: int | None, part: str = "") -> Dataset:
@@ -93,54 +94,46 @@ def _split(x: np.ndarray, labels: np.ndarray | None, levels: int, what: str) -> 
     return Split(images, None if labels is None else class_labels(labels, len(images), what))
 
 
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(2) == b"PK"
-
-
-def _open(path: Path, stream: BinaryIO) -> np.lib.npyio.NpzFile:
-    """The arrays in a stream, which the caller closes: numpy leaves a damaged file open."""
-    try:
-        loaded = np.load(stream, allow_pickle=False)
-    except Exception as error:  # numpy lets many kinds escape from a damaged header
-        raise _unreadable(str(path), error) from error
-    if isinstance(loaded, np.ndarray):
+def _open(path: Path) -> Arrays:
+    content: Content = content_of(path)
+    if content[: len(MAGIC)] == MAGIC:
         raise UserError(f"{path} holds a single array although it is called .npz; rename it to .npy")
-    return loaded
-
-
-def _member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
     try:
-        member = archive[key]
-    except Exception as error:  # zip, zlib and numpy each have their own kinds
+        return arrays_in(content)
+    except Declined as error:
+        raise _unreadable(str(path), error) from error
+
+
+def _member(archive: Arrays, key: str, path: Path) -> np.ndarray:
+    if archive.names.count(key) > 1:
+        raise UserError(f"{path} has {archive.names.count(key)} arrays called {key}; keep one of them")
+    try:
+        return archive.read(key)
+    except Declined as error:
         raise _unreadable(f"{path}[{key}]", error) from error
-    if not isinstance(member, np.ndarray):
-        raise UserError(f"{path}[{key}] is not an array; save it with numpy")
-    return member
 
 
-def _optional(archive: np.lib.npyio.NpzFile, key: str | None, path: Path) -> np.ndarray | None:
+def _optional(archive: Arrays, key: str | None, path: Path) -> np.ndarray | None:
     return None if key is None else _member(archive, key, path)
 
 
-def _unreadable(what: str, error: Exception) -> UserError:
-    if "pickle" in str(error):
+def _unreadable(what: str, error: Declined) -> UserError:
+    if isinstance(error, Pickled):
         return UserError(
             f"{what} holds Python objects (a pickle), which could run code and are never loaded; "
             "save the images as one integer array, such as np.save(file, images.astype('uint8'))"
         )
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return UserError(f"{what} is no readable numpy file ({reason}); it may be truncated, save it again")
+    return UserError(f"{what} is no readable numpy file ({error}); it may be truncated, save it again")
 
 
-def _levels_in(archive: np.lib.npyio.NpzFile, path: Path) -> int:
+def _levels_in(archive: Arrays, path: Path) -> int:
     value = _member(archive, "levels", path)
     if value.size != 1 or value.dtype.kind not in "iu":
         raise UserError(f"{path}[levels] must be one whole number; found {value.dtype} of shape {value.shape}")
     return checked_levels(int(value.reshape(())), f"{path}[levels]")
 
 
-def _only_array(names: list[str], path: Path) -> str:
+def _only_array(names: tuple[str, ...], path: Path) -> str:
     if "x" in names:
         return "x"
     others = [name for name in names if name not in (*LABEL_NAMES, "levels")]
@@ -151,7 +144,7 @@ def _only_array(names: list[str], path: Path) -> str:
     )
 
 
-def _one_of(candidates: list[str] | tuple[str, ...], names: list[str], path: Path) -> str | None:
+def _one_of(candidates: list[str] | tuple[str, ...], names: tuple[str, ...], path: Path) -> str | None:
     found = [candidate for candidate in candidates if candidate in names]
     if len(found) > 1:
         raise UserError(f"{path} has both {found[0]} and {found[1]}; keep one of them")

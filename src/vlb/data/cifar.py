@@ -1,7 +1,4 @@
-"""CIFAR-10's binary format, and how its files are rebuilt from lossless sprites.
-
-A record is one label byte and 3072 values: the red plane, the green, the blue, each 32 rows of 32.
-"""
+"""CIFAR-10's binary files, and how they are rebuilt from lossless sprites."""
 
 import io
 import json
@@ -12,11 +9,10 @@ import numpy as np
 from PIL import Image
 
 from vlb.base.errors import UserError
+from vlb.data.contents import content_of
 from vlb.data.dataset import Split
-
-SHAPE = (3, 32, 32)
-RECORD = 1 + 3 * 32 * 32
-CLASSES = 10
+from vlb.data.formats.base import Content, Declined
+from vlb.data.formats.cifar import CLASSES, RECORD, Cifar
 
 
 def read_bins(paths: Iterable[Path]) -> Split:
@@ -27,40 +23,31 @@ def read_bins(paths: Iterable[Path]) -> Split:
     """
     files = list(paths)
     try:
-        sizes = [path.stat().st_size for path in files]
-        for path, size in zip(files, sizes, strict=True):
-            if size == 0 or size % RECORD:
-                raise UserError(
-                    f"{path} has {size} bytes, not a multiple of {RECORD}: it is truncated, or not in the "
-                    "CIFAR-10 binary format (a label byte and 3072 values per image)"
-                )
-        x = np.empty((sum(sizes) // RECORD, *SHAPE), np.uint8)
-        labels = np.empty(len(x), np.int64)
-        start = 0
-        for path, size in zip(files, sizes, strict=True):
-            end = start + size // RECORD
-            parse_bin(path.read_bytes(), str(path), x[start:end], labels[start:end])
-            start = end
+        found = [_members(content_of(path), str(path)) for path in files]
     except OSError as error:
         raise UserError(f"cannot read {error.filename or files}: {error.strerror or error}") from error
-    return Split(x, labels)
+    return Split(
+        np.concatenate([x for x, _ in found]), np.concatenate([labels for _, labels in found]).astype(np.int64)
+    )
 
 
-def parse_bin(content: bytes, what: str, x: np.ndarray, labels: np.ndarray) -> None:
+def parse_bin(content: Content, what: str, x: np.ndarray, labels: np.ndarray) -> None:
     """Fill x (n, 3, 32, 32) uint8 and labels (n,) from the n records in `content`.
 
     Raises `UserError`, naming `what`, if there are not n records or one has a label above 9.
     """
     if len(content) != len(x) * RECORD:
         raise UserError(f"{what}: expected {len(x)} records, found {len(content)} bytes; get it again")
-    records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
-    if len(records) and records[:, 0].max() >= CLASSES:
-        raise UserError(
-            f"{what}: record {int((records[:, 0] >= CLASSES).argmax())} has label {records[:, 0].max()}, and "
-            "CIFAR-10 has labels 0 to 9: the file is damaged or in another format"
-        )
-    x[:] = records[:, 1:].reshape(x.shape)
-    labels[:] = records[:, 0]
+    if len(x):
+        x[:], labels[:] = _members(content, what)
+
+
+def _members(content: Content, what: str) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        x, labels = Cifar().read(content).members
+    except Declined as error:
+        raise UserError(f"{what}: {error}") from error
+    return x.values, labels.values
 
 
 def bin_of_sprite(sprite: bytes, labels: list[int]) -> bytes:

@@ -30,6 +30,7 @@ from vlb.data.cache import (
 )
 from vlb.data.dataset import Dataset, Split
 from vlb.data.files import load_images
+from vlb.data.formats.cifar import SHAPE
 from vlb.data.idx import parse_idx
 from vlb.data.splits import class_labels
 from vlb.data.tables import load_table
@@ -150,7 +151,7 @@ def fashion_mnist(cache: Path | None = None) -> Dataset:
 def cifar10(cache: Path | None = None) -> Dataset:
     """CIFAR-10: (3, 32, 32), 256 levels; splits as in the module's table; `cache`, errors as for `mnist`."""
     contents = obtain(CIFAR10, cache)
-    x = np.empty((60000, *cifar.SHAPE), np.uint8)
+    x = np.empty((60000, *SHAPE), np.uint8)
     labels = np.empty(60000, np.int64)
     for i, name in enumerate(CIFAR_FILES):
         part = slice(10000 * i, 10000 * (i + 1))

@@ -2,6 +2,7 @@
 
 from vlb.data.formats.base import Content, Format
 from vlb.data.formats.bmp import Bmp
+from vlb.data.formats.cifar import Cifar
 from vlb.data.formats.delimited import Delimited
 from vlb.data.formats.gzip import Gzip
 from vlb.data.formats.idx import Idx
@@ -11,7 +12,7 @@ from vlb.data.formats.png import Png
 from vlb.data.formats.pnm import Pnm
 
 # Archives know them by their place: a new one is added at the end.
-FORMATS: tuple[Format, ...] = (Delimited(), Npy(), Idx(), Gzip(Idx()), Npz(), Png(), Pnm(), Bmp())
+FORMATS: tuple[Format, ...] = (Delimited(), Npy(), Idx(), Gzip(Idx()), Npz(), Png(), Pnm(), Bmp(), Cifar())
 
 
 def format_of(name: str, head: Content) -> Format | None:

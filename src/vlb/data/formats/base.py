@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-Content = bytes | memoryview
+Content = bytes | bytearray | memoryview
 
 
 class Declined(Exception):

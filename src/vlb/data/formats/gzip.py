@@ -42,7 +42,7 @@ class Streams(NamedTuple):
 
     heads: tuple[bytes, ...]
     sizes: tuple[int, ...]
-    plain: bytes
+    plain: bytes | bytearray
     zeros: int
 
 
@@ -95,7 +95,7 @@ class Gzip:
         """All of a file but its deflate streams. Raises `Declined`."""
         view = memoryview(content)
         limit = self.within.claimed(_beginning(view))
-        heads, parts, total = list[bytes](), list[bytes](), 0
+        heads, parts, total = list[bytes](), list[bytearray](), 0
         while view[:2] == MAGIC[:2] or not heads:
             heads.append(_head(view))
             view = view[len(heads[-1]) :]

@@ -13,7 +13,7 @@ MAX_RATIO = 200  # of more than that; deflate reaches 1032
 class Inflated(NamedTuple):
     """plain: what a stream holds; size: how long the stream is."""
 
-    plain: bytes
+    plain: bytearray
     size: int
 
 
@@ -38,7 +38,7 @@ def inflate(stream: Content, limit: int) -> Inflated:
                 raise Declined(f"{len(plain)} bytes in {at}: a possible decompression bomb")
     except zlib.error as error:
         raise Declined(f"it is damaged ({error})") from error
-    return Inflated(bytes(plain), at - len(inflater.unused_data))
+    return Inflated(plain, at - len(inflater.unused_data))
 
 
 def deflate(plain: Content, level: int) -> bytes:
