@@ -1,7 +1,5 @@
 """What becomes of a file: the model codes it, where a format gives every byte back, or it is stored as it is."""
 
-import mmap
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +10,7 @@ from vlb.coding.elements import Model
 from vlb.coding.files import Formats, checksum, known, read, written
 from vlb.coding.records import Record, read_records, record_of, write_records
 from vlb.coding.wire import Damaged, Reader
+from vlb.data import contents
 from vlb.data.formats.base import Content, Declined, Writable
 
 MAX_BESIDE = 1 << 24  # bytes of a file that the model does not code
@@ -44,11 +43,7 @@ def understood(found: Named, content: Content, model: Model, formats: Formats) -
 def content_of(found: Named) -> Content:
     """The bytes of a file, which are not read before they are asked for. Raises `UserError` where they cannot be."""
     try:
-        with found.path.open("rb") as stream:
-            if not os.fstat(stream.fileno()).st_size:
-                return b""
-            # Arrays may lie in it, and so it is let go of with the last of them.
-            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        return contents.content_of(found.path)
     except OSError as error:
         raise UserError(f"cannot read {found.path}: {error.strerror or error}") from error
 

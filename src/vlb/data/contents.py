@@ -4,7 +4,11 @@ import mmap
 import os
 from pathlib import Path
 
-from vlb.data.formats.base import Content
+import numpy as np
+
+from vlb.base.errors import UserError
+from vlb.data.formats import format_of
+from vlb.data.formats.base import Content, Declined
 
 
 def content_of(path: Path) -> Content:
@@ -14,3 +18,19 @@ def content_of(path: Path) -> Content:
             return b""
         # Arrays may lie in it, and so it is let go of with the last of them. The file is never written.
         return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY))
+
+
+def only_array(path: Path) -> np.ndarray | None:
+    """The array in a file of any format that holds one; None for a file of no known format. Raises `OSError`, and
+    `UserError` for a file that its format does not read, or that holds several."""
+    content = content_of(path)
+    format_ = format_of(path.name, content[:64])
+    if format_ is None:
+        return None
+    try:
+        members = format_.read(content).members
+    except Declined as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if len(members) != 1:
+        raise UserError(f"{path} holds {len(members)} arrays: give a file of one")
+    return members[0].values

@@ -8,6 +8,7 @@ import numpy as np
 from vlb.base.errors import UserError
 from vlb.core.schema import Schema
 from vlb.data.arrays import read_array
+from vlb.data.contents import only_array
 from vlb.data.dataset import Split
 from vlb.data.folder import read_pictures
 from vlb.data.formats.delimited import SUFFIXES
@@ -27,8 +28,8 @@ class Given(NamedTuple):
 
 
 def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Given:
-    """Examples of a schema from a folder of images, an .npy, .npz (`x`, `labels`) or IDX file; of a table also from a
-    .csv, .tsv, .txt or .dat file.
+    """Examples of a schema from a folder of images, an .npy, .npz (`x`, `labels`) or IDX file, or one of another format
+    that holds one array; of a table also from a .csv, .tsv, .txt or .dat file.
 
     Labels that are texts, in an .npz file or as the folders that pictures lie in, are names of the schema's classes.
     conditional: whether they matter; then a name that is no class is refused, and else such examples have no labels.
@@ -57,6 +58,8 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
         elif path.suffix.lower() in (".idx", ".gz") or path.name.endswith("ubyte"):
             x, beside = read_idx(path), labels_beside(path)
             labels = None if beside is None else read_idx(beside)
+        elif (found_in := only_array(path)) is not None:
+            x = found_in
         else:
             table = " or a .csv, .tsv, .txt or .dat table" if columns is not None else ""
             raise UserError(f"{path} is of no known kind; give a folder of images, an .npy, .npz or IDX file{table}")
