@@ -2,8 +2,9 @@
 
 A hierarchy is descended once, from the top latent to x (Eq. 2.27, 3.51). What a use of the model
 changes is *who chooses* the latent at each rung: q for the bound, p for generation, a bit stream
-for compression, constrained values for imputation. `descend` takes that chooser; everything else
-is a fold over the steps.
+for compression. `descend` takes that chooser; everything else is a fold over the steps. Choosing known parts of each
+latent from q and the rest from p does not impute: it draws from no conditional law (of a Gaussian with correlation
+0.9 it gives x₂ given x₁ = 1.5 the mean 0.93 and the variance 0.31 in 400 steps, where 1.35 and 0.19 are right).
 
 Where inference is Markov from the data up (Eq. 2.12, 3.10), the model can also be climbed: each
 z_level is chosen from q(z_level | below), and what lies below is scored by p(below | z_level).
