@@ -15,6 +15,7 @@ from vlb.coding.contents import Content
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.files import Formats
 from vlb.coding.header import Header, Numerics
+from vlb.coding.names import refuse_unstorable
 from vlb.coding.reading import contents
 from vlb.coding.sequence import Lanes, SequenceCodec
 from vlb.coding.stack import BitStack, Underflow
@@ -55,7 +56,9 @@ def write(
     if columns is not None:
         made = replace(made, shape=(len(columns),))
     codec = independent_codec(made.shape)
-    return write_archive(out, made, codec, gather(inputs).files, formats, model, Options(columns=columns))
+    files = gather(inputs).files
+    refuse_unstorable(files)
+    return write_archive(out, made, codec, files, formats, model, Options(columns=columns))
 
 
 def read(path: Path, columns: tuple[Column, ...] | None = None) -> Iterator[tuple[int, Content | UserError]]:

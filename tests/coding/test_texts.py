@@ -27,7 +27,7 @@ def table(seed: int, rows: int) -> str:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     (folder / "train.csv").write_bytes(table(0, 2000).encode())
-    sets = ("--set", "steps=20", "--set", "training.warmup=2", "--set", "components=4")
+    sets = ("--set", "steps=20", "--set", "training.warmup=2", "--set", "components=8")
     assert vlb("train", "table", "--data", folder / "train.csv", "--out", folder / "run", *sets) == 0
     return folder / "run"
 

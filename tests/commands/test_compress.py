@@ -69,7 +69,7 @@ def test_there_and_back(run: Path, images: Path, archive: Path, tmp_path: Path) 
 def test_inspection_needs_no_model(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert vlb("inspect", archive) == 0
     told = capsys.readouterr().out
-    for word in ("(1, 8, 8), 17 levels", "mixture", "pictures", "array", "float64 on cpu"):
+    for word in ("(1, 8, 8), 17 levels", "mixture", "data", "float64 on cpu"):
         assert word in told or (word == "mixture" and "moments" in told)
 
 
@@ -106,7 +106,6 @@ def test_a_preview_is_what_its_levels_tell(run: Path, archive: Path, images: Pat
         first, last = map(int, shown.stem.split("-")[-2:])
         with np.load(images / "set.npz") as whole:
             errors.append(((np.load(shown).astype(float) - whole["x"][first : last + 1]) ** 2).mean())
-        assert (out / "pictures").is_dir()
     assert errors[1] < errors[0]
 
 
@@ -189,11 +188,11 @@ def test_damage_is_named_and_the_rest_saved(
     run: Path, images: Path, archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = bytearray(archive.read_bytes())
-    content[-40] ^= 1  # in the last chunk, the labels
+    content[-40] ^= 1  # in the last chunk, that of everything but the picture of another size
     damaged = tmp_path / "damaged.vlb"
     damaged.write_bytes(content)
     assert vlb("inspect", damaged) == 2
     assert vlb("decompress", damaged, "--model", run, "-o", tmp_path / "out") == 2
-    assert "chunk 3 is damaged" in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
+    assert "chunk 1 is damaged" in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
     assert vlb("decompress", damaged, "--model", run, "-o", tmp_path / "out", "--salvage") == 2
-    assert len(list((tmp_path / "out" / "pictures").iterdir())) == 13
+    assert [path.name for path in (tmp_path / "out" / "pictures").iterdir()] == ["small.png"]

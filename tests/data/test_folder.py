@@ -268,6 +268,12 @@ def test_a_pgm_keeps_its_values_whatever_the_largest_is(tmp_path: Path, most: in
         load_images(tmp_path)
 
 
+def test_two_pictures_in_one_file_are_refused(tmp_path: Path) -> None:
+    folder_with(tmp_path, "bad.pgm").write_bytes(2 * of_bits("pgm", 8)[1])
+    with pytest.raises(UserError, match=r"bad\.pgm has several frames"):
+        load_images(tmp_path)
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_a_transparent_colour_is_refused_as_an_alpha_channel_is(tmp_path: Path, mode: str) -> None:
     colour = 0 if mode == "L" else (0, 0, 0)

@@ -47,7 +47,7 @@ def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu
     try:
         said = json.loads(line)
         # Archives of before the third format of runs did not say which they were of.
-        said = before.updated({"format": before.FIRST if "experiment" in said else before.SECOND, **said})
+        said = before.updated({"format": before.FIRST if "experiment" in said else before.SECOND, **said}, str(source))
         model, schema, earlier = dict(said["model"]), dict(said["schema"]), said.get("before")
         tensors = {name: tensor.clone() for name, tensor in load_tensors(weights).items()}
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:

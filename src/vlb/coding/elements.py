@@ -11,6 +11,7 @@ import numpy as np
 
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.schema import Column
+from vlb.data.tables import unquoted
 
 DTYPE = re.compile(r"[<>|=][biufcSU][0-9]{1,9}")
 USUAL = ("|u1", "<i8", "<i4", "<u2", "<f4", "<f8", "<i2", "|b1")  # said in one byte
@@ -117,8 +118,7 @@ class Texts:
             return None
         found = np.empty(examples.shape, np.int64)
         for j, column in enumerate(model.columns):
-            texts = _texts(column)
-            codes = {text: k for k, text in reversed(list(enumerate(texts)))}
+            codes = {unquoted(value): k for k, value in reversed(list(enumerate(column.values)))}
             found[:, j] = [codes.get(cell, -1) for cell in examples[:, j]]
         return np.maximum(found, 0).astype(model.dtype), np.flatnonzero(found < 0)
 
@@ -133,7 +133,7 @@ class Texts:
         for j, column in enumerate(model.columns):
             if x[:, j].max(initial=0) >= len(column.values):
                 raise Damaged("values that a column does not have")
-            cells[:, j] = np.array(_texts(column), object)[x[:, j].astype(np.int64)]
+            cells[:, j] = np.array([unquoted(value) for value in column.values], object)[x[:, j].astype(np.int64)]
         return cells
 
     def content(self, values: np.ndarray) -> bytes:
@@ -154,14 +154,6 @@ class Texts:
             raise Damaged("a cell that is not text") from error
         reader.end()
         return cells
-
-
-def _texts(column: Column) -> list[str]:
-    """A column's values as cells; runs may know a cell that is quoted with its quotes."""
-    return [
-        value[1:-1].replace('""', '"') if len(value) > 1 and value[0] == value[-1] == '"' else value
-        for value in column.values
-    ]
 
 
 def elements_of(values: np.ndarray) -> Elements | None:

@@ -21,8 +21,10 @@ def content_of(path: Path) -> Content:
 
 
 def only_array(path: Path) -> np.ndarray | None:
-    """The array in a file of any format that holds one; None for a file of no known format. Raises `OSError`, and
-    `UserError` for a file that its format does not read, or that holds several."""
+    """The array in a file of any format that holds one; None for a file of no known format, or of text.
+
+    Raises `OSError`, and `UserError` for a file that its format does not read, or that holds several.
+    """
     content = content_of(path)
     format_ = format_of(path.name, content[:64])
     if format_ is None:
@@ -33,4 +35,5 @@ def only_array(path: Path) -> np.ndarray | None:
         raise UserError(f"{path} cannot be read: {error}") from error
     if len(members) != 1:
         raise UserError(f"{path} holds {len(members)} arrays: give a file of one")
-    return members[0].values
+    values = members[0].values
+    return None if values.dtype == object else values

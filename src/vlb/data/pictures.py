@@ -54,7 +54,7 @@ class Rule:
 
 RULES = (
     Rule(
-        "several frames (GIF, APNG, WebP, TIFF)",
+        "several frames or pictures in a file (GIF, APNG, WebP, TIFF, PGM …)",
         lambda facts: facts.frames > 1,
         "refused",
         refused="has several frames; save each as an image of its own",
@@ -148,7 +148,7 @@ def _netpbm(path: Path, content: bytes) -> tuple[np.ndarray, Facts]:
         raise UserError(f"{path} is no readable image ({error}); it may be truncated, get it again") from error
     values = file.members[0].values
     mode = "1" if values.dtype == bool else "RGB" if values.ndim == 3 else "L"
-    facts = Facts(mode, 1 if mode == "1" else 8 if most < 256 else 16, most, 1, False, False, 1)
+    facts = Facts(mode, 1 if mode == "1" else 8 if most < 256 else 16, most, Pnm().pictures(file), False, False, 1)
     _checked(path, facts)
     return values, facts
 

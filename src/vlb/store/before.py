@@ -79,15 +79,15 @@ LOSSES = {
 UNTAGGED = ("Experiment", "DataConfig", "TrainingConfig")
 
 
-def updated(content: dict[str, Any]) -> dict[str, Any]:
-    """A `config.json`, or what an archive says of the model it carries, in today's format.
+def updated(content: dict[str, Any], where: str) -> dict[str, Any]:
+    """A `config.json`, or what an archive says of the model it carries, in today's format; where: it is from, in words.
 
     Raises `KeyError`, `TypeError` or `ValueError` for what is of none, `UserError` for a schema that makes no sense.
     """
     if content["format"] == FIRST:
         content = run(content)
     if content["format"] == SECOND:
-        content = {**shared(content), "format": SECOND + 1}
+        content = {**shared(content, where), "format": SECOND + 1}
     return content
 
 
@@ -120,12 +120,12 @@ def run(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def shared(content: dict[str, Any]) -> dict[str, Any]:
+def shared(content: dict[str, Any], where: str) -> dict[str, Any]:
     """Sections of the second format in today's. Raises as `updated`.
 
     Columns of a table shared the largest number of levels, so those of fewer are filled up with cells that never were.
     """
-    schema = configuration.decode(Schema, dict(content["schema"]), "schema")
+    schema = configuration.decode(Schema, dict(content["schema"]), f"{where}: schema")
     if schema.columns is None or len({column.kind.count for column in schema.columns}) < 2:
         return content
     filled = []

@@ -82,7 +82,7 @@ class Run:
             )
         try:
             content = json.loads(file.read_text())
-            content = before.updated(content)
+            content = before.updated(content, str(file))
             if content["format"] != FORMAT:
                 raise UserError(f"{file} has format {content['format']}; this version of vlb reads {FORMAT}")
             dict(content["model"]), dict(content["schema"]), dict(content["experiment"])

@@ -228,3 +228,19 @@ def test_what_no_picture_holds_is_declined(format_, dtype: str, shape: tuple[int
     except Declined:
         return
     assert np.array_equal(format_.read(made).members[0].values, x)
+
+
+@pytest.mark.parametrize(
+    ("format_", "content"),
+    [
+        (Pnm(), b"P5\n# said\n4 4\n255\n" + bytes(16)),
+        (Bmp(), saved(values("RGB", (4, 4), 0), "BMP", dpi=(72, 72))),
+        (Bmp(), saved(values("L", (4, 4), 0), "BMP", dpi=(72, 72))),
+    ],
+)
+def test_a_head_of_another_picture_is_declined(format_: Pnm | Bmp, content: bytes) -> None:
+    """Values of another size with a rest that says this one would not come back."""
+    file = format_.read(content)
+    x = file.members[0].values
+    with pytest.raises(Declined, match="another picture"):
+        format_.write(File((Member("", np.concatenate((x, x))),), file.rest))

@@ -83,10 +83,19 @@ class Bmp:
         padded = np.zeros((height, -(-rows.shape[1] // 4) * 4), np.uint8)
         padded[:, : rows.shape[1]] = rows
         raster = (padded if style.upright else padded[::-1]).tobytes()
-        return (kept[: style.head] or _head(values)) + raster + kept[style.head :]
+        usual, head = _head(values), kept[: style.head]
+        if head and (len(head) < 54 or _size(head) != _size(usual)):
+            raise Declined("a head of another picture")
+        return (head or usual) + raster + kept[style.head :]
 
     def same(self, one: Content, other: Content) -> bool:
         return one == other
+
+
+def _size(head: bytes) -> tuple[int, int, int]:
+    """Width, height and bits that a head says."""
+    width, height, bits = struct.unpack_from("<18xii2xH", head)
+    return width, abs(height), bits
 
 
 def _palette(colours: int) -> bytes:

@@ -41,6 +41,11 @@ class Pnm:
         """The largest value that a sample may have, by a file's rest."""
         return 1 if file.members[0].values.dtype == bool else rests.unpack(Style, file.rest)[0].most
 
+    def pictures(self, file: File) -> int:
+        """How many pictures a file holds at least: 2 where another one follows the first."""
+        style, kept = rests.unpack(Style, file.rest)
+        return 1 + self.recognises("", kept[style.head :].lstrip())
+
     def read(self, content: Content) -> File:
         start = bytes(content[: 1 << 16])
         kind = start[1] - ord("0") if re.match(rb"P[1-6]", start) else 0
@@ -94,12 +99,21 @@ class Pnm:
             raise Declined(f"{values.dtype} of shape {values.shape}, which no such file holds")
         if (values.dtype == bool and values.ndim == 3) or not 0 <= style.head <= len(kept):
             raise Declined("a rest that is none of such a file")
-        head = kept[: style.head] or _head(values, style.most)
+        usual, head = _head(values, style.most), kept[: style.head]
+        if head and (found := _size(head)) != _size(usual):
+            raise Declined(f"a head of another picture, {found}")
+        head = head or usual
         raster = np.packbits(~values, axis=1).tobytes() if values.dtype == bool else values.tobytes()
         return head + raster + kept[style.head :]
 
     def same(self, one: Content, other: Content) -> bool:
         return one == other
+
+
+def _size(head: bytes) -> tuple[bytes | None, ...]:
+    """The kind, width, height and largest value that a head says, as far as it says them."""
+    found = HEADS[head[1] - ord("0")].match(head) if re.match(rb"P[1-6]", head) else None
+    return () if found is None else (head[:2], *(number.lstrip(b"0") for number in found.groups()))
 
 
 def _head(values: np.ndarray, most: int) -> bytes:
