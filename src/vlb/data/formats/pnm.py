@@ -41,6 +41,11 @@ class Pnm:
         """The largest value that a sample may have, by a file's rest."""
         return 1 if file.members[0].values.dtype == bool else rests.unpack(Style, file.rest)[0].most
 
+    def several(self, file: File) -> bool:
+        """Whether more pictures follow the first, by a file's rest."""
+        style, kept = rests.unpack(Style, file.rest)
+        return self.recognises("", kept[style.head :].lstrip())
+
     def read(self, content: Content) -> File:
         start = bytes(content[: 1 << 16])
         kind = start[1] - ord("0") if re.match(rb"P[1-6]", start) else 0
