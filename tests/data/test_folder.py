@@ -12,12 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vlb.base.errors import UserError
-from vlb.core.schema import levels_schema
 from vlb.data import load
 from vlb.data.arranged import natural
 from vlb.data.files import load_images
-from vlb.data.given import load_examples
-from vlb.data.pictures import table
 
 
 def write(path: Path, pixels: np.ndarray) -> Path:
@@ -30,12 +27,12 @@ def pixels(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def png16(path: Path, colour: int) -> None:
     """A 2×1 PNG of 16 bits per channel; colour type 0 is grayscale, 2 is RGB."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
     row = b"\0" + bytes(2 * 2 * (3 if colour == 2 else 1))
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n"
@@ -227,69 +224,3 @@ def test_natural_order_is_total_and_by_number(names: set[str]) -> None:
     numbers = [int(name) for name in ordered if name.isascii() and name.isdecimal()]
     assert numbers == sorted(numbers)
     assert sorted(["b", "a10", "a2", "a", "10", "2"], key=natural) == ["2", "10", "a", "a2", "a10", "b"]
-
-
-def of_bits(kind: str, bits: int, most: int = 255) -> tuple[str, bytes]:
-    """A file whose samples are of so many bits, as its name and content."""
-    x = np.arange(64).reshape(8, 8)
-    if kind == "png":
-        rows = b"".join(b"\0" + bytes(bits) for _ in x)
-        fields = struct.pack(">2I5B", 8, 8, bits, 0, 0, 0, 0)
-        return "bad.png", b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", fields) + chunk(b"IDAT", zlib.compress(rows)) + chunk(
-            b"IEND", b""
-        )
-    if kind == "bmp":
-        head = struct.pack("<2sIII", b"BM", 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 8, 8, 1, 16, 0, 128, 0, 0, 0, 0)
-        return "bad.bmp", head + bytes(128)
-    dtype = ">u2" if most > 255 else "u1"
-    return "bad.pgm", b"P5 # 255\n8 8\n%d\n" % most + x.astype(dtype).tobytes()
-
-
-@pytest.mark.parametrize(
-    "kind, bits, most", [("png", 4, 255), ("png", 2, 255), ("bmp", 16, 255), ("pgm", 16, 256), ("pgm", 16, 65535)]
-)
-def test_samples_are_neither_cut_nor_stretched_to_8_bits(tmp_path: Path, kind: str, bits: int, most: int) -> None:
-    name, content = of_bits(kind, bits, most)
-    folder_with(tmp_path, name).write_bytes(content)
-    with pytest.raises(UserError, match=rf"{name} has (more|less) than 8 bits per channel"):
-        load_images(tmp_path)
-
-
-@pytest.mark.parametrize("most", [63, 100, 254])
-def test_a_pgm_keeps_its_values_whatever_the_largest_is(tmp_path: Path, most: int) -> None:
-    for i in range(12):
-        (tmp_path / f"{i}.pgm").write_bytes(of_bits("pgm", 8, most)[1])
-    data = load_images(tmp_path)
-    assert data.levels == most + 1 and np.array_equal(data.train.x[0, 0], np.arange(64).reshape(8, 8))
-    with pytest.raises(UserError, match=f"{most + 1} levels, and the model is of 256"):
-        load_examples(tmp_path, levels_schema((1, 8, 8), 256))
-    (tmp_path / "z.pgm").write_bytes(of_bits("pgm", 8, 255)[1])
-    with pytest.raises(UserError, match=f"values up to {most}"):
-        load_images(tmp_path)
-
-
-def test_two_pictures_in_one_file_are_refused(tmp_path: Path) -> None:
-    folder_with(tmp_path, "bad.pgm").write_bytes(2 * of_bits("pgm", 8)[1])
-    with pytest.raises(UserError, match=r"bad\.pgm has several frames"):
-        load_images(tmp_path)
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_transparent_colour_is_refused_as_an_alpha_channel_is(tmp_path: Path, mode: str) -> None:
-    colour = 0 if mode == "L" else (0, 0, 0)
-    Image.new(mode, (8, 8)).save(folder_with(tmp_path, "bad.png"), transparency=colour)
-    with pytest.raises(UserError, match="is transparent"):
-        load_images(tmp_path)
-
-
-def test_what_is_not_applied_is_said(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    for i in range(12):
-        Image.new("L", (8, 8), i).save(tmp_path / f"{i}.png", exif=exif if i < 3 else None)
-    data = load_images(tmp_path)
-    assert "3 pictures have an EXIF orientation, which is not applied" in data.remarks
-
-
-def test_the_rules_of_pictures_stand_in_the_docs() -> None:
-    assert table() in (Path(__file__).parents[2] / "docs" / "data.md").read_text()

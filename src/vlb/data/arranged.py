@@ -30,20 +30,16 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a folder: paths relative to it, in sorted order; what was left out, and which links followed.
-
-    unapplied: what they have that was not applied, once they are read.
-    """
+    """The pictures of a folder: paths relative to it, in sorted order; what was left out, and which links followed."""
 
     paths: tuple[PurePath, ...]
     left_out: tuple[Reason, ...]
     links: tuple[PurePath, ...]
-    unapplied: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What there is to say of links and of what was not applied."""
-        return (*followed(self.links), *self.unapplied)
+        """What there is to say of links."""
+        return followed(self.links)
 
     @property
     def notes(self) -> tuple[str, ...]:

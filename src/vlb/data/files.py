@@ -30,7 +30,8 @@ def load_images(path: Path, levels: int | None = None) -> Dataset:
       or a folder with train-images-idx3-ubyte and t10k-images-idx3-ubyte, the latter the test split.
     - CIFAR-10 binaries (`*.bin`), or a folder of them, in which test_batch.bin is the test split.
 
-    levels: values are 0..levels-1. By default 256, or what an .npz file says in `levels`.
+    levels: values are 0..levels-1. By default 256, or what an .npz file says in `levels`,
+        or pictures by a largest value below 255.
     Where there are no splits, 80/10/10 by the fixed permutation of `splits`.
 
     Raises `UserError`, naming the file, for anything missing, empty, damaged, of mixed or wrong shape,

@@ -1,6 +1,5 @@
 """A folder of image files, read one after the other into arrays made beforehand."""
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,7 @@ from rich.progress import Progress
 from vlb.base.errors import UserError
 from vlb.data.arranged import SPLIT_NAMES, Pictures, class_of, natural, own_splits, pictures
 from vlb.data.dataset import Dataset, Split
-from vlb.data.pictures import Picture, read_picture
+from vlb.data.pictures import UNSAID, Picture, Tally, read_picture
 from vlb.data.splits import completed, division
 from vlb.data.values import as_levels, checked_levels
 
@@ -33,10 +32,8 @@ def load_folder(folder: Path, levels: int | None) -> Dataset:
     indices = division(len(parts["train"]), validation="validation" not in parts, test="test" not in parts, what=what)
     chosen = dict(zip(("train", "validation", "test"), indices, strict=True))
     first = read_picture(folder / parts["train"][0])
-    if levels is None:
-        levels = first.most + 1
-    said = Counter[str]()
-    checked_levels(levels, what)
+    wanted = checked_levels(first.levels if levels is None else levels, what)
+    tally = Tally()
     console = Console(stderr=True)
     splits: dict[str, Split] = {}
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -45,65 +42,79 @@ def load_folder(folder: Path, levels: int | None) -> Dataset:
             source = split if split in parts else "train"
             order = range(len(parts[source])) if index is None else index
             # Filled in its final order, so that the whole is in memory once.
-            x = np.empty((len(order), *first.pixels.shape), np.uint8 if levels <= 256 else np.uint16)
+            x = np.empty((len(order), *first.values.shape), np.uint8 if wanted <= 256 else np.uint16)
             for row, position in enumerate(order):
                 path = folder / parts[source][position]
                 picture = read_picture(path)
                 _same_kind(picture, first, path, folder / parts["train"][0])
-                x[row] = as_levels(picture.pixels[None], levels, str(path))[0]
-                said.update(picture.said)
+                if levels is None:
+                    _same_levels(picture, first, path, folder / parts["train"][0])
+                x[row] = as_levels(picture.values[None], wanted, str(path))[0]
+                tally.add(picture, str(parts[source][position]))
                 progress.advance(task)
             labels = None
             if labelled:
                 labels = np.array([classes[str(named[parts[source][position]])] for position in order], np.int64)
             splits[split] = Split(x, labels)
     names = tuple(classes) if labelled else None
-    data = completed(folder.name, levels, splits["train"], splits["validation"], splits["test"], what, names)
-    return replace(data, left_out=found.left_out, remarks=remarks + _remarks(said))
+    data = completed(folder.name, wanted, splits["train"], splits["validation"], splits["test"], what, names)
+    return replace(data, left_out=found.left_out, remarks=(*remarks, *tally.remarks))
 
 
 class Read(NamedTuple):
     """Pictures in the order of their paths. x: (n, C, H, W); classes: the folder that each lies in, None unless each
-    lies in exactly one (below train, validation or test where these are all there is); found: what there was; most:
-    the largest value that a sample may have."""
+    lies in exactly one (below train, validation or test where these are all there is); levels: what the files say, None
+    where they are of 8 bits and say nothing; found: what there was; remarks: what is to be said of pixels."""
 
     x: np.ndarray
     classes: tuple[str, ...] | None
+    levels: int | None
     found: Pictures
-    most: int
+    remarks: tuple[str, ...]
 
 
 def read_pictures(folder: Path) -> Read:
     """Every image under `folder`. Raises `UserError`."""
     found = pictures(folder)
     paths = found.paths
-    read = [read_picture(folder / path) for path in paths]
+    read, tally = [read_picture(folder / path) for path in paths], Tally()
+    saying = next((i for i, picture in enumerate(read) if picture.levels != UNSAID), None)
     for path, picture in zip(paths, read, strict=True):
         _same_kind(picture, read[0], folder / path, folder / paths[0])
+        if saying is not None and picture.levels != UNSAID:
+            _same_levels(picture, read[saying], folder / path, folder / paths[saying])
+        tally.add(picture, str(path))
     below = all(len(path.parts) > 1 and path.parts[0].casefold() in SPLIT_NAMES for path in paths)
     split = below and any(len(path.parts) > 2 for path in paths)
     classes = [name for path in paths if (name := class_of(path, split)) is not None]
-    found = replace(found, unapplied=_remarks(Counter(what for picture in read for what in picture.said)))
-    x = np.stack([picture.pixels for picture in read])
-    return Read(x, tuple(classes) if len(classes) == len(paths) else None, found, read[0].most)
-
-
-def _remarks(said: Counter[str]) -> tuple[str, ...]:
-    """What pictures have that was not applied, a sentence each."""
-    return tuple(f"{count} pictures have {what}" for what, count in said.items())
+    return Read(
+        np.stack([picture.values for picture in read]),
+        tuple(classes) if len(classes) == len(paths) else None,
+        None if saying is None else read[saying].levels,
+        found,
+        tally.remarks,
+    )
 
 
 def _same_kind(picture: Picture, first: Picture, path: Path, first_path: Path) -> None:
-    if picture.pixels.shape == first.pixels.shape and picture.most == first.most:
+    image, other = picture.values, first.values
+    if image.shape == other.shape and image.dtype == other.dtype:
         return
     raise UserError(
-        f"images differ: {first_path} is {_kind(first)}, {path} is {_kind(picture)}; "
+        f"images differ: {first_path} is {_kind(other)}, {path} is {_kind(image)}; "
         "make them all of one size and one number of channels"
     )
 
 
-def _kind(picture: Picture) -> str:
-    channels, height, width = picture.pixels.shape
-    colour = "one-bit" if picture.most == 1 else "grayscale" if channels == 1 else "RGB"
-    levels = f" of values up to {picture.most}" if picture.most not in (1, 255) else ""
-    return f"{width}×{height} {colour}{levels}"
+def _same_levels(picture: Picture, first: Picture, path: Path, first_path: Path) -> None:
+    if picture.levels != first.levels:
+        raise UserError(
+            f"images differ: {first_path} has {first.levels} levels, {path} has {picture.levels}; "
+            "save them all with the same largest value"
+        )
+
+
+def _kind(image: np.ndarray) -> str:
+    channels, height, width = image.shape
+    colour = "one-bit" if image.dtype == np.bool_ else "grayscale" if channels == 1 else "RGB"
+    return f"{width}×{height} {colour}"

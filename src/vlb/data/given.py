@@ -43,9 +43,8 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     labels, said = None, None
     try:
         if path.is_dir():
-            x, classes, found, most = read_pictures(path)
-            said = None if most == 255 else most + 1
-            names, notes = tuple(map(str, found.paths)), found.notes
+            x, classes, said, found, remarks = read_pictures(path)
+            names, notes = tuple(map(str, found.paths)), (*found.notes, *remarks)
             labels = None if classes is None else np.array(classes)
         elif not path.exists():
             raise UserError(f"there is nothing at {path}; give a split's name, or the path of examples")

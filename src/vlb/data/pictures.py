@@ -1,193 +1,262 @@
-"""One picture file as an array, by one rule for every property that a picture may have, whatever format it is in.
+"""One picture file as an array for training and scoring: pixels as stored, by one rule for each property.
 
-Pixels are taken as stored: never stretched to other levels, never cut to fewer, never turned or recoloured. What would
-have to be changed to fit is refused, and what has no say in the values is said.
+`RULES` are the same for every kind of file. What is exact is read at its own levels, what is said is dropped or changed
+and counted for a folder, what is refused is named with what to do; docs/data.md shows them as a table.
 """
 
-import io
 import struct
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from vlb.base.errors import UserError
-from vlb.data.formats.base import Declined
 from vlb.data.formats.pnm import Pnm
 
 # Pillow's other formats include ones that start an interpreter (PostScript).
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-ORIENTATION, BITS_PER_SAMPLE, GAMMA = 0x0112, 258, "gamma"
-PLAIN_MODES = ("1", "L", "P", "RGB")
-ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
+DECODED = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+UNSAID = 256  # levels of 8 bits, which a file has whatever its values are
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+HEAD = 64
+BITS_PER_SAMPLE = 258  # TIFF's tag
+PROFILES = ("icc_profile", "gamma", "srgb", "chromaticity")
+TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # from a picture upright to what an EXIF orientation stores
+    2: np.fliplr,
+    3: lambda x: np.rot90(x, 2),
+    4: np.flipud,
+    5: lambda x: np.swapaxes(x, 0, 1),
+    6: np.rot90,
+    7: lambda x: np.swapaxes(np.rot90(x, 2), 0, 1),
+    8: lambda x: np.rot90(x, -1),
+}
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Of a picture file. bits: of a sample as stored, 8 for indices of a palette; most: the largest value that a sample
-    may have."""
+class PictureFacts:
+    """What a file says of its picture beside the pixels.
+
+    mode: Pillow's name for its channels; most: the largest value that a sample may have as stored, on the scale of the
+    file; widened: whether channels of 5 or 6 bits are read as 8; several, further: whether it holds more pictures, as
+    frames or as a camera's other views; orientation: EXIF's, 1 where the picture is stored as it is to be seen.
+    """
 
     mode: str
-    bits: int
     most: int
-    frames: int
-    transparent: bool
-    profile: bool
-    orientation: int
+    widened: bool = False
+    several: bool = False
+    further: bool = False
+    transparent: bool = False
+    orientation: int = 1
+    profile: bool = False
+
+
+class Outcome(Enum):
+    """What becomes of a property."""
+
+    EXACT = "exact"
+    SAID = "said"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of a property. holds: whether a picture has it; refused: what to do, where it is refused; said: in
-    the summary, where it is taken and said; else it is exact."""
+    """words: how it is read, what is said of a folder, or the end of a sentence that refuses a file."""
 
     property: str
-    holds: Callable[[Facts], bool]
-    what: str
-    refused: str = ""
-    said: str = ""
+    outcome: Outcome
+    holds: Callable[[PictureFacts], bool]
+    words: str
 
 
 RULES = (
     Rule(
-        "several frames or pictures in a file (GIF, APNG, WebP, TIFF, PGM …)",
-        lambda facts: facts.frames > 1,
-        "refused",
-        refused="has several frames; save each as an image of its own",
+        "several frames or pictures",
+        Outcome.REFUSED,
+        lambda facts: facts.several,
+        "has several frames; save each as an image of its own",
     ),
     Rule(
-        "transparency: an alpha channel, or a transparent colour of grey, RGB or a palette (tRNS)",
+        "alpha, or a transparent colour or palette",
+        Outcome.REFUSED,
         lambda facts: facts.transparent,
-        "refused",
-        refused="is transparent; put it on a background first, or drop the alpha channel (convert it to RGB)",
+        "is transparent; put it on a background first, or drop the alpha channel (convert it to RGB)",
     ),
     Rule(
-        "more than 8 bits a channel (PNG, TIFF, PGM and PPM with a largest value above 255)",
-        lambda facts: facts.bits > 8 or facts.mode.startswith(("I", "F")),
-        "refused, never cut to 8",
-        refused="has more than 8 bits per channel; convert it to 8 bits, or give the images as an .npz file "
+        "more than 8 bits per channel",
+        Outcome.REFUSED,
+        lambda facts: facts.most > 255,
+        "has more than 8 bits per channel; convert it to 8 bits, or give the images as an .npz file "
         "with an integer array `levels`",
     ),
     Rule(
-        "from 2 to 7 bits a channel (PNG, TIFF, BMP of 16 bits)",
-        lambda facts: 1 < facts.bits < 8 and facts.mode != "P",
-        "refused, never stretched to 8",
-        refused="has less than 8 bits per channel, which a reader would stretch; convert it to 8 bits, or give the "
-        "images as an .npz file with an integer array `levels`",
+        "channels other than grey, RGB or a palette (CMYK, LAB, YCbCr …)",
+        Outcome.REFUSED,
+        lambda facts: facts.mode not in ("1", "L", "P", "RGB"),
+        "has the mode {mode}; convert it to grayscale or RGB",
+    ),
+    Rule("one bit", Outcome.EXACT, lambda facts: facts.mode == "1", "one channel of 2 levels"),
+    Rule(
+        "8 bits, grey or RGB",
+        Outcome.EXACT,
+        lambda facts: facts.mode in ("L", "RGB") and facts.most == 255,
+        "one or three channels of 256 levels, or of those that are given",
     ),
     Rule(
-        "other colours than grey and RGB (CMYK, LAB, YCbCr of TIFF)",
-        lambda facts: facts.mode not in PLAIN_MODES,
-        "refused",
-        refused="has other colours than grey and RGB; convert it to grayscale or RGB",
+        "a largest value below 255 (PGM, PPM, grey of 2 or 4 bits)",
+        Outcome.EXACT,
+        lambda facts: facts.mode in ("L", "RGB") and facts.most < 255,
+        "values as stored, never stretched; as many levels as it says, which must be the same in the whole folder",
+    ),
+    Rule("a palette", Outcome.EXACT, lambda facts: facts.mode == "P", "the colours that its indices stand for, as RGB"),
+    Rule(
+        "5 or 6 bits per channel (BMP of 16 bits)",
+        Outcome.SAID,
+        lambda facts: facts.widened,
+        "channels of 5 or 6 bits, which are read as 8",
     ),
     Rule(
-        "a largest value below 255 (PGM, PPM)",
-        lambda facts: facts.bits == 8 and facts.most < 255,
-        "as stored: levels 0 … the largest value, the same in all pictures",
+        "a camera's further views (MPO)",
+        Outcome.SAID,
+        lambda facts: facts.further,
+        "further pictures in one file, of which only the first is read",
     ),
-    Rule("one bit (PBM, PNG, BMP, TIFF)", lambda facts: facts.bits == 1, "as stored: two levels"),
-    Rule("a palette (PNG, GIF, BMP, TIFF)", lambda facts: facts.mode == "P", "the colours that it stands for, RGB"),
     Rule(
-        "a turned or mirrored picture (EXIF orientation)",
+        "EXIF orientation",
+        Outcome.SAID,
         lambda facts: facts.orientation != 1,
-        "pixels as stored, and said",
-        said="an EXIF orientation, which is not applied",
+        "an EXIF orientation, which is not applied: pixels are taken as stored",
     ),
     Rule(
-        "a colour profile or gamma",
+        "a colour profile (ICC, gamma, sRGB, chromaticities)",
+        Outcome.SAID,
         lambda facts: facts.profile,
-        "pixels as stored, and said",
-        said="a colour profile or gamma, which is not applied",
+        "a colour profile, which is not applied: pixels are taken as stored",
     ),
-    Rule("lossy coding (JPEG, WebP)", lambda facts: False, "pixels as Pillow decodes them"),
 )
 
 
 class Picture(NamedTuple):
-    """pixels: (C, H, W), uint8, or bool of one bit; most: the largest value of a sample; said: what was not applied."""
+    """values: (C, H, W), uint8 or (one-bit pictures) bool, as stored; levels: how many values the file says a sample
+    can have; said: the rules of what is to be said of it."""
 
-    pixels: np.ndarray
-    most: int
-    said: tuple[str, ...]
+    values: np.ndarray
+    levels: int
+    said: tuple[Rule, ...]
 
 
 def read_picture(path: Path) -> Picture:
-    """One picture. Raises `UserError`, naming the file, for what is no readable picture or refused by a rule."""
-    content = path.read_bytes()
-    if Pnm().recognises(path.name, content[:64]):
-        values, facts = _netpbm(path, content)
-    else:
-        values, facts = _by_pillow(path, content)
-    values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
-    return Picture(values, facts.most, tuple(rule.said for rule in RULES if rule.said and rule.holds(facts)))
-
-
-def table() -> str:
-    """The rules as a table for people."""
-    rows = "".join(f"| {rule.property} | {rule.what} |\n" for rule in RULES)
-    return f"| property | what becomes of it |\n|---|---|\n{rows}"
-
-
-def _checked(path: Path, facts: Facts) -> None:
-    for rule in RULES:
-        if rule.refused and rule.holds(facts):
-            raise UserError(f"{path} {rule.refused}")
-
-
-def _netpbm(path: Path, content: bytes) -> tuple[np.ndarray, Facts]:
-    """Read by our own format, for Pillow stretches samples to 8 bits."""
+    """One picture. Raises `UserError`, naming it, if it will not do."""
     try:
-        file = Pnm().read(content)
-        most = Pnm().most(file)
-    except Declined as error:
-        raise UserError(f"{path} is no readable image ({error}); it may be truncated, get it again") from error
-    values = file.members[0].values
-    mode = "1" if values.dtype == bool else "RGB" if values.ndim == 3 else "L"
-    facts = Facts(mode, 1 if mode == "1" else 8 if most < 256 else 16, most, Pnm().pictures(file), False, False, 1)
-    _checked(path, facts)
-    return values, facts
-
-
-def _by_pillow(path: Path, content: bytes) -> tuple[np.ndarray, Facts]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a decoder's remarks on metadata are no concern here
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-                facts = _facts(image, content)
-                _checked(path, facts)
-                return np.asarray(image.convert("RGB") if image.mode == "P" else image), facts
+        with path.open("rb") as stream:
+            head = stream.read(HEAD)
+        facts, values = _netpbm(path) if Pnm().recognises(path.name, head) else _decoded(path, head)
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path} is refused as a possible decompression bomb ({error}); leave it out") from error
     except Exception as error:  # on a damaged file a decoder may raise nearly anything
         raise UserError(f"{path} is no readable image ({error}); it may be truncated, get it again") from error
+    values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+    levels = UNSAID if facts.mode == "P" else facts.most + 1
+    return Picture(values, levels, tuple(rule for rule in RULES if rule.outcome is Outcome.SAID and rule.holds(facts)))
 
 
-def _facts(image: Image.Image, content: bytes) -> Facts:
-    # The second picture of an MPO file is a preview of the first.
-    frames = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
-    transparent = image.mode in ALPHA_MODES or "transparency" in image.info
-    profile = "icc_profile" in image.info or GAMMA in image.info
-    bits = 1 if image.mode == "1" else _stored_bits(image, content)
-    turned = int(image.getexif().get(ORIENTATION, 1))
-    return Facts(image.mode, bits, 1 if bits == 1 else 255, frames, transparent, profile, turned)
+class Tally:
+    """What is said of the pictures of a folder: each thing once, with how many there are and the first of them."""
+
+    def __init__(self) -> None:
+        self._read = 0
+        self._counts: Counter[Rule] = Counter()
+        self._first: dict[Rule, str] = {}
+
+    def add(self, picture: Picture, name: str) -> None:
+        """One more picture; name: its path, as it is to be shown."""
+        self._read += 1
+        for rule in picture.said:
+            self._counts[rule] += 1
+            self._first.setdefault(rule, name)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """A sentence each, without its full stop."""
+        return tuple(
+            f"{rule.words} ({self._counts[rule]:,} of {self._read:,}, the first {self._first[rule]})"
+            for rule in RULES
+            if rule in self._counts
+        )
 
 
-def _stored_bits(image: Image.Image, content: bytes) -> int:
-    """Of a sample, where the file says so: Pillow hands out 8 for fewer, and cuts some of more."""
-    if image.mode == "P":
-        return 8
-    if image.format == "PNG":
-        return content[24]
-    if image.format == "BMP" and len(content) > 30:
-        return 5 if struct.unpack_from("<H", content, 28)[0] == 16 else 8
-    tags = getattr(image, "tag_v2", {}) if image.format == "TIFF" else {}
-    said = tags.get(BITS_PER_SAMPLE, 8)
-    return max(said) if isinstance(said, tuple) else int(said)
+def table() -> str:
+    """The rules, as docs/data.md has them."""
+    rows = (f"| {rule.property} | {rule.outcome.value} | {rule.words.format(mode='…')} |\n" for rule in RULES)
+    return "| property | outcome | what is done, or said |\n|---|---|---|\n" + "".join(rows)
+
+
+def _check(facts: PictureFacts, path: Path) -> None:
+    for rule in RULES:
+        if rule.outcome is Outcome.REFUSED and rule.holds(facts):
+            raise UserError(f"{path} {rule.words.format(mode=facts.mode)}")
+
+
+def _netpbm(path: Path) -> tuple[PictureFacts, np.ndarray]:
+    """Read by its own format, for Pillow stretches values to 255."""
+    file = Pnm().read(path.read_bytes())
+    values = file.members[0].values
+    mode = "1" if values.dtype == np.bool_ else "L" if values.ndim == 2 else "RGB"
+    facts = PictureFacts(mode, Pnm().most(file), several=Pnm().several(file))
+    _check(facts, path)
+    return facts, values
+
+
+def _decoded(path: Path, head: bytes) -> tuple[PictureFacts, np.ndarray]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a decoder's remarks on metadata are no concern here
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(path, formats=DECODED) as image:
+            facts = _facts(image, head)
+            _check(facts, path)
+            values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+            if image.format == "TIFF" and facts.orientation != 1:
+                values = TURNS[facts.orientation](values)  # Pillow turns these as it reads, and no others
+    if facts.mode == "L" and facts.most < 255:
+        values = values // np.uint8(255 // facts.most)  # Pillow stretches them
+    return facts, values
+
+
+def _facts(image: Image.Image, head: bytes) -> PictureFacts:
+    mode, info = image.mode, image.info
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    many = getattr(image, "is_animated", False)
+    return PictureFacts(
+        mode,
+        (1 << _bits(image, head)) - 1,
+        widened=image.format == "BMP" and len(head) >= 30 and struct.unpack_from("<H", head, 28)[0] == 16,
+        several=many and image.format != "MPO",
+        further=many and image.format == "MPO",
+        transparent=mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in info,
+        orientation=orientation if orientation in TURNS else 1,
+        profile=any(info.get(key) is not None for key in PROFILES),
+    )
+
+
+def _bits(image: Image.Image, head: bytes) -> int:
+    """Per channel as stored, where Pillow would cut them to 8 or stretch them to 8 without a word; of a palette, 8."""
+    mode = image.mode
+    if mode == "1":
+        return 1
+    if mode.startswith(("I", "F")):
+        return 16
+    if head.startswith(PNG_MAGIC) and len(head) > 24 and (mode == "L" or head[24] == 16):
+        return head[24]
+    if image.format == "TIFF":
+        said = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))
+        bits = max(said) if isinstance(said, tuple) else said
+        if bits > 8 or (mode == "L" and bits in (2, 4)):
+            return int(bits)
+    return 8

@@ -41,10 +41,10 @@ class Pnm:
         """The largest value that a sample may have, by a file's rest."""
         return 1 if file.members[0].values.dtype == bool else rests.unpack(Style, file.rest)[0].most
 
-    def pictures(self, file: File) -> int:
-        """How many pictures a file holds at least: 2 where another one follows the first."""
+    def several(self, file: File) -> bool:
+        """Whether more pictures follow the first, by a file's rest."""
         style, kept = rests.unpack(Style, file.rest)
-        return 1 + self.recognises("", kept[style.head :].lstrip())
+        return self.recognises("", kept[style.head :].lstrip())
 
     def read(self, content: Content) -> File:
         start = bytes(content[: 1 << 16])
