@@ -18,8 +18,8 @@ from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Column, Schema, Vector
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
-from vlb.data.formats.base import Declined
-from vlb.data.formats.delimited import Delimited, encoding_of
+from vlb.data.formats.base import Declined, File, Member
+from vlb.data.formats.delimited import Delimited, encoding_of, plain
 from vlb.data.splits import completed
 
 MAX_DISTINCT = 1 << 10
@@ -63,6 +63,15 @@ def load_rows(path: Path, columns: tuple[Column, ...]) -> np.ndarray:
             "not seen: leave the row out"
         )
     return x
+
+
+def written(x: np.ndarray, columns: tuple[Column, ...], delimiter: str) -> bytes:
+    """Levels (n, columns) as delimited text: a row of names, then the columns' own cells."""
+    cells = np.empty((len(x) + 1, len(columns)), object)
+    for j, column in enumerate(columns):
+        cells[0, j] = unquoted(column.name)
+        cells[1:, j] = np.array([unquoted(value) for value in column.values], object)[x[:, j]]
+    return Delimited().write(File((Member("", cells),), plain(delimiter)))
 
 
 def as_levels(rows: np.ndarray, columns: tuple[Column, ...]) -> tuple[np.ndarray, dict[int, str]]:

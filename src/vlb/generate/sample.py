@@ -17,6 +17,8 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.core.schema import Column
+from vlb.data.tables import written
 from vlb.generate.options import SampleOptions
 from vlb.generate.pictures import grid, png
 from vlb.models.diffusion.grids import GRIDS, Density
@@ -35,11 +37,12 @@ DEFAULT = SampleOptions()
 @dataclass(frozen=True)
 class SampleResult(Result):
     """What `vlb.sample` returns. x: (n, *shape) whole numbers below `levels`, uint8 up to 256 levels and uint16 above;
-    how: the sampler and its steps in words, empty where there is nothing to say."""
+    how: the sampler and its steps in words, empty where there is nothing to say; columns: of a table, else None."""
 
     x: np.ndarray
     levels: int
     how: str
+    columns: tuple[Column, ...] | None = None
 
     @property
     def words(self) -> str:
@@ -64,6 +67,12 @@ class SampleResult(Result):
         buffer = BytesIO()
         np.savez_compressed(buffer, x=self.x)
         return buffer.getvalue()
+
+    def as_text(self, delimiter: str = ",") -> bytes:
+        """A table of the columns' own cells under their names. Raises `UserError` for examples that are no rows."""
+        if self.columns is None:
+            raise UserError(f"examples of shape {self.x.shape[1:]} are no rows of a table: use .npz")
+        return written(self.x, self.columns, delimiter)
 
     def _repr_html_(self) -> str:
         if self.x.ndim != 4 or self.x.shape[1] not in (1, 3):
@@ -113,7 +122,7 @@ def sample(
         x = model.sample(n, generator=generator, condition=condition)
     schema = opened.schema
     of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
-    return SampleResult(x.cpu().numpy().astype(schema.dtype), schema.levels, of + how)
+    return SampleResult(x.cpu().numpy().astype(schema.dtype), schema.levels, of + how, schema.columns)
 
 
 def _label(run: Run, name: str | None) -> int | None:

@@ -102,6 +102,11 @@ class Delimited:
         return bytes(one) == bytes(other)
 
 
+def plain(delimiter: str) -> bytes:
+    """The rest of a table written in the usual way with this delimiter."""
+    return _packed(Style(delimiter=delimiter))
+
+
 def encoding_of(file: File) -> str:
     """How the text is encoded: utf-8 or, where it is none, cp1252 or latin-1, which is a guess to be told."""
     return _unpacked(file.rest).encoding

@@ -1,7 +1,8 @@
 """`vlb sample`."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from vlb.base.errors import UserError
 from vlb.base.files import write_new
@@ -9,7 +10,16 @@ from vlb.base.memory import keep_freed_memory
 from vlb.generate.options import SampleOptions
 from vlb.interfaces.commands import Flags, Out
 
+if TYPE_CHECKING:
+    from vlb.generate.sample import SampleResult
+
 DEFAULT = SampleOptions()
+WRITTEN: dict[str, Callable[["SampleResult"], bytes]] = {
+    ".png": lambda result: result.as_png(),
+    ".npz": lambda result: result.as_npz(),
+    ".csv": lambda result: result.as_text(),
+    ".tsv": lambda result: result.as_text("\t"),
+}
 
 
 def sample(
@@ -26,7 +36,7 @@ def sample(
     run
         A run directory made by `vlb train`.
     out
-        A .png (a grid) or .npz (array `x`) that does not exist yet.
+        A .png (a grid), .npz (array `x`) or, of a table, .csv or .tsv (cells) that does not exist yet.
     device
         cpu or cuda.
     """
@@ -35,10 +45,10 @@ def sample(
     from vlb.interfaces.terminal import Terminal, choose_device, console
 
     keep_freed_memory()
-    if out.suffix not in (".png", ".npz"):
-        raise UserError(f"{out}: samples are written as .png (a grid) or .npz (array x)")
+    if out.suffix not in WRITTEN:
+        raise UserError(f"{out}: samples are written as .png (a grid), .npz (array x), or .csv or .tsv (of a table)")
     refuse_existing(out)
     with Terminal() as progress:
         result = verb(run, options, device=choose_device(device), progress=progress)
-    write_new(out, result.as_npz() if out.suffix == ".npz" else result.as_png())
+    write_new(out, WRITTEN[out.suffix](result))
     console.print(f"{result.words}: {out}", markup=False)
