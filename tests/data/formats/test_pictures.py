@@ -211,13 +211,6 @@ def test_other_bmps_are_declined(bits: int) -> None:
         Bmp().read(head + b"\1\2\3\4")
 
 
-def test_grey_is_told_from_other_palettes() -> None:
-    grey = Bmp().read(saved(values("L", (3, 4), 0), "BMP"))
-    coloured = bytearray(saved(values("L", (3, 4), 0), "BMP"))
-    coloured[60] ^= 1
-    assert Bmp().is_grey(grey) and not Bmp().is_grey(Bmp().read(bytes(coloured)))
-
-
 @pytest.mark.parametrize("format_", [Png(), Pnm(), Bmp()], ids=lambda f: type(f).__name__)
 @pytest.mark.parametrize("dtype", ["u1", ">u2", "f4", "i8", "?", "u2"])
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3), (2, 3, 5), (4,), (0, 3)])

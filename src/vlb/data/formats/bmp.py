@@ -62,11 +62,6 @@ class Bmp:
         style = Style(upright, 0 if usual else len(head))
         return File((Member("", values),), rests.pack(style, (b"" if usual else head) + bytes(content[end:])))
 
-    def is_grey(self, file: File) -> bool:
-        """Whether the palette of a picture of 8 bits is the grey one, value for value."""
-        style, kept = rests.unpack(Style, file.rest)
-        return not style.head or kept[: style.head][-1024:] == _palette(256)
-
     def write(self, file: File) -> bytes:
         style, kept = rests.unpack(Style, file.rest)
         if len(file.members) != 1 or not 0 <= style.head <= len(kept):

@@ -1,13 +1,13 @@
 """Denoisers that are wrong in a known way."""
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.models.diffusion.denoiser import Denoises, Prediction
+from vlb.models.diffusion.denoiser import Denoises, Prediction, Transform
 from vlb.models.diffusion.process import Scaling, along
 
 
-class Perturbed(nn.Module):
+class Perturbed(Transform):
     """ε̂ = (I + W) ε̂₀ of another denoiser, and x̂ = (z − σ ε̂)/α with it.
 
     With ε̂₀ exact, W = δI is a score too steep by δ, as guidance makes it; an antisymmetric W turns the score, so that
@@ -16,18 +16,9 @@ class Perturbed(nn.Module):
 
     def __init__(self, denoiser: Denoises, error: Tensor, scaling: Scaling) -> None:
         """error: W, (D, D), over flattened z."""
-        super().__init__()
-        self.denoiser = denoiser
+        super().__init__(denoiser)
         self.scaling = scaling
         self.register_buffer("error", error.double())
-
-    @property
-    def decodes(self) -> bool:
-        return self.denoiser.decodes
-
-    @property
-    def takes(self) -> frozenset[str]:
-        return self.denoiser.takes
 
     def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """z (batch, *shape), γ (batch or 1, 1) -> `Prediction`."""

@@ -157,7 +157,25 @@ class RegressionDenoiser(Denoiser):
         return Prediction(*solve(self.parameterization, out.squeeze(-1), z, alpha, sigma), None)
 
 
-class Transported(nn.Module):
+class Transform(nn.Module):
+    """A denoiser made of another, which decodes and takes what that does."""
+
+    def __init__(self, denoiser: Denoises) -> None:
+        super().__init__()
+        self.denoiser = denoiser
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the other denoiser decodes."""
+        return self.denoiser.decodes
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that the other denoiser takes."""
+        return self.denoiser.takes
+
+
+class Transported(Transform):
     """A denoiser of one scaling, asked in another: z^A = (α^A/α^B) z^B at equal SNR (A.45, A.47).
 
     x̂, ε̂ and p(x | z_t) are of x and ε, which no scaling touches, so they are handed on as they are.
@@ -165,17 +183,8 @@ class Transported(nn.Module):
 
     def __init__(self, denoiser: Denoises, own: Scaling, asked: Scaling) -> None:
         """own: the scaling A that `denoiser` was trained in; asked: the scaling B of the z it is given."""
-        super().__init__()
-        self.denoiser = denoiser
+        super().__init__(denoiser)
         self.own, self.asked = own, asked
-
-    @property
-    def decodes(self) -> bool:
-        return self.denoiser.decodes
-
-    @property
-    def takes(self) -> frozenset[str]:
-        return self.denoiser.takes
 
     def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """z (batch, *shape), γ (batch or 1, 1 or D) -> `Prediction`."""

@@ -7,30 +7,14 @@ a model. A changed x̂ changes ε̂ with it, so that αx̂ + σε̂ = z througho
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.emissions import Centres, Mixed
-from vlb.models.diffusion.denoiser import Denoises, Prediction
+from vlb.models.diffusion.denoiser import Denoises, Prediction, Transform
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import Scaling, along
-
-
-class Transform(nn.Module):
-    """A denoiser made of another, which decodes and takes what that does."""
-
-    def __init__(self, denoiser: Denoises) -> None:
-        super().__init__()
-        self.denoiser = denoiser
-
-    @property
-    def decodes(self) -> bool:
-        return self.denoiser.decodes
-
-    @property
-    def takes(self) -> frozenset[str]:
-        return self.denoiser.takes
 
 
 class Guided(Transform):
