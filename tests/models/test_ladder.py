@@ -116,8 +116,8 @@ def test_unlabelled_examples_help() -> None:
             optimiser.step()
         rates[costs[0]] = recognise(model.eval(), data.test)
     assert rates[10.0].error_rate + 2 * rates[10.0].standard_error < rates[0.0].error_rate
-    assert len(rates[10.0].cost_per_level) == 4
-    assert rates[10.0].cost_per_level[0] < rates[0.0].cost_per_level[0]
+    assert len(rates[10.0].cost_per_layer) == 4
+    assert rates[10.0].cost_per_layer[0] < rates[0.0].cost_per_layer[0]
 
 
 def test_likelihood_is_refused_with_the_reason() -> None:
