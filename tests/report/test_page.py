@@ -21,10 +21,10 @@ from vlb.data.baselines import baselines
 from vlb.measure.evaluation import measure_bound
 from vlb.measure.summary import summarise
 from vlb.pages.content import About, Content, content_of
-from vlb.pages.diffusion import DiffusionContent
-from vlb.pages.hierarchy import DESCENTS, HierarchyContent, decided
-from vlb.pages.ladder import LadderContent
-from vlb.pages.mixture import MixtureContent
+from vlb.pages.kinds.diffusion import DiffusionContent
+from vlb.pages.kinds.hierarchy import DESCENTS, HierarchyContent, decided
+from vlb.pages.kinds.ladder import LadderContent
+from vlb.pages.kinds.mixture import MixtureContent
 from vlb.pages.page import verdict
 from vlb.pages.report import report
 from vlb.store.experiment import DataSource
