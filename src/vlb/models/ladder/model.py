@@ -127,7 +127,7 @@ class LadderNetwork(nn.Module):
             assert generator is not None
             return z + noise * standard_normal(z.shape, generator, z)
 
-        h = disturbed(x.flatten(1).float() / (self.levels - 1))
+        h = disturbed(x.flatten(1).to(self.log_scale.dtype) / (self.levels - 1))
         run = Pass([h], h, [], [])
         for number, (layer, shift) in enumerate(zip(self.up, self.shifts, strict=True)):
             raw = layer(h)
