@@ -113,10 +113,12 @@ class Levels:
 
 @dataclass(frozen=True)
 class Categories:
-    """Unordered values, each a text; `other`: one more, after them, stands for every text that is not listed."""
+    """Values, each a text. other: one more, after them, stands for every text that is not listed; ordered: whether
+    their order means something."""
 
     values: tuple[str, ...]
     other: bool = False
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         """Raises `UserError` where there are none, or one twice."""
@@ -189,10 +191,17 @@ AnyKind = Annotated[Levels | Categories | Real, KINDS]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its name, and what it holds."""
+    """A column of a table: its name, and what it holds.
+
+    missing: texts that say that a cell is missing, beside the usual ones. atoms_of: the name of a real column with
+    atoms, of which this one tells the cell's: its categories are the atoms as texts and, last, the empty text for any
+    other value. At an atom the real column's cell is not observed.
+    """
 
     name: str
     kind: AnyKind
+    missing: tuple[str, ...] = ()
+    atoms_of: str | None = None
 
     @property
     def values(self) -> tuple[str, ...]:
