@@ -61,4 +61,4 @@ def test_numbers_are_values_however_they_are_written(run: Path, tmp_path: Path) 
 
 def test_samples_of_pictures_are_no_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert vlb("sample", tmp_path, "-o", tmp_path / "rows.xls") == 2
-    assert ".csv or .tsv (of a table)" in " ".join(capsys.readouterr().err.split())
+    assert ".csv, .tsv or .parquet (of a table)" in " ".join(capsys.readouterr().err.split())
