@@ -20,7 +20,7 @@ from vlb.core.schema import Categories, Column, Schema, Vector
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.formats.base import Declined
-from vlb.data.formats.delimited import Delimited, delimiter_of, encoding_of, lines_of, shown
+from vlb.data.formats.delimited import Delimited, lines_of, shown, style_of
 from vlb.data.numbers import NOTATIONS, Notation, notation, with_comma, with_point
 from vlb.data.splits import completed
 
@@ -63,7 +63,7 @@ def load_rows(path: Path, columns: tuple[Column, ...]) -> Rows:
     Raises `UserError`, naming file, line and column, for other columns, and where no row has values alone.
     """
     header = columns[0].name is not None
-    text = _read(path, header)
+    text = _read(path, header).of_width(len(columns))
     names = tuple(unquoted(column.name) for column in columns if column.name is not None)
     if header and text.names != names:
         raise UserError(f"{path}: line {text.first}: {_difference(text.names or (), names)}")
@@ -75,7 +75,7 @@ def load_rows(path: Path, columns: tuple[Column, ...]) -> Rows:
     cells: dict[int, list[str]] = {}
     for place, cell in unknown.items():
         row, number = divmod(place, len(columns))
-        cells.setdefault(row, []).append(f"{_called(columns[number].name, number)} has {shown(cell)}")
+        cells.setdefault(row, []).append(f"{called(columns[number], number)} has {shown(cell)}")
     unseen = {row: f"line {text.lines[row]}: {', '.join(found)}" for row, found in cells.items()}
     if len(unseen) == len(x):
         raise UserError(
@@ -118,8 +118,13 @@ def level_of(column: Column) -> Callable[[str], int | None]:
     return level
 
 
+def quoted(text: str) -> str:
+    """A cell or a name as schemas have it: as it is, but in quotes once more if it begins and ends with one."""
+    return text if unquoted(text) == text else '"' + text.replace('"', '""') + '"'
+
+
 def unquoted(text: str) -> str:
-    """A cell without the quotes with which runs of before knew it."""
+    """The inverse of `quoted`, and a cell without the quotes with which runs of before knew it."""
     return text[1:-1].replace('""', '"') if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
@@ -136,16 +141,31 @@ def ordered(values: set[str], offered: Sequence[Notation] = NOTATIONS) -> tuple[
     return tuple(shortest[value] for value in sorted(shortest))
 
 
+def called(column: Column, number: int) -> str:
+    """A column in words, by its name or else its number from 0."""
+    return f"column {number + 1}" if column.name is None else f"column {shown(unquoted(column.name))}"
+
+
 class _Text(NamedTuple):
     """A table that was read. names: None without a row of them; first: the line of the first row, a row of names too;
-    rows: cells (n, columns); lines: of the rows; offered: how numbers may be written; guessed: what was, in reading."""
+    rows: cells (n, columns); lines: of the rows; trailing: empty columns at the end that were taken for delimiters
+    there; offered: how numbers may be written; guessed: what was, in reading."""
 
     names: tuple[str, ...] | None
     first: int
     rows: np.ndarray
     lines: np.ndarray
+    trailing: int
     offered: Sequence[Notation]
     guessed: tuple[str, ...]
+
+    def of_width(self, width: int) -> "_Text":
+        """The same with as many columns as that, where empty ones at the end make it so."""
+        more = width - self.rows.shape[1]
+        if not 0 < more <= self.trailing:
+            return self
+        names = None if self.names is None else (*self.names, *[""] * more)
+        return self._replace(names=names, rows=np.pad(self.rows, ((0, 0), (0, more)), constant_values=""))
 
 
 def _read(path: Path, header: bool) -> _Text:
@@ -159,30 +179,31 @@ def _read(path: Path, header: bool) -> _Text:
         raise UserError(
             f"{path} is no table ({error}): give delimited text (.csv, .tsv), {form} of as many cells"
         ) from error
-    cells, lines, encoding = file.members[0].values, lines_of(file), encoding_of(file)
+    cells, lines, style = file.members[0].values, lines_of(file), style_of(file)
     names = tuple(cells[0].tolist()) if header else None
     rows, after = (cells[1:], lines[1:]) if header else (cells, lines)
     if not len(rows):
         raise UserError(f"{path} is no table (it has one row): give a row of names and then rows of as many cells")
-    guessed = () if encoding == "utf-8" else (f"the text is no UTF-8: taken as {encoding}",)
-    offered = NOTATIONS if delimiter_of(file) != "," else (with_point,)
-    return _Text(names, int(lines[0]), rows, after, offered, guessed)
+    guessed = () if style.encoding == "utf-8" else (f"the text is no UTF-8: taken as {style.encoding}",)
+    offered = NOTATIONS if style.delimiter != "," else (with_point,)
+    return _Text(names, int(lines[0]), rows, after, style.trailing, offered, guessed)
 
 
 def _column(path: Path, text: _Text, number: int) -> Column:
     cells = text.rows[:, number].tolist()
-    name = None if text.names is None else text.names[number]
     distinct = ordered(set(cells), text.offered)
+    name = None if text.names is None else quoted(text.names[number])
+    column = Column(name, Categories(tuple(map(quoted, distinct))))
     if len(distinct) > MAX_DISTINCT:
-        level, first = level_of(Column(name, Categories(distinct))), dict[int | None, int]()
+        level, first = level_of(column), dict[int | None, int]()
         for line, cell in zip(text.lines.tolist(), cells, strict=True):
             first.setdefault(level(cell), line)
         raise UserError(
-            f"{path}: {_called(name, number)} has {len(distinct)} distinct values, number {MAX_DISTINCT + 1} of them "
+            f"{path}: {called(column, number)} has {len(distinct)} distinct values, number {MAX_DISTINCT + 1} of them "
             f"in line {[*first.values()][MAX_DISTINCT]}, and tables here are of discrete columns, of at most "
             f"{MAX_DISTINCT}: round it, group its values, or leave the column out"
         )
-    return Column(name, Categories(distinct))
+    return column
 
 
 def _remarks(text: _Text, columns: tuple[Column, ...]) -> tuple[str, ...]:
@@ -194,7 +215,7 @@ def _remarks(text: _Text, columns: tuple[Column, ...]) -> tuple[str, ...]:
         found.append(f"the first row names the columns, and looks like data ({first}): add names, or give --no-header")
     if text.names is None and (names := _like_names(text.rows, ways)):
         found.append(f"the first row is data, and looks like names ({', '.join(names)}): leave out --no-header")
-    commas = [_called(column.name, j) for j, column in enumerate(columns) if ways[j] is with_comma]
+    commas = [called(column, j) for j, column in enumerate(columns) if ways[j] is with_comma]
     if commas:
         more = ", …" if len(commas) > FIRST else ""
         found.append(f"commas are decimal commas, 1,5 being 1.5, in {', '.join(commas[:FIRST])}{more}")
@@ -228,8 +249,3 @@ def _difference(names: Sequence[str], wanted: Sequence[str]) -> str:
         f"column {number + 1} is called {shown(names[number])}, and the model's {shown(wanted[number])}: its columns "
         f"are {', '.join(wanted)}, in a first row of names"
     )
-
-
-def _called(name: str | None, number: int) -> str:
-    """A column in words."""
-    return f"column {number + 1}" if name is None else f"column {shown(name)}"

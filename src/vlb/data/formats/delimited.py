@@ -78,7 +78,7 @@ class Delimited:
 
     def write(self, file: File) -> bytes:
         """Raises `Declined` for a rest that is none of this format, and for text that its encoding cannot hold."""
-        style, cells = _unpacked(file.rest), file.members[0].values
+        style, cells = style_of(file), file.members[0].values
         width = cells.shape[1] + style.trailing
         flat = cells.ravel().tolist()
         marks = _quotes(style.quoting, flat, style.delimiter, width)
@@ -109,9 +109,9 @@ def plain(delimiter: str) -> bytes:
     return _packed(Style(delimiter=delimiter))
 
 
-def encoding_of(file: File) -> str:
-    """How the text is encoded: utf-8 or, where it is none, cp1252 or latin-1, which is a guess to be told."""
-    return _unpacked(file.rest).encoding
+def style_of(file: File) -> Style:
+    """How its text is written. Where it is no UTF-8, cp1252 or latin-1 is a guess to be told."""
+    return _unpacked(file.rest)
 
 
 def shown(text: str) -> str:
@@ -119,15 +119,10 @@ def shown(text: str) -> str:
     return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
 
 
-def delimiter_of(file: File) -> str:
-    """What divides the cells of a row."""
-    return _unpacked(file.rest).delimiter
-
-
 def lines_of(file: File) -> np.ndarray:
     """The number of the line in which each row begins, as an editor shows it, (rows,) int64."""
     breaks = [1 + sum(len(BREAK.findall(cell)) for cell in row) for row in file.members[0].values.tolist()]
-    return np.cumsum([1 + len(BREAK.findall(_unpacked(file.rest).start)), *breaks[:-1]])
+    return np.cumsum([1 + len(BREAK.findall(style_of(file).start)), *breaks[:-1]])
 
 
 def _decoded(content: bytes) -> tuple[str, str]:
