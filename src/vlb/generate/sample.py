@@ -22,11 +22,13 @@ from vlb.data.rows import as_parquet, as_text
 from vlb.generate.options import SampleOptions
 from vlb.generate.pictures import grid, png
 from vlb.models.diffusion.grids import GRIDS, Density
+from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers import SAMPLERS
 from vlb.models.diffusion.samplers.generate import generate
 from vlb.models.diffusion.samplers.transforms import Guided, clip_to_levels, transformed
 from vlb.models.diffusion.schedules import Schedule
+from vlb.models.diffusion.times import LearnedTime
 from vlb.models.loss import AnyTerms
 from vlb.models.protocols import Cooled, LikelihoodModel, offers, require
 from vlb.store.runs import Run, diffusion_model
@@ -159,8 +161,8 @@ def _times(options: SampleOptions, schedule: Schedule, loss: Callable[[], AnyTer
 
 def learned_density(loss: AnyTerms, schedule: Schedule) -> Density:
     """The p(λ) that the times of a loss learned. Raises `UserError` where they did not."""
-    times = getattr(loss, "times", None)
-    if times is None or not times.learns:
+    times = loss.times if isinstance(loss, DiffusionTerms) else None
+    if not isinstance(times, LearnedTime):
         raise UserError(
             "--grid learned places steps by the p(λ) that adaptive times learn, and this run was trained without: "
             "train with --set loss.times=adaptive (a learned schedule has its density in t: --grid t)"

@@ -140,7 +140,7 @@ class EvaluationResult(Result):
             "se_data": self.se_data,
             "se_monte_carlo": self.se_monte_carlo,
             "terms": {key(path): value for path, value in self.terms.items()},
-            "kl_per_level": self.evaluation.kl_per_level,
+            "kl_per_rung": self.evaluation.kl_per_rung,
             "examples": self.examples,
             "split_examples": self.split_examples,
             "dimensions": self.dimensions,
