@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Levels, Real
 from vlb.data import described as toml
-from vlb.data.columns import DAYS, Cells, Described, cells_of, described, infer, number, resolution
+from vlb.data.columns import DAYS, Cells, Described, cells_of, described, infer, resolution
 
 
 def inferred(*texts: str) -> Described:
@@ -81,12 +81,6 @@ def test_missing_cells_are_those_and_nothing_else() -> None:
 def test_what_has_no_law_is_refused_with_advice(texts: tuple[str, ...], advice: str) -> None:
     with pytest.raises(UserError, match=rf"'c'.*{advice}"):
         inferred(*texts)
-
-
-def test_numbers_are_read_as_they_are_written() -> None:
-    assert number("1,5", comma=True) == 1.5 and number("1,5") is None
-    assert number("1.5", comma=True) is None and number("1_000") is None and number("nan") is None
-    assert number(" -1e3 ") == -1000.0
 
 
 def test_arrays_of_floats_have_densities() -> None:

@@ -191,14 +191,14 @@ AnyKind = Annotated[Levels | Categories | Real, KINDS]
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its name, and what it holds.
+    """A column of a table: its name, None in a table without a row of names, and what it holds.
 
     missing: texts that say that a cell is missing, beside the usual ones. atoms_of: the name of a real column with
     atoms, of which this one tells the cell's: its categories are the atoms as texts and, last, the empty text for any
     other value. At an atom the real column's cell is not observed.
     """
 
-    name: str
+    name: str | None
     kind: AnyKind
     missing: tuple[str, ...] = ()
     atoms_of: str | None = None
@@ -207,7 +207,7 @@ class Column:
     def values(self) -> tuple[str, ...]:
         """The texts that its numbers stand for, in order. Raises `UserError` where they are not listed."""
         if not isinstance(self.kind, Categories):
-            raise UserError(f"the column {self.name!r} has no list of values")
+            raise UserError(f"the column {self.name or ''!r} has no list of values")
         return self.kind.values
 
 
@@ -240,12 +240,16 @@ class Schema:
     pieces: Pieces | None = None
 
     def __post_init__(self) -> None:
-        """Raises `UserError` where columns and layout do not fit, or two classes or columns have one name."""
+        """Raises `UserError` where columns and layout do not fit, two classes or columns have one name, or only some
+        columns have names."""
         if isinstance(self.kinds, tuple):
             if not isinstance(self.layout, Vector) or self.shape != (len(self.kinds),):
                 raise UserError(f"{len(self.kinds)} columns do not fit examples of shape {self.shape}")
-            if len({column.name for column in self.kinds}) < len(self.kinds):
+            names = {column.name for column in self.kinds}
+            if names != {None} and len(names) < len(self.kinds):
                 raise UserError("two columns have the same name: rename one")
+            if names != {None} and None in names:
+                raise UserError("some columns have names and others have none: name all of them, or none")
         if self.labels is not None and len(set(self.labels)) < len(self.labels):
             raise UserError("two classes have the same name: rename one")
 

@@ -3,13 +3,15 @@
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.core.schema import AnyKind, Categories, Column, Real
+from vlb.data.numbers import NOTATIONS, Notation, notation
+from vlb.data.tables import quoted, unquoted
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-"})  # in any case, between spaces
 FEW = 12  # so many distinct numbers at most are categories in order
@@ -29,7 +31,7 @@ class Cells:
     """A column as it was brought. values: (n,) float64, or objects, each a text; observed: (n,) bool; texts: (n,) how
     the cells were written, where they were text; an unobserved cell holds 0 or the empty text."""
 
-    name: str
+    name: str | None
     values: np.ndarray
     observed: np.ndarray
     texts: np.ndarray | None = None
@@ -61,7 +63,7 @@ class Cells:
 class Described:
     """A column of a table as a person says or edits it: atoms are values of a real column that have mass."""
 
-    name: str
+    name: str | None
     kind: AnyKind
     missing: tuple[str, ...] = ()
     atoms: tuple[float, ...] = ()
@@ -69,14 +71,17 @@ class Described:
     @property
     def columns(self) -> tuple[Column, ...]:
         """Those of the schema: one, or, with atoms, which atom and then the value. Raises `UserError` for atoms of a
-        column that has categories."""
-        own = Column(self.name, self.kind, self.missing)
+        column that has categories or no name."""
+        kind, name = self.kind, None if self.name is None else quoted(self.name)
+        if isinstance(kind, Categories):
+            kind = replace(kind, values=tuple(map(quoted, kind.values)))
+        own = Column(name, kind, self.missing)
         if not self.atoms:
             return (own,)
-        if not isinstance(self.kind, Real):
-            raise UserError(f"the column {self.name!r} has categories, and atoms are of real columns")
+        if not isinstance(kind, Real) or name is None:
+            raise UserError(f"the column {self.name!r} has atoms, which are of real columns with a name")
         which = Categories((*(f"{atom:.17g}" for atom in self.atoms), ""))
-        return (Column(f"{self.name}, which atom", which, atoms_of=self.name), own)
+        return (Column(f"{name}, which atom", which, atoms_of=name), own)
 
 
 def described(columns: Sequence[Column]) -> tuple[Described, ...]:
@@ -85,39 +90,55 @@ def described(columns: Sequence[Column]) -> tuple[Described, ...]:
         column.atoms_of: tuple(map(float, column.values[:-1])) for column in columns if column.atoms_of is not None
     }
     return tuple(
-        Described(column.name, column.kind, column.missing, atoms.get(column.name, ()))
+        Described(
+            None if column.name is None else unquoted(column.name),
+            replace(column.kind, values=tuple(map(unquoted, column.kind.values)))
+            if isinstance(column.kind, Categories)
+            else column.kind,
+            column.missing,
+            atoms.get(column.name or "", ()),
+        )
         for column in columns
         if column.atoms_of is None
     )
 
 
-def number(text: str, comma: bool = False) -> float | None:
-    """The value of a finite or infinite number; comma: it is written with a decimal comma."""
-    text = text.strip()
-    if "_" in text or (comma and "." in text):
-        return None
-    try:
-        value = float(text.replace(",", ".", 1) if comma else text)
-    except ValueError:
-        return None
-    return None if math.isnan(value) else value
+def cells_of(
+    name: str | None, texts: Sequence[str], missing: Sequence[str] = (), offered: Sequence[Notation] = NOTATIONS
+) -> Cells:
+    """The cells of a column of text: numbers where all that are there are, in one of the notations `offered`, or dates.
 
-
-def cells_of(name: str, texts: Sequence[str], missing: Sequence[str] = ()) -> Cells:
-    """The cells of a column of text: numbers where all that are there are, with points or all with commas."""
-    gone = frozenset(missing)
+    missing: texts of missing cells, beside the usual ones. Infinities count as numbers, so that they can be named.
+    """
     written = np.array(texts, object)
-    observed = np.array([text not in gone and text.strip().casefold() not in MISSING for text in texts], bool)
-    for comma in (False, True):
-        values = [number(text, comma) if there else 0.0 for text, there in zip(texts, observed, strict=True)]
-        if observed.any() and None not in values:
-            return Cells(name, np.array(values, np.float64), observed, written)
-    dates = _dates([text for text, there in zip(texts, observed, strict=True) if there])
-    if dates is not None:
-        numbers = np.zeros(len(texts))
-        numbers[observed] = dates
-        return Cells(name, numbers, observed, written)
-    return Cells(name, np.where(observed, written, ""), observed, written)
+    observed = there(texts, missing)
+    values = values_of(written[observed].tolist(), offered)
+    if values is None:
+        return Cells(name, np.where(observed, written, ""), observed, written)
+    placed = np.zeros(len(texts))
+    placed[observed] = values
+    return Cells(name, placed, observed, written)
+
+
+def there(texts: Sequence[str], missing: Sequence[str] = (), listed: Sequence[str] = ()) -> np.ndarray:
+    """Which cells are not missing, (n,) bool: neither the usual texts nor those of `missing`, unless they are `listed`
+    as values."""
+    gone = set(missing)
+    return np.array(
+        [text in listed or (text not in gone and text.strip().casefold() not in MISSING) for text in texts], bool
+    )
+
+
+def values_of(texts: Sequence[str], offered: Sequence[Notation] = NOTATIONS) -> np.ndarray | None:
+    """Texts as numbers, (n,) float64, all in one notation, or all dates; None where they are neither."""
+    read = notation([text for text in texts if not _infinite(text)], offered) if texts else None
+    if read is None:
+        return _dates(texts)
+    return np.array([math.inf if _infinite(text) else read(text) for text in texts], np.float64)
+
+
+def _infinite(text: str) -> bool:
+    return text.strip().casefold().lstrip("+-") in ("inf", "infinity", "∞")
 
 
 def infer(cells: Cells, *, gridded: bool = True) -> tuple[Described, str]:
@@ -127,11 +148,11 @@ def infer(cells: Cells, *, gridded: bool = True) -> tuple[Described, str]:
     free text, too many categories.
     """
     name, (values, counts) = cells.name, cells.distinct
-    there = int(cells.observed.sum())
-    if not there:
+    count = int(cells.observed.sum())
+    if not count:
         raise UserError(f"the column {name!r} has no cell that is not missing: leave it out")
     if not cells.numeric:
-        return _texts(cells, there)
+        return _texts(cells, count)
     if not np.isfinite(values).all():
         row = int((cells.observed & ~np.isfinite(cells.values)).argmax())
         raise UserError(f"the column {name!r} holds an infinity in row {row + 1}: mend it, or empty the cell")
@@ -140,12 +161,12 @@ def infer(cells: Cells, *, gridded: bool = True) -> tuple[Described, str]:
     if len(values) <= FEW and (cells.texts is not None or (values == np.rint(values)).all()):
         return Described(name, Categories(cells.words(values), ordered=True)), f"{len(values)} numbers in order"
     unit, whole = _unit(cells), bool((values == np.rint(values)).all())
-    if whole and there == len(values) >= MANY and values[-1] - values[0] + 1 == there and not unit:
+    if whole and count == len(values) >= MANY and values[-1] - values[0] + 1 == count and not unit:
         raise UserError(
             f"the column {name!r} counts the rows from {values[0]:.0f} to {values[-1]:.0f}: an identifier has no law "
             "to learn; leave it out"
         )
-    atom = _atom(values, counts, there)
+    atom = _atom(values, counts, count)
     kind = Real(resolution(values) if gridded or (unit and whole) else None, unit)
     words = "real" if kind.resolution is None else f"real, in steps of {kind.resolution:g}"
     if unit:

@@ -18,7 +18,7 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.schema import Column
-from vlb.data.tables import written
+from vlb.data.rows import as_parquet, as_text
 from vlb.generate.options import SampleOptions
 from vlb.generate.pictures import grid, png
 from vlb.models.diffusion.grids import GRIDS, Density
@@ -72,9 +72,17 @@ class SampleResult(Result):
 
     def as_text(self, delimiter: str = ",") -> bytes:
         """A table of the columns' own cells under their names. Raises `UserError` for examples that are no rows."""
+        return as_text(self.x, self._rows, delimiter)
+
+    def as_parquet(self) -> bytes:
+        """A Parquet file of the columns' own values. Raises `UserError` for examples that are no rows."""
+        return as_parquet(self.x, self._rows)
+
+    @property
+    def _rows(self) -> tuple[Column, ...]:
         if self.columns is None:
             raise UserError(f"examples of shape {self.x.shape[1:]} are no rows of a table: use .npz")
-        return written(self.x, self.columns, delimiter)
+        return self.columns
 
     def _repr_html_(self) -> str:
         if self.x.ndim != 4 or self.x.shape[1] not in (1, 3):
