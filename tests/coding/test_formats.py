@@ -93,7 +93,7 @@ def returned(folder: Path, files: dict[str, bytes], columns: tuple[Column, ...] 
     for name, content in files.items():
         again = (folder / "out" / "in" / name).read_bytes()
         assert (again != content) == (f"in/{name}" in free), name
-        assert again == content or known(FORMATS, name, content).format.same(again, content), name
+        assert again == content or known(FORMATS, name, content)[1].same(again, content), name
     return {note.split(":")[0].removeprefix("in/"): note for note in summary.notes}
 
 

@@ -1,8 +1,10 @@
 """Commands that are ended from outside, that write one name at once, and that read and write streams."""
 
 import csv
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,10 +119,33 @@ def test_a_link_to_nothing_is_not_written_through(
 def test_archives_through_pipes(run: Path, pictures: Path, tmp_path: Path) -> None:
     packed = subprocess.run([sys.executable, "-m", "vlb", "compress", run, pictures, "-o", "-"], capture_output=True)
     assert packed.returncode == 0, packed.stderr
+    assert b"standard output: " in packed.stderr and b"/vlb-" not in packed.stderr
     command = [sys.executable, "-m", "vlb", "decompress", "-", "--model", run, "-o", tmp_path / "out"]
     restored = subprocess.run(command, input=packed.stdout, capture_output=True)
     assert restored.returncode == 0, restored.stderr
     assert {path.name for path in (tmp_path / "out" / "in").iterdir()} == {path.name for path in pictures.iterdir()}
+
+
+@pytest.mark.parametrize("verb", ["inspect", "decompress"])
+def test_damage_in_a_stream_is_said_of_standard_input(
+    run: Path,
+    pictures: Path,
+    tmp_path: Path,
+    verb: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """What holds it meanwhile is nobody's concern."""
+    assert vlb("compress", run, pictures, "-o", tmp_path / "a.vlb") == 0
+    content = bytearray((tmp_path / "a.vlb").read_bytes())
+    more = ["--model", run, "-o", tmp_path / "out", "--salvage"] if verb == "decompress" else []
+    for damaged in (b"none", bytes(content[:-3]), bytes(content[:-30]) + bytes(30)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(damaged)))
+        capfd.readouterr()
+        assert vlb(verb, "-", *more) == 2
+        said = "".join(capfd.readouterr())
+        assert "standard input" in said and "/vlb-" not in said
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
 
 
 @pytest.mark.parametrize("verb", ["sample", "score"])

@@ -5,13 +5,13 @@ like it is refused, for test pictures must not get into training. Folders are cl
 one, below the splits.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from vlb.base.errors import UserError
 from vlb.base.walk import LeftOut, Reason, Walked, followed, reasons, walk
+from vlb.data.labels import natural
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
@@ -102,12 +102,6 @@ def class_of(path: PurePath, split: bool) -> str | None:
     """The name of the folder that is a picture's class, if it lies in exactly one; split: below one that is a split."""
     within = path.parts[1:] if split else path.parts
     return within[0] if len(within) == 2 else None
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that puts "2" before "10" and both before "a", as a person would: digits count as the number they write."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return (*((0, int(p), p) if p[0] in "0123456789" else (1, 0, p) for p in parts), (-1, 0, name))
 
 
 def _unwanted(path: PurePath) -> str | None:

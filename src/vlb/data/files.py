@@ -11,7 +11,8 @@ from vlb.data.cifar import read_bins
 from vlb.data.dataset import Dataset, Split
 from vlb.data.folder import load_folder
 from vlb.data.idx import labels_beside, read_idx
-from vlb.data.splits import class_labels, completed
+from vlb.data.labels import class_labels
+from vlb.data.splits import completed
 from vlb.data.values import as_images, as_levels, checked_levels, default_levels
 
 IDX_PARTS = (("train", "train-images-idx3-ubyte"), ("test", "t10k-images-idx3-ubyte"))

@@ -13,7 +13,7 @@ from vlb.data.dataset import Split
 from vlb.data.folder import read_pictures
 from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.idx import labels_beside, read_idx
-from vlb.data.splits import class_labels
+from vlb.data.labels import are_texts, class_labels, texts
 from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
 
@@ -74,17 +74,17 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if tuple(x.shape[1:]) != tuple(shape):
         raise UserError(f"{what} holds examples of shape {tuple(x.shape[1:])}, and the model is of {tuple(shape)}")
     checked = as_levels(np.asarray(x), levels, what, "those of the model: give data on its scale")
-    if labels is not None and labels.dtype.kind == "U":
-        labels = _numbered(labels, schema, what, conditional)
+    if labels is not None and are_texts(labels):
+        labels = _numbered(texts(labels, len(checked), what), schema, what, conditional)
     return Given(Split(checked, None if labels is None else class_labels(labels, len(checked), what)), names, notes)
 
 
-def _numbered(names: np.ndarray, schema: Schema, what: str, conditional: bool) -> np.ndarray | None:
+def _numbered(names: list[str], schema: Schema, what: str, conditional: bool) -> np.ndarray | None:
     """Classes by the schema's names as their numbers."""
     known = {name: number for number, name in enumerate(schema.labels or ())}
-    unknown = next((name for name in names.reshape(-1).tolist() if name not in known), None)
+    unknown = next((name for name in names if name not in known), None)
     if unknown is None:
-        return np.array([known[name] for name in names.reshape(-1).tolist()], np.int64).reshape(names.shape)
+        return np.array([known[name] for name in names], np.int64)
     if conditional and schema.labels is not None:
         shown = ", ".join(schema.labels[:20]) + (", …" if len(schema.labels) > 20 else "")
         raise UserError(f"{what}: there is no class {unknown!r}; the classes are {shown}: rename it or leave it out")
