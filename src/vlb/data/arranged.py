@@ -5,6 +5,7 @@ like it is refused, for test pictures must not get into training. Folders are cl
 one, below the splits.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -26,6 +27,10 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+MORE = r"(?:sets?|data|images?|imgs?|pictures?|pics?|photos?|files?|seg|[\W\d_])*"
+LIKE_SPLIT = re.compile(
+    rf"{MORE}(?:{'|'.join(SPLIT_NAMES)}|eval|evaluation|hold-?_?out|held-?_?out){MORE}", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,13 @@ def own_splits(folder: Path, paths: Iterable[PurePath]) -> dict[str, list[PurePa
     """Paths by split, all of them under 'train' where the folder has no splits of its own.
 
     Raises `UserError` where folders are named after splits and something lies beside them, two are of one split, or
-    none is for training.
+    none is for training; and where there are no splits and a folder, at any depth, is called as if it were one.
     """
     paths = list(paths)
     tops = sorted({path.parts[0] for path in paths if len(path.parts) > 1}, key=natural)
     named = {top: SPLIT_NAMES[top.casefold()] for top in tops if top.casefold() in SPLIT_NAMES}
     if not named:
+        _refuse_alike(folder, paths)
         return {"train": paths}
     alike = " and ".join(named)
     beside = [top for top in tops if top not in named] + [str(path) for path in paths if len(path.parts) == 1]
@@ -96,6 +102,17 @@ def own_splits(folder: Path, paths: Iterable[PurePath]) -> dict[str, list[PurePa
     for path in paths:
         splits.setdefault(named[path.parts[0]], []).append(path)
     return splits
+
+
+def _refuse_alike(folder: Path, paths: list[PurePath]) -> None:
+    """For pictures of a test set must not get into training because its folder is called, or lies, otherwise."""
+    for path in paths:
+        alike = next((part for part in path.parent.parts if LIKE_SPLIT.fullmatch(part)), None)
+        if alike is not None:
+            raise UserError(
+                f"{folder}: the folder {alike} of {path} looks like a split and is none: splits are the folders train, "
+                "validation and test of the folder that you give; give the folder that holds these, or rename it"
+            )
 
 
 def class_of(path: PurePath, split: bool) -> str | None:

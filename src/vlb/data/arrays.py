@@ -1,11 +1,13 @@
 """Arrays that a person brings: .npy and .npz, never a pickle."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.walk import LeftOut, reasons
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.formats.base import Content, Declined
@@ -30,23 +32,25 @@ def load_npz(path: Path, levels: int | None) -> Dataset:
     Either one array of images (`x`, or the only one there is) with optional `labels` (or `y`); or
     `x_train`, and where there are any `x_valid` and `x_test`, with optional `labels_train` or
     `y_train` and so on. Labels are whole numbers, or texts (of numpy's kinds U or S): the names of the classes, in
-    natural order. A whole number `levels` may be among them. Other arrays are not looked at.
+    natural order. A whole number `levels` may be among them. Other arrays are not looked at, which is said.
     """
     archive = _open(path)
     names = archive.names
     if levels is None and "levels" in names:
         levels = _levels_in(archive, path)
-    parts: dict[str, Part] = {}
-    for split, tails in SPLIT_NAMES.items():
-        key = _one_of([f"x_{tail}" for tail in tails], names, path)
-        if key is not None:
-            label_key = _one_of([f"{head}_{tail}" for tail in tails for head in LABEL_NAMES], names, path)
-            parts[split] = _part(archive, key, label_key, path)
-    if not parts:
-        parts["train"] = _part(archive, _only_array(names, path), _one_of(LABEL_NAMES, names, path), path)
-    if "train" not in parts:
+    keys = {
+        split: (key, _one_of([f"{head}_{tail}" for tail in tails for head in LABEL_NAMES], names, path))
+        for split, tails in SPLIT_NAMES.items()
+        if (key := _one_of([f"x_{tail}" for tail in tails], names, path)) is not None
+    }
+    if not keys:
+        keys["train"] = _only_array(names, path), _one_of(LABEL_NAMES, names, path)
+    if "train" not in keys:
         raise UserError(f"{path} has {', '.join(names)} but no x_train; add it, or give all images as x")
-    return _dataset(path, parts, levels)
+    parts = {split: _part(archive, key, label_key, path) for split, (key, label_key) in keys.items()}
+    read = {"levels", *(key for pair in keys.values() for key in pair)}
+    left_out = reasons(LeftOut(name, "other arrays") for name in names if name not in read)
+    return replace(_dataset(path, parts, levels), left_out=left_out)
 
 
 def _load_npy(path: Path) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.core.schema import Schema
+from vlb.data.arranged import SUFFIXES as PICTURES
 from vlb.data.arrays import read_array
 from vlb.data.contents import only_array
 from vlb.data.dataset import Split
@@ -57,6 +58,8 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
         elif path.suffix.lower() in (".idx", ".gz") or path.name.endswith("ubyte"):
             x, beside = read_idx(path), labels_beside(path)
             labels = None if beside is None else read_idx(beside)
+        elif path.suffix.lower() in PICTURES:
+            raise UserError(f"{path} is one image; give the folder that holds it")
         elif (found_in := only_array(path)) is not None:
             x = found_in
         else:
