@@ -155,6 +155,23 @@ def test_streams_are_refused_elsewhere(run: Path, verb: str, capsys: pytest.Capt
     assert "vlb: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compress", "RUN", "-", "-o", "x"),
+        ("score", "RUN", "-", "-o", "x"),
+        ("train", "images", "--data", "-"),
+        ("report", "-"),
+    ],
+)
+def test_standard_input_is_refused_where_it_is_not_read(
+    run: Path, tmp_path: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vlb(*({"RUN": run, "x": tmp_path / "x"}.get(word, word) for word in command)) == 2
+    assert "standard input is read by decompress and inspect alone" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_pipes_and_what_is_left_out(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert vlb("score", run, tmp_path / "pipe", "-o", tmp_path / "x.csv") == 2
