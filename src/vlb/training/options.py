@@ -23,11 +23,14 @@ class TrainOptions:
         Seed of everything random.
     overrides
         Override a field, e.g. --set steps=500 --set model.backbone.width=256; may be repeated.
+    header
+        The first row of a table names its columns; --no-header where it is data.
     """
 
     condition: str | None = None
     seed: int | None = None
     overrides: Annotated[tuple[str, ...], Parameter(name="--set")] = ()
+    header: Annotated[bool, Parameter(negative="--no-header")] = True
 
     def __post_init__(self) -> None:
         if self.seed is not None:
