@@ -214,13 +214,14 @@ def _read(reader: Reader, beside: Reader, model: Model) -> Stored:
 def _coded(member: Member, elements: Elements, model: Model) -> tuple[Coded, np.ndarray] | str:
     """A member as examples and these as levels, or why it is none."""
     values = member.values
+    kind = "texts" if values.dtype == object else str(values.dtype)
     layout = layout_of(values.shape, model.shape)
     if layout is None:
-        return f"{values.dtype} of shape {values.shape}, where the model is of shape {model.shape}"
+        return f"{kind} of shape {values.shape}, where the model is of shape {model.shape}"
     examples = layout.examples(values, model.shape)
     levels = elements.levels(examples, model)
     if levels is None:
-        return f"{values.dtype} of shape {values.shape}, where the model is of whole numbers"
+        return f"{kind} of shape {values.shape}, where the model is of whole numbers"
     x, places = levels
     odd = places[places >= elements.named(examples, model)]
     if len(odd) > MAX_EXCEPTIONS * x.size:

@@ -9,13 +9,14 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.core.schema import Schema
+from vlb.data.arranged import SUFFIXES as PICTURES
 from vlb.data.arrays import read_array
 from vlb.data.contents import only_array
 from vlb.data.dataset import Split
 from vlb.data.folder import read_pictures
 from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.idx import labels_beside, read_idx
-from vlb.data.splits import class_labels
+from vlb.data.labels import are_texts, class_labels, texts
 from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
 
@@ -80,6 +81,8 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
         elif path.suffix.lower() in (".idx", ".gz") or path.name.endswith("ubyte"):
             x, beside = read_idx(path), labels_beside(path)
             labels = None if beside is None else read_idx(beside)
+        elif path.suffix.lower() in PICTURES:
+            raise UserError(f"{path} is one image; give the folder that holds it")
         elif (found_in := only_array(path)) is not None:
             x = found_in
         else:
@@ -97,18 +100,18 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if tuple(x.shape[1:]) != tuple(shape):
         raise UserError(f"{what} holds examples of shape {tuple(x.shape[1:])}, and the model is of {tuple(shape)}")
     checked = as_levels(np.asarray(x), levels, what, "those of the model: give data on its scale")
-    if labels is not None and labels.dtype.kind == "U":
-        labels = _numbered(labels, schema, what, conditional)
+    if labels is not None and are_texts(labels):
+        labels = _numbered(texts(labels, len(checked), what), schema, what, conditional)
     split = Split(checked, None if labels is None else class_labels(labels, len(checked), what))
     return Given(split, names, notes, unseen)
 
 
-def _numbered(names: np.ndarray, schema: Schema, what: str, conditional: bool) -> np.ndarray | None:
+def _numbered(names: list[str], schema: Schema, what: str, conditional: bool) -> np.ndarray | None:
     """Classes by the schema's names as their numbers."""
     known = {name: number for number, name in enumerate(schema.labels or ())}
-    unknown = next((name for name in names.reshape(-1).tolist() if name not in known), None)
+    unknown = next((name for name in names if name not in known), None)
     if unknown is None:
-        return np.array([known[name] for name in names.reshape(-1).tolist()], np.int64).reshape(names.shape)
+        return np.array([known[name] for name in names], np.int64)
     if conditional and schema.labels is not None:
         shown = ", ".join(schema.labels[:20]) + (", …" if len(schema.labels) > 20 else "")
         raise UserError(f"{what}: there is no class {unknown!r}; the classes are {shown}: rename it or leave it out")

@@ -32,7 +32,7 @@ from vlb.data.dataset import Dataset, Split
 from vlb.data.files import load_images
 from vlb.data.formats.cifar import SHAPE
 from vlb.data.idx import parse_idx
-from vlb.data.splits import class_labels
+from vlb.data.labels import class_labels
 from vlb.data.tables import load_table
 
 HELD_OUT = 5000
