@@ -8,9 +8,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from vlb.base.domains import Count, Steps
+from vlb.base.options import Options
+
 
 @dataclass(frozen=True)
-class CompressOptions:
+class CompressOptions(Options):
     """How to compress.
 
     Parameters
@@ -31,15 +34,15 @@ class CompressOptions:
     """
 
     effort: str = "normal"
-    steps: int | None = None
-    lanes: int | None = None
-    tries: int = 1
+    steps: Steps | None = None
+    lanes: Count | None = None
+    tries: Count = 1
     embed_model: bool = False
     verify: Annotated[bool, Parameter(negative="--no-verify")] = True
 
 
 @dataclass(frozen=True)
-class DecompressOptions:
+class DecompressOptions(Options):
     """How to restore.
 
     Parameters
@@ -51,12 +54,12 @@ class DecompressOptions:
         Of a damaged file, restore what is whole and say what is lost.
     """
 
-    stop_after: int | None = None
+    stop_after: Count | None = None
     salvage: bool = False
 
 
 @dataclass(frozen=True)
-class InspectOptions:
+class InspectOptions(Options):
     """How closely to look.
 
     Parameters

@@ -6,13 +6,14 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
+from vlb.base.domains import Settings
 from vlb.models.diffusion.schedules import Schedule
 
 Weighting = Callable[[Tensor], Tensor]
 """λ (n,) -> w(λ) (n,)."""
 
 
-class FixedWeighting(ABC):
+class FixedWeighting(Settings, ABC):
     """A weighting that learns nothing: its own configuration. is_bound: whether w = 1, the bound itself."""
 
     is_bound: ClassVar = False
