@@ -8,8 +8,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vlb.base.domains import Count, Steps
+from vlb.base.domains import Count, Within
 from vlb.base.options import Options
+
+MAX_LANES, MAX_TRIES = 4096, 256  # as the format has them
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class CompressOptions(Options):
     """
 
     effort: str = "normal"
-    steps: Steps | None = None
-    lanes: Count | None = None
-    tries: Count = 1
+    steps: Annotated[int, Within(1, 200)] | None = None
+    lanes: Annotated[int, Within(1, MAX_LANES)] | None = None
+    tries: Annotated[int, Within(1, MAX_TRIES)] = 1
     embed_model: bool = False
     verify: Annotated[bool, Parameter(negative="--no-verify")] = True
 
