@@ -49,6 +49,7 @@ def compress(
     is not there, a model that has no code, and a file that exists already; `out` is whole or not there.
     """
     opened = run if isinstance(run, Run) else Run.open(Path(run))
+    opened.refuse_unlabelled("compression")
     paths = [Path(given) for given in inputs]
     if not paths:
         raise UserError("give what to compress: folders of images, image files, .npy, .npz, .csv or IDX files")

@@ -34,7 +34,7 @@ class DataSource(Settings):
 @dataclass(frozen=True, kw_only=True)
 class Experiment(Settings):
     """A recipe's result. Of a model that is conditioned on labels, `unconditional_share` of the examples of a step are
-    without theirs.
+    without theirs; with 0 it has no p(x) without a label, and what needs one refuses it.
 
     loss: what training minimises, and how: of the kind that the model is trained by. The model does not know it.
     """

@@ -122,6 +122,17 @@ class Run:
         """Whether the model is conditioned on labels."""
         return "label" in self.configuration.takes
 
+    def refuse_unlabelled(self, purpose: str) -> None:
+        """Raises `UserError` where the model was never trained on an example without its label, which `purpose` needs.
+
+        The weights do not show it, and the model's section does not say it: how it was trained does.
+        """
+        if self.conditional and self.experiment.unconditional_share == 0:
+            raise UserError(
+                f"{purpose} needs p(x) without a label, and {self.path} was trained with unconditional_share=0, with "
+                "every label: train with a share above 0"
+            )
+
     def refuse_without_likelihood(self, name: str | None = None) -> None:
         """Raises `UserError`, naming the run, where its kind of model has none: before anything is loaded."""
         if self.configuration.why_not:

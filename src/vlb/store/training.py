@@ -16,7 +16,7 @@ class Training(Settings):
     """
 
     steps: Count = 2000
-    batch: Count = 64
+    batch: Annotated[int, Within(1, 1 << 16)] = 64
     learning_rate: Annotated[float, Within(0, 100, above=True)] = 1e-3
     final_learning_rate: Annotated[float, Within(0, 100)] = 1e-5
     warmup: Whole = 100
