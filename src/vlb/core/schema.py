@@ -14,11 +14,12 @@ from typing import Annotated, ClassVar, Protocol
 import numpy as np
 
 from vlb.base.configuration import Family
-from vlb.base.domains import Count, Positive, Settings, Whole, Within
+from vlb.base.domains import Count, Positive, Settings, Whole, Within, admit
 from vlb.base.errors import UserError
 
 MOST_LEVELS = 1 << 16
 MOST_ELEMENTS = 1 << 31
+Classes = Annotated[int, Within(1, 1 << 20)]
 
 
 @dataclass(frozen=True)
@@ -317,9 +318,9 @@ class Schema(Settings):
 
 def levels_schema(shape: tuple[int, ...], levels: int, classes: int | None = None) -> Schema:
     """The schema of whole numbers 0 … levels − 1, with classes called by their numbers: images where there are three
-    axes, else vectors (one), waves (two) or volumes (four). Raises `UserError` for more axes."""
+    axes, else vectors (one), waves (two) or volumes (four). Raises `UserError` for what none of these has."""
     layouts: dict[int, type[Layout]] = {1: Vector, 2: Wave, 3: Image, 4: Volume}
     if len(shape) not in layouts:
-        raise UserError(f"examples have from one to four axes, not the shape {shape}")
-    labels = None if classes is None else tuple(str(number) for number in range(classes))
+        raise UserError(f"examples have from one to four axes, not {len(shape)}")
+    labels = None if classes is None else tuple(map(str, range(admit(Classes, classes, "classes"))))
     return Schema(layout=layouts[len(shape)](tuple(shape)), kinds=Levels(levels), labels=labels)

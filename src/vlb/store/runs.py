@@ -85,7 +85,8 @@ class Run:
             content = before.updated(content, str(file))
             if content["format"] != FORMAT:
                 raise UserError(f"{file} has format {content['format']}; this version of vlb reads {FORMAT}")
-            dict(content["model"]), dict(content["schema"]), dict(content["experiment"])
+            if not all(isinstance(content[name], dict) for name in ("model", "schema", "experiment")):
+                raise ValueError("model, schema and experiment are objects")
             if not all(isinstance(content["data"][name], str) for name in ("name", "fingerprint")):
                 raise ValueError("name and fingerprint of data are text")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
