@@ -277,6 +277,19 @@ def test_nothing_is_written_of_what_is_refused(tmp_path: Path) -> None:
         assert ended.value.code == 2 and not any(tmp_path.iterdir())
 
 
+def test_the_inside_edge_samples(tmp_path: Path) -> None:
+    experiment = override(recipe("digits"), "model.backbone=mlp")
+    for change in (*SMALL, "model.condition=labels"):
+        experiment = override(experiment, change)
+    run = Run.create(tmp_path / "run", experiment, tiny())
+    assert fit(experiment, tiny(), run)
+    for options in (
+        *(vlb.SampleOptions(n=2, steps=3, label="1", guidance=guidance) for guidance in (-100, 0, 100)),
+        vlb.SampleOptions(n=1, steps=1, seed=2**63 - 1),
+    ):
+        assert (vlb.sample(run, options).x < 4).all()
+
+
 def test_what_needs_no_label_is_refused_of_a_model_that_always_had_one(tmp_path: Path) -> None:
     experiment = override(recipe("digits"), "model.backbone=mlp")
     for change in (*SMALL, "model.condition=labels", "unconditional_share=0", "validate_every=0"):
