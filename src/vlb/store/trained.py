@@ -17,6 +17,7 @@ from vlb.store.budget import Budget
 from vlb.store.identity import identity
 
 ROOM = 8  # what building may allocate, in units of what is stored
+LARGEST = 1e9  # of a weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,17 @@ class Trained:
         with torch.random.fork_rng(devices=[]), Budget(most, f"{self.source}: its weights are not of its model"):
             model = config.build(schema)
         load_weights(model, self.tensors, self.source)
+        self._refuse_senseless(model.state_dict())
         return model
+
+    def _refuse_senseless(self, weights: dict[str, Tensor]) -> None:
+        """Raises `UserError` for numbers that no training leaves, on which everything would founder later."""
+        for name, tensor in weights.items():
+            if tensor.is_floating_point() and tensor.numel() and not float(tensor.abs().max()) <= LARGEST:
+                raise UserError(
+                    f"{self.source}: {name} holds {float(tensor.abs().max()):g}, which is no weight: the file is "
+                    "damaged, or training failed"
+                )
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

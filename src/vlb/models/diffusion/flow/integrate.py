@@ -5,11 +5,11 @@ ones, those that the worst of them needs – so a network is asked at one time f
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 from torch import Tensor
 
-from vlb.base.errors import UserError
+from vlb.base.domains import Settings, Share, Within
 from vlb.models.diffusion.grids import check_grid
 from vlb.models.diffusion.samplers.adaptive import NODES, Field, dormand_prince, solve
 
@@ -28,19 +28,15 @@ class Integrator(Protocol):
 
 
 @dataclass(frozen=True)
-class AdaptiveSteps:
+class AdaptiveSteps(Settings):
     """Steps whose local error stays within atol + rtol |y|, in the root mean square over an example.
 
     Of a grid only the ends matter. With a network in float32, a tolerance below about 1e-6 costs evaluations and
     gains nothing.
     """
 
-    rtol: float = 1e-5
-    atol: float = 1e-5
-
-    def __post_init__(self) -> None:
-        if not (self.rtol >= 0 and self.atol > 0):
-            raise UserError(f"tolerances need rtol ≥ 0 and atol > 0, not {self.rtol} and {self.atol}")
+    rtol: Share = 1e-5
+    atol: Annotated[float, Within(1e-14, 1)] = 1e-5
 
     def __str__(self) -> str:
         if self.rtol == self.atol:
