@@ -143,6 +143,9 @@ def _evaluated(
     if keep and values is None and of.run is not None:
         values = place(of.run.path, subject, index, progress)
     keeper = Keeper(values, subject, index)
+    if chosen is not None:
+        chosen.sums.update(keeper.notes)
+        keeper.notes = chosen.sums
     estimator = None
     if planned and ways is not None:
         bound = estimator = stratified(ways, of.apart, split, of.conditional, keeper, progress)

@@ -47,7 +47,8 @@ class EvaluateOptions:
     divergence
         exact or hutchinson (in expectation), with --likelihood ode; by default exact for up to 32 dimensions.
     tolerance
-        Of the adaptive solver, with --likelihood ode; 1e-5 by default.
+        Of the adaptive solver, with --likelihood ode: what a step may cost of log p, nats per dimension; by default
+        1e-5.
     """
 
     passes: int | None = None

@@ -66,6 +66,11 @@ class EvaluationResult(Result):
         return self.evaluation.se_monte_carlo
 
     @property
+    def solver_error(self) -> float | None:
+        """Of the solver, where the likelihood is an ODE's, bits/dim: no standard error, for it does not average out."""
+        return self.likelihood.get("solver_error_bits_per_dim")
+
+    @property
     def exact(self) -> bool:
         """Whether it is −log p(x) itself and not a bound."""
         return self.bound.exact
@@ -137,6 +142,7 @@ class EvaluationResult(Result):
             "standard_error": self.standard_error,
             "se_data": self.se_data,
             "se_monte_carlo": self.se_monte_carlo,
+            "solver_error": self.solver_error,
             "terms": {key(path): value for path, value in self.terms.items()},
             "kl_per_level": self.evaluation.kl_per_level,
             "examples": self.examples,
@@ -169,13 +175,14 @@ class EvaluationResult(Result):
         if len(self.terms) > 1:
             found += [(f"  {key(path)}", f"{value:.4f}") for path, value in self.terms.items()]
         found.append(("  in nats per example", f"{self.nats_per_example:.2f} ± {self.nats_error:.2f}"))
+        solver = "" if self.solver_error is None else f"; solver: within about {self.solver_error:.2g}, not in ±"
         plain = tuple((named(name, self.shape), f"{value:.4f}") for name, value in self.baselines.items())
         return Table(
             title=f"{self.data}, {self.split}: {shown} examples × {self.dimensions} dimensions, {self.kind}",
             columns=("", "bits/dim"),
             sections=(tuple(found), plain),
             caption=f"{self.words}; ± standard error (data {self.se_data:.4f}, Monte Carlo {self.se_monte_carlo:.4f}, "
-            f"{self.passes} passes)",
+            f"{self.passes} passes){solver}",
         )
 
 

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.models.diffusion.grids import check_grid
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
-from vlb.models.diffusion.samplers.adaptive import Field, solve
+from vlb.models.diffusion.samplers.adaptive import Field, Tolerances, solve
 
 
 @dataclass(frozen=True)
@@ -33,8 +32,7 @@ class ProbabilityFlow:
     atol: float = 1e-5
 
     def __post_init__(self) -> None:
-        if not (self.rtol >= 0 and self.atol > 0):
-            raise UserError(f"tolerances need rtol ≥ 0 and atol > 0, not {self.rtol} and {self.atol}")
+        Tolerances(self.rtol, self.atol)
 
     def __call__(
         self,
@@ -59,7 +57,7 @@ class ProbabilityFlow:
     ) -> Tensor:
         """z at time `end` from z at time `start`, in either direction: (batch, *shape)."""
         y = z / _norm(model, start, z)
-        for point in solve(flow_field(model, condition), y, start, end, rtol=self.rtol, atol=self.atol):
+        for point in solve(flow_field(model, condition), y, start, end, Tolerances(self.rtol, self.atol)):
             y = point.y
         return y * _norm(model, end, z)
 
