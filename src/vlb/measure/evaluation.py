@@ -110,8 +110,8 @@ class Evaluation:
 
     @property
     def standard_error(self) -> float:
-        """Both errors together, bits/dim."""
-        return math.hypot(self.se_data, self.se_monte_carlo)
+        """Both errors together, bits/dim; of a single example the Monte Carlo error alone, which is what is known."""
+        return self.se_monte_carlo if len(self.values) == 1 else math.hypot(self.se_data, self.se_monte_carlo)
 
 
 BATCH = 250

@@ -145,7 +145,8 @@ class ScoreOptions:
     Parameters
     ----------
     passes
-        Independent randomisations, at least 2: the error is from their spread.
+        Independent randomisations, at least 2: the error of each example is from their spread, so a few do not do. An
+        exact log p needs none.
     draws
         Noise levels per example and pass, one in each of so many strata, for diffusion models.
     typicality
@@ -156,7 +157,7 @@ class ScoreOptions:
         Seed of the draws.
     """
 
-    passes: int = 4
+    passes: int = 16
     draws: int = 8
     typicality: bool = False
     background: str | None = None

@@ -7,19 +7,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import ndtri, stdtrit
 
 from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.core.terms import BoundKind
 from vlb.data import Dataset, Split
 from vlb.data.baselines import PER_EXAMPLE, per_example
 from vlb.data.dataset import SPLITS
 from vlb.data.given import Given, load_examples
-from vlb.measure.evaluation import Bounded, Evaluation, measure_bound
+from vlb.measure.evaluation import Bounded, measure_bound
 from vlb.measure.options import ScoreOptions
 from vlb.measure.outliers import complexity, likelihood_ratio, typicality
 from vlb.measure.planning import planned, planning
@@ -28,18 +30,19 @@ from vlb.store.runs import Run
 TRAINING_EXAMPLES = 500
 LZMA = "lzma"
 SHOWN = 20
+ERROR = "monte_carlo_error_nats"
+LARGE = 0.25  # share of the spread between examples, from which on errors are said to be large
 DEFAULT = ScoreOptions()
 
 
 @dataclass(frozen=True)
 class ScoreResult(Result):
     """What `vlb.score` returns. columns: (examples,) numbers by name, `nats` −log p among them; names: of examples that
-    are files of their own, else empty; about: what they are of, as JSON values; evaluation: what they are from."""
+    are files of their own, else empty; about: what they are of, as JSON values."""
 
     columns: Mapping[str, np.ndarray]
     names: tuple[str, ...]
     about: Mapping[str, Any]
-    evaluation: Evaluation
 
     def values(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -50,18 +53,22 @@ class ScoreResult(Result):
         """The first examples; the caption says what is true of all."""
         rows = [
             (self.names[i] if self.names else str(i), *(f"{values[i]:.4f}" for values in self.columns.values()))
-            for i in range(min(SHOWN, len(self.evaluation.values)))
+            for i in range(min(SHOWN, len(self.columns["nats"])))
         ]
-        title = f"the first {len(rows)} of {len(self.evaluation.values)} examples"
+        title = f"the first {len(rows)} of {len(self.columns['nats'])} examples"
         return Table(title, ("example", *self.columns), (tuple(rows),), self.words)
 
     @property
     def words(self) -> str:
-        """The mean, and what it is of."""
-        its = self.evaluation
+        """The mean, what it is of, and how well each example is known."""
+        nats, error = self.columns["nats"], self.columns[ERROR]
+        size, spread = float(np.sqrt((error**2).mean())), float(nats.std(ddof=1)) if len(nats) > 1 else 0.0
+        known = f" ± {size:.2g} nats (Monte Carlo, root mean square)" if size else ""
+        if size > LARGE * spread > 0:
+            known += f", of a spread of {spread:.2g} between examples: more --passes tell them apart better"
         return (
-            f"{len(its.values)} examples, {its.bits_per_dim:.4f} ± {its.standard_error:.4f} bits/dim, "
-            f"{self.about['kind']}; {self.about['nats']}"
+            f"{len(nats)} examples, in the mean {self.columns['bits_per_dim'].mean():.4f} bits/dim, "
+            f"{self.about['kind']}; {self.about['nats']}{known}"
         )
 
     def show(self, console: Any) -> None:
@@ -88,6 +95,15 @@ class ScoreResult(Result):
         return buffer.getvalue()
 
 
+class Scores(NamedTuple):
+    """−log p of examples and its Monte Carlo error, (examples,) nats each; what it is; how many passes it took."""
+
+    nats: np.ndarray
+    errors: np.ndarray
+    bound: BoundKind
+    passes: int
+
+
 @dataclass(frozen=True)
 class Scored:
     """A run on its data, ready to score examples that were given as `where`."""
@@ -99,21 +115,25 @@ class Scored:
     device: torch.device | str
     progress: Progress
 
-    def evaluation(self, split: Split, where: str | None = None) -> Evaluation:
-        """Values of every example; where: the split's name, if it is another one."""
+    def scores(self, split: Split, where: str | None = None) -> Scores:
+        """Of every example, equal ones once; where: the split's name, if it is another one."""
         bounded: Bounded = self.run.model(self.device)
         conditional, ways = self.run.conditional, planning(bounded)
         if ways is not None:
             bounded = planned(ways, self.data, where or self.where, conditional, self.progress, self.options.draws)
-        return measure_bound(
+        first, which = distinct(split, conditional)
+        passes = 2 if bounded.bound.exact else self.options.passes
+        found = measure_bound(
             bounded,
-            split,
+            split.take(first),
             conditional=conditional,
-            passes=self.options.passes,
+            passes=passes,
             seed=self.options.seed,
             device=self.device,
             progress=self.progress,
         )
+        errors = student(passes) * np.sqrt(found.monte_carlo_variance)
+        return Scores(found.totals[which], errors[which], found.bound, passes)
 
 
 def score(
@@ -142,33 +162,48 @@ def score(
         progress.say(note)
     background = _background_run(options.background, own)
     scored = Scored(opened, own, str(examples), options, device, progress)
-    evaluation = scored.evaluation(given.split)
+    scores = scored.scores(given.split)
     columns = {
-        "nats": evaluation.totals,
-        "bits_per_dim": evaluation.totals / (evaluation.dimensions * math.log(2)),
-        "monte_carlo_error_nats": np.sqrt(evaluation.monte_carlo_variance),
+        "nats": scores.nats,
+        "bits_per_dim": scores.nats / (own.dimensions * math.log(2)),
+        ERROR: scores.errors,
     }
     about: dict[str, Any] = {
-        "nats": f"{evaluation.bound}{' given y' if evaluation.conditional else ''}, per example",
+        "nats": f"{scores.bound}{' given y' if opened.conditional else ''}, per example",
         "kind": f"discrete, {own.levels} levels",
-        "dimensions": evaluation.dimensions,
+        "dimensions": own.dimensions,
         "model": opened.fingerprint,
         "trained_on": own.name,
         "examples": str(examples),
-        "passes": options.passes,
+        "passes": scores.passes,
         "draws": options.draws,
         "seed": options.seed,
     }
     if options.typicality:
-        training = scored.evaluation(own.train.subset(TRAINING_EXAMPLES), "train")
-        about["training_nats"] = float(training.totals.mean())
-        columns["typicality"] = typicality(evaluation.totals, about["training_nats"])
+        training = scored.scores(own.train.subset(TRAINING_EXAMPLES), "train")
+        about["training_nats"] = float(training.nats.mean())
+        columns["typicality"] = typicality(scores.nats, about["training_nats"])
     if options.background is not None:
         other = _background(options.background, background, scored, given.split, data)
         columns["background_nats"] = other
-        columns["likelihood_ratio"] = likelihood_ratio(evaluation.totals, other)
+        columns["likelihood_ratio"] = likelihood_ratio(scores.nats, other)
         about["background"] = options.background
-    return ScoreResult(columns, given.names, about, evaluation)
+    return ScoreResult(columns, given.names, about)
+
+
+def distinct(split: Split, conditional: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The places of examples (with their labels, where they count) that no earlier one equals, and which of these each
+    example is, (examples,): equal ones share what is random, so that they get one number."""
+    labels = split.labels if conditional else None
+    seen: dict[tuple[bytes, int], int] = {}
+    keys = ((x.tobytes(), -1 if labels is None else int(labels[i])) for i, x in enumerate(split.x))
+    which = np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
+    return np.unique(which, return_index=True)[1], which
+
+
+def student(passes: int) -> float:
+    """What a standard error known from so few passes is multiplied by, for 1.96 of it to cover 95 %."""
+    return float(stdtrit(passes - 1, 0.975) / ndtri(0.975))
 
 
 def found(examples: str, data: Dataset, conditional: bool) -> Given:
@@ -204,7 +239,7 @@ def _background(name: str, run: Run | None, scored: Scored, split: Split, data_p
         return complexity(split.x, data.levels) if name == LZMA else per_example(name, data, split)
     same = run.content["data"]["fingerprint"] == data.fingerprint
     its = data if same else run.data(data_path)
-    return Scored(run, its, scored.where, scored.options, scored.device, scored.progress).evaluation(split).totals
+    return Scored(run, its, scored.where, scored.options, scored.device, scored.progress).scores(split).nats
 
 
 def _opened(run: Run | str | Path) -> Run:

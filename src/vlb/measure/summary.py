@@ -175,13 +175,14 @@ class EvaluationResult(Result):
         if len(self.terms) > 1:
             found += [(f"  {key(path)}", f"{value:.4f}") for path, value in self.terms.items()]
         found.append(("  in nats per example", f"{self.nats_per_example:.2f} ± {self.nats_error:.2f}"))
+        data = f"{self.se_data:.4f}" if self.examples > 1 else "unknown of one example"
         solver = "" if self.solver_error is None else f"; solver: within about {self.solver_error:.2g}, not in ±"
         plain = tuple((named(name, self.shape), f"{value:.4f}") for name, value in self.baselines.items())
         return Table(
             title=f"{self.data}, {self.split}: {shown} examples × {self.dimensions} dimensions, {self.kind}",
             columns=("", "bits/dim"),
             sections=(tuple(found), plain),
-            caption=f"{self.words}; ± standard error (data {self.se_data:.4f}, Monte Carlo {self.se_monte_carlo:.4f}, "
+            caption=f"{self.words}; ± standard error (data {data}, Monte Carlo {self.se_monte_carlo:.4f}, "
             f"{self.passes} passes){solver}",
         )
 
