@@ -252,14 +252,14 @@ def measure_bound(
     if tally is not None and (len(tally.means), tally.batch) != (count, batch):
         raise ValueError(f"a tally of {len(tally.means)} examples in batches of {tally.batch} cannot go on with others")
     progress.begin(f"evaluating {count} examples", passes * count)
-    interrupted = False
+    interrupted, seen = False, None
     try:
         while tally is None or tally.start or not _satisfied(tally, model, passes, precision, budget):
             repetition, start = (0, 0) if tally is None else (tally.passes, tally.start)
             index = np.arange(start, min(start + batch, count))
-            x, condition = split.batch(index, conditional, device)
+            seen, condition = split.batch(index, conditional, device)
             generator = torch.Generator().manual_seed(seed_of(seed, repetition, start))
-            terms = model.terms(x, condition, generator)
+            terms = model.terms(seen, condition, generator)
             values = torch.stack([term.double() for term in terms.values()], 1).cpu().numpy()
             _refuse_nan(values, start)
             tally = tally or Tally(tuple(terms), np.zeros((count, len(terms))), np.zeros(count), batch)
@@ -272,7 +272,9 @@ def measure_bound(
     finally:
         keep.end(tally, progress, interrupted)
     evaluation = tally.evaluation(math.prod(model.shape), model.bound, conditional)
-    if np.issubdtype(split.x.dtype, np.integer):
+    if seen is None:  # all of it was kept
+        seen = split.batch(np.arange(1), False, device)[0]
+    if not seen.is_floating_point():
         _refuse_negative(evaluation)
     return evaluation
 
