@@ -69,11 +69,12 @@ def test_the_ode_is_labelled(run: Path, tmp_path: Path, dequantisation: str | No
     assert used["kind"] == "ode" and used["dequantisation"] == (dequantisation or "diffused")
     assert (used["divergence"], used["tolerance"], used["steps"]) == ("hutchinson", 1e-2, None)
     assert used["evaluations"] > 12
-    assert result["solver_error"] == used["solver_error_bits_per_dim"] > 0
+    assert result["solver_error"] > 0
     again = evaluated(
         run, tmp_path / "again.json", "--likelihood", "ode", "--examples", "20", "--tolerance", "1e-2", *options
     )
-    assert again["likelihood"] == used  # read from the file of the values
+    # Read from the file of the values.
+    assert (again["likelihood"], again["solver_error"]) == (used, result["solver_error"])
 
 
 def test_the_ode_may_take_fixed_steps(run: Path, tmp_path: Path) -> None:

@@ -170,6 +170,7 @@ def _evaluated(
         kept=keeper.path,
         estimator=None if estimator is None else _describe(estimator, evaluation.passes),
         likelihood=PLAIN if chosen is None else chosen.describe(),
+        solver_error=None if chosen is None else chosen.solver_error(),
         precision=options.precision,
     )
 

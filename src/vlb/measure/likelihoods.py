@@ -45,11 +45,12 @@ FITTING_STEPS, FITTING_BATCH = 300, 64
 
 class Chosen(NamedTuple):
     """A likelihood to evaluate, and what to say about it afterwards, as JSON values; sums: what is kept for that beside
-    the values."""
+    the values; solver_error: bits/dim, where there is a solver."""
 
     bound: Bounded
     describe: Callable[[], dict[str, Any]]  # what only computing shows is None where all was read from a file
     sums: dict[str, Any]
+    solver_error: Callable[[], float | None]
 
 
 def check_names(options: EvaluateOptions) -> None:
@@ -87,7 +88,7 @@ def importance(options: EvaluateOptions, target: Bounded) -> Chosen:
     def effective() -> float | None:
         return float(torch.cat(bound.effective).mean()) if bound.effective else None
 
-    return Chosen(bound, lambda: described | {"effective_draws": effective()}, {})
+    return Chosen(bound, lambda: described | {"effective_draws": effective()}, {}, lambda: None)
 
 
 def ode(options: EvaluateOptions, model: Bounded, apart: Dataset, conditional: bool) -> Chosen:
@@ -114,12 +115,11 @@ def ode(options: EvaluateOptions, model: Bounded, apart: Dataset, conditional: b
     }
     bound = FlowBound(flow, chosen)
 
-    def found() -> dict[str, Any]:
+    def solver_error() -> float | None:
         nats = bound.solver_error
-        error = None if nats is None else nats / (math.prod(bound.shape) * math.log(2))
-        return {"evaluations": bound.evaluations, "solver_error_bits_per_dim": error}
+        return None if nats is None else nats / (math.prod(bound.shape) * math.log(2))
 
-    return Chosen(bound, lambda: described | found(), bound.sums)
+    return Chosen(bound, lambda: described | {"evaluations": bound.evaluations}, bound.sums, solver_error)
 
 
 def fitted(model: DiffusionModel, data: Dataset, conditional: bool) -> VariationalBins:

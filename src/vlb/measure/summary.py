@@ -25,7 +25,8 @@ class EvaluationResult(Result):
     split: the part, of split_examples in all; levels: K of the discrete data; baselines: bits/dim of the same examples
     by plain codes; gain, gain_error: by how much the bound is below independent elements, from differences per example;
     discretisation: of time, if it was discretised; kept: the file of the values; estimator, likelihood: how it was
-    come by, as JSON values; precision: bits/dim that were asked for.
+    come by, as JSON values; solver_error: bits/dim, of an ODE's solver: no standard error, for it does not average out;
+    precision: bits/dim that were asked for.
     """
 
     evaluation: Evaluation
@@ -43,6 +44,7 @@ class EvaluationResult(Result):
     kept: Path | None = None
     estimator: Mapping[str, Any] | None = None
     likelihood: Mapping[str, Any] = field(default_factory=lambda: PLAIN)
+    solver_error: float | None = None
     precision: float | None = None
 
     @property
@@ -64,11 +66,6 @@ class EvaluationResult(Result):
     def se_monte_carlo(self) -> float:
         """Over other draws on these examples."""
         return self.evaluation.se_monte_carlo
-
-    @property
-    def solver_error(self) -> float | None:
-        """Of the solver, where the likelihood is an ODE's, bits/dim: no standard error, for it does not average out."""
-        return self.likelihood.get("solver_error_bits_per_dim")
 
     @property
     def exact(self) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from vlb.base.errors import UserError
+from vlb.base.errors import UserError, broken
 
 Field = Callable[[float, Tensor], Tensor]
 
@@ -118,10 +118,10 @@ def solve(
         # A size that is not a number comes from a stride far too long.
         factor = SAFETY * max(found, 1e-10) ** -0.2 if found == found else SHRINK
         stride *= min(GROW, max(SHRINK, factor))
-    raise UserError(
-        f"the ODE solver stopped at t = {point.t:g} after {point.evaluations} evaluations: the slope is not finite "
-        "there, or the tolerance asks for more than the network's precision holds: try a larger --tolerance"
-    )
+    where = f"the ODE solver stopped at t = {point.t:g} after {point.evaluations} evaluations"
+    if not bool(field(point.t, point.y).isfinite().all()):
+        raise broken(f"{where}, for its slope is not finite there")
+    raise UserError(f"{where}: the tolerance asks for more than the network's precision holds; try a larger one")
 
 
 def _combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
