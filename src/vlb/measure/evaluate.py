@@ -144,7 +144,7 @@ def _evaluated(
         values = place(of.run.path, subject, index, progress)
     keeper = Keeper(values, subject, index)
     if chosen is not None:
-        chosen.sums.update(keeper.notes)
+        chosen.sums.update({name: value for name, value in keeper.notes.items() if isinstance(value, int | float)})
         keeper.notes = chosen.sums
     estimator = None
     if planned and ways is not None:

@@ -9,8 +9,8 @@ from vlb.store.runs import Run
 
 FAR = 10  # times the bits of the uniform law: beyond it a bound says that the weights are no model of these data
 MEND = (
-    "Train into another --out with a lower training.learning_rate, a longer training.warmup, a lower training.clip, "
-    "or training.precision=float32"
+    "Train into another --out with a lower training.learning_rate, a longer training.warmup, a lower training.clip or "
+    "training.precision=float32; or with more training.steps, if the bound was still falling"
 )
 
 

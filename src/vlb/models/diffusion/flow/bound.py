@@ -26,13 +26,16 @@ class FlowBound:
     @property
     def evaluations(self) -> float | None:
         """Network evaluations per example and draw, both solves together; None before there was any."""
-        return self.sums["evaluations"] / self.sums["calls"] if self.sums else None
+        return self._mean("evaluations", "calls")
 
     @property
     def solver_error(self) -> float | None:
-        """By how much two solvers differ on an example in the mean, nats: no less than the error of the better one, as
-        long as it is the better one. None before there was any."""
-        return self.sums["error"] / self.sums["examples"] if self.sums else None
+        """By how much two solvers differ on an example in the mean, nats: about the error of the one that is not stated
+        and is the worse one. None before there was any."""
+        return self._mean("error", "examples")
+
+    def _mean(self, of: str, over: str) -> float | None:
+        return self.sums.get(of, 0) / self.sums[over] if self.sums.get(over) else None
 
     @property
     def shape(self) -> tuple[int, ...]:
