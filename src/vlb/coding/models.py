@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlb.base.errors import UserError
+from vlb.base.errors import UserError, broken
 from vlb.coding.cells import Uncodable
 from vlb.coding.sequence import Lanes, SequenceCodec
 from vlb.coding.wire import Writer
@@ -76,7 +76,7 @@ def checked(model: Coded) -> Coded:
     try:
         marginals(model)
     except Uncodable as error:
-        raise UserError(f"this model cannot code, since {error}: its weights are broken") from error
+        raise broken(str(error)) from error
     return model
 
 

@@ -50,7 +50,8 @@ class EvaluateOptions(Options):
     divergence
         exact or hutchinson (in expectation), with --likelihood ode; by default exact for up to 32 dimensions.
     tolerance
-        Of the adaptive solver, with --likelihood ode; 1e-5 by default.
+        Of the adaptive solver, with --likelihood ode: what a step may cost of log p, nats per dimension; by default
+        1e-5.
     """
 
     passes: Several | None = None
@@ -129,7 +130,8 @@ class ScoreOptions(Options):
     Parameters
     ----------
     passes
-        Independent randomisations, at least 2: the error is from their spread.
+        Independent randomisations, at least 2: the error of each example is from their spread, so a few do not do. An
+        exact log p needs none.
     draws
         Noise levels per example and pass, one in each of so many strata, for diffusion models.
     typicality
@@ -140,7 +142,7 @@ class ScoreOptions(Options):
         Seed of the draws.
     """
 
-    passes: Several = 4
+    passes: Several = 16
     draws: Count = 8
     typicality: bool = False
     background: str | None = None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base import configuration
-from vlb.base.errors import UserError
+from vlb.base.errors import UserError, broken
 from vlb.core.schema import Schema
 from vlb.models.kinds import AnyModel
 from vlb.store import before
@@ -62,7 +62,7 @@ class Trained:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
-    """Copy named weights into a model. Raises `UserError` where they do not fit."""
+    """Copy named weights into a model. Raises `UserError` where they do not fit, or are not finite."""
     expected = model.state_dict()
     for name, tensor in expected.items():
         if name not in weights or weights[name].shape != tensor.shape:
@@ -71,4 +71,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> 
                 f"{source} does not fit config.json: {name} should be {tuple(tensor.shape)}, found {found}. "
                 "One of the two files was changed"
             )
+    for name in expected:
+        if not bool(weights[name].isfinite().all()):
+            raise broken(f"{source}: {name} has numbers that are not finite")
     model.load_state_dict({name: weights[name] for name in expected})

@@ -19,7 +19,7 @@ from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.models.diffusion.grids import check_grid
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
-from vlb.models.diffusion.samplers.adaptive import Field, solve
+from vlb.models.diffusion.samplers.adaptive import Field, Tolerances, solve
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ProbabilityFlow(Settings):
     ) -> Tensor:
         """z at time `end` from z at time `start`, in either direction: (batch, *shape)."""
         y = z / _norm(model, start, z)
-        for point in solve(flow_field(model, condition), y, start, end, rtol=self.rtol, atol=self.atol):
+        for point in solve(flow_field(model, condition), y, start, end, Tolerances(self.rtol, self.atol)):
             y = point.y
         return y * _norm(model, end, z)
 
