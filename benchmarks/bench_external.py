@@ -57,7 +57,7 @@ class Field:
 
 
 def by_vlb(model: DiffusionModel, z: Tensor, tolerance: float) -> tuple[Tensor, int]:
-    density = Flow(model, AdaptiveSteps(tolerance, tolerance)).log_prob(z, UNCONDITIONAL, torch.Generator())
+    density = Flow(model, AdaptiveSteps(tolerance)).log_prob(z, UNCONDITIONAL, torch.Generator())
     return density.log_prob, density.evaluations
 
 

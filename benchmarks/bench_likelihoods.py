@@ -58,7 +58,7 @@ def bounds(model: DiffusionModel, data: Dataset) -> Iterator[tuple[str, Bounded,
     x, generator = torch.from_numpy(data.train.x), torch.Generator().manual_seed(0)
     batches = [(x[batch_indices(0, step, 64, len(x))], UNCONDITIONAL) for step in range(300)]
     learned.fit(model, batches, torch.zeros(1, dtype=torch.float64), generator)
-    flow = Flow(model, AdaptiveSteps(TOLERANCE, TOLERANCE), Hutchinson())
+    flow = Flow(model, AdaptiveSteps(TOLERANCE), Hutchinson())
     for way in (Diffused(), UniformBins(), TruncatedNormalBins(), learned):
         yield f"PF-ODE, {way}", FlowBound(flow, way), 4
 
@@ -88,7 +88,7 @@ def print_convergence(model: DiffusionModel, double: DiffusionModel, split: Spli
         found = flow.log_prob(z, UNCONDITIONAL, torch.Generator().manual_seed(2))
         return found.log_prob / scale, found.evaluations
 
-    exactly = Flow(double, AdaptiveSteps(REFERENCE, REFERENCE), Hutchinson())
+    exactly = Flow(double, AdaptiveSteps(REFERENCE), Hutchinson())
     reference, evaluations = solve(exactly)
     print(
         f"\nlog p_ODE(z_0) of {len(z)} examples against tolerance {REFERENCE:g} in float64 ({evaluations} evaluations)"
@@ -104,7 +104,7 @@ def print_convergence(model: DiffusionModel, double: DiffusionModel, split: Spli
     print("\n| | | evaluations | largest error, bits/dim |\n|---|---|---|---|")
     for line, chosen in (("adaptive, float64", double), ("adaptive, float32", model)):
         for tolerance in TOLERANCES:
-            adaptive = AdaptiveSteps(tolerance, tolerance)
+            adaptive = AdaptiveSteps(tolerance)
             row(line, f"tolerance {tolerance:g}", dataclasses.replace(exactly, model=chosen, integrator=adaptive))
     for steps in FIXED:
         grid = UniformLogSNR()(model.process.schedule, steps)
@@ -112,7 +112,7 @@ def print_convergence(model: DiffusionModel, double: DiffusionModel, split: Spli
         row("fixed, even in λ, float64", f"{steps} steps", fixed)
     few, many = (np.log(lines["fixed, even in λ, float64"][i]) for i in (-3, -1))
     print(f"\nobserved order of the last three fixed ones: {(few[1] - many[1]) / (many[0] - few[0]):.1f}")
-    coarse = Flow(model, AdaptiveSteps(TOLERANCE, TOLERANCE))
+    coarse = Flow(model, AdaptiveSteps(TOLERANCE))
     began = time.monotonic()
     exact, _ = solve(dataclasses.replace(coarse, divergence=ExactDivergence()))
     seconds = time.monotonic() - began

@@ -30,7 +30,7 @@ from vlb.models.diffusion.denoiser import Denoises, Prediction
 from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import VP, GaussianDiffusion
-from vlb.models.diffusion.samplers.adaptive import solve
+from vlb.models.diffusion.samplers.adaptive import Tolerances, solve
 from vlb.models.diffusion.samplers.ddim import DDIM
 from vlb.models.diffusion.samplers.dpm_solver import DPMSolver
 from vlb.models.diffusion.samplers.heun import Heun
@@ -206,7 +206,7 @@ def errors() -> dict[str, dict[str, list[tuple[int, float]]]]:
     adaptive = []
     for exponent in EXPONENTS:
         tolerance = 10.0**-exponent
-        *_, end = solve(flow_field(model), z_1, 1.0, 0.0, rtol=tolerance, atol=tolerance)
+        *_, end = solve(flow_field(model), z_1, 1.0, 0.0, Tolerances(tolerance, tolerance))
         adaptive.append((end.evaluations, distance(end.y)))
     found["adaptive ODE"] = {"vlb": adaptive}
     return found

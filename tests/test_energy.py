@@ -122,7 +122,7 @@ def test_heads_are_reached_from_configurations() -> None:
         with torch.no_grad():
             bound = estimate(model, torch.from_numpy(data.test.x[:4].copy()), UNCONDITIONAL, UniformTime(), seeded())
         assert bool(bound.total.isfinite().all())
-    with pytest.raises(UserError, match="sigma_data must be positive"):
+    with pytest.raises(UserError, match="sigma_data: expected"):
         EDM(0.0)
 
 

@@ -451,3 +451,59 @@ def test_eq_a_41_mass_and_density_differ_without_limit() -> None:
         differences.append((noisy.log_prob(z) - math.log(0.3)).mean().item())
     assert differences[1] - differences[0] == pytest.approx(math.log(100), rel=1e-6)
     assert differences[2] - differences[1] == pytest.approx(math.log(100), rel=1e-6)
+
+
+# --- Notation and words --------------------------------------------------------------------------------------
+
+
+def test_after_eq_3_56_posterior_variance_is_not_that_of_3_22() -> None:
+    """σ_Q² is 3.42's; 3.22 gives σ_{t|s}², of z_t given z_s, which is larger by σ_t²/σ_s²."""
+    process = GaussianDiffusion(LogSNRLinear(-5.0, 5.0))
+    s, t, x = torch.tensor([0.4]), torch.tensor([0.5]), torch.zeros(1, 1, dtype=torch.float64)
+    (alpha_s, sigma_s), (alpha_t, sigma_t) = (process.alpha_sigma(time, x) for time in (s, t))
+    forward = sigma_t**2 - (alpha_t / alpha_s) ** 2 * sigma_s**2
+    found = process.posterior(x, x, s, t).log_variance.exp()
+    assert close(found, forward * sigma_s**2 / sigma_t**2)
+    assert not close(found, forward)
+    assert close(process.transition(x, s, t).log_variance.exp(), forward)
+
+
+def test_section_4_1_velocity_is_a_vector_and_not_as_long_as_z() -> None:
+    """z and v are x and ε turned by φ: their lengths share ‖x‖² + ‖ε‖², and are equal by accident only."""
+    x, eps, alpha, sigma, z = process_at("vp")
+    v = target(Velocity(), x, eps, alpha, sigma)
+    angle = torch.atan2(sigma, alpha)
+    step = 1e-6
+    turned = [torch.cos(angle + way * step) * x + torch.sin(angle + way * step) * eps for way in (-1, 1)]
+    assert torch.allclose(v, (turned[1] - turned[0]) / (2 * step), atol=1e-8)
+    squares = [(part**2).sum(1) for part in (v, z, x, eps)]
+    assert close(squares[0] + squares[1], squares[2] + squares[3])
+    assert bool(((squares[0] - squares[1]).abs() > 1e-2).all())
+
+
+def test_a_1_noise_is_minus_sigma_times_the_score() -> None:
+    mixture = line_mixture()
+    _, _, alpha, sigma, _ = process_at("vp")
+    alpha, sigma = alpha[:1], sigma[:1]
+    z = torch.linspace(-2, 2, 9, dtype=torch.float64).unsqueeze(1).requires_grad_()
+    (score,) = torch.autograd.grad(mixture.diffused(alpha, sigma).log_prob(z).sum(), z)
+    eps = mixture.posterior_noise(z.detach(), alpha, sigma)
+    assert close(eps, -sigma * score)
+    assert not close(eps, score)
+
+
+def test_eq_a_48_needs_the_prior_transported() -> None:
+    """VP and VE with one schedule have one x̂ up to scale; a standard normal at the top of both is not one model."""
+    schedule, x = LogSNRLinear(-5.0, 5.0), torch.linspace(-1, 1, 5, dtype=torch.float64).unsqueeze(1)
+    end = torch.ones(1, dtype=torch.float64)
+    costs = {}
+    for name in ("vp", "ve"):
+        process = GaussianDiffusion(schedule, SCALINGS[name])
+        marginal = process.marginal(x, end)
+        standard = Normal(torch.zeros_like(x), torch.zeros(1, dtype=torch.float64))
+        z = marginal.mean
+        volume = process.alpha_sigma(end, x)[0].log()
+        # Densities of z_1/α_1, which is the same number in both.
+        costs[name] = [law.log_prob(z) + volume.squeeze() for law in (process.prior(x), standard)]
+    assert close(costs["vp"][0], costs["ve"][0])
+    assert bool(((costs["vp"][1] - costs["ve"][1]).abs() > 0.1).all())

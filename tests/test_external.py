@@ -251,7 +251,7 @@ class PaperFlow:
 
 def ours(model: DiffusionModel) -> tuple[Tensor, Tensor]:
     z = torch.randn(8, math.prod(model.shape), generator=seeded(9), dtype=torch.float64)
-    flow = Flow(model, AdaptiveSteps(1e-9, 1e-9))
+    flow = Flow(model, AdaptiveSteps(1e-9))
     return z, flow.log_prob(z.view(-1, *model.shape), UNCONDITIONAL, seeded()).log_prob
 
 

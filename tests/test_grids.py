@@ -99,5 +99,5 @@ def test_impossible_grids_are_refused() -> None:
     for make in (UniformT(), UniformLogSNR(), EDMGrid()):
         with pytest.raises(UserError, match="at least one step"):
             make(schedule, 0)
-    with pytest.raises(UserError, match="must be positive"):
+    with pytest.raises(UserError, match="rho: expected"):
         EDMGrid(0)

@@ -166,9 +166,7 @@ def test_mixture_is_exact_and_beats_independent_pixels(digits: Dataset) -> None:
 @pytest.mark.parametrize(
     "config, message",
     [
-        (VAE(latents=0), "latents must be positive"),
         (HVAE(latents=()), "at least one rung"),
-        (HVAE(latents=(4, 0)), "at least one latent"),
         (VAE(likelihood=BernoulliOutput()), r"two levels.*17.*categorical"),
         (VAE(likelihood=GaussianOutput()), r"density.*17 discrete levels.*categorical"),
         (VAE(coder=ConvolutionalCoder(widths=(8, 8, 8, 8))), r"do not fit images of 8×8.*at most 3"),
@@ -176,9 +174,7 @@ def test_mixture_is_exact_and_beats_independent_pixels(digits: Dataset) -> None:
         (ResidualHVAE(halvings=(1, 4)), r"do not fit images of 8×8.*at most 3"),
         (ResidualHVAE(halvings=(2, 1)), "never fall"),
         (ResidualHVAE(halvings=()), "at least one rung"),
-        (VAE(prior=Vamp(inputs=0)), "inputs must be positive"),
         (VAE(prior=Aggregate(examples=2000)), "between 1 and the 1257"),
-        (Mixture(components=0), "at least one component"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_a_way_out(config, message: str, digits: Dataset) -> None:

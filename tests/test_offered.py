@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.configuration import Family, decode, encode
+from vlb.base.domains import Positive
 from vlb.coding.diffusion import NUMBERED
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.emissions import Continuous
@@ -54,7 +55,7 @@ def test_archives_number_kernels_in_one_order() -> None:
 class Bent(FixedSchedule):
     """γ quadratic in t: γ₀ + (γ₁ − γ₀)(t + b t²)/(1 + b)."""
 
-    bend: float = 0.5
+    bend: Positive = 0.5
 
     def gamma(self, t: Tensor) -> Tensor:
         t = t.double()

@@ -121,7 +121,7 @@ def test_cosine_and_transport_are_their_formulas_between_their_ends() -> None:
 
 
 @ALL
-@pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, -2.0), (-math.inf, 3.0), (-3.0, math.nan)])
+@pytest.mark.parametrize("ends", [(1.0, 1.0), (2.0, -2.0)])
 def test_bad_ends_are_refused_with_their_values(schedule, ends: tuple[float, float]) -> None:
     with pytest.raises(UserError, match="γ₀ ="):
         schedule(*ends)
@@ -307,12 +307,13 @@ def test_a_model_with_a_schedule_per_dimension_estimates_its_own_integral(denois
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: LinearBeta(-6, 5, beta_min=0.0), "beta_min"),
+        (lambda: LinearBeta(-6, 5, beta_min=0.0), "beta_min: expected"),
+        (lambda: LinearBeta(-6, 5, beta_min=30.0), "beta_min < beta_max"),
         (lambda: InterpolatedCosine(-6, 5, shift_0=7.0), "2π"),
         (lambda: Cosine(-6, 5, shift=math.inf), "shift"),
         (lambda: Sigmoid(-6, 5, start=3.0, end=-3.0), "start < end"),
-        (lambda: EDM(-6, 5, std=0.0), "positive std"),
-        (lambda: EDM(-6, 5, mean=1e4), "no mass"),
+        (lambda: EDM(-6, 5, std=0.0), "std: expected"),
+        (lambda: EDM(-6, 5, mean=30, std=0.01), "no mass"),
         (lambda: FromFunction(lambda t: torch.sin(4 * t)), "γ₀ ="),
         (lambda: FromFunction(lambda t: t - 0.2 * torch.sin(12 * t)), "must increase"),
         (lambda: FromFunction(lambda t: torch.logit(t)), "finite"),

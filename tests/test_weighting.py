@@ -151,13 +151,15 @@ def test_describe_knows_the_monotone_ones(name: str) -> None:
     described = weighting.describe(weight, -HIGH, -LOW)
     assert described.monotone == monotone
     assert str(described).startswith("monotone" if monotone else "not monotone")
-    # The mixture, its atom included, has total mass w(λ_min)/max w: 1 if w decreases, less if it rises anywhere first.
-    total = described.atom + sum(share.mass for share in described.mixture(16))
+    # The mixture has mass 1, its atoms included: at t = 1 there is one where w rises before it falls.
+    total = described.atom + sum(share.mass for share in described.mixture(16)) + described.top
     ends = weight(torch.tensor([LOW, HIGH], dtype=torch.float64)) / described.scale
-    assert total == pytest.approx(ends[0].item())
-    assert described.atom == pytest.approx(ends[1].item())
+    assert total == pytest.approx(1)
+    assert described.atom == pytest.approx(ends[1].item()) and described.top == pytest.approx(1 - ends[0].item())
+    shown = [float(line.split("%")[0]) for line in str(described).splitlines()[1:]]
+    assert sum(shown) == pytest.approx(100, abs=0.05 * len(shown) + 1e-9)
     if monotone:
-        assert total == pytest.approx(1)
+        assert described.top == 0
         assert all(share.mass >= 0 for share in described.mixture(16))
     else:
         low, high = described.minimised[0]
@@ -247,6 +249,7 @@ def test_a_function_that_is_no_weight_is_refused(weight, message: str) -> None:
     "make",
     [
         lambda: weighting.NoiseLinearBeta(0.0, 1.0),
+        lambda: weighting.NoiseLinearBeta(2.0, 1.0),
         lambda: weighting.EDM(std=0.0),
         lambda: weighting.P2(-1.0),
         lambda: weighting.MinSNR(0.0),
@@ -255,7 +258,7 @@ def test_a_function_that_is_no_weight_is_refused(weight, message: str) -> None:
     ],
 )
 def test_bad_parameters_are_refused(make) -> None:
-    with pytest.raises(UserError, match="needs"):
+    with pytest.raises(UserError, match=r"expected|beta_min < beta_max"):
         make()
 
 

@@ -25,9 +25,10 @@ from vlb.coding.header import Header
 from vlb.coding.hierarchies import HierarchySettings
 from vlb.coding.layouts import LAYOUTS
 from vlb.coding.mixtures import MixtureSettings
+from vlb.coding.options import MAX_LANES, MAX_TRIES
 from vlb.coding.records import Coded, Kept, Record
 from vlb.coding.restoring import restore
-from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes
+from vlb.coding.sequence import Lanes
 from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.schema import Categories

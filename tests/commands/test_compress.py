@@ -143,8 +143,14 @@ def test_another_process_with_other_threads_decodes(run: Path, images: Path, arc
         (("compress", "RUN", "PICTURES", "-o", "ARCHIVE"), "exists already"),
         (("compress", "RUN", "/nowhere", "-o", "new.vlb"), "nothing at /nowhere"),
         (("compress", "RUN", "PICTURES", "-o", "new.vlb", "--effort", "hihg"), "did you mean 'high'"),
-        (("compress", "RUN", "PICTURES", "-o", "new.vlb", "--steps", "0"), "--steps is from 1"),
-        (("compress", "RUN", "PICTURES", "-o", "new.vlb", "--lanes", "0"), "--lanes is from 1"),
+        (
+            ("compress", "RUN", "PICTURES", "-o", "new.vlb", "--steps", "0"),
+            "--steps: expected a whole number from 1",
+        ),
+        (
+            ("compress", "RUN", "PICTURES", "-o", "new.vlb", "--lanes", "0"),
+            "--lanes: expected a whole number from 1",
+        ),
         (("compress", "/nowhere", "PICTURES", "-o", "new.vlb"), "is not a run"),
         (("decompress", "ARCHIVE", "-o", "out"), "does not carry its model"),
         (("decompress", "ARCHIVE", "-o", "out", "--model", "OTHER"), "was made with the model"),

@@ -139,8 +139,8 @@ def test_other_examples_are_another_evaluation(run: Path, tmp_path: Path) -> Non
     [
         (("--seed", "-1"), "seed"),
         (("--seed", str(2**63)), "seed"),
-        (("--precision", "0"), "positive number"),
-        (("--precision", "nan"), "positive number"),
+        (("--precision", "0"), "--precision: expected a finite number above 0"),
+        (("--precision", "nan"), "--precision: expected a finite number above 0"),
         (("--budget", "9"), "belongs to --precision"),
         (("--passes", "8", "--budget", "3", "--precision", "1"), "at least the 8 passes"),
         (("--values", "/nowhere/v.npz"), "no folder"),

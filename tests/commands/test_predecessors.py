@@ -120,11 +120,14 @@ def test_hierarchies_sample_with_a_temperature_per_level(
         (("compress", "digits-vae", ".", "-o", "x.vlb", "--steps", "3"), "--steps is for diffusion models"),
         (("sample", "digits-vae", "--sampler", "ddim", "-o", "x.npz"), "needs a diffusion model"),
         (("sample", "digits-hvae-top-down", "--temperature", "1", "0.5", "-o", "x.npz"), "3 rungs"),
-        (("sample", "digits-hvae-top-down", "--temperature", "-1", "-o", "x.npz"), "≥ 0"),
+        (
+            ("sample", "digits-hvae-top-down", "--temperature", "-1", "-o", "x.npz"),
+            "--temperature[0]: expected a number",
+        ),
         (("sample", "digits-mixture", "--temperature", "0.5", "-o", "x.npz"), "leave it out"),
-        (("train", "digits-vae", "--set", "model.latents=0"), "latents must be positive"),
+        (("train", "digits-vae", "--set", "model.latents=0"), "model.latents: expected a whole number from 1"),
         (("train", "digits-hvae-top-down", "--set", "model.latents=[]"), "at least one rung"),
-        (("train", "digits-hvae-top-down", "--set", "model.latents=[8, 0]"), "at least one latent"),
+        (("train", "digits-hvae-top-down", "--set", "model.latents=[8, 0]"), "model.latents[1]: expected"),
         (("train", "digits-hvae-bottom-up", "--set", "inference=bottomup"), "did you mean 'bottom-up'"),
         (("train", "digits-vae", "--set", "likelihood=bernoulli"), "likelihood=categorical"),
         (("train", "digits-vae", "--set", "likelihood=gaussian"), "likelihood=categorical"),
@@ -141,8 +144,8 @@ def test_hierarchies_sample_with_a_temperature_per_level(
         (("train", "digits-vae", "--condition", "labels"), "leave out --condition labels"),
         (("train", "digits-ladder", "--set", "labelled=3"), "one per class"),
         (("train", "digits-ladder", "--set", "costs=[1]"), "cost weights"),
-        (("train", "digits-mixture", "--set", "components=0"), "at least one component"),
-        (("train", "digits-mixture", "--set", "smoothing=0"), "smoothing must be positive"),
+        (("train", "digits-mixture", "--set", "components=0"), "model.components: expected"),
+        (("train", "digits-mixture", "--set", "smoothing=0"), "model.smoothing: expected"),
     ],
 )
 def test_what_does_not_fit_says_what_to_change(

@@ -88,7 +88,7 @@ def test_guidance_of_one_is_the_class_itself_and_clipping_keeps_a_posterior_head
         (("--sampler", "huen"), "did you mean 'heun'"),
         (("--sampler", "euler"), "sampler"),
         (("--grid", "srn"), "did you mean 'snr'"),
-        (("--steps", "0"), "at least 1"),
+        (("--steps", "0"), "--steps: expected a whole number from 1"),
         (("--sampler", "ode", "--steps", "10"), "leave out --steps"),
         (("--sampler", "ode", "--grid", "edm"), "leave out --steps"),
         (("--guidance", "2"), "--class"),

@@ -82,7 +82,7 @@ def test_bad_requests_are_refused(runs: Path, tmp_path: Path, capsys: pytest.Cap
         ((run, "tset", "-o", out), "nothing at tset"),
         ((run, tmp_path / "nan.npy", "-o", out), "not a whole number"),
         ((run, "test", "-o", tmp_path / "s.txt"), ".npz or .csv"),
-        ((run, "test", "-o", out, "--passes", "1"), "at least 2 passes"),
+        ((run, "test", "-o", out, "--passes", "1"), "--passes: expected a whole number from 2"),
         ((run, "test", "-o", out, "--draws", "0"), "--draws"),
         ((run, "test", "-o", out, "--background", "lzmaa"), "did you mean 'lzma'"),
         ((runs / "digits-ladder", "test", "-o", out), "ladder network has no likelihood"),

@@ -8,7 +8,7 @@ import torch
 from tests.oracles import LIMIT, SCALINGS, SCHEDULES, exact_model, line_mixture, plane_mixture, seeded, z_score
 from tests.sampling.laws import ENDS, observed_order
 from vlb.base.errors import UserError
-from vlb.models.diffusion.samplers.adaptive import ERROR, NODES, STAGES, Point, dormand_prince, solve
+from vlb.models.diffusion.samplers.adaptive import ERROR, NODES, STAGES, Point, Tolerances, dormand_prince, solve
 from vlb.models.diffusion.samplers.ode import ProbabilityFlow
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.mixture.gaussian import GaussianMixture, gaussian_mixture
@@ -53,7 +53,7 @@ def test_a_step_has_order_five_and_its_estimate_order_five() -> None:
 def test_the_error_follows_the_tolerance() -> None:
     y_0 = torch.tensor([[1.0], [3.0]], dtype=torch.float64)
     for tolerance in (1e-4, 1e-6, 1e-8, 1e-10):
-        point = last(solve(swing, y_0, 0.0, 10.0, rtol=tolerance, atol=tolerance))
+        point = last(solve(swing, y_0, 0.0, 10.0, Tolerances(tolerance, tolerance)))
         assert point.t == 10.0
         assert (point.y - y_0 * math.exp(math.sin(10.0))).abs().max().item() < 20 * tolerance
 
@@ -62,15 +62,15 @@ def test_strides_shorten_where_they_must() -> None:
     """A kink in the field is crossed with rejected steps, and backwards as well."""
     for start, end in ((-1.0, 2.0), (2.0, -1.0)):
         y_0 = torch.zeros(1, 1, dtype=torch.float64)
-        point = last(solve(lambda t, y: torch.full_like(y, abs(t - 0.37)), y_0, start, end, rtol=0, atol=1e-9))
+        point = last(solve(lambda t, y: torch.full_like(y, abs(t - 0.37)), y_0, start, end, Tolerances(0, 1e-9)))
         exact = math.copysign(0.5 * (1.37**2 + 1.63**2), end - start)
         assert point.rejected > 0 and point.y.item() == pytest.approx(exact, abs=1e-6)
 
 
 def test_hopeless_equations_are_explained() -> None:
     with pytest.raises(UserError, match="stopped at t"):
-        last(solve(lambda t, y: y * torch.nan, torch.ones(1, 1), 0.0, 1.0, rtol=1e-6, atol=1e-6, max_steps=50))
-    with pytest.raises(UserError, match="atol > 0"):
+        last(solve(lambda t, y: y * torch.nan, torch.ones(1, 1), 0.0, 1.0, Tolerances(1e-6, 1e-6), max_steps=50))
+    with pytest.raises(UserError, match="atol: expected"):
         ProbabilityFlow(atol=0.0)
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vlb.base.errors import UserError
-from vlb.training.guard import LEARNING, PATIENCE, SPIKES, Guard
+from vlb.training.guard import LEARNING, PATIENCE, SPIKES, Diverged, Guard
 
 
 def backward(scale: float) -> tuple[nn.Linear, torch.Tensor]:
@@ -40,7 +39,7 @@ def test_a_spike_is_forgotten_and_a_stream_of_them_stops() -> None:
         guard.admit(*backward(float("nan")), {}, step)
     guard.admit(*backward(1.0), {}, 50)
     assert guard.in_a_row == 0
-    with pytest.raises(UserError, match="learning_rate"):
+    with pytest.raises(Diverged, match=f"{PATIENCE} updates were refused"):
         for step in range(PATIENCE):
             guard.admit(*backward(float("nan")), {}, step)
 

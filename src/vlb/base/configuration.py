@@ -8,16 +8,14 @@ renamed class makes a file unreadable.
 
 import dataclasses
 import json
-import math
 import types
 from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
+from vlb.base.domains import admit, choice, hints
 from vlb.base.errors import UserError, suggestion
 
 T = TypeVar("T")
-LARGEST = 2**63 - 1
 
 
 class Family:
@@ -54,8 +52,8 @@ def encode(value: Any, kind: Any = None) -> Any:
     """
     family = _family(kind)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = _hints(value.__class__)
-        fields = {f.name: encode(getattr(value, f.name), hints[f.name]) for f in dataclasses.fields(value)}
+        kinds = hints(value.__class__)
+        fields = {f.name: encode(getattr(value, f.name), kinds[f.name]) for f in dataclasses.fields(value)}
         return fields if family is None else {"type": family.tag(value), **fields}
     if isinstance(value, tuple | list):
         inner = _of_items(kind)
@@ -106,7 +104,7 @@ def _replace(config: Any, path: list[str], value: Any, where: str) -> Any:
     if rest:
         new = _replace(getattr(config, head), rest, value, where)
     else:
-        new = _read(_hints(config.__class__)[head], value, where)
+        new = _read(hints(config.__class__)[head], value, where)
         if isinstance(value, str):
             new = _keep_inherited(new, getattr(config, head))
     return dataclasses.replace(config, **{head: new})
@@ -117,11 +115,6 @@ def _keep_inherited(new: Any, old: Any) -> Any:
     bases = [base for base in type(new).__mro__[1:] if dataclasses.is_dataclass(base) and isinstance(old, base)]
     kept = {field.name: getattr(old, field.name) for base in bases for field in dataclasses.fields(base)}
     return dataclasses.replace(new, **kept) if kept else new
-
-
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
 
 
 def _family(kind: Any) -> Family | None:
@@ -139,49 +132,28 @@ def _of_items(kind: Any) -> Any:
     return next((get_args(arm)[0] for arm in arms if get_origin(arm) is tuple), None)
 
 
-def _plain(kind: Any) -> Any:
-    """An annotation without what it is annotated with."""
-    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
-
-
 def _read(kind: Any, value: Any, where: str) -> Any:
-    family = _family(kind)
-    if get_origin(kind) is Annotated:
-        return _read(_plain(kind), value, where) if family is None else _read_member(family, value, where)
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin in (Union, types.UnionType):
-        return _read_optional(arguments, value, where)
-    if origin is Literal:
-        if value not in arguments:
-            raise UserError(f"{where}: {value!r} is not offered; {suggestion(str(value), map(str, arguments))}")
-        return value
-    if origin is tuple:
+    family = _family(kind) if get_origin(kind) is Annotated else None
+    if family is not None:
+        return _read_member(family, value, where)
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(plain) in (Union, types.UnionType):
+        return _read_one_of(get_args(plain), value, where)
+    if get_origin(plain) is tuple:
         if not isinstance(value, list | tuple):
             raise UserError(f"{where}: expected a list such as [1, 2], not {value!r}")
-        return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if dataclasses.is_dataclass(kind):
-        return _read_dataclass(kind, value, where)
-    if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
-        raise UserError(f"{where}: {str(value)[:20]}… is beyond the numbers that computers count with")
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind:
-        raise UserError(f"{where}: expected {_describe(kind)}, not {value!r}")
-    if kind is float and not math.isfinite(value):
-        raise UserError(f"{where}: expected a finite number, not {value!r}")
-    return value
+        return tuple(_read(get_args(plain)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if dataclasses.is_dataclass(plain):
+        return _read_dataclass(plain, value, where)
+    return admit(kind, value, where)
 
 
-def _read_optional(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+def _read_one_of(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
     """One type, or a list of another, or None where that is a choice."""
-    if value is None and type(None) in arguments:
-        return None
-    lists = [a for a in arguments if get_origin(a) is tuple]
-    others = [a for a in arguments if a is not type(None) and a not in lists]
-    chosen = lists if lists and isinstance(value, list | tuple) else others or lists
-    if len(chosen) != 1:
+    chosen = choice(arguments, value)
+    if chosen is None:
         raise TypeError(f"{where}: a field has one type, a family of them, or is optional, nothing else")
-    return _read(chosen[0], value, where)
+    return None if chosen is types.NoneType else _read(chosen, value, where)
 
 
 def _read_member(family: Family, value: Any, where: str) -> Any:
@@ -202,12 +174,12 @@ def _read_dataclass(kind: Any, value: Any, where: str) -> Any:
     missing = [name for name, f in fields.items() if _required(f) and name not in value]
     if missing:
         raise UserError(f"{where}: the field {missing[0]!r} is missing")
-    return kind(**{name: _read(_hints(kind)[name], item, f"{where}.{name}") for name, item in value.items()})
+    read = {name: _read(hints(kind)[name], item, f"{where}.{name}") for name, item in value.items()}
+    try:
+        return kind(**read)
+    except UserError as error:  # of fields that do not go together
+        raise UserError(f"{where}: {error}") from error
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-
-
-def _describe(kind: Any) -> str:
-    return {int: "a whole number", float: "a number", str: "text", bool: "true or false"}.get(kind, str(kind))

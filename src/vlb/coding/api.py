@@ -24,14 +24,11 @@ from vlb.coding.options import CompressOptions, DecompressOptions, InspectOption
 from vlb.coding.reading import Found, contents, embedded_model, previews
 from vlb.coding.restoring import restore
 from vlb.coding.results import Compressed, Inspection, Restored
-from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes, SequenceCodec
+from vlb.coding.sequence import Lanes, SequenceCodec
 from vlb.coding.writing import Options, write_archive
 from vlb.data import Column
 from vlb.data.formats import FORMATS
 from vlb.store.runs import Run
-
-MAX_STEPS = 200
-
 
 DEFAULT, ALL, OUTSIDE = CompressOptions(), DecompressOptions(), InspectOptions()
 
@@ -52,6 +49,7 @@ def compress(
     is not there, a model that has no code, and a file that exists already; `out` is whole or not there.
     """
     opened = run if isinstance(run, Run) else Run.open(Path(run))
+    opened.refuse_unlabelled("compression")
     paths = [Path(given) for given in inputs]
     if not paths:
         raise UserError("give what to compress: folders of images, image files, .npy, .npz, .csv or IDX files")
@@ -132,17 +130,10 @@ def inspect(
 
 
 def budget(options: CompressOptions) -> Effort:
-    """Raises `UserError` for an unknown effort, or numbers outside their limits."""
+    """Raises `UserError` for an unknown effort."""
     base = effort(options.effort)
     width = base.lanes.width if options.lanes is None else options.lanes
-    chosen = Effort(base.steps if options.steps is None else options.steps, Lanes(width, options.tries))
-    if not 1 <= chosen.steps <= MAX_STEPS:
-        raise UserError(f"--steps is from 1 to {MAX_STEPS}, not {chosen.steps}")
-    if not 1 <= width <= MAX_LANES:
-        raise UserError(f"--lanes is from 1 to {MAX_LANES}, not {width}")
-    if not 1 <= options.tries <= MAX_TRIES:
-        raise UserError(f"--tries is from 1 to {MAX_TRIES}, not {options.tries}")
-    return chosen
+    return Effort(base.steps if options.steps is None else options.steps, Lanes(width, options.tries))
 
 
 class Opened(NamedTuple):

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlb.base.errors import UserError
+from vlb.base.errors import UserError, broken
+from vlb.coding.cells import Uncodable
 from vlb.coding.sequence import Lanes, SequenceCodec
 from vlb.coding.wire import Writer
 from vlb.models.protocols import LikelihoodModel, require
@@ -72,7 +73,10 @@ def levels(model: Coded) -> int:
 def checked(model: Coded) -> Coded:
     """The model, if it can code. Raises `UserError` with the reason if not."""
     coded_by(model)
-    marginals(model)
+    try:
+        marginals(model)
+    except Uncodable as error:
+        raise broken(str(error)) from error
     return model
 
 

@@ -8,9 +8,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from vlb.base.domains import Count, Within
+from vlb.base.options import Options
+
+MAX_LANES, MAX_TRIES = 4096, 256  # as the format has them
+
 
 @dataclass(frozen=True)
-class CompressOptions:
+class CompressOptions(Options):
     """How to compress.
 
     Parameters
@@ -31,15 +36,15 @@ class CompressOptions:
     """
 
     effort: str = "normal"
-    steps: int | None = None
-    lanes: int | None = None
-    tries: int = 1
+    steps: Annotated[int, Within(1, 200)] | None = None
+    lanes: Annotated[int, Within(1, MAX_LANES)] | None = None
+    tries: Annotated[int, Within(1, MAX_TRIES)] = 1
     embed_model: bool = False
     verify: Annotated[bool, Parameter(negative="--no-verify")] = True
 
 
 @dataclass(frozen=True)
-class DecompressOptions:
+class DecompressOptions(Options):
     """How to restore.
 
     Parameters
@@ -51,12 +56,12 @@ class DecompressOptions:
         Of a damaged file, restore what is whole and say what is lost.
     """
 
-    stop_after: int | None = None
+    stop_after: Count | None = None
     salvage: bool = False
 
 
 @dataclass(frozen=True)
-class InspectOptions:
+class InspectOptions(Options):
     """How closely to look.
 
     Parameters

@@ -19,6 +19,7 @@ _EXP_CELL = float.fromhex("0x1.fffe0000ffffbp-1")  # exp(−_CDF_STEP²)
 _EXP_HALF_CELL = float.fromhex("0x1.ffff00003ffffp-1")  # exp(−_CDF_STEP²/2)
 _EXP_SMALL = float.fromhex("0x1.fe00ffaabffbcp-1")  # exp(−1/256)
 WEIGHT_UNIT = 1 << 20
+MOST = 1 << 52  # beyond it, float64 has no fractions
 
 
 @cache
@@ -65,8 +66,8 @@ def logistic_cdf(x: np.ndarray) -> np.ndarray:
 
 
 def snap(values: np.ndarray, steps: int) -> np.ndarray:
-    """`values` as whole multiples of 1/steps: int64."""
-    return np.rint(values * steps).astype(np.int64)
+    """`values` as whole multiples of 1/steps: int64; those that have no fractions in float64 as the last that has."""
+    return np.rint(np.clip(values * steps, -MOST, MOST)).astype(np.int64)
 
 
 def snapped_weights(logits: np.ndarray) -> np.ndarray:

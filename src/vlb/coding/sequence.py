@@ -19,13 +19,13 @@ import numpy as np
 
 from vlb.coding.bitsback import BatchCodec
 from vlb.coding.cells import CELLS_AT_ONCE, TableCode, Uncodable
+from vlb.coding.options import MAX_LANES, MAX_TRIES
 from vlb.coding.stack import BitStack, Underflow, WatchedStack
 from vlb.coding.wire import Damaged, Reader, Writer
 
 GROWTH_UNIT = 64
 ATTEMPTS = 12
 PROBE_WORDS = 1 << 16
-MAX_LANES, MAX_TRIES = 4096, 256
 
 
 @dataclass(frozen=True)

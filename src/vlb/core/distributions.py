@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vlb.base.errors import broken
+
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -31,6 +33,14 @@ def standard_normal(shape: torch.Size, generator: torch.Generator, like: Tensor)
     """
     dtype = like.dtype if like.is_floating_point() else torch.float32
     return torch.randn(shape, generator=generator, dtype=dtype, device=generator.device).to(like.device)
+
+
+def refuse_nan(values: Tensor) -> Tensor:
+    """The same numbers. Raises `UserError` for NaN among them, which a search, a clamp or a comparison would turn into
+    some level without a word: for what becomes of numbers whole ones are made of."""
+    if bool(values.isnan().any()):
+        raise broken("what the model gives is not a number")
+    return values
 
 
 def sum_event(values: Tensor) -> Tensor:
@@ -87,7 +97,7 @@ class Categorical:
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One draw by inverse transform, (batch, *event), int64."""
-        cumulative = self.logits.double().softmax(-1).cumsum(-1)
+        cumulative = refuse_nan(self.logits.double().softmax(-1).cumsum(-1))
         shape = (*self.logits.shape[:-1], 1)
         uniform = torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device)
         index = torch.searchsorted(cumulative, uniform.to(cumulative.device) * cumulative[..., -1:], right=True)

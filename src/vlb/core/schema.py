@@ -14,22 +14,28 @@ from typing import Annotated, ClassVar, Protocol
 import numpy as np
 
 from vlb.base.configuration import Family
+from vlb.base.domains import Count, Positive, Settings, Whole, Within, admit
 from vlb.base.errors import UserError
 
 MOST_LEVELS = 1 << 16
+MOST_ELEMENTS = 1 << 31
+Classes = Annotated[int, Within(1, 1 << 20)]
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(Settings):
     """How the elements of an example lie: its shape, and what each axis is."""
 
     axes: ClassVar[tuple[str, ...]] = ()
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Within(1, MOST_ELEMENTS)], ...]
 
     def __post_init__(self) -> None:
-        """Raises `UserError` unless there is a positive size for each axis."""
-        if len(self.shape) != len(self.axes) or min(self.shape, default=0) < 1:
-            raise UserError(f"examples have a positive size of each of {', '.join(self.axes)}, not {self.shape}")
+        """Raises `UserError` unless there is a size for each axis, and for more elements than there can be."""
+        super().__post_init__()
+        if len(self.shape) != len(self.axes):
+            raise UserError(f"examples have a size of each of {', '.join(self.axes)}, not {self.shape[:10]}")
+        if math.prod(self.shape) > MOST_ELEMENTS:
+            raise UserError(f"examples have at most {MOST_ELEMENTS:,} elements, not the shape {self.shape}")
 
 
 @dataclass(frozen=True)
@@ -83,15 +89,10 @@ class Kind(Protocol):
 
 
 @dataclass(frozen=True)
-class Levels:
+class Levels(Settings):
     """Ordered whole numbers 0 … count − 1."""
 
-    count: int
-
-    def __post_init__(self) -> None:
-        """Raises `UserError` for a number of levels that cannot be stored."""
-        if not 2 <= self.count <= MOST_LEVELS:
-            raise UserError(f"data have from 2 to {MOST_LEVELS} levels, not {self.count}")
+    count: Annotated[int, Within(2, MOST_LEVELS)]
 
     @property
     def measure(self) -> str:
@@ -112,7 +113,7 @@ class Levels:
 
 
 @dataclass(frozen=True)
-class Categories:
+class Categories(Settings):
     """Values, each a text. other: one more, after them, stands for every text that is not listed; ordered: whether
     their order means something."""
 
@@ -122,6 +123,7 @@ class Categories:
 
     def __post_init__(self) -> None:
         """Raises `UserError` where there are none, or one twice."""
+        super().__post_init__()
         if not self.values or len(set(self.values)) < len(self.values):
             raise UserError(f"categories are one or more different texts, not {list(self.values)[:20]}")
 
@@ -150,16 +152,11 @@ class Categories:
 
 
 @dataclass(frozen=True)
-class Real:
+class Real(Settings):
     """Real numbers: with a density per `unit`, or, where they are rounded to multiples of `resolution`, with a mass."""
 
-    resolution: float | None = None
+    resolution: Positive | None = None
     unit: str = ""
-
-    def __post_init__(self) -> None:
-        """Raises `UserError` for a resolution that is not positive."""
-        if self.resolution is not None and not 0 < self.resolution < math.inf:
-            raise UserError(f"the resolution of a rounded number is positive, not {self.resolution}")
 
     @property
     def count(self) -> None:
@@ -190,7 +187,7 @@ AnyKind = Annotated[Levels | Categories | Real, KINDS]
 
 
 @dataclass(frozen=True)
-class Column:
+class Column(Settings):
     """A column of a table: its name, None in a table without a row of names, and what it holds.
 
     missing: texts that say that a cell is missing, beside the usual ones. atoms_of: the name of a real column with
@@ -212,22 +209,23 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class Pieces(Settings):
     """How things of any size are cut: into tiles (or windows) with a margin, in so many phases that those of one phase
     do not see each other."""
 
-    tile: tuple[int, ...]
-    margin: int = 0
-    phases: int = 1
+    tile: tuple[Count, ...]
+    margin: Whole = 0
+    phases: Count = 1
 
     def __post_init__(self) -> None:
-        """Raises `UserError` for sizes that cut nothing."""
-        if min(self.tile, default=0) < 1 or self.margin < 0 or self.phases < 1:
-            raise UserError(f"pieces have a positive tile, a margin ≥ 0 and at least one phase, unlike {self}")
+        """Raises `UserError` for a tile that cuts nothing."""
+        super().__post_init__()
+        if not self.tile:
+            raise UserError("the tile of pieces has a size along each axis")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schema:
+class Schema(Settings):
     """What one example is.
 
     kinds: that of all elements, or the columns of a table in order; labels: the names of the classes, in their order;
@@ -242,6 +240,7 @@ class Schema:
     def __post_init__(self) -> None:
         """Raises `UserError` where columns and layout do not fit, two classes or columns have one name, or only some
         columns have names."""
+        super().__post_init__()
         if isinstance(self.kinds, tuple):
             if not isinstance(self.layout, Vector) or self.shape != (len(self.kinds),):
                 raise UserError(f"{len(self.kinds)} columns do not fit examples of shape {self.shape}")
@@ -332,9 +331,9 @@ class Schema:
 
 def levels_schema(shape: tuple[int, ...], levels: int, classes: int | None = None) -> Schema:
     """The schema of whole numbers 0 … levels − 1, with classes called by their numbers: images where there are three
-    axes, else vectors (one), waves (two) or volumes (four). Raises `UserError` for more axes."""
+    axes, else vectors (one), waves (two) or volumes (four). Raises `UserError` for what none of these has."""
     layouts: dict[int, type[Layout]] = {1: Vector, 2: Wave, 3: Image, 4: Volume}
     if len(shape) not in layouts:
-        raise UserError(f"examples have from one to four axes, not the shape {shape}")
-    labels = None if classes is None else tuple(str(number) for number in range(classes))
+        raise UserError(f"examples have from one to four axes, not {len(shape)}")
+    labels = None if classes is None else tuple(map(str, range(admit(Classes, classes, "classes"))))
     return Schema(layout=layouts[len(shape)](tuple(shape)), kinds=Levels(levels), labels=labels)

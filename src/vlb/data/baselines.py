@@ -35,7 +35,7 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
     log_p = data.log_marginals
     nats = -float((counts(x, data.levels) * log_p).sum()) / x.size
     return {
-        "uniform": _uniform(data) / data.dimensions / math.log(2),
+        "uniform": uniform(data) / data.dimensions / math.log(2),
         "independent_pixels": nats / math.log(2),
         "lzma": 8 * _packed_length(x, data.levels) / x.size,
     }
@@ -58,7 +58,7 @@ def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
         if name == "independent-pixels":
             return -IndependentColumns(data.schema, data.train).log_prob(split)
     if name == "uniform":
-        return np.full(len(split), _uniform(data))
+        return np.full(len(split), uniform(data))
     if name != "independent-pixels":
         raise UserError(f"there is no baseline {name!r}; {suggestion(name, PER_EXAMPLE)}")
     log_p, each = data.log_marginals, np.arange(data.dimensions)
@@ -66,7 +66,7 @@ def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _uniform(data: Dataset) -> float:
+def uniform(data: Dataset) -> float:
     """−log p of an example whose every value is as likely as any other of its element, nats."""
     counts = data.schema.counts
     return sum(math.log(count) for count in counts) * data.dimensions / len(counts)

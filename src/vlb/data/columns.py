@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from vlb.base.domains import Finite, Settings
 from vlb.base.errors import UserError
 from vlb.core.schema import AnyKind, Categories, Column, Real
 from vlb.data.numbers import NOTATIONS, Notation, notation
@@ -60,13 +61,13 @@ class Cells:
 
 
 @dataclass(frozen=True)
-class Described:
+class Described(Settings):
     """A column of a table as a person says or edits it: atoms are values of a real column that have mass."""
 
     name: str | None
     kind: AnyKind
     missing: tuple[str, ...] = ()
-    atoms: tuple[float, ...] = ()
+    atoms: tuple[Finite, ...] = ()
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -8,12 +8,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vlb.base.checks import check_seed
+from vlb.base.domains import Count, Seed, Steps, Within
 from vlb.base.errors import UserError
+from vlb.base.options import Options
 
 
 @dataclass(frozen=True)
-class SampleOptions:
+class SampleOptions(Options):
     """How to sample. Raises `UserError` for options out of range, and for those that do not go together.
 
     Parameters
@@ -40,26 +41,22 @@ class SampleOptions:
         Which class, by its name or number, for a model trained with --condition labels.
     """
 
-    n: Annotated[int, Parameter(name=["-n", "--number"])] = 64
-    steps: int | None = None
+    n: Annotated[Count, Parameter(name=["-n", "--number"])] = 64
+    steps: Steps | None = None
     sampler: str = "ancestral"
     grid: str = "t"
-    guidance: float | None = None
+    guidance: Annotated[float, Within(-100, 100)] | None = None
     clip: bool = False
-    temperature: Annotated[tuple[float, ...], Parameter(consume_multiple=True)] = ()
-    seed: int = 0
+    temperature: Annotated[tuple[Annotated[float, Within(0, 100)], ...], Parameter(consume_multiple=True)] = ()
+    seed: Seed = 0
     label: Annotated[str | None, Parameter(name="--class")] = None
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise UserError(f"-n must be at least 1, not {self.n}")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"--steps must be at least 1, not {self.steps}")
+        super().__post_init__()
         if self.sampler == "ode" and (self.steps is not None or self.grid != "t"):
             raise UserError("--sampler ode finds its own steps: leave out --steps and --grid")
         if self.guidance is not None and self.label is None:
             raise UserError("--guidance strengthens a class: name it with --class")
-        check_seed(self.seed)
 
     @property
     def of_diffusion(self) -> bool:

@@ -106,6 +106,8 @@ def sample(
     GRIDS.kind(options.grid, "--grid")
     opened = run if isinstance(run, Run) else Run.open(run)
     n, label = options.n, _label(opened, options.label)
+    if label is None or options.guidance is not None:
+        opened.refuse_unlabelled("sampling without --class" if label is None else "--guidance")
     model = require(opened.model(device), LikelihoodModel, "samples are of a model of p(x)")
     condition = UNCONDITIONAL if label is None else Condition(label=torch.tensor([label], device=device)).repeat(n)
     if label is not None and opened.about is not None and opened.schema.labels is not None:

@@ -144,6 +144,9 @@ def _evaluated(
     if keep and values is None and of.run is not None:
         values = place(of.run.path, subject, index, progress)
     keeper = Keeper(values, subject, index)
+    if chosen is not None:
+        chosen.sums.update({name: value for name, value in keeper.notes.items() if isinstance(value, int | float)})
+        keeper.notes = chosen.sums
     estimator = None
     if planned and ways is not None:
         bound = estimator = stratified(ways, of.apart, split, of.conditional, keeper, progress)
@@ -168,6 +171,7 @@ def _evaluated(
         kept=keeper.path,
         estimator=None if estimator is None else _describe(estimator, evaluation.passes),
         likelihood=PLAIN if chosen is None else chosen.describe(),
+        solver_error=None if chosen is None else chosen.solver_error(),
         precision=options.precision,
     )
 

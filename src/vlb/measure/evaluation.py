@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.base.errors import UserError
+from vlb.base.errors import UserError, broken
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition
 from vlb.core.terms import BoundKind, TermPath
@@ -110,8 +110,8 @@ class Evaluation:
 
     @property
     def standard_error(self) -> float:
-        """Both errors together, bits/dim."""
-        return math.hypot(self.se_data, self.se_monte_carlo)
+        """Both errors together, bits/dim; of a single example the Monte Carlo error alone, which is what is known."""
+        return self.se_monte_carlo if len(self.values) == 1 else math.hypot(self.se_data, self.se_monte_carlo)
 
 
 BATCH = 250
@@ -236,7 +236,7 @@ def measure_bound(
     is at most `precision` bits/dim, known from at least `FREEDOM` degrees of freedom, or `budget` passes are spent;
     stopping by the error does not bias the mean of nearly normal pass means, which is independent of their spread.
     keep: where it goes on if it was begun before, and is kept. Raises `UserError` for data the model cannot be asked
-    about, and for a bound that is not a number.
+    about, and for a bound that is not a number or, of a mass, negative.
     """
     count = check(model, split)
     if passes < 2:
@@ -252,14 +252,14 @@ def measure_bound(
     if tally is not None and (len(tally.means), tally.batch) != (count, batch):
         raise ValueError(f"a tally of {len(tally.means)} examples in batches of {tally.batch} cannot go on with others")
     progress.begin(f"evaluating {count} examples", passes * count)
-    interrupted = False
+    interrupted, seen = False, None
     try:
         while tally is None or tally.start or not _satisfied(tally, model, passes, precision, budget):
             repetition, start = (0, 0) if tally is None else (tally.passes, tally.start)
             index = np.arange(start, min(start + batch, count))
-            x, condition = split.batch(index, conditional, device)
+            seen, condition = split.batch(index, conditional, device)
             generator = torch.Generator().manual_seed(seed_of(seed, repetition, start))
-            terms = model.terms(x, condition, generator)
+            terms = model.terms(seen, condition, generator)
             values = torch.stack([term.double() for term in terms.values()], 1).cpu().numpy()
             _refuse_nan(values, start)
             tally = tally or Tally(tuple(terms), np.zeros((count, len(terms))), np.zeros(count), batch)
@@ -271,7 +271,22 @@ def measure_bound(
         raise
     finally:
         keep.end(tally, progress, interrupted)
-    return tally.evaluation(math.prod(model.shape), model.bound, conditional)
+    evaluation = tally.evaluation(math.prod(model.shape), model.bound, conditional)
+    if seen is None:  # all of it was kept
+        seen = split.batch(np.arange(1), False, device)[0]
+    if not seen.is_floating_point():
+        _refuse_negative(evaluation)
+    return evaluation
+
+
+def _refuse_negative(evaluation: Evaluation) -> None:
+    """Raises `UserError` for a bound on −log of a mass that came out below 0, where none is."""
+    if evaluation.bits_per_dim < 0:
+        raise UserError(
+            f"the draws give {evaluation.bits_per_dim:.4g} ± {evaluation.se_monte_carlo:.2g} (Monte Carlo) bits/dim, "
+            "and no −log of a mass is negative: they say nothing. Either more --passes are needed, or the training of "
+            "this model diverged: train again with a lower training.learning_rate"
+        )
 
 
 def _tell(progress: Progress, tally: Tally, model: Bounded, passes: int, precision: float | None, budget: int) -> None:
@@ -302,10 +317,9 @@ def _satisfied(tally: Tally, model: Bounded, passes: int, precision: float | Non
 def _refuse_nan(values: np.ndarray, start: int) -> None:
     bad = ~np.isfinite(values).all(1)
     if bad.any():
-        raise UserError(
-            f"the bound on example {start + int(bad.argmax())} is {values[bad][0].sum()}, no finite number: "
-            "the model's weights are broken, or it gives this example no probability"
-        )
+        found = values[bad][0].sum()
+        unlikely = ", as if it had no probability" if found == np.inf else ""
+        raise broken(f"the bound on example {start + int(bad.argmax())} is {found}, no finite number{unlikely}")
 
 
 def check(model: Bounded, split: Split) -> int:

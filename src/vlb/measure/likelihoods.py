@@ -44,10 +44,13 @@ FITTING_STEPS, FITTING_BATCH = 300, 64
 
 
 class Chosen(NamedTuple):
-    """A likelihood to evaluate, and what to say about it afterwards, as JSON values."""
+    """A likelihood to evaluate, and what to say about it afterwards, as JSON values; sums: what is kept for that beside
+    the values; solver_error: bits/dim, where there is a solver."""
 
     bound: Bounded
     describe: Callable[[], dict[str, Any]]  # what only computing shows is None where all was read from a file
+    sums: dict[str, Any]
+    solver_error: Callable[[], float | None]
 
 
 def check_names(options: EvaluateOptions) -> None:
@@ -85,7 +88,7 @@ def importance(options: EvaluateOptions, target: Bounded) -> Chosen:
     def effective() -> float | None:
         return float(torch.cat(bound.effective).mean()) if bound.effective else None
 
-    return Chosen(bound, lambda: described | {"effective_draws": effective()})
+    return Chosen(bound, lambda: described | {"effective_draws": effective()}, {}, lambda: None)
 
 
 def ode(options: EvaluateOptions, model: Bounded, apart: Dataset, conditional: bool) -> Chosen:
@@ -96,7 +99,7 @@ def ode(options: EvaluateOptions, model: Bounded, apart: Dataset, conditional: b
     way = options.divergence or ("exact" if small else "hutchinson")
     tolerance = options.tolerance or TOLERANCE
     if steps is None:
-        flow = Flow(diffusion, AdaptiveSteps(tolerance, tolerance), DIVERGENCES[way])
+        flow = Flow(diffusion, AdaptiveSteps(tolerance), DIVERGENCES[way])
     else:
         grid = GRIDS.kind(placement or "snr", "--placement")()(diffusion.process.schedule, steps)
         flow = Flow(diffusion, FixedSteps(), DIVERGENCES[way], grid)
@@ -112,10 +115,11 @@ def ode(options: EvaluateOptions, model: Bounded, apart: Dataset, conditional: b
     }
     bound = FlowBound(flow, chosen)
 
-    def evaluations() -> float | None:
-        return sum(bound.evaluations) / len(bound.evaluations) if bound.evaluations else None
+    def solver_error() -> float | None:
+        nats = bound.solver_error
+        return None if nats is None else nats / (math.prod(bound.shape) * math.log(2))
 
-    return Chosen(bound, lambda: described | {"evaluations": evaluations()})
+    return Chosen(bound, lambda: described | {"evaluations": bound.evaluations}, bound.sums, solver_error)
 
 
 def fitted(model: DiffusionModel, data: Dataset, conditional: bool) -> VariationalBins:

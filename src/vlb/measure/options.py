@@ -3,15 +3,18 @@
 A field is the flag of the command of the same name: its name, type, default and entry below are the flag's.
 """
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from vlb.base.checks import check_seed
+from vlb.base.domains import Count, Positive, Seed, Steps, Within
 from vlb.base.errors import UserError
+from vlb.base.options import Options
+
+Several = Annotated[int, Within(2, 10**9)]  # of which a spread is known
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateOptions(Options):
     """How to evaluate. Raises `UserError` for options out of range, and for those that do not fit together.
 
     Parameters
@@ -47,33 +50,29 @@ class EvaluateOptions:
     divergence
         exact or hutchinson (in expectation), with --likelihood ode; by default exact for up to 32 dimensions.
     tolerance
-        Of the adaptive solver, with --likelihood ode; 1e-5 by default.
+        Of the adaptive solver, with --likelihood ode: what a step may cost of log p, nats per dimension; by default
+        1e-5.
     """
 
-    passes: int | None = None
-    precision: float | None = None
-    budget: int | None = None
-    seed: int = 0
-    steps: int | None = None
+    passes: Several | None = None
+    precision: Positive | None = None
+    budget: Count | None = None
+    seed: Seed = 0
+    steps: Steps | None = None
     kernel: str | None = None
     placement: str | None = None
     likelihood: str = "bound"
-    examples: int | None = None
-    draws: int | None = None
+    examples: Count | None = None
+    draws: Count | None = None
     dequantisation: str | None = None
     divergence: str | None = None
-    tolerance: float | None = None
+    tolerance: Annotated[float, Within(1e-14, 1)] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_effort()
-        if self.examples is not None and self.examples < 1:
-            raise UserError(f"--examples must be at least 1, not {self.examples}")
-        if self.steps is not None and self.steps < 1:
-            raise UserError(f"--steps must be at least 1, not {self.steps}")
         if self.draws is not None and self.likelihood != "importance":
             raise UserError("--draws belongs to --likelihood importance")
-        if self.draws is not None and self.draws < 1:
-            raise UserError(f"--draws must be at least 1, not {self.draws}")
         if self.integrates:
             self._check_ode()
             return
@@ -83,11 +82,6 @@ class EvaluateOptions:
             raise UserError("--kernel and --placement belong to discrete time: say in how many --steps")
 
     def _check_effort(self) -> None:
-        check_seed(self.seed)
-        if self.passes is not None:
-            check_passes(self.passes)
-        if self.precision is not None and not 0 < self.precision < math.inf:
-            raise UserError(f"--precision is a positive number of bits per dimension, not {self.precision:g}")
         if self.budget is not None and self.precision is None:
             raise UserError("--budget belongs to --precision: it says after how many passes to give up")
         if self.budget is not None and self.budget < (self.passes or 2):
@@ -96,8 +90,6 @@ class EvaluateOptions:
     def _check_ode(self) -> None:
         if self.kernel is not None:
             raise UserError("--kernel belongs to discrete time, and the ODE is continuous: leave it out")
-        if self.tolerance is not None and not 0 < self.tolerance < math.inf:
-            raise UserError(f"--tolerance must be positive, not {self.tolerance:g}")
         if self.steps is not None and self.tolerance is not None:
             raise UserError("--tolerance chooses the solver's steps and --steps fixes them: give one of the two")
 
@@ -113,7 +105,7 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
-class CompareOptions:
+class CompareOptions(Options):
     """How to compare. Raises `UserError` for options out of range.
 
     Parameters
@@ -126,25 +118,20 @@ class CompareOptions:
         Seed of the draws.
     """
 
-    examples: int | None = None
-    passes: int = 4
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.examples is not None and self.examples < 2:
-            raise UserError(f"--examples must be at least 2, not {self.examples}")
-        check_passes(self.passes)
-        check_seed(self.seed)
+    examples: Several | None = None
+    passes: Several = 4
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
-class ScoreOptions:
+class ScoreOptions(Options):
     """How to score. Raises `UserError` for options out of range.
 
     Parameters
     ----------
     passes
-        Independent randomisations, at least 2: the error is from their spread.
+        Independent randomisations, at least 2: the error of each example is from their spread, so a few do not do. An
+        exact log p needs none.
     draws
         Noise levels per example and pass, one in each of so many strata, for diffusion models.
     typicality
@@ -155,21 +142,15 @@ class ScoreOptions:
         Seed of the draws.
     """
 
-    passes: int = 4
-    draws: int = 8
+    passes: Several = 16
+    draws: Count = 8
     typicality: bool = False
     background: str | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.draws < 1:
-            raise UserError(f"--draws must be at least 1, not {self.draws}")
-        check_passes(self.passes)
-        check_seed(self.seed)
+    seed: Seed = 0
 
 
 @dataclass(frozen=True)
-class TightnessOptions:
+class TightnessOptions(Options):
     """How to look for looseness. Raises `UserError` for options out of range.
 
     Parameters
@@ -188,22 +169,9 @@ class TightnessOptions:
         Seed of the draws.
     """
 
-    examples: int = 100
-    steps: int = 32
+    examples: Several = 100
+    steps: Steps = 32
     kernel: str = "standard"
-    draws: int = 16
+    draws: Several = 16
     ode: bool = False
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.draws < 2:
-            raise UserError(f"--draws must be at least 2: looseness shows in their spread, not {self.draws}")
-        if self.examples < 2:
-            raise UserError(f"--examples must be at least 2, not {self.examples}")
-        check_seed(self.seed)
-
-
-def check_passes(passes: int) -> None:
-    """Raises `UserError` for fewer than 2."""
-    if passes < 2:
-        raise UserError(f"--passes: an error needs at least 2 passes, not {passes}")
+    seed: Seed = 0

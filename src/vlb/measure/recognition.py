@@ -10,6 +10,7 @@ import torch
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Strong, Table
+from vlb.core.distributions import refuse_nan
 from vlb.data import Split
 from vlb.models.protocols import Denoising
 
@@ -80,7 +81,7 @@ def recognise(
         stop = min(start + batch, len(split))
         x = torch.from_numpy(np.ascontiguousarray(split.x[start:stop])).to(device)
         labels = torch.from_numpy(split.labels[start:stop]).to(device)
-        wrong += int((model.classify(x).argmax(1) != labels).sum())
+        wrong += int((refuse_nan(model.classify(x)).argmax(1) != labels).sum())
         costs += (stop - start) * model.costs(x, generator)[0].double().cpu().numpy()
         progress.at(stop)
     return Recognition(wrong / len(split), tuple((costs / len(split)).tolist()), len(split), model.labels_used)

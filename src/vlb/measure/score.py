@@ -7,19 +7,21 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import ndtri, stdtrit
 
 from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.core.terms import BoundKind
 from vlb.data import Dataset, Split
 from vlb.data.baselines import PER_EXAMPLE, per_example
 from vlb.data.dataset import SPLITS
 from vlb.data.given import Given, load_examples
-from vlb.measure.evaluation import Bounded, Evaluation, measure_bound
+from vlb.measure.evaluation import Bounded, measure_bound
 from vlb.measure.options import ScoreOptions
 from vlb.measure.outliers import complexity, likelihood_ratio, typicality
 from vlb.measure.planning import planned, planning
@@ -28,6 +30,8 @@ from vlb.store.runs import Run
 TRAINING_EXAMPLES = 500
 LZMA = "lzma"
 SHOWN = 20
+ERROR = "monte_carlo_error_nats"
+LARGE = 0.25  # share of the spread between examples, from which on errors are said to be large
 DEFAULT = ScoreOptions()
 
 
@@ -35,12 +39,11 @@ DEFAULT = ScoreOptions()
 class ScoreResult(Result):
     """What `vlb.score` returns. columns: (examples,) numbers by name, `nats` −log p among them, in the order that was
     given and NaN for rows that were left out; given: which these are, and the examples and their names; about: what the
-    scores are of, as JSON values; evaluation: what they are from."""
+    scores are of, as JSON values."""
 
     columns: Mapping[str, np.ndarray]
     given: Given
     about: Mapping[str, Any]
-    evaluation: Evaluation
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,11 +66,17 @@ class ScoreResult(Result):
 
     @property
     def words(self) -> str:
-        """The mean, and what it is of."""
-        its, left_out = self.evaluation, self.given.left_out
+        """The mean, what it is of, and how well each example is known."""
+        known = np.isfinite(self.columns["nats"])
+        nats, error = self.columns["nats"][known], self.columns[ERROR][known]
+        size, spread = float(np.sqrt((error**2).mean())), float(nats.std(ddof=1)) if len(nats) > 1 else 0.0
+        words = f" ± {size:.2g} nats (Monte Carlo, root mean square)" if size else ""
+        if size > LARGE * spread > 0:
+            words += f", of a spread of {spread:.2g} between examples: more --passes tell them apart better"
+        left_out = f"; {self.given.left_out}" if self.given.left_out else ""
         return (
-            f"{len(its.values)} examples, {its.bits_per_dim:.4f} ± {its.standard_error:.4f} bits/dim, "
-            f"{self.about['kind']}; {self.about['nats']}{f'; {left_out}' if left_out else ''}"
+            f"{len(nats)} examples, in the mean {self.columns['bits_per_dim'][known].mean():.4f} bits/dim, "
+            f"{self.about['kind']}; {self.about['nats']}{words}{left_out}"
         )
 
     def show(self, console: Any) -> None:
@@ -99,6 +108,15 @@ class ScoreResult(Result):
         return buffer.getvalue()
 
 
+class Scores(NamedTuple):
+    """−log p of examples and its Monte Carlo error, (examples,) nats each; what it is; how many passes it took."""
+
+    nats: np.ndarray
+    errors: np.ndarray
+    bound: BoundKind
+    passes: int
+
+
 @dataclass(frozen=True)
 class Scored:
     """A run on its data, ready to score examples that were given as `where`."""
@@ -110,21 +128,25 @@ class Scored:
     device: torch.device | str
     progress: Progress
 
-    def evaluation(self, split: Split, where: str | None = None) -> Evaluation:
-        """Values of every example; where: the split's name, if it is another one."""
+    def scores(self, split: Split, where: str | None = None) -> Scores:
+        """Of every example, equal ones once; where: the split's name, if it is another one."""
         bounded: Bounded = self.run.model(self.device)
         conditional, ways = self.run.conditional, planning(bounded)
         if ways is not None:
             bounded = planned(ways, self.data, where or self.where, conditional, self.progress, self.options.draws)
-        return measure_bound(
+        first, which = distinct(split, conditional)
+        passes = 2 if bounded.bound.exact else self.options.passes
+        found = measure_bound(
             bounded,
-            split,
+            split.take(first),
             conditional=conditional,
-            passes=self.options.passes,
+            passes=passes,
             seed=self.options.seed,
             device=self.device,
             progress=self.progress,
         )
+        errors = student(passes) * np.sqrt(found.monte_carlo_variance)
+        return Scores(found.totals[which], errors[which], found.bound, passes)
 
 
 def score(
@@ -155,35 +177,50 @@ def score(
         progress.say(given.left_out)
     background = _background_run(options.background, own)
     scored = Scored(opened, own, str(examples), options, device, progress)
-    evaluation = scored.evaluation(given.split)
+    scores = scored.scores(given.split)
     columns = {
-        "nats": evaluation.totals,
-        "bits_per_dim": evaluation.totals / (evaluation.dimensions * math.log(2)),
-        "monte_carlo_error_nats": np.sqrt(evaluation.monte_carlo_variance),
+        "nats": scores.nats,
+        "bits_per_dim": scores.nats / (own.dimensions * math.log(2)),
+        ERROR: scores.errors,
     }
     about: dict[str, Any] = {
-        "nats": f"{evaluation.bound}{' given y' if evaluation.conditional else ''}, per example",
+        "nats": f"{scores.bound}{' given y' if opened.conditional else ''}, per example",
         "kind": f"discrete, {own.levels} levels",
-        "dimensions": evaluation.dimensions,
+        "dimensions": own.dimensions,
         "model": opened.fingerprint,
         "trained_on": own.name,
         "examples": str(examples),
-        "passes": options.passes,
+        "passes": scores.passes,
         "draws": options.draws,
         "seed": options.seed,
     }
     if options.typicality:
-        training = scored.evaluation(own.train.subset(TRAINING_EXAMPLES), "train")
-        about["training_nats"] = float(training.totals.mean())
-        columns["typicality"] = typicality(evaluation.totals, about["training_nats"])
+        training = scored.scores(own.train.subset(TRAINING_EXAMPLES), "train")
+        about["training_nats"] = float(training.nats.mean())
+        columns["typicality"] = typicality(scores.nats, about["training_nats"])
     if options.background is not None:
         other = _background(options.background, background, scored, given.split, data)
         columns["background_nats"] = other
-        columns["likelihood_ratio"] = likelihood_ratio(evaluation.totals, other)
+        columns["likelihood_ratio"] = likelihood_ratio(scores.nats, other)
         about["background"] = options.background
     if given.unseen:
         about["left_out"] = {str(number): why for number, why in given.unseen.items()}
-    return ScoreResult({name: given.placed(values) for name, values in columns.items()}, given, about, evaluation)
+    return ScoreResult({name: given.placed(values) for name, values in columns.items()}, given, about)
+
+
+def distinct(split: Split, conditional: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The places of examples (with their labels, where they count) that no earlier one equals, and which of these each
+    example is, (examples,): equal ones share what is random, so that they get one number."""
+    labels = split.labels if conditional else None
+    seen: dict[tuple[bytes, int], int] = {}
+    keys = ((x.tobytes(), -1 if labels is None else int(labels[i])) for i, x in enumerate(split.x))
+    which = np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
+    return np.unique(which, return_index=True)[1], which
+
+
+def student(passes: int) -> float:
+    """What a standard error known from so few passes is multiplied by, for 1.96 of it to cover 95 %."""
+    return float(stdtrit(passes - 1, 0.975) / ndtri(0.975))
 
 
 def found(examples: str, data: Dataset, conditional: bool) -> Given:
@@ -219,7 +256,7 @@ def _background(name: str, run: Run | None, scored: Scored, split: Split, data_p
         return complexity(split.x, data.levels) if name == LZMA else per_example(name, data, split)
     same = run.content["data"]["fingerprint"] == data.fingerprint
     its = data if same else run.data(data_path)
-    return Scored(run, its, scored.where, scored.options, scored.device, scored.progress).evaluation(split).totals
+    return Scored(run, its, scored.where, scored.options, scored.device, scored.progress).scores(split).nats
 
 
 def _opened(run: Run | str | Path) -> Run:

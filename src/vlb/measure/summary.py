@@ -25,8 +25,9 @@ class EvaluationResult(Result):
     split: the part, of split_examples in all; levels: K of the discrete data; baselines: bits/dim of the same examples
     by plain codes; gain, gain_error: by how much the bound is below independent elements, from differences per example;
     discretisation: of time, if it was discretised; kept: the file of the values; estimator, likelihood: how it was
-    come by, as JSON values; precision: bits/dim that were asked for; left_out: which rows of a file are not among the
-    examples, in words, empty where all are.
+    come by, as JSON values; solver_error: bits/dim, of an ODE's solver: no standard error, for it does not average out;
+    precision: bits/dim that were asked for; left_out: which rows of a file are not among the examples, in words, empty
+    where all are.
     """
 
     evaluation: Evaluation
@@ -44,6 +45,7 @@ class EvaluationResult(Result):
     kept: Path | None = None
     estimator: Mapping[str, Any] | None = None
     likelihood: Mapping[str, Any] = field(default_factory=lambda: PLAIN)
+    solver_error: float | None = None
     precision: float | None = None
     left_out: str = ""
 
@@ -139,6 +141,7 @@ class EvaluationResult(Result):
             "standard_error": self.standard_error,
             "se_data": self.se_data,
             "se_monte_carlo": self.se_monte_carlo,
+            "solver_error": self.solver_error,
             "terms": {key(path): value for path, value in self.terms.items()},
             "kl_per_rung": self.evaluation.kl_per_rung,
             "examples": self.examples,
@@ -172,13 +175,15 @@ class EvaluationResult(Result):
         if len(self.terms) > 1:
             found += [(f"  {key(path)}", f"{value:.4f}") for path, value in self.terms.items()]
         found.append(("  in nats per example", f"{self.nats_per_example:.2f} ± {self.nats_error:.2f}"))
+        data = f"{self.se_data:.4f}" if self.examples > 1 else "unknown of one example"
+        solver = "" if self.solver_error is None else f"; solver: within about {self.solver_error:.2g}, not in ±"
         plain = tuple((named(name, self.shape), f"{value:.4f}") for name, value in self.baselines.items())
         return Table(
             title=f"{self.data}, {self.split}: {shown} examples × {self.dimensions} dimensions, {self.kind}",
             columns=("", "bits/dim"),
             sections=(tuple(found), plain),
-            caption=f"{self.words}; ± standard error (data {self.se_data:.4f}, Monte Carlo {self.se_monte_carlo:.4f}, "
-            f"{self.passes} passes)",
+            caption=f"{self.words}; ± standard error (data {data}, Monte Carlo {self.se_monte_carlo:.4f}, "
+            f"{self.passes} passes){solver}",
             notes=(self.left_out,) if self.left_out else (),
         )
 

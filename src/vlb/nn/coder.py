@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlb.base.checks import positive
 from vlb.base.configuration import Family
+from vlb.base.domains import BelowOne, Depth, Settings, Width
 from vlb.base.errors import UserError
 from vlb.core.schema import Schema
 
@@ -121,32 +121,31 @@ class ConvDecoder(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenseCoder:
+class DenseCoder(Settings):
     """Residual MLPs for encoder and decoder."""
 
-    width: int = 256
-    blocks: int = 1
-    dropout: float = 0.1
+    width: Width = 256
+    blocks: Depth = 1
+    dropout: BelowOne = 0.1
 
     def build(self, schema: Schema, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
         """Encoder to 2·latents numbers, and decoder."""
-        positive("width", self.width)
         encoder = Dense(schema.dimensions, (2 * latents,), self.width, self.blocks, self.dropout)
         decoder = Dense(latents, (*schema.shape, outputs), self.width, self.blocks, self.dropout, scale=0.1)
         return encoder, decoder
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvolutionalCoder:
+class ConvolutionalCoder(Settings):
     """Convolutions; one entry of `widths` per halving of the image."""
 
-    widths: tuple[int, ...] = (32, 64)
-    dropout: float = 0.1
+    widths: tuple[Width, ...] = (32, 64)
+    dropout: BelowOne = 0.1
 
     def build(self, schema: Schema, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
         """Encoder to 2·latents numbers, and decoder."""
-        if not self.widths or min(self.widths) < 1:
-            raise UserError(f"widths need at least one positive entry, not {list(self.widths)}")
+        if not self.widths:
+            raise UserError("widths need at least one entry")
         images_of(schema, len(self.widths), "widths")
         encoder = ConvEncoder(schema.shape, 2 * latents, self.widths, self.dropout)
         return encoder, ConvDecoder(latents, schema.shape, outputs, self.widths)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vlb.base.checks import positive
+from vlb.base.domains import BelowOne, Depth, Settings, Width
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.nn.embedding import Conditioning
 
@@ -48,14 +48,13 @@ class _Block(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MLP:
+class MLP(Settings):
     """A residual MLP over all dimensions at once."""
 
-    width: int = 512
-    blocks: int = 4
-    dropout: float = 0.1
+    width: Width = 512
+    blocks: Depth = 4
+    dropout: BelowOne = 0.1
 
     def build(self, shape: tuple[int, ...], outputs: int, classes: int) -> MLPBackbone:
         """For data of a shape, as many outputs per element as the head asks for, and labels, 0 for none."""
-        positive("width", self.width)
         return MLPBackbone(shape, outputs, classes, self.width, self.blocks, self.dropout)

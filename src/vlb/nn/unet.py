@@ -1,12 +1,13 @@
 """A U-Net for images of any channel count and size, after VDM's (Kingma et al. 2021, §B)."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vlb.base.checks import positive
+from vlb.base.domains import BelowOne, Depth, Settings, Width, Within
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.nn.embedding import Conditioning, fourier
@@ -162,15 +163,15 @@ class _Attention(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UNet:
+class UNet(Settings):
     """A U-Net; one entry of `widths` and `attention` per resolution."""
 
-    widths: tuple[int, ...] = (64, 64, 64)
-    blocks: int = 1
+    widths: tuple[Width, ...] = (64, 64, 64)
+    blocks: Depth = 1
     attention: tuple[bool, ...] = (False, False, True)
-    octaves: tuple[int, ...] = ()
-    patch: int = 1
-    dropout: float = 0.0
+    octaves: tuple[Annotated[int, Within(-16, 16)], ...] = ()
+    patch: Width = 1
+    dropout: BelowOne = 0.0
 
     def build(self, shape: tuple[int, ...], outputs: int, classes: int) -> UNetBackbone:
         """For images of a shape, as many outputs per element as the head asks for, and labels, 0 for none.
@@ -183,8 +184,6 @@ class UNet:
             raise UserError(
                 f"widths and attention need one entry per resolution each, not {self.widths} and {self.attention}"
             )
-        for width in (*self.widths, self.patch):
-            positive("widths and patch", width)
         if min(shape[1:]) < self.patch * 2 ** (len(self.widths) - 1):
             raise UserError(
                 f"{len(self.widths)} resolutions with patch {self.patch} do not fit images of {shape[1]}×{shape[2]}: "

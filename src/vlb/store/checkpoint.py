@@ -24,6 +24,11 @@ class Checkpoint(NamedTuple):
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
+    @property
+    def finite(self) -> bool:
+        """Whether all numbers are."""
+        return all(bool(tensor.isfinite().all()) for tensor in self.tensors.values())
+
     def section(self, name: str) -> dict[str, Tensor]:
         """The tensors under `name`., without that prefix."""
         prefix = name + "."

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from vlb.base.domains import Seed, Settings, Share
 from vlb.base.errors import UserError
 from vlb.core.initial import initialise
 from vlb.data import Dataset
@@ -23,7 +24,7 @@ __all__ = ["DataSource", "Experiment", "Training"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSource:
+class DataSource(Settings):
     """A named data set, or `images` or `table` with the path of one's own; header: whether the first row of a table
     names its columns."""
 
@@ -33,9 +34,9 @@ class DataSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
+class Experiment(Settings):
     """A recipe's result. Of a model that is conditioned on labels, `unconditional_share` of the examples of a step are
-    without theirs.
+    without theirs; with 0 it has no p(x) without a label, and what needs one refuses it.
 
     loss: what training minimises, and how: of the kind that the model is trained by. The model does not know it.
     """
@@ -45,12 +46,8 @@ class Experiment:
     model: AnyModel = field(default_factory=Diffusion)
     loss: AnyLoss = field(default_factory=DiffusionLoss)
     training: Training = field(default_factory=Training)
-    unconditional_share: float = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"seed is a whole number from 0 to 2^63 − 1, not {self.seed}")
+    unconditional_share: Share = 0.1
+    seed: Seed = 0
 
     @property
     def conditional(self) -> bool:

@@ -85,7 +85,8 @@ class Run:
             content = before.updated(content, str(file))
             if content["format"] != FORMAT:
                 raise UserError(f"{file} has format {content['format']}; this version of vlb reads {FORMAT}")
-            dict(content["model"]), dict(content["schema"]), dict(content["experiment"])
+            if not all(isinstance(content[name], dict) for name in ("model", "schema", "experiment")):
+                raise ValueError("model, schema and experiment are objects")
             if not all(isinstance(content["data"][name], str) for name in ("name", "fingerprint")):
                 raise ValueError("name and fingerprint of data are text")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -121,6 +122,17 @@ class Run:
     def conditional(self) -> bool:
         """Whether the model is conditioned on labels."""
         return "label" in self.configuration.takes
+
+    def refuse_unlabelled(self, purpose: str) -> None:
+        """Raises `UserError` where the model was never trained on an example without its label, which `purpose` needs.
+
+        The weights do not show it, and the model's section does not say it: how it was trained does.
+        """
+        if self.conditional and self.experiment.unconditional_share == 0:
+            raise UserError(
+                f"{purpose} needs p(x) without a label, and {self.path} was trained with unconditional_share=0, with "
+                "every label: train with a share above 0"
+            )
 
     def refuse_without_likelihood(self, name: str | None = None) -> None:
         """Raises `UserError`, naming the run, where its kind of model has none: before anything is loaded."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base import configuration
-from vlb.base.errors import UserError
+from vlb.base.errors import UserError, broken
 from vlb.core.schema import Schema
 from vlb.models.kinds import AnyModel
 from vlb.store import before
@@ -17,6 +17,7 @@ from vlb.store.budget import Budget
 from vlb.store.identity import identity
 
 ROOM = 8  # what building may allocate, in units of what is stored
+LARGEST = 1e9  # of a weight
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +48,21 @@ class Trained:
         with torch.random.fork_rng(devices=[]), Budget(most, f"{self.source}: its weights are not of its model"):
             model = config.build(schema)
         load_weights(model, self.tensors, self.source)
+        self._refuse_senseless(model.state_dict())
         return model
+
+    def _refuse_senseless(self, weights: dict[str, Tensor]) -> None:
+        """Raises `UserError` for numbers that no training leaves, on which everything would founder later."""
+        for name, tensor in weights.items():
+            if tensor.is_floating_point() and tensor.numel() and not float(tensor.abs().max()) <= LARGEST:
+                raise UserError(
+                    f"{self.source}: {name} holds {float(tensor.abs().max()):g}, which is no weight: the file is "
+                    "damaged, or training failed"
+                )
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
-    """Copy named weights into a model. Raises `UserError` where they do not fit."""
+    """Copy named weights into a model. Raises `UserError` where they do not fit, or are not finite."""
     expected = model.state_dict()
     for name, tensor in expected.items():
         if name not in weights or weights[name].shape != tensor.shape:
@@ -60,4 +71,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> 
                 f"{source} does not fit config.json: {name} should be {tuple(tensor.shape)}, found {found}. "
                 "One of the two files was changed"
             )
+    for name in expected:
+        if not bool(weights[name].isfinite().all()):
+            raise broken(f"{source}: {name} has numbers that are not finite")
     model.load_state_dict({name: weights[name] for name in expected})

@@ -1,42 +1,37 @@
 """The configuration of training."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from vlb.base.checks import positive
+from vlb.base.domains import BelowOne, Count, Positive, Settings, Whole, Within
 from vlb.base.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(Settings):
     """AdamW with warm-up and cosine decay, in steps; `validate_every` 0 never validates.
 
     clip: the largest norm of a gradient; spike: updates whose gradient is so many times the usual one are skipped;
     precision: of the network (float16 with a scaled loss), never of noise levels, heads and losses.
     """
 
-    steps: int = 2000
-    batch: int = 64
-    learning_rate: float = 1e-3
-    final_learning_rate: float = 1e-5
-    warmup: int = 100
-    weight_decay: float = 0.01
-    betas: tuple[float, ...] = (0.9, 0.99)
-    clip: float = 1.0
-    spike: float = 30.0
-    ema: float = 0.99
+    steps: Count = 2000
+    batch: Annotated[int, Within(1, 1 << 16)] = 64
+    learning_rate: Annotated[float, Within(0, 100, above=True)] = 1e-3
+    final_learning_rate: Annotated[float, Within(0, 100)] = 1e-5
+    warmup: Whole = 100
+    weight_decay: Annotated[float, Within(0, 100)] = 0.01
+    betas: tuple[BelowOne, ...] = (0.9, 0.99)
+    clip: Positive = 1.0
+    spike: Annotated[float, Within(1, above=True)] = 30.0
+    ema: BelowOne = 0.99
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    validate_every: int = 500
-    validation_examples: int = 1000
-    checkpoint_every: int = 500
-    log_every: int = 20
+    validate_every: Whole = 500
+    validation_examples: Count = 1000
+    checkpoint_every: Count = 500
+    log_every: Count = 20
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "checkpoint_every", "log_every", "learning_rate", "clip"):
-            positive(name, getattr(self, name))
-        if self.spike <= 1:
-            raise UserError(f"spike is a multiple of the usual gradient, above 1, not {self.spike}")
-        if not 0 <= self.ema < 1:
-            raise UserError(f"ema is a decay in [0, 1), not {self.ema}")
-        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
-            raise UserError(f"betas are two numbers in [0, 1), not {list(self.betas)}")
+        super().__post_init__()
+        if len(self.betas) != 2:
+            raise UserError(f"betas are two numbers, not {list(self.betas)}")

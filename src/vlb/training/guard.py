@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlb.base.errors import UserError
-
 PATIENCE = 25
 SPIKES = 10  # in a row; by then the large gradient is the usual one, and is let through
 LEARNING, MEMORY = 20, 0.95  # updates before spikes are looked for; decay of what is usual
+
+
+class Diverged(Exception):
+    """Nothing but updates that are not finite has been seen for a while."""
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Guard:
     def admit(self, model: nn.Module, loss: Tensor, terms: dict[str, Tensor], step: int) -> float | None:
         """Clip the gradients of `model` and return their norm before, or None if this update must be skipped.
 
-        Raises `UserError` when nothing but non-finite updates have been seen for a while.
+        Raises `Diverged` when nothing but non-finite updates have been seen for a while.
         """
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip))
         if not (bool(torch.isfinite(loss)) and math.isfinite(norm)):
@@ -52,6 +54,11 @@ class Guard:
             return None
         self._learn(norm)
         return norm
+
+    @property
+    def refusing(self) -> str | None:
+        """How many updates before now were refused, and why the last one was; None where it was not."""
+        return f"the last {self.in_a_row} updates were refused ({self.reason})" if self.in_a_row else None
 
     @property
     def state(self) -> dict[str, Any]:
@@ -78,7 +85,4 @@ class Guard:
         what = f"the loss is not finite (in: {', '.join(bad)})" if bad else "the gradient is not finite"
         self.reason = f"step {step}: {what}; update skipped"
         if self.in_a_row >= PATIENCE:
-            raise UserError(
-                f"{PATIENCE} updates in a row were not finite (last: {self.reason}). Training has stopped; the last "
-                "checkpoint is intact. Lower training.learning_rate or training.clip, or use precision=float32"
-            )
+            raise Diverged(self.refusing)

@@ -22,6 +22,7 @@ from vlb.base.files import write_text
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition
 from vlb.data import Dataset
+from vlb.data.baselines import uniform
 from vlb.models.loss import AnyTerms
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
@@ -30,7 +31,8 @@ from vlb.store.runs import Run
 from vlb.store.trained import load_weights
 from vlb.training.average import Average
 from vlb.training.batches import NETWORK, NOISE, batch_indices, step_generator, stream_seed
-from vlb.training.guard import Guard
+from vlb.training.guard import Diverged, Guard
+from vlb.training.outcome import fault, refuse
 from vlb.training.step import Step
 from vlb.training.validation import merit
 
@@ -133,6 +135,11 @@ class Trainer:
         }
         return Checkpoint(tensors, state)
 
+    @property
+    def trouble(self) -> str | None:
+        """Why a checkpoint must not replace an earlier one: updates are refused, or numbers not finite; else None."""
+        return self.guard.refusing or (None if self.checkpoint().finite else "its weights are not finite")
+
     def averaged(self) -> dict[str, Tensor]:
         """The average of model and loss, as checkpoints name it."""
         return {f"average.{k}": v for k, v in self.average.tensors.items()}
@@ -174,7 +181,8 @@ def fit(
     """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
 
     An interrupt ends the current step, saves and returns, and so do SIGTERM and SIGHUP, which then end the process;
-    `resume` goes on from the last checkpoint.
+    `resume` goes on from the last checkpoint. Raises `UserError` where the training came to nothing: no checkpoint is
+    written while updates are refused or weights are not finite, and the message says which one is good.
     """
     device = torch.device(device)
     model = experiment.build(data)
@@ -185,16 +193,20 @@ def fit(
             trainer.restore(run)
     _forget_metrics_after(run, trainer.step)
     settings = experiment.training
+    nothing = uniform(data) / data.dimensions / math.log(2)
     begun, first = time.monotonic(), trainer.step
     progress.begin("training", settings.steps)
     progress.at(first)  # where there is nothing left to do, the bar is full
     with run.metrics.open("a") as metrics, interruptible() as interrupted:
-        window, started = [], time.monotonic()
+        window, started, due = [], time.monotonic(), False
         while trainer.step < settings.steps:
             index = batch_indices(trainer.seed, trainer.step, settings.batch, len(data.train))
             x, condition = data.train.batch(index, experiment.conditional, device)
             condition = drop_labels(condition, experiment.unconditional_share, trainer.seed, trainer.step)
-            update = trainer.update(x, condition)
+            try:
+                update = trainer.update(x, condition)
+            except Diverged as error:
+                raise refuse(run, f"{error}, and it was stopped", nothing) from error
             window.append(update.loss)
             if trainer.step % settings.log_every == 0 or trainer.step == settings.steps or update.note:
                 elapsed = time.monotonic() - started
@@ -212,15 +224,22 @@ def fit(
             done = trainer.step == settings.steps
             if settings.validate_every and (trainer.step % settings.validate_every == 0 or done):
                 _validate(trainer, data, experiment, run, metrics)
-            if trainer.step % settings.checkpoint_every == 0 or done or stopping:
+            due = due or trainer.step % settings.checkpoint_every == 0 or done or stopping
+            if due and trainer.trouble is None:
                 checkpoint.save(run.last, trainer.checkpoint())
+                due = False
             speed = (trainer.step - first) / max(1e-9, time.monotonic() - begun)
             progress.at(trainer.step, detail=f"{update.loss:.3f} {update.unit}, {speed:.2f} steps/s")
             if update.note:
                 progress.say(update.note)
             if stopping and not done:
-                progress.say(f"saved at step {trainer.step} of {settings.steps}: --resume goes on from there")
+                saved = f"not saved ({trainer.trouble})" if due else "saved"
+                progress.say(f"{saved} at step {trainer.step} of {settings.steps}: --resume goes on from what is saved")
                 return False
+    found = next((line["validation"] for line in reversed(read_metrics(run)) if "validation" in line), None)
+    why = trainer.trouble or (fault(found, nothing) if found else None)
+    if why:
+        raise refuse(run, why, nothing)
     return True
 
 
@@ -236,7 +255,7 @@ def _validate(trainer: Trainer, data: Dataset, experiment: Experiment, run: Run,
     trainer.module.train()
     _append(metrics, {"step": trainer.step, "validation": found})
     first = next(iter(found.values()))
-    if first < trainer.best:
+    if math.isfinite(first) and first < trainer.best and trainer.trouble is None:
         trainer.best = first
         checkpoint.save(run.best, Checkpoint(trainer.averaged(), {"step": trainer.step, "validation": found}))
 

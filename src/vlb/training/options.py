@@ -8,11 +8,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vlb.base.checks import check_seed
+from vlb.base.domains import Seed
+from vlb.base.options import Options
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(Options):
     """What differs from the recipe. Raises `UserError` for a seed out of range.
 
     Parameters
@@ -28,10 +29,6 @@ class TrainOptions:
     """
 
     condition: str | None = None
-    seed: int | None = None
+    seed: Seed | None = None
     overrides: Annotated[tuple[str, ...], Parameter(name="--set")] = ()
     header: Annotated[bool, Parameter(negative="--no-header")] = True
-
-    def __post_init__(self) -> None:
-        if self.seed is not None:
-            check_seed(self.seed)

@@ -49,5 +49,6 @@ def error_rate(model: Classifying, split: Split, limit: int, device: torch.devic
     x, condition = split.batch(np.arange(min(limit, len(split))), True, device)
     if condition.label is None:
         raise UserError("a model that classifies is judged by its errors: it needs data with labels")
-    wrong = model.classify(x).argmax(1) != condition.label
-    return {"error_rate": float(wrong.double().mean())}
+    scores = model.classify(x)
+    wrong = (scores.argmax(1) != condition.label).double()
+    return {"error_rate": math.nan if bool(scores.isnan().any()) else float(wrong.mean())}

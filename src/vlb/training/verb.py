@@ -24,7 +24,7 @@ DEFAULT = TrainOptions()
 
 @dataclass(frozen=True)
 class TrainResult(Result):
-    """What `vlb.train` returns. finished: False where a person interrupted it, which saves it: `resume` goes on."""
+    """What `vlb.train` returns. finished: False where a person interrupted it: `resume` goes on."""
 
     run: Run
     finished: bool
@@ -35,7 +35,7 @@ class TrainResult(Result):
 
     def table(self) -> Table:
         """Where the run is."""
-        rows = (("run", str(self.run.path)), ("finished", "yes" if self.finished else "no: interrupted and saved"))
+        rows = (("run", str(self.run.path)), ("finished", "yes" if self.finished else "no: interrupted"))
         return Table(self.run.experiment.recipe, ("", ""), (rows,), numbers=False)
 
 

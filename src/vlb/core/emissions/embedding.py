@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from vlb.core.distributions import Normal
+from vlb.core.distributions import Normal, refuse_nan
 from vlb.core.emissions.listed import Listed
 from vlb.core.marginals import IMPOSSIBLE
 from vlb.core.schema import Schema
@@ -69,7 +69,7 @@ class Centres:
     def nearest(self, value: Tensor) -> Tensor:
         """The level in whose bin a number lies, the outermost ones reaching to infinity: int64."""
         counts = self.counts(value)
-        return ((value + 1) * (counts / 2)).floor().clamp(min=0).minimum(counts - 1).long()
+        return (refuse_nan(value + 1) * (counts / 2)).floor().clamp(min=0).minimum(counts - 1).long()
 
     def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Listed:
         """p(x = k | z) ∝ N(z; α v_k, σ²): independent of what a network knows."""

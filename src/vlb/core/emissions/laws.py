@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vlb.core.distributions import Categorical, standard_normal, sum_event
+from vlb.core.distributions import Categorical, refuse_nan, standard_normal, sum_event
 from vlb.core.emissions.base import Components, Mixed
 from vlb.core.emissions.embedding import Centres
 
@@ -139,7 +139,7 @@ class Bernoulli:
     def sample(self, generator: torch.Generator) -> Tensor:
         """One draw, (batch, *event), int64."""
         uniform = torch.rand(self.logits.shape, generator=generator, device=generator.device)
-        return (uniform.to(self.logits.device) < self.logits.sigmoid()).long()
+        return (uniform.to(self.logits.device) < refuse_nan(self.logits.sigmoid())).long()
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log mass of `value` in {0, 1} (batch, *event) -> (batch,) nats."""

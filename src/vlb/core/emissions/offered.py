@@ -5,8 +5,8 @@ from typing import Annotated
 
 import torch
 
-from vlb.base.checks import positive
 from vlb.base.configuration import Family
+from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
 from vlb.core.emissions.embedding import Centres
 from vlb.core.emissions.modules import (
@@ -54,14 +54,13 @@ class DiscretisedLogisticOutput:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixtureOutput:
+class MixtureOutput(Settings):
     """A mixture of Gaussians over the bins of any number of levels, spread about the mean of each element."""
 
-    components: int = 5
+    components: Annotated[int, Within(1, 1000)] = 5
 
     def build(self, schema: Schema) -> MixtureEmission:
         """The untrained emission."""
-        positive("components", self.components)
         zeros = torch.zeros(schema.dimensions)
         return MixtureEmission(Centres.of(schema), self.components, zeros, zeros)
 

@@ -44,6 +44,6 @@ def train(
         result = verb(recipe, options, out=out, resume=resume, data=data, device=chosen, progress=progress)
     path = result.run.path
     if not result.finished:
-        console.print(f"interrupted and saved; go on with: vlb train {recipe} --out {path} --resume")
+        console.print(f"interrupted; go on with: vlb train {recipe} --out {path} --resume")
         sys.exit(130)
     console.print(f"trained; next: vlb evaluate {path}")

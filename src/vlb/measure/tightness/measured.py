@@ -44,14 +44,15 @@ class TightnessResult(Result):
     """What `vlb.tightness` returns.
 
     discrete: the bound by levels; weighed: two bounds by draws of all latents; continuous: a diffusion model's own
-    bound; ode: the likelihood of the probability-flow ODE, where it was asked for; split: of split_examples, of which
-    some were taken; levels: K of the data, named `data` with a fingerprint.
+    bound; ode: the likelihood of the probability-flow ODE, where it was asked for; solver_error: its solver's, nats;
+    split: of split_examples, of which some were taken; levels: K of the data, named `data` with a fingerprint.
     """
 
     discrete: Evaluation
     weighed: WeighedExamples
     continuous: Evaluation | None
     ode: Evaluation | None
+    solver_error: float | None
     split: str
     split_examples: int
     levels: int
@@ -74,6 +75,11 @@ class TightnessResult(Result):
         mean, error = self.weighed.mean(self.weighed.importance)
         return self.discrete.bits(mean), self.discrete.bits(error)
 
+    @property
+    def solver_bits(self) -> float:
+        """The error of the ODE's solver, bits/dim; NaN where there is none."""
+        return math.nan if self.solver_error is None else self.discrete.bits(self.solver_error)
+
     def values(self) -> dict[str, Any]:
         """Everything as JSON values; likelihoods in bits/dim, looseness in nats per example as well."""
         discrete, (nats, error) = self.discrete, self.looseness
@@ -90,7 +96,7 @@ class TightnessResult(Result):
                 "median_effective_draws": self.effective,
             },
             "looseness_found": {"nats": nats, "standard_error_nats": error, "bits_per_dim": discrete.bits(nats)},
-            "ode": None if self.ode is None else _stated(self.ode),
+            "ode": None if self.ode is None else _stated(self.ode) | {"solver_error": self.solver_bits},
             "split": self.split,
             "split_examples": self.split_examples,
             "levels": self.levels,
@@ -136,7 +142,7 @@ class TightnessResult(Result):
                 "the two bounds is one of two models"
             )
         if self.ode is not None:
-            lines.append(ANOTHER)
+            lines.append(f"{ANOTHER}; its solver is within about {self.solver_bits:.2g} bits/dim, which is not in ±")
         return tuple(lines)
 
 
@@ -175,7 +181,7 @@ def tightness(
     if options.ode and diffusion is None:
         raise UserError(f"--ode is of diffusion models, and {opened.path} holds a {type(model).__name__}: leave it out")
     measured = _Measured(part, conditional, options.seed, device, progress)
-    continuous, flow, ways = None, None, planning(model)
+    continuous, flow, solver, ways = None, None, None, planning(model)
     if ways is not None:
         continuous = measured(planned(ways, own, split, conditional, progress))
     hierarchy: WeightedBound
@@ -195,8 +201,10 @@ def tightness(
     )
     if options.ode and diffusion is not None:
         divergence = ExactDivergence() if math.prod(model.shape) <= SMALL else Hutchinson()
-        flow = measured(FlowBound(Flow(diffusion, divergence=divergence)), 2)
-    return TightnessResult(levels, weighed, continuous, flow, split, len(whole), own.levels, own.name, own.fingerprint)
+        bound = FlowBound(Flow(diffusion, divergence=divergence))
+        flow, solver = measured(bound, 2), bound.solver_error
+    of = (split, len(whole), own.levels, own.name, own.fingerprint)
+    return TightnessResult(levels, weighed, continuous, flow, solver, *of)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
+from vlb.base.domains import Settings
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, NOTHING
 from vlb.core.emissions import Centres
@@ -18,7 +19,7 @@ from vlb.nn.mlp import MLP
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diffusion:
+class Diffusion(Settings):
     """A variational diffusion model of discrete data. condition: "labels" models p(x | y)."""
 
     trained_by: ClassVar = DiffusionLoss

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from vlb.base.checks import positive
+from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, UNCONDITIONAL, Condition
 from vlb.core.distributions import Distribution
@@ -192,7 +192,7 @@ class Transported(Transform):
         return self.denoiser((own / asked).to(z.dtype) * z, gamma, condition)
 
 
-class HeadChoice(ABC):
+class HeadChoice(Settings, ABC):
     """The configuration of what a backbone's output means."""
 
     @abstractmethod
@@ -216,10 +216,9 @@ class Posterior(HeadChoice):
 class Mixture(HeadChoice):
     """A mixture of Gaussians per element, multiplied by the likelihood of z; for any number of levels."""
 
-    components: int = 5
+    components: Annotated[int, Within(1, 1000)] = 5
 
     def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> PosteriorDenoiser:
-        positive("components", self.components)
         zeros = torch.zeros(schema.dimensions)
         head = MixtureEmission(Centres.of(schema), self.components, zeros, zeros)
         return PosteriorDenoiser(backbone.build(schema.shape, head.outputs, classes), head, scaling)

@@ -7,18 +7,20 @@ the schedule's scalar reference coordinate γ = −λ.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from vlb.base.configuration import Family
+from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
 from vlb.models.diffusion.schedules import Schedule
 
 Density = Callable[[Tensor], Tensor]
 
 
-class Grid(ABC):
+class Grid(Settings, ABC):
     """Where the steps are: increasing times from 0 to 1 under a schedule."""
 
     @abstractmethod
@@ -55,11 +57,7 @@ class EDMGrid(Grid):
     A larger ρ puts more steps where there is little noise. Raises `UserError` unless ρ > 0.
     """
 
-    rho: float = 7.0
-
-    def __post_init__(self) -> None:
-        if not self.rho > 0:
-            raise UserError(f"the exponent ρ of an EDM grid must be positive, not {self.rho}")
+    rho: Annotated[float, Within(0.1, 1e9)] = 7.0
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         # σ̃^{1/ρ} relative to its largest value, so that no noise level overflows.
@@ -78,7 +76,7 @@ class Quantiles(Grid):
     """
 
     density: Density
-    points: int = 10_001
+    points: Annotated[int, Within(2, 10**7)] = 10_001
 
     def __call__(self, schedule: Schedule, steps: int) -> Tensor:
         gamma = torch.linspace(schedule.gamma_0, schedule.gamma_1, self.points, dtype=torch.float64)

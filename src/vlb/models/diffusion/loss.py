@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from vlb.base.domains import Settings, Share
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.models.diffusion.model import DiffusionModel
@@ -17,7 +18,7 @@ from vlb.models.loss import Sums, Terms
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffusionLoss:
+class DiffusionLoss(Settings):
     """The bound, or its weighted form (Eq. 4.113), by one time per example, which `times` draws.
 
     The reconstruction term is estimated on `decoder_share` of each batch, since it costs a second
@@ -26,11 +27,7 @@ class DiffusionLoss:
 
     weighting: Annotated[Any, WEIGHTINGS] = field(default_factory=Likelihood)
     times: Annotated[Any, TIMES] = field(default_factory=LowDiscrepancyTime)
-    decoder_share: float = 0.125
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.decoder_share <= 1:
-            raise UserError(f"decoder_share is a share of each batch, from 0 to 1, not {self.decoder_share}")
+    decoder_share: Share = 0.125
 
     def build(self, model: DiffusionModel) -> "DiffusionTerms":
         """Ready to train a model. Raises `UserError` for what does not go with its schedule, or is no weight."""

@@ -11,12 +11,13 @@ no table.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from vlb.base.checks import positive
 from vlb.base.configuration import Family
+from vlb.base.domains import Settings, Within
 
 Parameterization = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -62,7 +63,7 @@ class Flow:
 
 
 @dataclass(frozen=True)
-class EDM:
+class EDM(Settings):
     """out = F, with x̂ = c_skip z + c_out F and F of unit variance for data of variance σ_d² (Karras et al. 2022).
 
     With σ̃ = σ/α the noise level in units of x, c_skip = σ_d²/((σ̃² + σ_d²) α) – the published form lacks the
@@ -70,10 +71,7 @@ class EDM:
     which are a = σ/(σ_d r) and b = −σ_d α/r with r² = σ² + σ_d² α²: nothing vanishes at either end.
     """
 
-    sigma_data: float = 0.5
-
-    def __post_init__(self) -> None:
-        positive("sigma_data", self.sigma_data)
+    sigma_data: Annotated[float, Within(1e-3, 1000)] = 0.5
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         root = (sigma**2 + self.sigma_data**2 * alpha**2).sqrt()

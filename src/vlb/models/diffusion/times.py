@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base.configuration import Family
+from vlb.base.domains import BelowOne, Count, Settings, Within
 from vlb.base.errors import UserError
 from vlb.models.diffusion.schedules import COLUMN_SCHEDULES, Cosine, Schedule
 
@@ -59,7 +60,7 @@ class Times(ABC):
         """Take in the sums of one step; most laws learn nothing."""
 
 
-class FixedTimes(Times):
+class FixedTimes(Settings, Times):
     """A law that learns nothing: its own configuration."""
 
     def build(self, schedule: Schedule) -> Self:
@@ -90,10 +91,10 @@ class LowDiscrepancyTime(FixedTimes):
 
 
 @dataclass(frozen=True)
-class UniformLevel:
+class UniformLevel(Settings):
     """Level i uniform on {1, …, T}, evenly spread over the batch; weight T (Eq. 3.93)."""
 
-    steps: int
+    steps: Count
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         t = low_discrepancy(n, generator)
@@ -173,14 +174,14 @@ class GivenTime(BinnedTime):
 
 
 @dataclass(frozen=True)
-class DensityTime:
+class DensityTime(Settings):
     """t drawn from any p(λ), given as a function up to a constant; it is taken as constant in each of many bins.
 
     Only Python can offer it.
     """
 
     density: Callable[[Tensor], Tensor]
-    bins: int = 1000
+    bins: Count = 1000
 
     def build(self, schedule: Schedule) -> GivenTime:
         """The law between the ends of a schedule.
@@ -202,23 +203,16 @@ class DensityTime:
 
 
 @dataclass(frozen=True)
-class LearningTime(ABC):
+class LearningTime(Settings, ABC):
     """t whose p(λ) follows the losses that training observes, by a moving average in each bin.
 
     decay: of the moving average, per observation in a bin. A share of uniform λ keeps every weight bounded.
     Raises `UserError` for values out of range.
     """
 
-    bins: int = 100
-    decay: float = 0.99
-    uniform_share: float = 0.05
-
-    def __post_init__(self) -> None:
-        if self.bins < 1 or not 0 <= self.decay < 1 or not 0 < self.uniform_share <= 1:
-            raise UserError(
-                "adaptive times need bins ≥ 1, a decay in [0, 1) and a uniform_share in (0, 1], "
-                f"not {self.bins}, {self.decay} and {self.uniform_share}"
-            )
+    bins: Annotated[int, Within(1, 1000)] = 100
+    decay: BelowOne = 0.99
+    uniform_share: Annotated[float, Within(1e-9, 1)] = 0.05
 
     @abstractmethod
     def statistic(self, log_snr: Tensor, error: Tensor, weight: Tensor) -> Tensor:

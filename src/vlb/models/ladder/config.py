@@ -1,11 +1,12 @@
 """The configuration of a ladder network."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 
+from vlb.base.domains import Count, Seed, Settings, Width, Within
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING
 from vlb.core.schema import Schema
@@ -14,7 +15,7 @@ from vlb.models.ladder.model import REASON, LadderNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ladder:
+class Ladder(Settings):
     """A ladder of dense layers that may see the labels of `labelled` training examples, equally many of each class.
 
     widths: of hidden layers; costs: weights of the denoising costs from the input to the classes, per unit, all 0 for a
@@ -25,11 +26,11 @@ class Ladder:
     why_not: ClassVar = REASON  # why it has no likelihood, where it has none
     shares_noise: ClassVar = False  # whether equal seeds give models of this kind equal noise
 
-    widths: tuple[int, ...] = (256, 128, 64)
-    noise: float = 0.3
-    costs: tuple[float, ...] = (10.0, 1.0, 0.1, 0.1, 0.1)
-    labelled: int = 100
-    labelled_seed: int = 0
+    widths: tuple[Width, ...] = (256, 128, 64)
+    noise: Annotated[float, Within(0, 100)] = 0.3
+    costs: tuple[Annotated[float, Within(0, 1e6)], ...] = (10.0, 1.0, 0.1, 0.1, 0.1)
+    labelled: Count = 100
+    labelled_seed: Seed = 0
 
     @property
     def takes(self) -> frozenset[str]:

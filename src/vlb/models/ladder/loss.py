@@ -5,20 +5,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vlb.base.checks import positive
+from vlb.base.domains import Count, Settings
 from vlb.core.condition import Condition, refuse_others
 from vlb.models.ladder.model import LadderNetwork
 from vlb.models.loss import Sums, Terms, Unit
 
 
 @dataclass(frozen=True, kw_only=True)
-class LadderLoss:
+class LadderLoss(Settings):
     """Cross-entropy of noisy passes, and the denoising costs; labelled_batch: at most so many labels in a step."""
 
-    labelled_batch: int = 100
-
-    def __post_init__(self) -> None:
-        positive("labelled_batch", self.labelled_batch)
+    labelled_batch: Count = 100
 
     def build(self, model: LadderNetwork) -> "LadderTerms":
         """Ready to train a ladder network."""

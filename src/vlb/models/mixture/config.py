@@ -1,9 +1,9 @@
 """The configuration of a mixture of product-categoricals."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from vlb.base.checks import positive
+from vlb.base.domains import Settings, Whole, Within
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING
 from vlb.core.emissions import Centres
@@ -14,7 +14,7 @@ from vlb.models.mixture.loss import MixtureLoss
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixture:
+class Mixture(Settings):
     """A mixture with an exact log p. It starts from `em_steps` steps of EM, and training goes on by gradients.
 
     smoothing: observations of the marginals that are added to every component.
@@ -24,9 +24,9 @@ class Mixture:
     why_not: ClassVar = ""  # why it has no likelihood, where it has none
     shares_noise: ClassVar = False  # whether equal seeds give models of this kind equal noise
 
-    components: int = 20
-    em_steps: int = 50
-    smoothing: float = 20.0
+    components: Annotated[int, Within(1, 10**6)] = 20
+    em_steps: Whole = 50
+    smoothing: Annotated[float, Within(1e-6, 1e6)] = 20.0
 
     @property
     def takes(self) -> frozenset[str]:
@@ -35,7 +35,6 @@ class Mixture:
 
     def build(self, schema: Schema) -> CategoricalMixture:
         """The model before it is fitted."""
-        positive("smoothing", self.smoothing)
         if schema.levels > MOST_LISTED:
             raise UserError(f"a mixture of categoricals lists every level, too many at {schema.levels}: use a VAE")
         centres = Centres.of(schema)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from torch import nn
 
-from vlb.base.checks import positive
+from vlb.base.domains import BelowOne, Depth, Settings, Width, Within
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING
 from vlb.core.emissions.offered import AnyLikelihood, CategoricalOutput
@@ -21,14 +21,14 @@ from vlb.nn.pyramid import Join, Output, Parameters, Pyramid, top_features
 
 
 @dataclass(frozen=True, kw_only=True)
-class VAE:
+class VAE(Settings):
     """A VAE with `latents` Gaussian latents (Eq. 2.9)."""
 
     trained_by: ClassVar = ElboLoss
     why_not: ClassVar = ""  # why it has no likelihood, where it has none
     shares_noise: ClassVar = False  # whether equal seeds give models of this kind equal noise
 
-    latents: int = 16
+    latents: Width = 16
     coder: AnyCoder = field(default_factory=DenseCoder)
     likelihood: AnyLikelihood = field(default_factory=CategoricalOutput)
     prior: AnyPrior = field(default_factory=Standard)
@@ -40,7 +40,6 @@ class VAE:
 
     def build(self, schema: Schema) -> TopDownVAE:
         """The untrained model."""
-        positive("latents", self.latents)
         likelihood = self.likelihood.build(schema)
         encoder, decoder = self.coder.build(schema, self.latents, likelihood.outputs)
         prior = self.prior.build(encoder, likelihood, schema)
@@ -49,7 +48,7 @@ class VAE:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HVAE:
+class HVAE(Settings):
     """A Markov hierarchy of dense rungs; `latents` next to the data first. The generative network is the same for
     both directions of inference.
 
@@ -61,12 +60,12 @@ class HVAE:
     why_not: ClassVar = ""  # why it has no likelihood, where it has none
     shares_noise: ClassVar = False  # whether equal seeds give models of this kind equal noise
 
-    latents: tuple[int, ...] = (16, 16, 16)
+    latents: tuple[Width, ...] = (16, 16, 16)
     inference: Literal["top-down", "bottom-up"] = "top-down"
     merge: Literal["precision", "joined", "relative"] = "precision"
-    width: int = 256
-    blocks: int = 1
-    dropout: float = 0.1
+    width: Width = 256
+    blocks: Depth = 1
+    dropout: BelowOne = 0.1
     likelihood: AnyLikelihood = field(default_factory=CategoricalOutput)
 
     @property
@@ -76,7 +75,6 @@ class HVAE:
 
     def build(self, schema: Schema) -> TopDownVAE | BottomUpVAE:
         """The untrained model."""
-        positive("width", self.width)
         generator = self._generator(schema)
         if self.inference == "bottom-up":
             inputs = (schema.dimensions, *self.latents[:-1])
@@ -107,7 +105,7 @@ class HVAE:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResidualHVAE:
+class ResidualHVAE(Settings):
     """A top-down hierarchy of images: each rung has `channels` latents per place, and p depends on all rungs above.
 
     halvings: of the image at each rung, next to the data first; never falling.
@@ -117,10 +115,10 @@ class ResidualHVAE:
     why_not: ClassVar = ""  # why it has no likelihood, where it has none
     shares_noise: ClassVar = False  # whether equal seeds give models of this kind equal noise
 
-    halvings: tuple[int, ...] = (1, 2, 3)
-    channels: int = 4
-    width: int = 48
-    dropout: float = 0.1
+    halvings: tuple[Annotated[int, Within(0, 16)], ...] = (1, 2, 3)
+    channels: Width = 4
+    width: Width = 48
+    dropout: BelowOne = 0.1
     likelihood: AnyLikelihood = field(default_factory=CategoricalOutput)
 
     @property
@@ -130,10 +128,8 @@ class ResidualHVAE:
 
     def build(self, schema: Schema) -> TopDownVAE:
         """The untrained model: the independent-element one."""
-        for name in ("channels", "width"):
-            positive(name, getattr(self, name))
         check_latents([(self.channels,) for _ in self.halvings])
-        if list(self.halvings) != sorted(self.halvings) or self.halvings[0] < 0:
+        if list(self.halvings) != sorted(self.halvings):
             raise UserError(f"halvings never fall from the data up, unlike {list(self.halvings)}: sort them")
         images_of(schema, self.halvings[-1], "halvings")
         likelihood = self.likelihood.build(schema)

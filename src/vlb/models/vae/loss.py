@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from vlb.base.errors import UserError
+from vlb.base.domains import Settings, Whole, Within
 from vlb.core.condition import Condition
 from vlb.core.terms import key
 from vlb.models.loss import Sums, Terms
@@ -14,19 +15,15 @@ from vlb.models.vae.model import VariationalHierarchy
 
 
 @dataclass(frozen=True, kw_only=True)
-class ElboLoss:
+class ElboLoss(Settings):
     """−VLB with its KLs weighted by min(1, step / warmup), each at least `free_nats`, per rung, in the batch mean.
 
     warmup: steps (Sønderby et al. 2016), 0 for none; free_nats: below it a rung's KL has no gradient (Kingma et
     al. 2016).
     """
 
-    warmup: int = 0
-    free_nats: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.warmup < 0 or not self.free_nats >= 0:
-            raise UserError(f"warmup and free_nats are at least 0, not {self.warmup} and {self.free_nats}")
+    warmup: Whole = 0
+    free_nats: Annotated[float, Within(0, 1e6)] = 0.0
 
     def build(self, model: VariationalHierarchy) -> "ElboTerms":
         """Ready to train a hierarchy."""

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vlb.base.checks import positive
 from vlb.base.configuration import Family
+from vlb.base.domains import Count, Settings
 from vlb.base.errors import UserError
 from vlb.core.distributions import Distribution, MixtureOfNormals
 from vlb.core.emissions import Emission
@@ -59,26 +59,26 @@ class Standard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vamp:
+class Vamp(Settings):
     """A mixture of the encoder's posteriors of `inputs` learned pseudo-inputs, which start as training examples."""
 
-    inputs: int = 50
+    inputs: Count = 50
 
     def build(self, encoder: nn.Module, likelihood: nn.Module, schema: Schema) -> Prior:
-        return VampPrior(encoder, _room("inputs", self.inputs, schema), likelihood)
+        return VampPrior(encoder, torch.zeros(self.inputs, *schema.shape), likelihood)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Aggregate:
+class Aggregate(Settings):
     """The aggregate posterior of `examples` training examples (Eq. 2.35), which the model then is defined by.
 
     A bound under it is one for data that are not among them.
     """
 
-    examples: int = 500
+    examples: Count = 500
 
     def build(self, encoder: nn.Module, likelihood: nn.Module, schema: Schema) -> Prior:
-        return VampPrior(encoder, _room("examples", self.examples, schema), likelihood).requires_grad_(False)
+        return VampPrior(encoder, torch.zeros(self.examples, *schema.shape), likelihood).requires_grad_(False)
 
 
 PRIORS = Family(
@@ -91,9 +91,3 @@ PRIORS = Family(
 )
 
 AnyPrior = Annotated[Standard | Vamp | Aggregate, PRIORS]
-
-
-def _room(name: str, count: int, schema: Schema) -> Tensor:
-    """Place for `count` examples as an encoder sees them."""
-    positive(name, count)
-    return torch.zeros(count, *schema.shape)

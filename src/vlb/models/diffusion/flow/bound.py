@@ -15,12 +15,27 @@ from vlb.models.diffusion.flow.dequantisation import DIFFUSED, Dequantisation
 class FlowBound:
     """E_q[log q(z_0 | x) − log p(x | z_0) − log p_ODE(z_0)] ≥ −log p_ODE(x), by one draw of z_0 and of probes.
 
-    evaluations: the network evaluations of each solve so far, which every call of `terms` adds to.
+    sums: over all calls of `terms` so far, `calls`, network `evaluations`, `examples` and their `error` by the solver,
+    nats.
     """
 
     flow: Flow
     dequantisation: Dequantisation = DIFFUSED
-    evaluations: list[int] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def evaluations(self) -> float | None:
+        """Network evaluations per example and draw, both solves together; None before there was any."""
+        return self._mean("evaluations", "calls")
+
+    @property
+    def solver_error(self) -> float | None:
+        """By how much two solvers differ on an example in the mean, nats: about the error of the one that is not stated
+        and is the worse one. None before there was any."""
+        return self._mean("error", "examples")
+
+    def _mean(self, of: str, over: str) -> float | None:
+        return self.sums.get(of, 0) / self.sums[over] if self.sums.get(over) else None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -45,6 +60,8 @@ class FlowBound:
         """
         self.flow.model.check_condition(condition)
         z, log_q, log_likelihood = self.dequantisation(self.flow.model, x, self.flow.start, condition, generator)
-        density = self.flow.log_prob(z, condition, generator)
-        self.evaluations.append(density.evaluations)
+        density = self.flow.checked(z, condition, generator)
+        error = float(density.error.sum())
+        found = {"calls": 1, "evaluations": density.evaluations, "examples": len(x), "error": error}
+        self.sums.update({name: self.sums.get(name, 0) + value for name, value in found.items()})
         return {("reconstruction",): -log_likelihood, ("dequantisation",): log_q, ("flow",): -density.log_prob}

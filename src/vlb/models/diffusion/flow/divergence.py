@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vlb.base.errors import UserError
+from vlb.base.domains import Count, Settings
 from vlb.core.distributions import sum_event
 from vlb.models.diffusion.samplers.adaptive import Field
 
@@ -40,14 +40,10 @@ EXACT = ExactDivergence()
 
 
 @dataclass(frozen=True)
-class Hutchinson:
+class Hutchinson(Settings):
     """tr J in expectation over `count` ≥ 1 probes of random signs per example, kept during a solve."""
 
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UserError(f"Hutchinson's estimator needs at least one probe, not {self.count}")
+    count: Count = 1
 
     def __str__(self) -> str:
         return f"Hutchinson's divergence, {self.count} probe{'s' if self.count > 1 else ''}"

@@ -6,12 +6,14 @@ examples of a batch take the same steps, those that the worst of them needs.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from vlb.base.errors import UserError
+from vlb.base.domains import Settings, Share, Within
+from vlb.base.errors import UserError, broken
 
 Field = Callable[[float, Tensor], Tensor]
 
@@ -49,6 +51,24 @@ class Point(NamedTuple):
     rejected: int
 
 
+class Size(Protocol):
+    """How large the estimated error of a step from t is, in tolerances: at most 1, and the step is taken."""
+
+    def __call__(self, t: float, error: Tensor, old: Tensor, new: Tensor) -> float: ...
+
+
+@dataclass(frozen=True)
+class Tolerances(Settings):
+    """error/(atol + rtol |y|), in the root mean square over each example, the largest of the batch."""
+
+    rtol: Share
+    atol: Annotated[float, Within(1e-14, 1)]
+
+    def __call__(self, t: float, error: Tensor, old: Tensor, new: Tensor) -> float:
+        scaled = error / (self.atol + self.rtol * torch.maximum(old.abs(), new.abs()))
+        return scaled.flatten(1).square().mean(1).sqrt().max().item()
+
+
 def dormand_prince(field: Field, t: float, y: Tensor, slope: Tensor, stride: float) -> Trial:
     """One step of order 5 from (t, y) with f(t, y) = slope: six evaluations."""
     slopes = [slope]
@@ -64,14 +84,12 @@ def solve(
     y: Tensor,
     start: float,
     end: float,
+    size: Size,
     *,
-    rtol: float,
-    atol: float,
     max_steps: int = 10_000,
 ) -> Iterator[Point]:
     """The accepted points from `start` to `end`, in either direction; y is (batch, *shape).
 
-    A step is accepted if the root mean square over each example of error/(atol + rtol |y|) is at most 1.
     Raises `UserError` after `max_steps` tries, or where no stride is short enough.
     """
     point = Point(start, y, field(start, y), 1, 0)
@@ -84,9 +102,9 @@ def solve(
         last = abs(stride) >= abs(remaining)
         stride = remaining if last else stride
         trial = dormand_prince(field, point.t, point.y, point.slope, stride)
-        size = _size(trial.error, point.y, trial.y, rtol, atol)
+        found = size(point.t, trial.error, point.y, trial.y)
         evaluations = point.evaluations + len(NODES) - 1
-        if size <= 1:
+        if found <= 1:
             t = end if last else point.t + stride
             point = Point(t, trial.y, trial.slope, evaluations, point.rejected)
             yield point
@@ -95,12 +113,12 @@ def solve(
         else:
             point = point._replace(evaluations=evaluations, rejected=point.rejected + 1)
         # A size that is not a number comes from a stride far too long.
-        factor = SAFETY * max(size, 1e-10) ** -0.2 if size == size else SHRINK
+        factor = SAFETY * max(found, 1e-10) ** -0.2 if found == found else SHRINK
         stride *= min(GROW, max(SHRINK, factor))
-    raise UserError(
-        f"the ODE solver stopped at t = {point.t:g} after {point.evaluations} evaluations: the slope is not finite "
-        f"there, or rtol = {rtol:g}, atol = {atol:g} ask for more than {y.dtype} holds"
-    )
+    where = f"the ODE solver stopped at t = {point.t:g} after {point.evaluations} evaluations"
+    if not bool(field(point.t, point.y).isfinite().all()):
+        raise broken(f"{where}, for its slope is not finite there")
+    raise UserError(f"{where}: the tolerance asks for more than the network's precision holds; try a larger one")
 
 
 def _combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
@@ -109,9 +127,3 @@ def _combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
         if weight:
             total = total + weight * slope
     return total
-
-
-def _size(error: Tensor, old: Tensor, new: Tensor, rtol: float, atol: float) -> float:
-    """The error in tolerances: root mean square over an example, the largest of the batch."""
-    scaled = error / (atol + rtol * torch.maximum(old.abs(), new.abs()))
-    return scaled.flatten(1).square().mean(1).sqrt().max().item()

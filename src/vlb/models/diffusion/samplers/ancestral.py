@@ -6,6 +6,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from vlb.base.domains import Settings
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.hierarchy import Rung, descend, last_state
 from vlb.models.diffusion.grids import check_grid
@@ -14,7 +15,7 @@ from vlb.models.diffusion.model import DiffusionModel
 
 
 @dataclass(frozen=True)
-class Ancestral:
+class Ancestral(Settings):
     """Each latent from p(z_s | z_t) of the hierarchy (Eq. 3.103): one evaluation per step, weak order 1.
 
     kernel: which p(z_s | z_t).

@@ -9,22 +9,18 @@ from dataclasses import dataclass
 
 import torch
 
-from vlb.base.errors import UserError
+from vlb.base.domains import Settings, Share
 from vlb.models.diffusion.samplers.stepping import FixedStep, Level, Reverse, State
 
 
 @dataclass(frozen=True)
-class DDIM(FixedStep):
+class DDIM(Settings, FixedStep):
     """Song, Meng & Ermon (2021), Eq. 12, with η ∈ [0, 1]: one evaluation per step.
 
     Order 1: strongly at η = 0, where it is the Euler method of dz̃/dσ̃ = ε̂; weakly for η > 0.
     """
 
-    eta: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.eta <= 1:
-            raise UserError(f"DDIM's η lies between 0 (no noise) and 1 (ancestral), not {self.eta}")
+    eta: Share = 0.0
 
     @property
     def deterministic(self) -> bool:

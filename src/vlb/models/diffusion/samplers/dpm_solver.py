@@ -9,25 +9,22 @@ extrapolated through the estimate of the step before, x̂_r at γ_r:
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
-from vlb.base.errors import UserError
+from vlb.base.domains import Settings, Within
 from vlb.models.diffusion.samplers.stepping import Estimate, FixedStep, Level, Reverse, State
 
 
 @dataclass(frozen=True)
-class DPMSolver(FixedStep):
+class DPMSolver(Settings, FixedStep):
     """The multistep solver of order 2 with η ≥ 0: one evaluation per step. The first step has order 1.
 
     Order 2: strongly at η = 0, weakly for η > 0.
     """
 
-    eta: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.eta >= 0:
-            raise UserError(f"the η of DPM-Solver++ is 0 (ODE), 1 (SDE) or another number ≥ 0, not {self.eta}")
+    eta: Annotated[float, Within(0, 100)] = 0.0
 
     @property
     def deterministic(self) -> bool:
@@ -57,7 +54,7 @@ class DPMSolver(FixedStep):
 class DPMSolverSDE(DPMSolver):
     """`DPMSolver` for the SDE, whose first-order step is ancestral sampling."""
 
-    eta: float = 1.0
+    eta: Annotated[float, Within(0, 100)] = 1.0
 
 
 OFFERED: dict[str, type] = {"dpm2m": DPMSolver, "dpm2m-sde": DPMSolverSDE}

@@ -11,16 +11,18 @@ steps of the ODE are in error.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from vlb.base.domains import NonNegative, Positive, Settings, Within
 from vlb.base.errors import UserError
 from vlb.models.diffusion.samplers.stepping import FixedStep, Level, Reverse, State
 
 
 @dataclass(frozen=True)
-class Heun(FixedStep):
+class Heun(Settings, FixedStep):
     """Heun's method with churn κ ≥ 0: two evaluations per step.
 
     Order 2: strongly at κ = 0, weakly for κ > 0.
@@ -32,18 +34,15 @@ class Heun(FixedStep):
     inflation: the factor of the noise (S_noise), which keeps the law only at 1.
     """
 
-    churn: float = 0.0
-    low: float = 0.0
-    high: float | None = None
-    inflation: float = 1.0
+    churn: Annotated[float, Within(0, 100)] = 0.0
+    low: NonNegative = 0.0
+    high: Positive | None = None
+    inflation: Annotated[float, Within(0, 100, above=True)] = 1.0
 
     def __post_init__(self) -> None:
-        if not self.churn >= 0:
-            raise UserError(f"the churn of Heun's method must be at least 0, not {self.churn}")
-        if not 0 <= self.low < self._limit:
+        super().__post_init__()
+        if not self.low < self._limit:
             raise UserError(f"churn needs 0 ≤ low < high in σ/α, not {self.low} and {self.high}")
-        if not self.inflation > 0:
-            raise UserError(f"the inflation of the noise must be positive, not {self.inflation}")
 
     @property
     def _limit(self) -> float:
@@ -83,7 +82,7 @@ class Heun(FixedStep):
 class HeunSDE(Heun):
     """`Heun` with as much churn as serves most models."""
 
-    churn: float = 0.5
+    churn: Annotated[float, Within(0, 100)] = 0.5
 
 
 OFFERED: dict[str, type] = {"heun": Heun, "heun-sde": HeunSDE}

@@ -9,32 +9,29 @@ The same y and φ belong to every scaling; a schedule per dimension has an angle
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from vlb.base.errors import UserError
+from vlb.base.domains import Settings, Share, Within
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.models.diffusion.grids import check_grid
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
-from vlb.models.diffusion.samplers.adaptive import Field, solve
+from vlb.models.diffusion.samplers.adaptive import Field, Tolerances, solve
 
 
 @dataclass(frozen=True)
-class ProbabilityFlow:
+class ProbabilityFlow(Settings):
     """Dormand–Prince 5(4) on the PF-ODE: order 5, with strides that keep the local error within tolerance.
 
     rtol, atol: relative and absolute tolerance of y, whose noise has unit scale. Of a grid only the ends
     matter. With a network in float32, a tolerance below about 1e-6 costs evaluations and gains nothing.
     """
 
-    rtol: float = 1e-5
-    atol: float = 1e-5
-
-    def __post_init__(self) -> None:
-        if not (self.rtol >= 0 and self.atol > 0):
-            raise UserError(f"tolerances need rtol ≥ 0 and atol > 0, not {self.rtol} and {self.atol}")
+    rtol: Share = 1e-5
+    atol: Annotated[float, Within(1e-14, 1)] = 1e-5
 
     def __call__(
         self,
@@ -59,7 +56,7 @@ class ProbabilityFlow:
     ) -> Tensor:
         """z at time `end` from z at time `start`, in either direction: (batch, *shape)."""
         y = z / _norm(model, start, z)
-        for point in solve(flow_field(model, condition), y, start, end, rtol=self.rtol, atol=self.atol):
+        for point in solve(flow_field(model, condition), y, start, end, Tolerances(self.rtol, self.atol)):
             y = point.y
         return y * _norm(model, end, z)
 

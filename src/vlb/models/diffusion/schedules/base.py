@@ -5,12 +5,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, NamedTuple, Self
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
+
+# On digits, by a model whose exact bound is known: below, float32 does not tell z from αx, costing 0.002 bits/dim at
+# γ₀ = −24, 0.01 at −30, 0.2 at −33, 3.7 at −36; above, nothing is to be learned, and at 10⁶ draws of λ miss what is.
+Gamma = Annotated[float, Within(-25, 50)]
 
 
 class Place(NamedTuple):
@@ -75,16 +80,17 @@ class Schedule(ABC):
 
 
 @dataclass(frozen=True)
-class Ends:
+class Ends(Settings):
     """Where a schedule begins, at γ₀ (data), and ends, at γ₁ (noise), whatever its shape.
 
     Raises `UserError` unless γ₀ < γ₁, both finite.
     """
 
-    gamma_0: float = -13.3
-    gamma_1: float = 5.0
+    gamma_0: Gamma = -13.3
+    gamma_1: Gamma = 5.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_ends(self.gamma_0, self.gamma_1)
 
 

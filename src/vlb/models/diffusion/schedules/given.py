@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.configuration import Family
+from vlb.base.domains import Settings
 from vlb.base.errors import UserError
 from vlb.models.diffusion.schedules.base import Schedule, bisect, check_ends
 from vlb.models.diffusion.schedules.named import NAMED
@@ -17,7 +18,7 @@ COLUMN_SCHEDULES = Family("noise schedule of one column", NAMED)
 
 
 @dataclass(frozen=True)
-class PerColumn(Schedule):
+class PerColumn(Settings, Schedule):
     """A given schedule for each of D dimensions, each with its own ends (Mueller et al. 2023).
 
     The reference coordinate is the mean of γ over dimensions.

@@ -14,11 +14,12 @@ is, the path matters, and the whole schedule is trained on the bound.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from vlb.base.domains import Within
 from vlb.base.errors import UserError
 from vlb.models.diffusion.schedules.base import Ends, Place, Schedule, bisect, check_ends
 
@@ -116,7 +117,7 @@ class Learned(Ends):
     gamma_0, gamma_1: where the ends begin, and stay unless `learn_ends`.
     """
 
-    units: int = UNITS
+    units: Annotated[int, Within(1, 1000)] = UNITS
     learn_ends: bool = True
 
     def build(self, dimensions: int) -> LearnedScalarSchedule:
@@ -128,7 +129,7 @@ class Learned(Ends):
 class LearnedPerDimension(Ends):
     """One γ_d(t) for each of D dimensions, learned from the bound (Sahoo et al. 2024, without dependence on x)."""
 
-    units: int = 8
+    units: Annotated[int, Within(1, 1000)] = 8
     learn_ends: bool = True
 
     def build(self, dimensions: int) -> LearnedSchedule:

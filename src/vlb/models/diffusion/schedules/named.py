@@ -3,13 +3,17 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vlb.base.domains import Within
 from vlb.base.errors import UserError
 from vlb.models.diffusion.schedules.base import FixedSchedule, Restricted, bisect
+
+Shift = Annotated[float, Within(-30, 30)]  # along γ
 
 
 @dataclass(frozen=True)
@@ -33,13 +37,13 @@ class LinearBeta(Restricted):
     Published for u ≤ 1, where γ ≤ log(e^{B(1)} − 1) = 10.05; beyond, the same line goes on.
     """
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
+    beta_min: Annotated[float, Within(1e-3, 1e6)] = 0.1
+    beta_max: Annotated[float, Within(1e-3, 1e6)] = 20.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.beta_min < self.beta_max < math.inf:
-            raise UserError(f"a linear β needs 0 < beta_min < beta_max, not {self.beta_min} and {self.beta_max}")
         super().__post_init__()
+        if not self.beta_min < self.beta_max:
+            raise UserError(f"a linear β needs beta_min < beta_max, not {self.beta_min} and {self.beta_max}")
 
     @property
     def slope(self) -> float:
@@ -67,12 +71,7 @@ class Cosine(Restricted):
     For images of d pixels a side, Hoogeboom et al. (2023) shift by 2 log(d/64): more noise on larger images.
     """
 
-    shift: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not math.isfinite(self.shift):
-            raise UserError(f"the shift of a cosine schedule must be finite, not {self.shift}")
-        super().__post_init__()
+    shift: Shift = 0.0
 
     def unit_gamma(self, u: Tensor) -> Tensor:
         return 2 * torch.log(torch.tan(0.5 * math.pi * u)) + self.shift
@@ -93,16 +92,16 @@ class InterpolatedCosine(Restricted):
     cosine, would undo the increase.
     """
 
-    shift_0: float = 0.0
-    shift_1: float = 0.0
+    shift_0: Shift = 0.0
+    shift_1: Shift = 0.0
 
     def __post_init__(self) -> None:
-        if not -math.inf < self.shift_0 - self.shift_1 < 2 * math.pi:
+        super().__post_init__()
+        if not self.shift_0 - self.shift_1 < 2 * math.pi:
             raise UserError(
                 "an interpolated cosine increases only for shift_0 − shift_1 < 2π = 6.28, not "
                 f"{self.shift_0} − {self.shift_1}"
             )
-        super().__post_init__()
 
     def unit_gamma(self, u: Tensor) -> Tensor:
         return 2 * torch.log(torch.tan(0.5 * math.pi * u)) + torch.lerp(
@@ -137,17 +136,14 @@ class Sigmoid(Restricted):
     σ²/α² = (sigmoid(y) − sigmoid(y₀))/(sigmoid(y₁) − sigmoid(y)), written with sinh so that neither cancels.
     """
 
-    start: float = -3.0
-    end: float = 3.0
-    temperature: float = 1.0
+    start: Shift = -3.0
+    end: Shift = 3.0
+    temperature: Annotated[float, Within(0.1, 100)] = 1.0
 
     def __post_init__(self) -> None:
-        if not (-math.inf < self.start < self.end < math.inf and 0 < self.temperature < math.inf):
-            raise UserError(
-                "a sigmoid schedule needs start < end and a positive temperature, not "
-                f"{self.start}, {self.end}, {self.temperature}"
-            )
         super().__post_init__()
+        if not self.start < self.end:
+            raise UserError(f"a sigmoid schedule needs start < end, not {self.start} and {self.end}")
 
     @property
     def low(self) -> float:
@@ -186,13 +182,11 @@ class EDM(FixedSchedule):
     float64 can tell from none.
     """
 
-    mean: float = 2.4
-    std: float = 2.4
+    mean: Shift = 2.4
+    std: Annotated[float, Within(0.01, 100)] = 2.4
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (0 < self.std < math.inf and math.isfinite(self.mean)):
-            raise UserError(f"the law of λ needs a finite mean and a positive std, not {self.mean} and {self.std}")
         if not self.masses[2] > 1e-300:
             raise UserError(
                 f"N({self.mean}, {self.std}²) has no mass for λ between {-self.gamma_1} and {-self.gamma_0}: "

@@ -5,6 +5,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
+from vlb.base.domains import Settings
 from vlb.models.diffusion.schedules import Schedule
 
 
@@ -22,7 +23,7 @@ class Weighting(ABC):
         return None
 
 
-class FixedWeighting(Weighting):
+class FixedWeighting(Settings, Weighting):
     """A weighting that learns nothing: its own configuration."""
 
     def build(self, schedule: Schedule) -> Self:

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from vlb.base.errors import UserError
+from vlb.base.domains import Settings, Within
 from vlb.models.diffusion.schedules import Schedule
 from vlb.models.diffusion.weightings.base import Weighting
 
@@ -37,14 +38,10 @@ class UncertaintyWeighting(nn.Module, Weighting):
 
 
 @dataclass(frozen=True)
-class Uncertainty:
+class Uncertainty(Settings):
     """EDM2: the inverse of the loss that a small function of λ, a series of `terms`, learns to expect."""
 
-    terms: int = 16
-
-    def __post_init__(self) -> None:
-        if self.terms < 1:
-            raise UserError(f"a learned weighting needs at least one term, not {self.terms}")
+    terms: Annotated[int, Within(1, 1000)] = 16
 
     def build(self, schedule: Schedule) -> UncertaintyWeighting:
         """1 everywhere as yet, between the ends of a schedule, which have to stay."""

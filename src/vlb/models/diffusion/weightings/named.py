@@ -3,12 +3,13 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vlb.base.domains import Within
 from vlb.base.errors import UserError
 from vlb.models.diffusion.weightings.base import FixedWeighting
 
@@ -18,9 +19,10 @@ def _sech(value: Tensor) -> Tensor:
     return 2 * torch.exp(-value.abs()) / (1 + torch.exp(-2 * value.abs()))
 
 
-def _check_parameters(good: bool, weighting: object, needs: str) -> None:
-    if not good:
-        raise UserError(f"{weighting}: a weighting of this kind needs {needs}")
+# λ
+LogSNR = Annotated[float, Within(-50, 50)]
+Spread = Annotated[float, Within(0.01, 100)]
+Scale = Annotated[float, Within(1e-3, 1000)]
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Inversion(FixedWeighting):
 class Sigmoid(FixedWeighting):
     """w(λ) = sigmoid(k − λ), monotone (Kingma & Gao 2023)."""
 
-    shift: float = 2.0
+    shift: LogSNR = 2.0
 
     def __call__(self, log_snr: Tensor) -> Tensor:
         return torch.sigmoid(self.shift - log_snr)
@@ -79,11 +81,13 @@ class Sigmoid(FixedWeighting):
 class NoiseLinearBeta(FixedWeighting):
     """‖ε − ε̂‖² under linear β (Ho et al. 2020): sigmoid(−λ)/√(β_min² + 2(β_max − β_min) softplus(−λ)), that is p(λ)."""
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
+    beta_min: Annotated[float, Within(1e-3, 1e6)] = 0.1
+    beta_max: Annotated[float, Within(1e-3, 1e6)] = 20.0
 
     def __post_init__(self) -> None:
-        _check_parameters(0 < self.beta_min < self.beta_max < math.inf, self, "0 < beta_min < beta_max")
+        super().__post_init__()
+        if not self.beta_min < self.beta_max:
+            raise UserError(f"a linear β needs beta_min < beta_max, not {self.beta_min} and {self.beta_max}")
 
     def __call__(self, log_snr: Tensor) -> Tensor:
         total = F.softplus(-log_snr)
@@ -97,11 +101,8 @@ class RectifiedFlow(FixedWeighting):
     Liu et al. 2023, with the times of Esser et al. 2024; at uniform times it is `FlowMatching`.
     """
 
-    mean: float = 0.0
-    std: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_parameters(0 < self.std < math.inf and math.isfinite(self.mean), self, "a positive std")
+    mean: LogSNR = 0.0
+    std: Spread = 1.0
 
     def density(self, t: Tensor) -> Tensor:
         """π(t)."""
@@ -116,12 +117,9 @@ class RectifiedFlow(FixedWeighting):
 class EDM(FixedWeighting):
     """‖F − F̂‖² with λ ~ N(mean, std²): N(λ; mean, std²)(e^{−λ} + σ_d²) (Karras et al. 2022)."""
 
-    mean: float = 2.4
-    std: float = 2.4
-    data_std: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check_parameters(0 < self.std < math.inf and 0 < self.data_std < math.inf, self, "positive std and data_std")
+    mean: LogSNR = 2.4
+    std: Spread = 2.4
+    data_std: Scale = 0.5
 
     def __call__(self, log_snr: Tensor) -> Tensor:
         z = (log_snr - self.mean) / self.std
@@ -133,17 +131,14 @@ class EDM(FixedWeighting):
 class EDMMonotonic(FixedWeighting):
     """EDM's weighting where it decreases, its maximum at all smaller λ (Kingma & Gao 2023)."""
 
-    mean: float = 2.4
-    std: float = 2.4
-    data_std: float = 0.5
+    mean: LogSNR = 2.4
+    std: Spread = 2.4
+    data_std: Scale = 0.5
 
     @cached_property
     def edm(self) -> EDM:
         """The weighting that is made monotone."""
         return EDM(self.mean, self.std, self.data_std)
-
-    def __post_init__(self) -> None:
-        _ = self.edm  # which checks the parameters
 
     @cached_property
     def peak(self) -> float:
@@ -160,10 +155,7 @@ class EDMMonotonic(FixedWeighting):
 class P2(FixedWeighting):
     """‖ε − ε̂‖²/(1 + SNR)^power under the cosine schedule: sech(λ/2)/(1 + e^λ)^power (Choi et al. 2022)."""
 
-    power: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_parameters(0 <= self.power < math.inf, self, "power ≥ 0")
+    power: Annotated[float, Within(0, 100)] = 1.0
 
     def __call__(self, log_snr: Tensor) -> Tensor:
         return _sech(0.5 * log_snr) * torch.exp(-self.power * F.softplus(log_snr))
@@ -173,10 +165,7 @@ class P2(FixedWeighting):
 class MinSNR(FixedWeighting):
     """min(SNR, limit)‖x − x̂‖² under the cosine schedule: sech(λ/2) min(1, limit e^{−λ}) (Hang et al. 2023)."""
 
-    limit: float = 5.0
-
-    def __post_init__(self) -> None:
-        _check_parameters(0 < self.limit < math.inf, self, "limit > 0")
+    limit: Annotated[float, Within(1e-6, 1e6)] = 5.0
 
     def __call__(self, log_snr: Tensor) -> Tensor:
         return _sech(0.5 * log_snr) * (self.limit * torch.exp(-log_snr)).clamp(max=1)
