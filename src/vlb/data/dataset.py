@@ -6,7 +6,6 @@ Nothing is scaled or dequantised at this place; that belongs to the model.
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -53,12 +52,6 @@ class Split:
     def __len__(self) -> int:
         """The number of examples."""
         return len(self.x)
-
-    @property
-    def elements(self) -> float:
-        """How many elements of an example are observed, on average: what bits per dimension divides by."""
-        dimensions = math.prod(self.x.shape[1:])
-        return dimensions if self.observed is None or not len(self) else float(self.observed.sum()) / len(self)
 
     def take(self, index: np.ndarray) -> "Split":
         """A copy of the examples at `index`, in that order, with all that is known of them."""
@@ -138,7 +131,7 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of a SHA-256 over what the values are, shapes, values and labels; the name plays no part."""
-        discrete = self.schema.discrete
+        discrete = self.schema.discrete and not self.schema.gaps
         what = f"vlb-data-1 {self.levels}" if discrete else f"vlb-data-2 {json.dumps(encode(self.schema))}"
         kind = "<f8" if not discrete else "u1" if self.levels <= 256 else "<u2"
         digest = hashlib.sha256(what.encode())

@@ -68,16 +68,25 @@ def load_mixed(path: Path, header: bool = True, schema: Path | Sequence[Column] 
     x, observed, unseen, notes = numbered(table, columns)
     if unseen:
         raise UserError(f"{table.what}: {next(iter(unseen.values()))}: mend the cell, or the schema")
-    split = Split(x, observed=observed)
-    train, validation, test = (
-        split.take(index)
-        for index in division(len(table), validation=True, test=True, what=table.what)
-        if index is not None
-    )
-    own = Schema(layout=Vector((len(columns),)), kinds=columns)
+    own = Schema(layout=Vector((len(columns),)), kinds=columns, gaps=True)
+    split = Split(x.astype(own.dtype), observed=observed)
+    parts = division(len(table), validation=True, test=True, what=table.what)
+    train, validation, test = (split.take(index) for index in parts if index is not None)
     gaps = 1 - observed[:, [column.atoms_of is None for column in columns]].mean()
     remarks = (*table.guessed, *words, *notes, f"{gaps:.1%} of the cells are missing" if gaps else "no cell is missing")
     return Dataset(Path(table.what).name, own, train, validation, test, remarks=remarks)
+
+
+def load_mixed_rows(path: Path, schema: Schema) -> Numbered:
+    """The rows of a table under the columns of a run, in their order.
+
+    Raises `UserError` as `load_mixed` does, and where no row has values alone."""
+    columns = schema.columns or ()
+    found = numbered(sheet(path, columns[0].name is not None), columns)
+    if len(found.unseen) == len(found.x):
+        first = next(iter(found.unseen.values()))
+        raise UserError(f"{path}: every row has a cell that the model has not seen ({first})")
+    return found._replace(x=found.x.astype(schema.dtype))
 
 
 def sheet(path: Path, header: bool = True) -> Sheet:

@@ -44,7 +44,7 @@ class Trained:
         schema: Schema = configuration.decode(Schema, self.schema, f"{self.source}: schema")
         config: AnyModel = configuration.decode(AnyModel, self.model, f"{self.source}: model")
         stored = sum(tensor.numel() for tensor in self.tensors.values())
-        most = ROOM * (stored + math.prod(schema.shape) * schema.levels)
+        most = ROOM * (stored + math.prod(schema.shape) * schema.widest)
         with torch.random.fork_rng(devices=[]), Budget(most, f"{self.source}: its weights are not of its model"):
             model = config.build(schema)
         load_weights(model, self.tensors, self.source)

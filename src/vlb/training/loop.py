@@ -193,7 +193,8 @@ def fit(
             trainer.restore(run)
     _forget_metrics_after(run, trainer.step)
     settings = experiment.training
-    nothing = uniform(data) / data.dimensions / math.log(2)
+    # Of real columns a bound may be anything: only what is not finite is nothing.
+    nothing = uniform(data) / data.dimensions / math.log(2) if data.schema.discrete else math.inf
     begun, first = time.monotonic(), trainer.step
     progress.begin("training", settings.steps)
     progress.at(first)  # where there is nothing left to do, the bar is full

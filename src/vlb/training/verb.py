@@ -60,7 +60,7 @@ def train(
         own = run.data(data)
     else:
         run, own = _begun(experiment, out)
-    progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.levels} levels")
+    progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.schema.kind}")
     for heading, words in own.about.rows:
         progress.say(f"{heading}: {words}")
     return TrainResult(run, fit(run.experiment, own, run, resume=resume, device=device, progress=progress))
