@@ -55,10 +55,7 @@ class Trained:
         """Raises `UserError` for numbers that no training leaves, on which everything would founder later."""
         for name, tensor in weights.items():
             if tensor.is_floating_point() and tensor.numel() and not float(tensor.abs().max()) <= LARGEST:
-                raise UserError(
-                    f"{self.source}: {name} holds {float(tensor.abs().max()):g}, which is no weight: the file is "
-                    "damaged, or training failed"
-                )
+                raise broken(f"{self.source}: {name} holds {float(tensor.abs().max()):g}")
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

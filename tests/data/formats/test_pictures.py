@@ -177,6 +177,14 @@ def png_of(x: np.ndarray, colour: int, bits: int, interlaced: bool, seed: int, *
     return MAGIC + head + b"".join(chunks) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def by_pillow(content: bytes) -> np.ndarray | None:
+    """The pixels; None where a chunk that says nothing of them is more than Pillow bears."""
+    try:
+        return np.asarray(Image.open(io.BytesIO(content)))
+    except ValueError:
+        return None
+
+
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.sampled_from(KINDS), st.booleans(), SIZES, SEEDS, ANCILLARY, TAILS, MUTATIONS)
 def test_png_of_every_kind(kind, interlaced, size, seed, before, tail, changes) -> None:
@@ -193,8 +201,8 @@ def test_png_of_every_kind(kind, interlaced, size, seed, before, tail, changes) 
     made = Png().write(file)
     assert Png().same(made, content) and made.endswith(tail)
     if bits < 16 or colour == 0:  # what Pillow reads without a loss
-        one, other = (np.asarray(Image.open(io.BytesIO(part))) for part in (content, made))
-        assert np.array_equal(one, other)
+        one, other = (by_pillow(part) for part in (content, made))
+        assert (one is None) == (other is None) and (one is None or np.array_equal(one, other))
     other = x.copy()
     other[-1, -1, -1] ^= 1
     assert not Png().same(png_of(other, colour, bits, interlaced, seed, *palette, *before) + tail, content)
