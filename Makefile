@@ -19,7 +19,7 @@ demo: .venv/ready
 	$(BIN)/vlb report $(DEMO)
 
 test: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: .venv/ready
 	$(BIN)/pytest -m slow --timeout 3600

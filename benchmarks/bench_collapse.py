@@ -26,7 +26,7 @@ from vlb.core.condition import UNCONDITIONAL
 from vlb.core.emissions.offered import DiscretisedLogisticOutput
 from vlb.core.initial import initialise
 from vlb.data import Dataset, load
-from vlb.measure.diagnostics import aggregate_kl, label_probe, level_use
+from vlb.measure.diagnostics import aggregate_kl, label_probe, rung_use
 from vlb.measure.evaluation import measure_bound
 from vlb.models.vae.config import HVAE, ResidualHVAE
 from vlb.models.vae.loss import ElboLoss
@@ -94,7 +94,7 @@ def measured(model: VariationalHierarchy, data: Dataset) -> dict[str, Any]:
         label_probe(latents["train"][level], data.train.labels, latents["test"][level], data.test.labels)
         for level in range(model.depth)
     ]
-    uses = level_use(model, parts["test"][:SHOWN], generator)
+    uses = rung_use(model, parts["test"][:SHOWN], generator)
     aggregate = aggregate_kl(model, parts["train"], generator, draws=2)
     return {
         "bits_per_dim": bound.bits_per_dim,

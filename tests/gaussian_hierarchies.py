@@ -48,21 +48,21 @@ class PPCA:
         mean = (x - self.mean) @ self.weights / self.noise / precision
         return Normal(mean, (self.stretch / precision).log().expand_as(mean))
 
-    def rung(self, level: int, state: State) -> Rung:
+    def rung(self, number: int, state: State) -> Rung:
         return Rung(
             self.top(torch.zeros(state.n, 2, dtype=torch.float64)), None if state.x is None else self.posterior(state.x)
         )
 
-    def advance(self, level: int, state: State, z: Tensor) -> State:
+    def advance(self, number: int, state: State, z: Tensor) -> State:
         return state._replace(latents=(*state.latents, z))
 
     def likelihood(self, state: State) -> Normal:
         return self.down(0, state.latents[-1])
 
-    def up(self, level: int, below: Tensor) -> Normal:
+    def up(self, number: int, below: Tensor) -> Normal:
         return self.posterior(below)
 
-    def down(self, level: int, z: Tensor) -> Normal:
+    def down(self, number: int, z: Tensor) -> Normal:
         return normal(z @ self.weights.T + self.mean, self.noise)
 
     def top(self, z: Tensor) -> Normal:
@@ -95,9 +95,9 @@ class TwoLevels:
         variance = 1 / (1 / prior + gain**2 / noise)
         return normal(variance * (prior_mean / prior + gain / noise * seen), variance)
 
-    def rung(self, level: int, state: State) -> Rung:
+    def rung(self, number: int, state: State) -> Rung:
         x = state.x
-        if level == 1:
+        if number == 1:
             zeros = torch.zeros(state.n, 3, dtype=torch.float64)
             noise = self.c**2 * self.b + self.d
             q = None if x is None else self.conditional(zeros, 1.0, self.a * self.c, noise, x)
@@ -106,20 +106,20 @@ class TwoLevels:
         q = None if x is None else self.conditional(mean, self.b, self.c, self.d, x)
         return Rung(normal(mean, self.b), q)
 
-    def advance(self, level: int, state: State, z: Tensor) -> State:
+    def advance(self, number: int, state: State, z: Tensor) -> State:
         return state._replace(latents=(*state.latents, z))
 
     def likelihood(self, state: State) -> Normal:
         return self.down(0, state.latents[-1])
 
-    def up(self, level: int, below: Tensor) -> Normal:
+    def up(self, number: int, below: Tensor) -> Normal:
         marginal = self.a**2 + self.b
-        if level == 0:
+        if number == 0:
             return self.conditional(torch.zeros_like(below), marginal, self.c, self.d, below)
         return self.conditional(torch.zeros_like(below), 1.0, self.a, self.b, below)
 
-    def down(self, level: int, z: Tensor) -> Normal:
-        return normal(self.c * z, self.d) if level == 0 else normal(self.a * z, self.b)
+    def down(self, number: int, z: Tensor) -> Normal:
+        return normal(self.c * z, self.d) if number == 0 else normal(self.a * z, self.b)
 
     def top(self, z: Tensor) -> Normal:
         return normal(torch.zeros_like(z), 1.0)

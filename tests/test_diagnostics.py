@@ -18,9 +18,9 @@ from vlb.measure.diagnostics import (
     aggregate,
     aggregate_kl,
     label_probe,
-    level_use,
     mutual_information,
     pairwise_log_prob,
+    rung_use,
 )
 from vlb.models.vae.generative import normal
 
@@ -38,7 +38,7 @@ def test_information_of_ppca() -> None:
     oracle = PPCA()
     x = examples(oracle, 4000)
     expected = 0.5 * torch.log1p((oracle.weights**2).sum(0) / oracle.noise).sum().item()
-    use = level_use(ppca_vae(), x, seeded(4), draws=2)[0]
+    use = rung_use(ppca_vae(), x, seeded(4), draws=2)[0]
     # One level has no parents, so both bounds are the same number; its error is about std/√4000 = 0.02.
     assert use.information.low == use.information.high
     assert abs(use.information.low - expected) < 0.1
@@ -56,7 +56,7 @@ def test_information_is_bracketed_where_parents_are_drawn() -> None:
     noise = oracle.c**2 * oracle.b + oracle.d
     truth[1] = 1.5 * math.log1p((oracle.a * oracle.c) ** 2 / noise)
     for model in (two_level_top_down(), two_level_bottom_up()):
-        for level, use in enumerate(level_use(model, x, seeded(5), draws=48)):
+        for level, use in enumerate(rung_use(model, x, seeded(5), draws=48)):
             # 300 examples leave an error of about 0.08 nats in the mean.
             assert use.information.low - 0.3 < truth[level] < use.information.high + 0.3
             assert use.information.high - use.information.low < 0.5
@@ -66,7 +66,7 @@ def test_information_is_bracketed_where_parents_are_drawn() -> None:
 def test_per_level_kls_sum_to_the_bounds() -> None:
     x = examples(TwoLevels(), 1000)
     for model in (two_level_top_down(), two_level_bottom_up()):
-        uses = level_use(model, x, seeded(6), draws=2)
+        uses = rung_use(model, x, seeded(6), draws=2)
         expected = model.bounds(x, UNCONDITIONAL, seeded(7)).kl.sum(1)
         assert abs(z_score(expected, sum(use.kl for use in uses))) < LIMIT
 
@@ -83,7 +83,7 @@ def test_a_shift_of_the_posterior_is_one_of_the_aggregate() -> None:
     x, model = examples(PPCA(), 3000), ppca_vae(shift=0.5)
     (mismatch,) = aggregate_kl(model, x, seeded(21), draws=2)
     assert abs(mismatch - 0.25) < 0.06
-    use = level_use(model, x, seeded(22), draws=2)[0]
+    use = rung_use(model, x, seeded(22), draws=2)[0]
     assert abs(use.kl - use.information.low - mismatch) < 0.06
 
 
@@ -93,7 +93,7 @@ def test_a_collapsed_level_shows_in_every_measure() -> None:
     with torch.no_grad():
         model.encoders[1].weight.zero_()  # type: ignore[union-attr, operator]
         model.encoders[1].raw.zero_()  # type: ignore[union-attr, operator]
-    low, top = level_use(model, examples(TwoLevels(), 400), seeded(8), draws=16)
+    low, top = rung_use(model, examples(TwoLevels(), 400), seeded(8), draws=16)
     assert abs(top.kl) < 1e-9 and top.active == 0
     assert top.information.low < 1e-6 and top.information.high < 1e-6
     assert low.active == 3 and low.information.low > 2
@@ -129,4 +129,4 @@ def test_probes_find_linear_labels_and_nothing_in_noise() -> None:
 
 def test_one_draw_is_refused() -> None:
     with pytest.raises(UserError, match="at least 2"):
-        level_use(ppca_vae(), torch.zeros(3, 4).double(), seeded(), draws=1)
+        rung_use(ppca_vae(), torch.zeros(3, 4).double(), seeded(), draws=1)

@@ -14,7 +14,7 @@ from vlb.models.mixture.gaussian import gaussian_mixture
 def test_descent_goes_from_the_top_to_the_data() -> None:
     model = TwoLevels()
     steps = list(descend(model, model.start(3), from_prior(seeded())))
-    assert [step.level for step in steps] == [1, 0]
+    assert [step.number for step in steps] == [1, 0]
     assert [len(step.state.latents) for step in steps] == [1, 2]
     assert all(torch.equal(step.state.latents[-1], step.z) for step in steps)
 
@@ -22,7 +22,7 @@ def test_descent_goes_from_the_top_to_the_data() -> None:
 def test_climb_goes_from_the_data_to_the_top() -> None:
     x = torch.randn(3, 3, generator=seeded(), dtype=torch.float64)
     steps = list(climb(TwoLevels(), x, lambda _, q: q.sample(seeded(1))))
-    assert [step.level for step in steps] == [0, 1]
+    assert [step.number for step in steps] == [0, 1]
     assert steps[0].below is x
     assert steps[1].below is steps[0].z
 
@@ -31,7 +31,7 @@ def test_the_chooser_decides() -> None:
     """Given latents in, the same latents out: reconstruction and decoding are descents too."""
     model, given = TwoLevels(), {1: torch.full((2, 3), 7.0).double(), 0: torch.full((2, 3), -1.0).double()}
     steps = list(descend(model, model.start(2), lambda level, rung: given[level]))
-    assert all(step.z is given[step.level] for step in steps)
+    assert all(step.z is given[step.number] for step in steps)
     torch.testing.assert_close(steps[1].p.mean, model.a * given[1])
 
 

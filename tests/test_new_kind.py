@@ -2,8 +2,8 @@
 protocols and the registries alone.
 
 What the first needs, had it a folder of its own: its model, configuration and loss there; a line each in `MODELS` and
-`LOSSES` (models/kinds.py); a module for its code and a line in coding/settings.py; a module for its page and a line
-in pages/report.py.
+`LOSSES` (models/kinds.py); a module for its code and a line in coding/settings.py; a module for its page in
+pages/kinds. Four files beside its folder.
 """
 
 import math

@@ -121,6 +121,24 @@ def learned_time(kind: type[LearningTime], schedule: Schedule) -> LearnedTime:
     return measure
 
 
+@pytest.mark.parametrize("kind", [AdaptiveTime, LeastVarianceTime, WarpedTime])
+def test_times_follow_the_weights_as_they_say(kind: type[LearningTime]) -> None:
+    """Of even errors, p(λ) ∝ w(λ) (Eq. 4.130, and its single-draw optimum); time warping does not know w."""
+    schedule = LogSNRLinear(-HIGH, -LOW)
+    log_snr = LOW + (HIGH - LOW) * (torch.arange(2_000, dtype=torch.float64) + 0.5) / 2_000
+    masses = {}
+    for name, weight in (("even", torch.ones(2_000)), ("bump", bump(log_snr))):
+        measure = kind(bins=20).build(schedule)
+        measure.learn(measure.sums(log_snr, torch.ones(2_000), weight, schedule))
+        masses[name] = measure.masses()
+    if kind is WarpedTime:
+        assert torch.equal(masses["even"], masses["bump"])
+        return
+    share = bump(log_snr).view(20, 100)
+    expected = share.mean(1) if kind is AdaptiveTime else share.square().mean(1).sqrt()
+    torch.testing.assert_close(masses["bump"], 0.95 * expected / expected.sum() + 0.05 / 20)
+
+
 def measures(schedule: Schedule) -> dict[str, Times]:
     return {
         "uniform": UniformTime(),

@@ -325,3 +325,26 @@ def test_every_file_comes_back(files: list[tuple[str, bytes]], values: int, tabl
             again = (Path(name) / "out" / "in" / f"{i}.{kind}").read_bytes()
             assert (again != content) == (f"in/{i}.{kind}" in free)
             assert again == content or Deflated().same(again, content)
+
+
+def test_damage_costs_the_files_of_its_own_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk ends where a file does, once it holds enough: large files end theirs, small ones come together."""
+    monkeypatch.setattr(writing, "CHUNK_EXAMPLES", 8)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    sizes = (3, 3, 3, 20, 8, 1, 1)
+    for i, count in enumerate(sizes):
+        np.save(folder / f"{i}.npy", pictures(i, count))
+    write(tmp_path / "a.vlb", folder)
+    archive = ArchiveReader(tmp_path / "a.vlb")
+    ends = np.cumsum([archive._start, *archive._sizes])
+    for chunk, lost in enumerate(((0, 1, 2), (3,), (4,), (5, 6))):
+        damaged = bytearray((tmp_path / "a.vlb").read_bytes())
+        damaged[ends[chunk + 1] - 6] ^= 1
+        (tmp_path / "b.vlb").write_bytes(damaged)
+        out = tmp_path / f"out{chunk}"
+        said = restore(read(tmp_path / "b.vlb"), out, FORMATS, True)[0]
+        assert f"chunk {chunk}" in said and said.endswith(", ".join(f"in/{i}.npy" for i in lost))
+        assert sorted(path.name for path in out.rglob("*.npy")) == [
+            f"{i}.npy" for i in range(len(sizes)) if i not in lost
+        ]

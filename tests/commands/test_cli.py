@@ -94,8 +94,8 @@ def test_discrete_time_is_labelled(unlabelled: Path, tmp_path: Path, kernel: str
     assert vlb("evaluate", unlabelled, "--json", out, "--passes", "2", "--steps", "3", *options) == 0
     result = json.loads(out.read_text())
     assert set(result["terms"]) == {"reconstruction", "prior", "diffusion"}
-    assert len(result["kl_per_level"]) == 3
-    assert sum(result["kl_per_level"]) == pytest.approx(result["terms"]["diffusion"])
+    assert len(result["kl_per_rung"]) == 3
+    assert sum(result["kl_per_rung"]) == pytest.approx(result["terms"]["diffusion"])
     assert result["bits_per_dim"] == pytest.approx(sum(result["terms"].values()))
     assert result["bound"].startswith("discrete-time") and "T = 3" in result["bound"]
     used = result["discretisation"]

@@ -1,8 +1,10 @@
 """Commands that are ended from outside, that write one name at once, and that read and write streams."""
 
 import csv
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,10 +119,33 @@ def test_a_link_to_nothing_is_not_written_through(
 def test_archives_through_pipes(run: Path, pictures: Path, tmp_path: Path) -> None:
     packed = subprocess.run([sys.executable, "-m", "vlb", "compress", run, pictures, "-o", "-"], capture_output=True)
     assert packed.returncode == 0, packed.stderr
+    assert b"standard output: " in packed.stderr and b"/vlb-" not in packed.stderr
     command = [sys.executable, "-m", "vlb", "decompress", "-", "--model", run, "-o", tmp_path / "out"]
     restored = subprocess.run(command, input=packed.stdout, capture_output=True)
     assert restored.returncode == 0, restored.stderr
     assert {path.name for path in (tmp_path / "out" / "in").iterdir()} == {path.name for path in pictures.iterdir()}
+
+
+@pytest.mark.parametrize("verb", ["inspect", "decompress"])
+def test_damage_in_a_stream_is_said_of_standard_input(
+    run: Path,
+    pictures: Path,
+    tmp_path: Path,
+    verb: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """What holds it meanwhile is nobody's concern."""
+    assert vlb("compress", run, pictures, "-o", tmp_path / "a.vlb") == 0
+    content = bytearray((tmp_path / "a.vlb").read_bytes())
+    more = ["--model", run, "-o", tmp_path / "out", "--salvage"] if verb == "decompress" else []
+    for damaged in (b"none", bytes(content[:-3]), bytes(content[:-30]) + bytes(30)):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(damaged)))
+        capfd.readouterr()
+        assert vlb(verb, "-", *more) == 2
+        said = "".join(capfd.readouterr())
+        assert "standard input" in said and "/vlb-" not in said
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
 
 
 @pytest.mark.parametrize("verb", ["sample", "score"])
@@ -128,6 +153,23 @@ def test_streams_are_refused_elsewhere(run: Path, verb: str, capsys: pytest.Capt
     examples = ["test"] if verb == "score" else []
     assert vlb(verb, run, *examples, "-o", "-") == 2
     assert "vlb: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compress", "RUN", "-", "-o", "x"),
+        ("score", "RUN", "-", "-o", "x"),
+        ("train", "images", "--data", "-"),
+        ("report", "-"),
+    ],
+)
+def test_standard_input_is_refused_where_it_is_not_read(
+    run: Path, tmp_path: Path, command: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert vlb(*({"RUN": run, "x": tmp_path / "x"}.get(word, word) for word in command)) == 2
+    assert "standard input is read by decompress and inspect alone" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_pipes_and_what_is_left_out(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,11 +42,11 @@ def test_every_likelihood_goes_through_the_same_verbs(name: str, runs: dict[str,
     assert (result["examples"], result["kind"]) == (360, "discrete, 17 levels")
     if name == "digits-mixture":
         assert result["bound"].startswith("exact") and result["se_monte_carlo"] == 0
-        assert result["kl_per_level"] is None
+        assert result["kl_per_rung"] is None
     else:
         assert result["bound"].startswith("variational bound")
         levels = [result["terms"][f"kl_{i + 1}"] for i in range(DEPTHS[name])]
-        assert result["kl_per_level"] == pytest.approx(levels)
+        assert result["kl_per_rung"] == pytest.approx(levels)
     assert vlb("sample", runs[name], "-n", "5", "-o", tmp_path / "x.npz") == 0
     x = np.load(tmp_path / "x.npz")["x"]
     assert x.shape == (5, 1, 8, 8) and x.dtype == np.uint8 and x.max() <= 16
@@ -81,7 +81,7 @@ def test_a_ladder_is_judged_by_errors_and_costs(runs: dict[str, Path], tmp_path:
     assert vlb("evaluate", runs["digits-ladder"], "--json", out) == 0
     result = json.loads(out.read_text())
     assert 0 <= result["error_rate"] <= 1 and result["examples"] == 360 and result["labels_used"] == 100
-    assert len(result["cost_per_level"]) == 3 and min(result["cost_per_level"]) > 0
+    assert len(result["cost_per_layer"]) == 3 and min(result["cost_per_layer"]) > 0
     assert result["likelihood"] is None and "bits_per_dim" not in result
     assert vlb("report", runs["digits-ladder"]) == 0
     assert "bits/dim" not in (runs["digits-ladder"] / "report.html").read_text()

@@ -17,6 +17,8 @@ from vlb.training.verb import adjust
 def rebuilt(command: str) -> Experiment:
     words = shlex.split(command)
     assert words[:2] == ["vlb", "train"]
+    header = "--no-header" not in words
+    words = [word for word in words if word != "--no-header"]
     options = list(zip(words[3::2], words[4::2], strict=True))
     found = dict(options)
     data, seed = found.get("--data"), found.get("--seed")
@@ -26,6 +28,7 @@ def rebuilt(command: str) -> Experiment:
             found.get("--condition"),
             int(seed) if seed else None,
             tuple(value for name, value in options if name == "--set"),
+            header,
         ),
         Path(data) if data else None,
     )
@@ -54,8 +57,11 @@ def test_what_was_changed_is_in_the_command(settings: tuple[str, ...]) -> None:
     assert rebuilt(train_command(experiment, Path("run"))) == experiment
 
 
-def test_own_data_are_named(tmp_path: Path) -> None:
-    experiment = adjust(recipe("images"), TrainOptions(overrides=("training.steps=3",)), tmp_path / "my images")
+@pytest.mark.parametrize(("name", "header"), [("images", True), ("table", True), ("table", False)])
+def test_own_data_are_named(name: str, header: bool, tmp_path: Path) -> None:
+    options = TrainOptions(overrides=("training.steps=3",), header=header)
+    experiment = adjust(recipe(name), options, tmp_path / "my own")
+    assert "--set data" not in train_command(experiment, Path("run"))
     assert rebuilt(train_command(experiment, Path("run"))) == experiment
 
 

@@ -1,6 +1,8 @@
 """Tables from end to end: training, samples as rows, scores of rows that are written otherwise."""
 
 import csv
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,93 @@ def test_numbers_are_values_however_they_are_written(run: Path, tmp_path: Path) 
     assert (tmp_path / "out" / "more.txt").read_bytes() == (tmp_path / "more.txt").read_bytes()
 
 
+def test_rows_that_the_model_has_not_seen_are_left_out_by_name(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        ("a,b", "20", "1990", "x"),
+        ("Köln", "3", "1990", "x"),
+        ("Bonn", "3.5", "1990", "x"),
+        ("", "30", "1991", "x"),
+    ]
+    with (tmp_path / "t.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("city", "size", "year built", "constant"), *rows])
+    assert vlb("score", run, tmp_path / "t.csv", "-o", tmp_path / "s.csv") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 examples" in said and "1 of 4 rows left out" in said and "column 'city' has 'Bonn'" in said
+    with (tmp_path / "s.csv").open(newline="") as stream:
+        found = list(csv.DictReader(stream))
+    assert [row["example"] for row in found] == ["0", "1", "2", "3"]
+    assert [bool(row["nats"]) for row in found] == [True, True, False, True]
+    assert [row["left_out"] for row in found] == [
+        "",
+        "",
+        "line 4: column 'city' has 'Bonn', column 'size' has '3.5'",
+        "",
+    ]
+    assert vlb("score", run, tmp_path / "t.csv", "-o", tmp_path / "s.npz", "--background", "lzma", "--typicality") == 0
+    with np.load(tmp_path / "s.npz") as archive:
+        assert all(
+            np.isnan(archive[name]).tolist() == [False, False, True, False] for name in archive if name != "about"
+        )
+        assert json.loads(str(archive["about"]))["left_out"].keys() == {"2"}
+    assert vlb("evaluate", run, "--split", tmp_path / "t.csv", "--json", tmp_path / "e.json") == 0
+    told = json.loads((tmp_path / "e.json").read_text())
+    assert told["examples"] == 3 and "line 4: column 'city'" in told["left_out"]
+    assert "1 of 4 rows left out" in " ".join(capsys.readouterr().out.split())
+    assert vlb("compress", run, tmp_path / "t.csv", "-o", tmp_path / "a.vlb") == 0
+    assert "as they are written, the first in row 2, column 'size': '20'; stored as it is" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_a_table_without_names_of_decimal_commas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng, file, run = np.random.default_rng(0), tmp_path / "t.dat", tmp_path / "run"
+    rows = [(f"{rng.integers(20)},5", str(rng.integers(3)), str(rng.choice(["b", "a"]))) for _ in range(100)]
+    file.write_text("".join(";".join(row) + "\n" for row in rows))
+    words = ("--set", "steps=2", "--set", "training.warmup=1", "--set", "components=2")
+    assert vlb("train", "table", "--data", file, "--no-header", "--out", run, *words) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "decimal commas, 1,5 being 1.5, in column 1 " in said and "2 of numbers in order, 1 of categories" in said
+    assert json.loads((run / "config.json").read_text())["experiment"]["data"]["header"] is False
+    assert vlb("score", run, file, "-o", tmp_path / "s.csv") == 0
+    assert len((tmp_path / "s.csv").read_text().splitlines()) == 101
+    assert vlb("evaluate", run) == 0 and vlb("evaluate", run, "--split", file) == 0
+    assert vlb("compress", run, file, "-o", tmp_path / "a.vlb") == 0
+    assert "as it is" not in capsys.readouterr().err
+    assert vlb("decompress", tmp_path / "a.vlb", "--model", run, "-o", tmp_path / "out") == 0
+    assert (tmp_path / "out" / "t.dat").read_bytes() == file.read_bytes()
+    assert vlb("sample", run, "-n", "50", "-o", tmp_path / "rows.csv") == 0
+    with (tmp_path / "rows.csv").open(newline="") as stream:
+        drawn = list(csv.reader(stream))
+    assert len(drawn) == 50 and all({row[j] for row in drawn} <= {row[j] for row in rows} for j in range(3))
+    assert vlb("score", run, tmp_path / "rows.csv", "-o", tmp_path / "r.csv") == 0
+    assert vlb("report", run) == 0 and f"--data {file} --no-header" in (run / "report.html").read_text()
+    assert vlb("train", "digits", "--no-header", "--out", tmp_path / "d") == 2
+    assert vlb("train", "table", "--no-header", "--out", run, "--resume") == 2
+
+
+def test_samples_as_parquet_have_the_types_of_their_columns(run: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert vlb("sample", run, "-n", "50", "-o", tmp_path / "rows.parquet") == 0
+    assert vlb("sample", run, "-n", "50", "-o", tmp_path / "rows.csv") == 0
+    table = parquet.read_table(tmp_path / "rows.parquet")
+    assert [str(field.type) for field in table.schema] == ["string", "int64", "int64", "string"]
+    with (tmp_path / "rows.csv").open(newline="", encoding="utf-8") as stream:
+        rows = [
+            {**row, "size": float(row["size"]), "year built": int(row["year built"])} for row in csv.DictReader(stream)
+        ]
+    assert table.to_pylist() == rows
+
+
+def test_parquet_without_pyarrow_names_the_extra(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert vlb("sample", run, "-o", tmp_path / "rows.parquet") == 2
+    assert "pip install 'vlb[tables]'" in " ".join(capsys.readouterr().err.split())
+
+
 def test_samples_of_pictures_are_no_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert vlb("sample", tmp_path, "-o", tmp_path / "rows.xls") == 2
-    assert ".csv or .tsv (of a table)" in " ".join(capsys.readouterr().err.split())
+    assert ".csv, .tsv or .parquet (of a table)" in " ".join(capsys.readouterr().err.split())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vlb.base.errors import UserError
+from vlb.base.walk import Reason
 from vlb.core.schema import Schema, levels_schema
 from vlb.data.arranged import SPLIT_NAMES, natural, own_splits
 from vlb.data.files import load_images
@@ -59,6 +60,32 @@ def test_the_usual_names_in_any_case(tmp_path: Path, names: tuple[str, ...]) -> 
     assert [len(part) for part in (data.train, data.validation, data.test)] == [4, 3, 2]
     assert [int(part.x.max()) for part in (data.train, data.validation, data.test)] == [0, 10, 20]
     assert data.schema.labels == ("a", "b")
+
+
+ALIKE = st.builds(
+    lambda before, name, after, case: case(f"{before}{name}{after}"),
+    st.sampled_from(["", "seg_", "images-", "1_", "my data/", "nested/deep/"]),
+    st.sampled_from([*sorted(SPLIT_NAMES), "eval", "evaluation", "holdout", "held-out"]),
+    st.sampled_from(["", "_set", " images", "2017", "-data", "set"]),
+    CASES,
+)
+
+
+@given(alike=ALIKE)
+@settings(derandomize=True, deadline=None)
+def test_what_is_called_like_a_split_is_one_or_refused(alike: str) -> None:
+    """At any depth, for else its pictures would be trained on."""
+    paths = [PurePath("cats/0.png"), PurePath(alike, "0.png"), PurePath(alike, "dogs", "1.png")]
+    with pytest.raises(UserError, match="split"):
+        own_splits(Path("d"), paths)
+
+
+@pytest.mark.parametrize("name", ["train_station", "latest", "valley", "developers", "test tube", "contest", "10", "a"])
+def test_classes_that_are_called_otherwise_are_classes(name: str) -> None:
+    paths = [PurePath(name, "0.png"), PurePath("b", "0.png")]
+    assert own_splits(Path("d"), paths) == {"train": paths}
+    below = [PurePath("train", "train", "0.png"), PurePath("train", name, "0.png")]  # trains, to learn from
+    assert own_splits(Path("d"), below) == {"train": below}
 
 
 def test_what_is_beside_splits_is_named(tmp_path: Path) -> None:
@@ -131,7 +158,8 @@ def test_a_backup_beside_an_idx_file_is_not_read(tmp_path: Path, name: str) -> N
     for stem, value in (("train-images.idx3-ubyte", 1), (name, 2)):
         header = bytes([0, 0, 8, 3]) + b"".join(side.to_bytes(4, "big") for side in (5, 2, 2))
         (tmp_path / stem).write_bytes(header + bytes([value] * 20))
-    assert load_images(tmp_path).train.x.max() == 1
+    data = load_images(tmp_path)
+    assert data.train.x.max() == 1 and data.left_out == (Reason("other files", 1, (name,)),)
     (tmp_path / "train-images-idx3-ubyte").write_bytes((tmp_path / name).read_bytes())
     with pytest.raises(UserError, match="keep one"):
         load_images(tmp_path)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as numpy_format
 
-from vlb.data.formats import FORMATS, format_of, inflating
+from vlb.data.formats import FORMATS, inflating, recognised
 from vlb.data.formats.base import Declined, File, Member, Writable
 from vlb.data.formats.cifar import Cifar
 from vlb.data.formats.gzip import Gzip
@@ -313,7 +313,8 @@ def test_formats_are_told_by_name_and_head() -> None:
         ("train-images.idx3-ubyte.gz", gzip.compress(raw), Gzip),
         ("a.npz", b"PK\3\4", Npz),
     ):
-        assert isinstance(format_of(name, head[:64]), kind)
+        found = recognised(FORMATS, name, head)
+        assert found is not None and isinstance(found.format, kind) and FORMATS[found.number] is found.format
     for name, head in (("a.gz", gzip.compress(b"text")), ("a.idx", b"text"), ("a.zip", b"PK\3\4"), ("a", b"")):
-        assert format_of(name, head) is None
+        assert recognised(FORMATS, name, head) is None
     assert all(isinstance(kind, Writable) for kind in FORMATS)

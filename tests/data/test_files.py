@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from vlb.base.errors import UserError
+from vlb.base.walk import Reason
 from vlb.core.schema import levels_schema
 from vlb.data import Dataset, load
 from vlb.data.files import load_images
@@ -303,3 +305,35 @@ def test_memory_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("vlb.data.arrays.as_levels", refuse)
     with pytest.raises(UserError, match="does not fit into memory"):
         load_images(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("name", ["data_batch_1 (1).bin", "test_batch.bak.bin", "notes.txt", "more.bin"])
+def test_what_lies_beside_cifar_batches_is_left_out_and_said(tmp_path: Path, name: str) -> None:
+    record = bytes([3]) + bytes(3072)
+    for file in ("data_batch_1.bin", "Test_Batch.bin"):
+        (tmp_path / file).write_bytes(record * 4)
+    (tmp_path / name).write_bytes(record * 3)
+    data = load_images(tmp_path)
+    assert (len(data.train) + len(data.validation), len(data.test)) == (4, 4)
+    assert [reason.first for reason in data.left_out] == [(name,)]
+
+
+@pytest.mark.parametrize("name", ["test.bin", "a copy.bin", "mine (2).bin", "val_1.bin"])
+def test_bins_that_look_like_test_examples_or_copies_are_refused(tmp_path: Path, name: str) -> None:
+    for file in ("mine.bin", name):
+        (tmp_path / file).write_bytes((bytes([3]) + bytes(3072)) * 4)
+    with pytest.raises(UserError, match="would be trained on"):
+        load_images(tmp_path)
+
+
+def test_arrays_that_are_not_read_are_said(tmp_path: Path) -> None:
+    x = np.zeros((5, 2, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=x, X_test=x, y_train=np.arange(5), more=np.zeros(3))
+    assert load_images(tmp_path / "a.npz").left_out == (Reason("other arrays", 2, ("X_test", "more")),)
+
+
+def test_one_picture_is_no_folder_of_them(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((2, 3), np.uint8)).save(tmp_path / "a.PNG", format="PNG")
+    for reader in (load_images, lambda path: load_examples(path, levels_schema((1, 2, 3), 256))):
+        with pytest.raises(UserError, match="is one image; give the folder"):
+            reader(tmp_path / "a.PNG")

@@ -100,10 +100,21 @@ def test_a_table_is_read_by_the_columns_of_the_model(tmp_path: Path) -> None:
     path.write_text("a,b\n3,no\n1,yes\n")
     assert load_examples(path, schema).split.x.tolist() == [[2, 0], [0, 1]]
     path.write_text("b,a\nno,3\n")
-    with pytest.raises(UserError, match="has the columns b, a, and the model is of a, b"):
+    with pytest.raises(UserError, match="line 1: column 1 is called 'b', and the model's 'a'"):
         load_examples(path, schema)
-    path.write_text("a,b\n3,no\n4,yes\n")
-    with pytest.raises(UserError, match="row 2 after the names has '4' in the column 'a'"):
+    path.write_text('a,b\n3,no\n4,"y\nes"\n2,yes\n1,maybe\n')
+    given = load_examples(path, schema)
+    assert given.split.x.tolist() == [[2, 0], [1, 1]]
+    assert given.unseen == {
+        1: r"line 3: column 'a' has '4', column 'b' has 'y\nes'",
+        3: "line 6: column 'b' has 'maybe'",
+    }
+    assert given.left_out.startswith("2 of 4 rows left out") and all(
+        why in given.left_out for why in given.unseen.values()
+    )
+    assert np.array_equal(given.placed(np.array([5.0, 7.0])), [5, np.nan, 7, np.nan], equal_nan=True)
+    path.write_text("a,b\n4,yes\n")
+    with pytest.raises(UserError, match=r"every row .*line 2: column 'a' has '4'"):
         load_examples(path, schema)
     with pytest.raises(UserError, match="no known kind"):
         load_examples(path, levels_schema((2,), 3))

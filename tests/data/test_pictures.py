@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from tests.data.formats.test_pictures import CHANNELS, png_of
 from vlb.base.errors import UserError
 from vlb.core.schema import levels_schema
 from vlb.data.files import load_images
+from vlb.data.formats.bmp import Bmp
+from vlb.data.formats.png import Png
 from vlb.data.given import load_examples
 from vlb.data.pictures import read_picture, table
 
@@ -211,3 +214,41 @@ def test_what_is_ordinary_says_nothing(tmp_path: Path) -> None:
         (tmp_path / f"a.{suffix}").write_bytes(saved(Image.new("RGB", (3, 2)), kind))
         picture = read_picture(tmp_path / f"a.{suffix}")
         assert (picture.said, picture.levels, picture.values.shape) == ((), 256, (3, 2, 3))
+
+
+def bmp_kinds(x: np.ndarray, kind: str) -> bytes:
+    """x: (H, W, 4) uint8."""
+    image = Image.fromarray(x)
+    if kind == "P":
+        image = image.convert("RGB").quantize(7)
+    return saved(image if kind == "RGBA" else image.convert(kind), "BMP")
+
+
+PNG_KINDS = [(0, b) for b in (1, 2, 4, 8, 16)] + [(2, 8), (2, 16), (3, 1), (3, 2), (3, 4), (3, 8), (4, 8), (6, 16)]
+KINDS = st.sampled_from([*PNG_KINDS, "1", "L", "P", "RGB", "RGBA"])
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(KINDS, st.booleans(), st.tuples(st.integers(1, 9), st.integers(1, 19)), SEEDS)
+def test_training_and_archives_read_equal_values(tmp_path_factory, kind, interlaced: bool, size, seed: int) -> None:
+    """Where a picture is taken, its pixels are those that its format gives, by which archives are written."""
+    palette = np.random.default_rng(seed).integers(0, 256, (256, 3)).astype(np.uint8)
+    if isinstance(kind, tuple):
+        colour, bits = kind
+        chunks = [chunk(b"PLTE", palette[: 1 << bits].tobytes())] if colour == 3 else []
+        x = values((*size, CHANNELS[colour]), (1 << bits) - 1, seed)
+        content, format_ = png_of(x, colour, bits, interlaced, seed, *chunks), Png()
+    else:
+        content, format_ = bmp_kinds(values((*size, 4), 255, seed).astype(np.uint8), kind), Bmp()
+        palette = np.frombuffer(content[54:][: 4 * 256], np.uint8).reshape(-1, 4)[:, 2::-1] if kind == "P" else palette
+    path = tmp_path_factory.mktemp("both") / "a"
+    path.write_bytes(content)
+    found = format_.read(content).members[0].values
+    if found.dtype == np.uint16 or found.shape[2:] in ((2,), (4,)):
+        with pytest.raises(UserError, match=r"transparent|more than 8 bits"):
+            read_picture(path)
+        return
+    picture = read_picture(path).values.transpose(1, 2, 0)
+    if kind == "P" or (isinstance(kind, tuple) and kind[0] == 3):
+        found = palette[found]
+    assert np.array_equal(picture, found if found.ndim == 3 else found[..., None])

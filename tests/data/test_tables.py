@@ -1,11 +1,13 @@
 """Tables of text: cells to the byte, columns of discrete values."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vlb.base.errors import UserError
+from vlb.core.schema import Categories, Column, Schema, Vector
 from vlb.data import load
 from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.given import load_examples
@@ -36,7 +38,10 @@ def test_a_table_is_a_data_set(tmp_path: Path) -> None:
         (b"a,b\n1,2\n3\n", "no table.*line 3"),
         (b"", "no table"),
         (b"a,b\n", "no table"),
-        (b"a\n" + b"".join(b"%d\n" % i for i in range(1100)), "'a' .number 1. has 1100 distinct values"),
+        (
+            b"a\n" + b"".join(b"%d\n" % i for i in range(1100)),
+            "column 'a' has 1100 distinct values, number 1025 of them in line 1026",
+        ),
         (b"a\n1\n", "at least 3"),
     ],
 )
@@ -55,3 +60,37 @@ def test_what_trains_can_be_scored_whatever_it_is_called(suffix: str, delimiter:
     path.write_text("\n".join(delimiter.join(row) for row in [("a", "b"), *(("1", "x"), ("2", "y")) * 10]))
     schema = load_table(path).schema
     assert load_examples(path, schema).split.x.tolist() == [[0, 0], [1, 1]] * 10
+
+
+@pytest.mark.parametrize(
+    ("content", "header", "values", "said"),
+    [
+        (
+            "a;b\n1,5;x\n10,25;x\n2;y\n1,50;y\n",
+            True,
+            (("1,5", "2", "10,25"), ("x", "y")),
+            "decimal commas.* column 'a'$",
+        ),
+        ("1,5;2,5\n3,5;4,5\n5,5;6,5\n", False, (("1,5", "3,5", "5,5"), ("2,5", "4,5", "6,5")), "column 1, column 2$"),
+        ("a,b\n1,2;3\n2,2;3\n3,2;3\n", True, (("1", "2", "3"), ("2;3",)), "1 of numbers in order, 1 of categories"),
+        ('"a";"b"\n"1,5";1.5\n"2.5";1.5\n2;2\n', True, (("1,5", "2", "2.5"), ("1.5", "2")), "1 of numbers"),
+        ('a,b\n"1,5",1\n"10,5",1\n"2,5",1\n', True, (("1,5", "10,5", "2,5"), ("1",)), "1 of numbers"),
+        ("n;k\n1;2\n2;2\n3;2\n", False, (("1", "2", "3", "n"), ("2", "k")), r"looks like names \(n, k\)"),
+        ("1;2\n1;2\n2;2\n3;2\n", True, (("1", "2", "3"), ("2",)), r"looks like data \(1, 2\): .* --no-header"),
+        ("ab cd\n1 2\n3 4\n3 5\n", True, (("1 2", "3 4", "3 5"),), "one column, of whole lines"),
+    ],
+)
+def test_what_is_decided_is_said(
+    content: str, header: bool, values: tuple[tuple[str, ...], ...], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    data = load("table", tmp_path / "t.csv", header)
+    assert data.schema.columns is not None and tuple(column.values for column in data.schema.columns) == values
+    assert any(re.search(said, remark) for remark in data.remarks), data.remarks
+
+
+def test_columns_have_names_all_or_none() -> None:
+    kind = Categories(("a",))
+    Schema(layout=Vector((2,)), kinds=(Column(None, kind), Column(None, kind)))
+    with pytest.raises(UserError, match="name all of them, or none"):
+        Schema(layout=Vector((2,)), kinds=(Column("a", kind), Column(None, kind)))

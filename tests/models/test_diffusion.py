@@ -265,7 +265,7 @@ def test_descent_visits_the_marginals() -> None:
     x = torch.tensor([[0.7, -1.2]], dtype=torch.float64).expand(n, -1)
     grid = model.at(5)
     for step in descend(grid, grid.infer(x), from_posterior(generator)):
-        marginal = model.process.marginal(x, grid.time(step.level))
+        marginal = model.process.marginal(x, grid.time(step.number))
         standard = (step.z - marginal.mean) * (-0.5 * marginal.log_variance).exp()
         for values in (standard[:, 0], standard[:, 1], standard[:, 0] ** 2 - 1, standard.prod(1)):
             assert abs(z_score(values)) < LIMIT

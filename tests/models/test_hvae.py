@@ -62,7 +62,7 @@ def test_terms_sum_to_the_bound_and_name_every_level(make, oracle) -> None:
 
 
 @pytest.mark.parametrize("model", [two_level_top_down(1.7), two_level_bottom_up(1.7)], ids=["down", "up"])
-def test_kl_per_level_sums_to_the_joint_kl(model: VariationalHierarchy) -> None:
+def test_kl_per_rung_sums_to_the_joint_kl(model: VariationalHierarchy) -> None:
     """Σ_i E KL_i = KL(q(z_0, z_1 | x) ‖ p(z_0, z_1)), a KL of two six-dimensional Gaussians."""
     x, n = examples(TwoLevels(), 1), 40_000
     m, one = TwoLevels(), torch.ones(3).double()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.building import built
-from tests.oracles import seeded
+from tests.oracles import LIMIT, seeded
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Split, load
@@ -71,6 +71,49 @@ def test_noise_is_all_that_tells_the_two_passes_apart() -> None:
     torch.testing.assert_close(noisy.logits, again.logits)
 
 
+def identity(model: LadderNetwork) -> LadderNetwork:
+    """With denoisers ẑ = z̃, which leave the costs to the noise and the normalisers."""
+    with torch.no_grad():
+        for denoiser in model.denoisers:
+            denoiser.weights.zero_()
+            denoiser.weights[9] = 0.5
+    return model
+
+
+def test_the_cost_of_no_denoising_is_the_noise_of_every_layer() -> None:
+    """With nothing passed up and nothing normalised, ẑ_l − z_l is the noise of layer l: its mean square is σ²."""
+    model, x = identity(ladder(0.7)).eval(), torch.randint(0, 17, (20_000, 6), generator=seeded(11))
+    with torch.no_grad():
+        for layer in model.up:
+            layer.weight.zero_()
+        costs, _ = model.costs(x, seeded(12))
+    for cost, width in zip(costs.double(), (6, 5, 3), strict=True):
+        error = 0.7**2 * (2 / (len(x) * width)) ** 0.5
+        assert abs(cost - 0.7**2) < LIMIT * error
+
+
+def test_what_is_denoised_is_normalised_as_the_clean_pass_was() -> None:
+    """Without noise, ẑ_l = z_l is compared with z_l after the clean moments of layer l (Rasmus 2015, §3.3), by hand."""
+    model, x = identity(ladder(0.0)).train().double(), torch.randint(0, 17, (50, 6), generator=seeded(13))
+    with torch.no_grad():
+        costs, _ = model.costs(x, seeded(14))
+        h = x.double().numpy() / 16
+        assert costs[0] == 0
+        for number, (layer, shift) in enumerate(zip(model.up, model.shifts, strict=True), 1):
+            raw = h @ layer.weight.numpy().T
+            mean, std = raw.mean(0), np.sqrt(raw.var(0) + 1e-5)
+            z = (raw - mean) / std
+            assert costs[number].item() == pytest.approx((((z - mean) / std - z) ** 2).mean(), rel=1e-10)
+            h = np.maximum(z + shift.numpy(), 0)
+
+
+def test_in_double_precision_it_says_the_same() -> None:
+    model, x = ladder().eval(), torch.randint(0, 17, (50, 6), generator=seeded(15))
+    single = model.classify(x)
+    assert model.double().classify(x).dtype == torch.float64
+    torch.testing.assert_close(model.classify(x).float(), single, atol=1e-5, rtol=0)
+
+
 def test_losses_reach_every_parameter() -> None:
     """After one step: the denoisers start deaf to what is above, and hear it from then on."""
     model = ladder().train()
@@ -116,8 +159,8 @@ def test_unlabelled_examples_help() -> None:
             optimiser.step()
         rates[costs[0]] = recognise(model.eval(), data.test)
     assert rates[10.0].error_rate + 2 * rates[10.0].standard_error < rates[0.0].error_rate
-    assert len(rates[10.0].cost_per_level) == 4
-    assert rates[10.0].cost_per_level[0] < rates[0.0].cost_per_level[0]
+    assert len(rates[10.0].cost_per_layer) == 4
+    assert rates[10.0].cost_per_layer[0] < rates[0.0].cost_per_layer[0]
 
 
 def test_likelihood_is_refused_with_the_reason() -> None:

@@ -21,10 +21,10 @@ from vlb.data.baselines import baselines
 from vlb.measure.evaluation import measure_bound
 from vlb.measure.summary import summarise
 from vlb.pages.content import About, Content, content_of
-from vlb.pages.diffusion import DiffusionContent
-from vlb.pages.hierarchy import DESCENTS, HierarchyContent, decided
-from vlb.pages.ladder import LadderContent
-from vlb.pages.mixture import MixtureContent
+from vlb.pages.kinds.diffusion import DiffusionContent
+from vlb.pages.kinds.hierarchy import DESCENTS, HierarchyContent, decided
+from vlb.pages.kinds.ladder import LadderContent
+from vlb.pages.kinds.mixture import MixtureContent
 from vlb.pages.page import verdict
 from vlb.pages.report import report
 from vlb.store.experiment import DataSource
@@ -187,7 +187,7 @@ def test_a_hierarchys_rungs_add_up(others: dict[str, Content]) -> None:
         content = others[name]
         assert isinstance(content, HierarchyContent)
         terms = content.measured.result.terms
-        assert len(content.uses) == len(terms) - 1 == len(content.measured.result.values()["kl_per_level"])
+        assert len(content.uses) == len(terms) - 1 == len(content.measured.result.values()["kl_per_rung"])
         nats = 64 * np.log(2) * sum(value for term, value in terms.items() if term[0] == "kl")
         assert sum(use.kl for use in content.uses) == pytest.approx(nats, rel=0.1, abs=0.05)
         html = content.page()
@@ -219,7 +219,7 @@ def test_a_ladder_reports_errors_and_costs_and_shows_its_labels(others: dict[str
     assert isinstance(content, LadderContent)
     text = read(content.page()).text
     assert f"{content.recognition.error_rate:.2%} ± {content.recognition.standard_error:.2%}" in text
-    assert all(f"{cost:.3f}" in content.page() for cost in content.recognition.cost_per_level)
+    assert all(f"{cost:.3f}" in content.page() for cost in content.recognition.cost_per_layer)
     assert len(content.labelled) == 100 and "100 labels" in text
     history = content.about.history
     assert [step for step, _ in history.train] == [2, 4, 6] == [step for step, _ in history.validation]

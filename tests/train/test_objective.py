@@ -17,7 +17,7 @@ from vlb.data import Dataset, load
 from vlb.models.diffusion import weightings as weighting
 from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.schedules import Learned, LearnedPerDimension, LearnedSchedule, LogSNRLinear
+from vlb.models.diffusion.schedules import Cosine, Learned, LearnedPerDimension, LearnedSchedule, LogSNRLinear
 from vlb.models.diffusion.times import AdaptiveTime, UniformTime
 from vlb.store import checkpoint
 from vlb.store.experiment import Experiment
@@ -162,6 +162,20 @@ def test_the_weighted_objective_is_the_same_under_any_sampler(weight) -> None:
     first, second = (torch.stack(values) for values in losses.values())
     assert abs(z_score(first - second)) < LIMIT
     assert measure.masses().max() > 2 * measure.masses().min()
+
+
+def test_times_learn_the_error_per_unit_of_log_snr() -> None:
+    """ε̂ = z/2 errs by ½[D(1 − σ/2)² + α²E‖x‖²/4] at λ, whatever γ′ is there: within 10 %, seven standard errors."""
+    schedule = Cosine(-6.0, 5.0)
+    measure = AdaptiveTime(bins=20).build(schedule)
+    model = exact_model(plane_mixture(), schedule, exact_ends=False)
+    model.denoiser = Halving()
+    x = plane_mixture().expand(100_000).sample(seeded())
+    _, sums = DiffusionTerms(measure, weighting.Likelihood(), 1e-4)(model, x, UNCONDITIONAL, seeded(1), 0)
+    gamma = -(torch.linspace(-5, 6, 2_001, dtype=torch.float64)[:-1] + 11 / 4_000)
+    alpha, sigma = SCALINGS["vp"](gamma)
+    error = 0.5 * (2 * (1 - sigma / 2) ** 2 + alpha**2 * x.double().square().sum(1).mean() / 4)
+    torch.testing.assert_close(sums["sum"] / sums["count"], error.view(20, 100).mean(1), rtol=0.1, atol=0)
 
 
 def test_uncertainty_adds_its_penalty_and_learns() -> None:

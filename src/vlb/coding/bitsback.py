@@ -70,13 +70,13 @@ class Climbing:
     def encode(self, stack: BitStack, x: np.ndarray, salt: int = 0) -> None:
         indices = [x.reshape(-1).astype(np.int64)]  # of what lies below, as whole numbers
 
-        def choose(level: int, q: Distribution) -> Tensor:
-            indices.append(_draw(stack, q, self.grids[level].spacing, _key(level, salt)))
-            return self.grids[level].latents(indices[-1], len(x), self.device)
+        def choose(number: int, q: Distribution) -> Tensor:
+            indices.append(_draw(stack, q, self.grids[number].spacing, _key(number, salt)))
+            return self.grids[number].latents(indices[-1], len(x), self.device)
 
         z = self._data(x, len(x))
         for step in climb(self.hierarchy, z, choose):
-            self._code(step.p, step.level - 1).push(stack, indices[-2])
+            self._code(step.p, step.number - 1).push(stack, indices[-2])
             z = step.z
         scored(self.hierarchy.top(z), self.grids[-1].spacing).push(stack, indices[-1])
 
@@ -86,23 +86,23 @@ class Climbing:
 
     @torch.no_grad()
     def decoding(self, stack: BitStack, count: int, salt: int = 0) -> Iterator[tuple[int, Tensor]]:
-        """Rung by rung as `decode` goes, coarse ones first: (level, z), and in the end (−1, x)."""
+        """Rung by rung as `decode` goes, coarse ones first: (number, z), and in the end (−1, x)."""
         top = self.hierarchy.depth - 1
         like = torch.zeros(count, *self.grids[top].shape, dtype=torch.float64, device=self.device)
         above = scored(self.hierarchy.top(like), self.grids[top].spacing).pop(stack)
-        for level in reversed(range(top + 1)):
-            z = self.grids[level].latents(above, count, self.device)
-            yield level, z
-            below = self._code(self.hierarchy.down(level, z), level - 1).pop(stack)
+        for number in reversed(range(top + 1)):
+            z = self.grids[number].latents(above, count, self.device)
+            yield number, z
+            below = self._code(self.hierarchy.down(number, z), number - 1).pop(stack)
             stack.check()  # as the encoder did at this place
-            known = self.grids[level - 1].latents(below, count, self.device) if level else self._data(below, count)
-            _undraw(stack, self.hierarchy.up(level, known), above, self.grids[level].spacing, _key(level, salt))
+            known = self.grids[number - 1].latents(below, count, self.device) if number else self._data(below, count)
+            _undraw(stack, self.hierarchy.up(number, known), above, self.grids[number].spacing, _key(number, salt))
             above = below
         yield -1, self._data(above, count)
 
-    def _code(self, p: Distribution, level: int) -> Code:
-        """The code of latents of the rung `level`, or of data at −1."""
-        return data_code(p) if level < 0 else scored(p, self.grids[level].spacing)
+    def _code(self, p: Distribution, number: int) -> Code:
+        """The code of latents of rung `number`, or of data at −1."""
+        return data_code(p) if number < 0 else scored(p, self.grids[number].spacing)
 
     def _data(self, values: np.ndarray, count: int) -> Tensor:
         return torch.tensor(values, device=self.device).view(count, *self.shape)
@@ -131,25 +131,25 @@ class Descending:
     def encode(self, stack: BitStack, x: np.ndarray, salt: int = 0) -> None:
         indices: dict[int, np.ndarray] = {}
 
-        def choose(level: int, rung: Rung) -> Tensor:
+        def choose(number: int, rung: Rung) -> Tensor:
             assert rung.q is not None
-            indices[level] = _draw(stack, rung.q, self.grids[level].spacing, _key(level, salt))
-            return self.grids[level].latents(indices[level], len(x), self.device)
+            indices[number] = _draw(stack, rung.q, self.grids[number].spacing, _key(number, salt))
+            return self.grids[number].latents(indices[number], len(x), self.device)
 
         state = self.infer(torch.tensor(x, device=self.device))
         steps = list(descend(self.hierarchy, state, choose))
         data_code(self.hierarchy.likelihood(steps[-1].state)).push(stack, x.reshape(-1).astype(np.int64))
         for step in reversed(steps):
-            scored(step.p, self.grids[step.level].spacing).push(stack, indices[step.level])
+            scored(step.p, self.grids[step.number].spacing).push(stack, indices[step.number])
 
     @torch.no_grad()
     def decode(self, stack: BitStack, count: int, salt: int = 0) -> np.ndarray:
         indices: dict[int, np.ndarray] = {}
 
-        def choose(level: int, rung: Rung) -> Tensor:
-            indices[level] = scored(rung.p, self.grids[level].spacing).pop(stack)
+        def choose(number: int, rung: Rung) -> Tensor:
+            indices[number] = scored(rung.p, self.grids[number].spacing).pop(stack)
             stack.check()
-            return self.grids[level].latents(indices[level], count, self.device)
+            return self.grids[number].latents(indices[number], count, self.device)
 
         state = self.start(count)
         for step in descend(self.hierarchy, state, choose):
@@ -157,11 +157,11 @@ class Descending:
         x = data_code(self.hierarchy.likelihood(state)).pop(stack).reshape(count, *self.shape)
         known = self.infer(torch.tensor(x, device=self.device))
         steps = descend(
-            self.hierarchy, known, lambda level, _: self.grids[level].latents(indices[level], count, self.device)
+            self.hierarchy, known, lambda number, _: self.grids[number].latents(indices[number], count, self.device)
         )
         for step in reversed(list(steps)):
             assert step.q is not None
-            _undraw(stack, step.q, indices[step.level], self.grids[step.level].spacing, _key(step.level, salt))
+            _undraw(stack, step.q, indices[step.number], self.grids[step.number].spacing, _key(step.number, salt))
         return x
 
 
@@ -181,11 +181,11 @@ class Exact:
 def check_grids(grids: Sequence[Grid], depth: int) -> None:
     """Raises `ValueError` unless there is a grid per rung."""
     if len(grids) != depth:
-        raise ValueError(f"{len(grids)} grids for {depth} levels")
+        raise ValueError(f"{len(grids)} grids for {depth} rungs")
 
 
-def _key(level: int, salt: int) -> int:
-    return level + (salt << 16)
+def _key(number: int, salt: int) -> int:
+    return number + (salt << 16)
 
 
 def _draw(stack: BitStack, q: Distribution, spacing: float, key: int) -> np.ndarray:

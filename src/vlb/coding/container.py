@@ -36,6 +36,14 @@ class Chunk:
     size: int
 
 
+class DamagedChunk(UserError):
+    """A chunk that is not as it was written; chunk: what is left of it, nothing of which need be so."""
+
+    def __init__(self, message: str, chunk: Chunk) -> None:
+        super().__init__(message)
+        self.chunk = chunk
+
+
 class ArchiveWriter:
     """Writes an archive into a stream, chunk by chunk."""
 
@@ -127,7 +135,7 @@ class ArchiveReader:
         yield self.end_error
 
     def _chunk(self, index: int, content: bytes) -> Chunk | UserError:
-        reader = Reader(content)
+        reader, kind, body = Reader(content), END, b""
         try:
             kind, length = reader.number(255), reader.number(self.size)
             frame = content[: reader.at]
@@ -135,8 +143,9 @@ class ArchiveReader:
             if len(body) != length or _crc(frame, body, index) != content[-CRC:]:
                 raise Damaged("its checksum does not match")
         except Damaged as error:
-            return UserError(
-                f"{self.path}: chunk {index} is damaged ({error}); get the file again, or use --salvage for the rest"
+            return DamagedChunk(
+                f"{self.path}: chunk {index} is damaged ({error}); get the file again, or use --salvage for the rest",
+                Chunk(index, kind, body, len(content)),
             )
         return Chunk(index, kind, body, len(content))
 

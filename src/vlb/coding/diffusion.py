@@ -29,7 +29,7 @@ MAX_STEPS = 4096
 class DiffusionSettings:
     """kernel: an index of `NUMBERED`; places: T + 1 increasing numbers 0 … parts, which mean t = place/parts.
 
-    spacing: of the latents' grid, in 1/64 of the smallest standard deviation that matters at a level;
+    spacing: of the latents' grid, in 1/64 of the smallest standard deviation that matters at a rung;
     lanes: how examples are batched.
     """
 
@@ -125,20 +125,20 @@ def discretised(model: Coded, settings: DiffusionSettings) -> GridDiffusion:
 
 
 def grids(hierarchy: GridDiffusion, unit: float) -> list[Grid]:
-    """The grid of each level: δ is `unit` times the smaller deviation of q(z_t | below) and of q(z_t | above, x).
+    """The grid of each rung: δ is `unit` times the smaller deviation of q(z_t | below) and of q(z_t | above, x).
 
     Rounded to eight bits, so that δ is the same number on every machine.
     """
     process = hierarchy.model.process
     zero = torch.zeros(1, 1, dtype=torch.float64, device=hierarchy.grid.device)
     found = []
-    for level in range(hierarchy.depth):
+    for number in range(hierarchy.depth):
         below = process.marginal(zero, hierarchy.time(0))
-        if level:
-            below = process.transition(zero, hierarchy.time(level - 1), hierarchy.time(level))
+        if number:
+            below = process.transition(zero, hierarchy.time(number - 1), hierarchy.time(number))
         log_variance = below.log_variance.min().item()
-        if level + 1 < hierarchy.depth:
-            above = process.posterior(zero, zero, hierarchy.time(level), hierarchy.time(level + 1))
+        if number + 1 < hierarchy.depth:
+            above = process.posterior(zero, zero, hierarchy.time(number), hierarchy.time(number + 1))
             log_variance = min(log_variance, above.log_variance.min().item())
         mantissa, exponent = math.frexp(unit * math.exp(0.5 * log_variance))
         found.append(Grid(math.ldexp(round(mantissa * 256) / 256, exponent), hierarchy.shape))

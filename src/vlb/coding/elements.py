@@ -123,7 +123,7 @@ class Texts:
         return np.maximum(found, 0).astype(model.dtype), np.flatnonzero(found < 0)
 
     def named(self, examples: np.ndarray, model: Model) -> int:
-        names = [column.name for column in model.columns or ()]
+        names = [None if column.name is None else unquoted(column.name) for column in model.columns or ()]
         return len(names) if examples[0].tolist() == names else 0
 
     def values(self, x: np.ndarray, model: Model) -> np.ndarray:

@@ -1,32 +1,23 @@
 """Files as formats know them: which one reads a file, and whether what it writes again is the file."""
 
 import zlib
-from typing import NamedTuple
 
 from vlb.coding.elements import elements_of
 from vlb.coding.wire import Damaged, Writer
+from vlb.data.formats import recognised
 from vlb.data.formats.base import Content, Declined, File, Format, Writable
 
 Formats = tuple[Format, ...]
-HEAD = 1 << 12  # bytes that a format is told by
 
 
-class Known(NamedTuple):
-    """A format that writes, and its number in archives: the place in the list of all."""
-
-    number: int
-    format: Writable
-
-
-def known(formats: Formats, name: str, content: Content) -> Known:
-    """The format of a file. Raises `Declined` if none is, or it is not written."""
-    head = bytes(content[:HEAD])
-    for number, found in enumerate(formats):
-        if found.recognises(name, head):
-            if isinstance(found, Writable):
-                return Known(number, found)
-            raise Declined("of a format that is not written again")
-    raise Declined("of no kind that the model codes")
+def known(formats: Formats, name: str, content: Content) -> tuple[int, Writable]:
+    """The number and the format of a file. Raises `Declined` if none is, or it is not written."""
+    found = recognised(formats, name, content)
+    if found is None:
+        raise Declined("of no kind that the model codes")
+    if not isinstance(found.format, Writable):
+        raise Declined("of a format that is not written again")
+    return found.number, found.format
 
 
 def numbered(formats: Formats, number: int) -> Writable:

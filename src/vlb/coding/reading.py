@@ -7,17 +7,19 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.coding import before, values
-from vlb.coding.container import DATA, MODEL, VERBATIM, ArchiveReader, Chunk
-from vlb.coding.contents import Content, Data, Piece, Take
+from vlb.coding.container import DATA, MODEL, VERBATIM, ArchiveReader, Chunk, DamagedChunk
+from vlb.coding.contents import Content, Data, Piece, Plan, Take
 from vlb.coding.elements import Model
 from vlb.coding.files import Formats
 from vlb.coding.general import unpack
+from vlb.coding.names import safe
 from vlb.coding.previewing import previewed
 from vlb.coding.records import MAX_PIECE
 from vlb.coding.sequence import SequenceCodec
 from vlb.coding.wire import Damaged, Reader
 from vlb.data import Column
 
+NAMES_SHOWN = 20
 WEIGHTS_SHRINK = 200  # by no more than this, past the first MAX_PIECE bytes
 Found = Iterator[tuple[int, Content | UserError]]
 Part = TypeVar("Part")
@@ -88,7 +90,9 @@ def walked(
 ) -> Iterator[tuple[int, Part | UserError]]:
     """What `read` makes of each chunk, and `take` of its values; without chunks of the kinds `skipped`."""
     for position, chunk in enumerate(archive.chunks()):
-        if isinstance(chunk, UserError):
+        if isinstance(chunk, DamagedChunk):
+            yield position, UserError(f"{chunk}{_names(chunk.chunk, model)}")
+        elif isinstance(chunk, UserError):
             yield position, chunk
         elif chunk.kind not in skipped:
             try:
@@ -104,6 +108,21 @@ def content(kind: int, reader: Reader, model: Model, take: Take) -> Content:
     if kind == DATA:
         return Data.read(reader, model, take)
     raise Damaged(f"a chunk of unknown kind {kind}")
+
+
+def _names(chunk: Chunk, model: Model) -> str:
+    """Which files a damaged chunk held, as far as it still says it."""
+    try:
+        if chunk.kind == VERBATIM:
+            names = [safe(Reader(chunk.body).text())]
+        else:
+            names = (
+                [record.name for record in Plan.read(Reader(chunk.body), model).records] if chunk.kind == DATA else []
+            )
+    except Damaged:
+        return ""
+    more = f", … ({len(names)} files)" if len(names) > NAMES_SHOWN else ""
+    return f". By what it still says, it held {', '.join(names[:NAMES_SHOWN])}{more}" if names else ""
 
 
 def _blame(archive: ArchiveReader, chunk: Chunk, error: Damaged) -> UserError:

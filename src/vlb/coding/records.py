@@ -13,6 +13,8 @@ from vlb.coding.layouts import LAYOUTS, Layout, layout_of
 from vlb.coding.names import safe
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.data.formats.base import Declined, File, Member
+from vlb.data.formats.delimited import shown
+from vlb.data.tables import called
 
 MAX_AXIS = 1 << 40
 MAX_PIECE = 1 << 26  # bytes of records, or of contents beside the model, in one chunk, whatever a file claims
@@ -212,17 +214,28 @@ def _read(reader: Reader, beside: Reader, model: Model) -> Stored:
 def _coded(member: Member, elements: Elements, model: Model) -> tuple[Coded, np.ndarray] | str:
     """A member as examples and these as levels, or why it is none."""
     values = member.values
+    kind = "texts" if values.dtype == object else str(values.dtype)
     layout = layout_of(values.shape, model.shape)
     if layout is None:
-        return f"{values.dtype} of shape {values.shape}, where the model is of shape {model.shape}"
+        return f"{kind} of shape {values.shape}, where the model is of shape {model.shape}"
     examples = layout.examples(values, model.shape)
     levels = elements.levels(examples, model)
     if levels is None:
-        return f"{values.dtype} of shape {values.shape}, where the model is of whole numbers"
+        return f"{kind} of shape {values.shape}, where the model is of whole numbers"
     x, places = levels
-    if len(places) - elements.named(examples, model) > MAX_EXCEPTIONS * x.size:
-        return f"{len(places)} of {x.size} values are not among the model's {model.levels} levels"
+    odd = places[places >= elements.named(examples, model)]
+    if len(odd) > MAX_EXCEPTIONS * x.size:
+        return f"{len(odd)} of {x.size} values are not among the model's{_first(examples, int(odd[0]), model)}"
     return Coded(member.name, elements, layout, len(x), places, examples.reshape(-1)[places]), x
+
+
+def _first(examples: np.ndarray, place: int, model: Model) -> str:
+    """Where a table has the first value that the model has not."""
+    if model.columns is None:
+        return ""
+    row, number = divmod(place, len(model.columns))
+    where = f"row {row + 1}, {called(model.columns[number], number)}"
+    return f" as they are written, the first in {where}: {shown(str(examples[row, number]))}"
 
 
 def _kept(member: Member, elements: Elements) -> Kept:

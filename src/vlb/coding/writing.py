@@ -29,6 +29,7 @@ from vlb.data import Column
 from vlb.data.formats.base import Content, Declined
 
 CHUNK_VALUES = 1 << 21
+CHUNK_EXAMPLES = 512  # with which a chunk ends where a file does: damage to it costs no further files
 CHUNK_BESIDE = 1 << 22  # bytes of records
 PIECE = 1 << 22
 
@@ -115,6 +116,8 @@ class _Job:
         step = max(1, CHUNK_VALUES // math.prod(self.model.shape))
         while self.count >= step or self.beside > CHUNK_BESIDE:
             self._flush(min(step, self.count))
+        if self.count >= CHUNK_EXAMPLES:
+            self._flush(self.count)
 
     def verbatim(self, found: Named, content: Content, reason: str) -> None:
         """A file as it is."""

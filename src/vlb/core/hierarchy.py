@@ -7,7 +7,7 @@ latent from q and the rest from p does not impute: it draws from no conditional 
 0.9 it gives x₂ given x₁ = 1.5 the mean 0.93 and the variance 0.31 in 400 steps, where 1.35 and 0.19 are right).
 
 Where inference is Markov from the data up (Eq. 2.12, 3.10), the model can also be climbed: each
-z_level is chosen from q(z_level | below), and what lies below is scored by p(below | z_level).
+z_i is chosen from q(z_i | below), and what lies below is scored by p(below | z_i).
 """
 
 from collections.abc import Callable, Iterator
@@ -29,9 +29,9 @@ class Rung(NamedTuple):
 
 
 class Step(NamedTuple, Generic[State]):
-    """One rung of a descent: its number, `level` (0 is next to the data), conditionals, latent, state after it."""
+    """One rung of a descent: its number (0 is next to the data), conditionals, latent, state after it."""
 
-    level: int
+    number: int
     p: Distribution
     q: Distribution | None
     z: Tensor
@@ -48,9 +48,9 @@ class Hierarchy(Protocol[State]):
     @property
     def depth(self) -> int: ...
 
-    def rung(self, level: int, state: State) -> Rung: ...
+    def rung(self, number: int, state: State) -> Rung: ...
 
-    def advance(self, level: int, state: State, z: Tensor) -> State: ...
+    def advance(self, number: int, state: State, z: Tensor) -> State: ...
 
     def likelihood(self, state: State) -> Distribution: ...
 
@@ -66,9 +66,9 @@ class Climbable(Protocol):
     @property
     def depth(self) -> int: ...
 
-    def up(self, level: int, below: Tensor) -> Distribution: ...
+    def up(self, number: int, below: Tensor) -> Distribution: ...
 
-    def down(self, level: int, z: Tensor) -> Distribution: ...
+    def down(self, number: int, z: Tensor) -> Distribution: ...
 
     def top(self, z: Tensor) -> Distribution: ...
 
@@ -76,7 +76,7 @@ class Climbable(Protocol):
 class ClimbStep(NamedTuple):
     """One rung of a climb: z chosen from q(z | below), and p(below | z), which scores what lies below."""
 
-    level: int
+    number: int
     q: Distribution
     z: Tensor
     p: Distribution
@@ -87,21 +87,21 @@ Choose = Callable[[int, Rung], Tensor]
 
 
 def descend(hierarchy: Hierarchy[State], state: State, choose: Choose) -> Iterator[Step[State]]:
-    """Walk from the top latent to z_0, one `Step` per rung; `choose(level, rung)` picks each latent."""
-    for level in reversed(range(hierarchy.depth)):
-        rung = hierarchy.rung(level, state)
-        z = choose(level, rung)
-        state = hierarchy.advance(level, state, z)
-        yield Step(level, rung.p, rung.q, z, state)
+    """Walk from the top latent to z_0, one `Step` per rung; `choose(number, rung)` picks each latent."""
+    for number in reversed(range(hierarchy.depth)):
+        rung = hierarchy.rung(number, state)
+        z = choose(number, rung)
+        state = hierarchy.advance(number, state, z)
+        yield Step(number, rung.p, rung.q, z, state)
 
 
 def climb(hierarchy: Climbable, x: Tensor, choose: Callable[[int, Distribution], Tensor]) -> Iterator[ClimbStep]:
-    """Walk from x to the top latent, one `ClimbStep` per rung; `choose(level, q)` picks each latent."""
+    """Walk from x to the top latent, one `ClimbStep` per rung; `choose(number, q)` picks each latent."""
     below = x
-    for level in range(hierarchy.depth):
-        q = hierarchy.up(level, below)
-        z = choose(level, q)
-        yield ClimbStep(level, q, z, hierarchy.down(level, z), below)
+    for number in range(hierarchy.depth):
+        q = hierarchy.up(number, below)
+        z = choose(number, q)
+        yield ClimbStep(number, q, z, hierarchy.down(number, z), below)
         below = z
 
 
@@ -113,9 +113,9 @@ def from_prior(generator: torch.Generator) -> Choose:
 def from_posterior(generator: torch.Generator) -> Choose:
     """Choose each latent from q: the bound (Eq. 2.34, 3.60)."""
 
-    def choose(level: int, rung: Rung) -> Tensor:
+    def choose(number: int, rung: Rung) -> Tensor:
         if rung.q is None:
-            raise ValueError(f"rung {level} has no q: start the descent from data")
+            raise ValueError(f"rung {number} has no q: start the descent from data")
         return rung.q.sample(generator)
 
     return choose

@@ -186,16 +186,16 @@ AnyKind = Annotated[Levels | Categories | Real, KINDS]
 
 @dataclass(frozen=True)
 class Column(Settings):
-    """A column of a table: its name, and what it holds."""
+    """A column of a table: its name, None in a table without a row of names, and what it holds."""
 
-    name: str
+    name: str | None
     kind: AnyKind
 
     @property
     def values(self) -> tuple[str, ...]:
         """The texts that its numbers stand for, in order. Raises `UserError` where they are not listed."""
         if not isinstance(self.kind, Categories):
-            raise UserError(f"the column {self.name!r} has no list of values")
+            raise UserError(f"the column {self.name or ''!r} has no list of values")
         return self.kind.values
 
 
@@ -229,13 +229,17 @@ class Schema(Settings):
     pieces: Pieces | None = None
 
     def __post_init__(self) -> None:
-        """Raises `UserError` where columns and layout do not fit, or two classes or columns have one name."""
+        """Raises `UserError` where columns and layout do not fit, two classes or columns have one name, or only some
+        columns have names."""
         super().__post_init__()
         if isinstance(self.kinds, tuple):
             if not isinstance(self.layout, Vector) or self.shape != (len(self.kinds),):
                 raise UserError(f"{len(self.kinds)} columns do not fit examples of shape {self.shape}")
-            if len({column.name for column in self.kinds}) < len(self.kinds):
+            names = {column.name for column in self.kinds}
+            if names != {None} and len(names) < len(self.kinds):
                 raise UserError("two columns have the same name: rename one")
+            if names != {None} and None in names:
+                raise UserError("some columns have names and others have none: name all of them, or none")
         if self.labels is not None and len(set(self.labels)) < len(self.labels):
             raise UserError("two classes have the same name: rename one")
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 
 from vlb.base.errors import UserError
 from vlb.base.walk import LeftOut, Reason, Walked, followed, reasons, walk
+from vlb.data.labels import natural
 
 SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
@@ -26,6 +27,10 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+MORE = r"(?:sets?|data|images?|imgs?|pictures?|pics?|photos?|files?|seg|[\W\d_])*"
+LIKE_SPLIT = re.compile(
+    rf"{MORE}(?:{'|'.join(SPLIT_NAMES)}|eval|evaluation|hold-?_?out|held-?_?out){MORE}", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -70,12 +75,13 @@ def own_splits(folder: Path, paths: Iterable[PurePath]) -> dict[str, list[PurePa
     """Paths by split, all of them under 'train' where the folder has no splits of its own.
 
     Raises `UserError` where folders are named after splits and something lies beside them, two are of one split, or
-    none is for training.
+    none is for training; and where there are no splits and a folder, at any depth, is called as if it were one.
     """
     paths = list(paths)
     tops = sorted({path.parts[0] for path in paths if len(path.parts) > 1}, key=natural)
     named = {top: SPLIT_NAMES[top.casefold()] for top in tops if top.casefold() in SPLIT_NAMES}
     if not named:
+        _refuse_alike(folder, paths)
         return {"train": paths}
     alike = " and ".join(named)
     beside = [top for top in tops if top not in named] + [str(path) for path in paths if len(path.parts) == 1]
@@ -98,16 +104,21 @@ def own_splits(folder: Path, paths: Iterable[PurePath]) -> dict[str, list[PurePa
     return splits
 
 
+def _refuse_alike(folder: Path, paths: list[PurePath]) -> None:
+    """For pictures of a test set must not get into training because its folder is called, or lies, otherwise."""
+    for path in paths:
+        alike = next((part for part in path.parent.parts if LIKE_SPLIT.fullmatch(part)), None)
+        if alike is not None:
+            raise UserError(
+                f"{folder}: the folder {alike} of {path} looks like a split and is none: splits are the folders train, "
+                "validation and test of the folder that you give; give the folder that holds these, or rename it"
+            )
+
+
 def class_of(path: PurePath, split: bool) -> str | None:
     """The name of the folder that is a picture's class, if it lies in exactly one; split: below one that is a split."""
     within = path.parts[1:] if split else path.parts
     return within[0] if len(within) == 2 else None
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that puts "2" before "10" and both before "a", as a person would: digits count as the number they write."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return (*((0, int(p), p) if p[0] in "0123456789" else (1, 0, p) for p in parts), (-1, 0, name))
 
 
 def _unwanted(path: PurePath) -> str | None:

@@ -1,17 +1,20 @@
 """Arrays that a person brings: .npy and .npz, never a pickle."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.walk import LeftOut, reasons
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.formats.base import Content, Declined
 from vlb.data.formats.npy import MAGIC, Npy, Pickled
 from vlb.data.formats.npz import Arrays, arrays_in
-from vlb.data.splits import class_labels, completed
+from vlb.data.labels import Labels, as_classes
+from vlb.data.splits import completed
 from vlb.data.values import as_images, as_levels, checked_levels, default_levels
 
 LABEL_NAMES = ("labels", "label", "y")
@@ -28,28 +31,26 @@ def load_npz(path: Path, levels: int | None) -> Dataset:
 
     Either one array of images (`x`, or the only one there is) with optional `labels` (or `y`); or
     `x_train`, and where there are any `x_valid` and `x_test`, with optional `labels_train` or
-    `y_train` and so on. A whole number `levels` may be among them. Other arrays are not looked at.
+    `y_train` and so on. Labels are whole numbers, or texts (of numpy's kinds U or S): the names of the classes, in
+    natural order. A whole number `levels` may be among them. Other arrays are not looked at, which is said.
     """
     archive = _open(path)
     names = archive.names
     if levels is None and "levels" in names:
         levels = _levels_in(archive, path)
-    parts: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
-    for split, tails in SPLIT_NAMES.items():
-        key = _one_of([f"x_{tail}" for tail in tails], names, path)
-        if key is not None:
-            label_key = _one_of([f"{head}_{tail}" for tail in tails for head in LABEL_NAMES], names, path)
-            parts[split] = (_member(archive, key, path), _optional(archive, label_key, path))
-    if not parts:
-        key = _only_array(names, path)
-        label_key = _one_of(LABEL_NAMES, names, path)
-        return from_arrays(path, _member(archive, key, path), _optional(archive, label_key, path), levels, f"[{key}]")
-    if "train" not in parts:
+    keys = {
+        split: (key, _one_of([f"{head}_{tail}" for tail in tails for head in LABEL_NAMES], names, path))
+        for split, tails in SPLIT_NAMES.items()
+        if (key := _one_of([f"x_{tail}" for tail in tails], names, path)) is not None
+    }
+    if not keys:
+        keys["train"] = _only_array(names, path), _one_of(LABEL_NAMES, names, path)
+    if "train" not in keys:
         raise UserError(f"{path} has {', '.join(names)} but no x_train; add it, or give all images as x")
-    if levels is None:
-        levels = default_levels(parts["train"][0], f"{path}[x_train]")
-    splits = {split: _split(x, labels, levels, f"{path}[x_{split}]") for split, (x, labels) in parts.items()}
-    return completed(path.name, levels, splits["train"], splits.get("validation"), splits.get("test"), str(path))
+    parts = {split: _part(archive, key, label_key, path) for split, (key, label_key) in keys.items()}
+    read = {"levels", *(key for pair in keys.values() for key in pair)}
+    left_out = reasons(LeftOut(name, "other arrays") for name in names if name not in read)
+    return replace(_dataset(path, parts, levels), left_out=left_out)
 
 
 def _load_npy(path: Path) -> np.ndarray:
@@ -81,17 +82,39 @@ def read_array(path: Path) -> Stored:
     return Stored(_member(archive, key, path), _optional(archive, label_key, path), levels)
 
 
-def from_arrays(path: Path, x: np.ndarray, labels: np.ndarray | None, levels: int | None, part: str = "") -> Dataset:
-    """A data set, called after `path`, of one array of images and perhaps labels; `part` is for messages."""
-    what = f"{path}{part}"
+def from_arrays(path: Path, x: np.ndarray, labels: np.ndarray | None, levels: int | None) -> Dataset:
+    """A data set, called after `path`, of one array of images and perhaps labels, numbers or texts."""
+    return _dataset(path, {"train": Part(x, labels, str(path))}, levels)
+
+
+class Part(NamedTuple):
+    """A split, unchecked; what: it is, for messages."""
+
+    x: np.ndarray
+    labels: np.ndarray | None
+    what: str
+
+
+def _part(archive: Arrays, key: str, label_key: str | None, path: Path) -> Part:
+    return Part(_member(archive, key, path), _optional(archive, label_key, path), f"{path}[{key}]")
+
+
+def _dataset(path: Path, parts: dict[str, Part], levels: int | None) -> Dataset:
     if levels is None:
-        levels = default_levels(x, what)
-    return completed(path.name, levels, _split(x, labels, levels, what), None, None, str(path))
-
-
-def _split(x: np.ndarray, labels: np.ndarray | None, levels: int, what: str) -> Split:
-    images = as_levels(as_images(x, what), checked_levels(levels, what), what)
-    return Split(images, None if labels is None else class_labels(labels, len(images), what))
+        levels = default_levels(parts["train"].x, parts["train"].what)
+    x = {
+        split: as_levels(as_images(part.x, part.what), checked_levels(levels, part.what), part.what)
+        for split, part in parts.items()
+    }
+    labelled = {split: part.labels for split, part in parts.items() if part.labels is not None}
+    given = [Labels(labels, len(x[split]), parts[split].what) for split, labels in labelled.items()]
+    numbers, names = as_classes(given)
+    labels = dict(zip(labelled, numbers, strict=True))
+    train, validation, test = (
+        Split(x[split], labels.get(split)) if split in x else None for split in ("train", "validation", "test")
+    )
+    assert train is not None
+    return completed(path.name, levels, train, validation, test, str(path), names)
 
 
 def _open(path: Path) -> Arrays:
@@ -121,7 +144,7 @@ def _unreadable(what: str, error: Declined) -> UserError:
     if isinstance(error, Pickled):
         return UserError(
             f"{what} holds Python objects (a pickle), which could run code and are never loaded; "
-            "save the images as one integer array, such as np.save(file, images.astype('uint8'))"
+            "save images as one integer array, such as images.astype('uint8'), names of classes as labels.astype('U')"
         )
     return UserError(f"{what} is no readable numpy file ({error}); it may be truncated, save it again")
 

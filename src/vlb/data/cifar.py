@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,26 @@ from vlb.data.contents import content_of
 from vlb.data.dataset import Split
 from vlb.data.formats.base import Content, Declined
 from vlb.data.formats.cifar import CLASSES, RECORD, Cifar
+
+TEST_BIN = "test_batch.bin"
+BATCH = re.compile(r"data_batch_\d+\.bin|test_batch\.bin", re.IGNORECASE)
+ODD = re.compile(r".*(?:test|val|eval|copy|\(\d+\)).*", re.IGNORECASE)
+
+
+def cifar_bins(folder: Path) -> list[Path]:
+    """The batches of CIFAR-10 in a folder: those called as it calls them or, where none is, all `.bin` files.
+
+    Raises `UserError` where one of the latter looks like test examples, or like a copy.
+    """
+    bins = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".bin")
+    official = [path for path in bins if BATCH.fullmatch(path.name)]
+    odd = next((path for path in bins if ODD.fullmatch(path.name)), None)
+    if odd is not None and not official and len(bins) > 1:
+        raise UserError(
+            f"{folder}: {odd.name} looks like test examples or a copy, and would be trained on: call the files "
+            f"data_batch_1.bin, … and {TEST_BIN}, or move it out of the folder"
+        )
+    return official or bins
 
 
 def read_bins(paths: Iterable[Path]) -> Split:

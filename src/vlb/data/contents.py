@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.data.formats import format_of
+from vlb.data import formats
 from vlb.data.formats.base import Content, Declined
 
 
@@ -26,11 +26,11 @@ def only_array(path: Path) -> np.ndarray | None:
     Raises `OSError`, and `UserError` for a file that its format does not read, or that holds several.
     """
     content = content_of(path)
-    format_ = format_of(path.name, content[:64])
-    if format_ is None:
+    known = formats.recognised(formats.FORMATS, path.name, content)
+    if known is None:
         return None
     try:
-        members = format_.read(content).members
+        members = known.format.read(content).members
     except Declined as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if len(members) != 1:

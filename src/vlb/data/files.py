@@ -1,17 +1,21 @@
 """A person's own data: folders of images, numpy arrays, IDX, CIFAR-10 binaries."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.walk import LeftOut, reasons, walk
 from vlb.data.arranged import SUFFIXES
 from vlb.data.arrays import from_arrays, load_npy, load_npz
-from vlb.data.cifar import read_bins
+from vlb.data.cifar import TEST_BIN, cifar_bins, read_bins
 from vlb.data.dataset import Dataset, Split
 from vlb.data.folder import load_folder
 from vlb.data.idx import labels_beside, read_idx
-from vlb.data.splits import class_labels, completed
+from vlb.data.labels import class_labels
+from vlb.data.splits import completed
 from vlb.data.values import as_images, as_levels, checked_levels, default_levels
 
 IDX_PARTS = (("train", "train-images-idx3-ubyte"), ("test", "t10k-images-idx3-ubyte"))
@@ -55,12 +59,13 @@ def load_images(path: Path, levels: int | None = None) -> Dataset:
 
 
 def _load_folder(path: Path, levels: int | None) -> Dataset:
-    bins = sorted(path.glob("*.bin"))
+    bins = cifar_bins(path)
     if bins:
-        return _load_bins(path, bins, levels)
+        return _with_left_out(_load_bins(path, bins, levels), path, bins)
     found = {split: file for split, name in IDX_PARTS if (file := _idx_file(path, name)) is not None}
     if "train" in found:
-        return _load_idx_folder(path, found, levels)
+        beside = [labels for file in found.values() if (labels := labels_beside(file)) is not None]
+        return _with_left_out(_load_idx_folder(path, found, levels), path, [*found.values(), *beside])
     return load_folder(path, levels)
 
 
@@ -85,7 +90,7 @@ def _load_file(path: Path, levels: int | None) -> Dataset:
 
 def _load_bins(path: Path, bins: list[Path], levels: int | None) -> Dataset:
     levels = 256 if levels is None else levels
-    tests = [file for file in bins if file.name == "test_batch.bin" and len(bins) > 1]
+    tests = [file for file in bins if file.name.casefold() == TEST_BIN and len(bins) > 1]
     train = _leveled(read_bins(file for file in bins if file not in tests), levels, str(path))
     test = _leveled(read_bins(tests), levels, str(tests[0])) if tests else None
     return completed(path.name, levels, train, None, test, str(path))
@@ -101,6 +106,13 @@ def _load_idx_folder(path: Path, found: dict[str, Path], levels: int | None) -> 
         splits[split] = Split(images, None if labels is None else class_labels(labels, len(x), str(file)))
     assert levels is not None
     return completed(path.name, levels, splits["train"], None, splits.get("test"), str(path))
+
+
+def _with_left_out(data: Dataset, folder: Path, read: Iterable[Path]) -> Dataset:
+    """With what else lies in the folder that data were read from."""
+    found, names = walk(folder), {file.name for file in read}
+    others = [LeftOut(str(path), "other files") for path in found.files if str(path) not in names]
+    return replace(data, left_out=reasons([*found.left_out, *others]))
 
 
 def _idx_file(folder: Path, name: str) -> Path | None:

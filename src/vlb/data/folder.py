@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vlb.base.errors import UserError
-from vlb.data.arranged import SPLIT_NAMES, Pictures, class_of, natural, own_splits, pictures
+from vlb.data.arranged import SPLIT_NAMES, Pictures, class_of, own_splits, pictures
 from vlb.data.dataset import Dataset, Split
+from vlb.data.labels import natural
 from vlb.data.pictures import UNSAID, Picture, Tally, read_picture
 from vlb.data.splits import completed, division
 from vlb.data.values import as_levels, checked_levels

@@ -1,30 +1,52 @@
 """Examples that a person gives to a trained model, in the order in which they are given."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.core.schema import Schema
+from vlb.data.arranged import SUFFIXES as PICTURES
 from vlb.data.arrays import read_array
 from vlb.data.contents import only_array
 from vlb.data.dataset import Split
 from vlb.data.folder import read_pictures
 from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.idx import labels_beside, read_idx
-from vlb.data.splits import class_labels
+from vlb.data.labels import are_texts, class_labels, texts
 from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
+
+SHOWN = 5
 
 
 class Given(NamedTuple):
     """Examples in order; names: a path for each where they are files of their own, else empty; notes: what was left out
-    of a folder, and what else to know of it, a line each."""
+    of a folder, and what else to know of it, a line each; unseen: rows of a table, by number from 0, that are not among
+    the examples, for they have cells that the model cannot have, and which."""
 
     split: Split
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    unseen: Mapping[int, str] = MappingProxyType({})
+
+    @property
+    def left_out(self) -> str:
+        """What there is to say of `unseen`, empty where it is."""
+        if not self.unseen:
+            return ""
+        rows = f"{len(self.unseen)} of {len(self.split) + len(self.unseen)} rows"
+        first = "; ".join(list(self.unseen.values())[:SHOWN]) + ("; …" if len(self.unseen) > SHOWN else "")
+        return f"{rows} left out, for they have cells that the model has not seen: {first}"
+
+    def placed(self, values: np.ndarray) -> np.ndarray:
+        """Numbers of the examples as float64 in the order that was given, NaN for rows that are not among them."""
+        placed = np.full(len(self.split) + len(self.unseen), np.nan)
+        placed[np.delete(np.arange(len(placed)), list(self.unseen))] = values
+        return placed
 
 
 def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Given:
@@ -34,12 +56,14 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     Labels that are texts, in an .npz file or as the folders that pictures lie in, are names of the schema's classes.
     conditional: whether they matter; then a name that is no class is refused, and else such examples have no labels.
 
-    Raises `UserError`, naming the file, for what is missing, empty or damaged, for examples of another shape or with
-    other levels, and for values that are no whole numbers in range.
+    Rows of a table with cells that the model has not seen are left out and named. Raises `UserError`, naming the file,
+    for what is missing, empty or damaged, for examples of another shape or with other levels, and for values that are
+    no whole numbers in range.
     """
     path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unseen: Mapping[int, str] = MappingProxyType({})
     labels, said = None, None
     try:
         if path.is_dir():
@@ -51,12 +75,14 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
         elif not path.is_file():
             raise UserError(f"{path} is no file and no folder: write what comes out of it into a file first")
         elif columns is not None and path.suffix.lower() in SUFFIXES:
-            x = load_rows(path, columns)
+            x, unseen = load_rows(path, columns)
         elif path.suffix.lower() in (".npy", ".npz"):
             x, labels, said = read_array(path)
         elif path.suffix.lower() in (".idx", ".gz") or path.name.endswith("ubyte"):
             x, beside = read_idx(path), labels_beside(path)
             labels = None if beside is None else read_idx(beside)
+        elif path.suffix.lower() in PICTURES:
+            raise UserError(f"{path} is one image; give the folder that holds it")
         elif (found_in := only_array(path)) is not None:
             x = found_in
         else:
@@ -74,17 +100,18 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if tuple(x.shape[1:]) != tuple(shape):
         raise UserError(f"{what} holds examples of shape {tuple(x.shape[1:])}, and the model is of {tuple(shape)}")
     checked = as_levels(np.asarray(x), levels, what, "those of the model: give data on its scale")
-    if labels is not None and labels.dtype.kind == "U":
-        labels = _numbered(labels, schema, what, conditional)
-    return Given(Split(checked, None if labels is None else class_labels(labels, len(checked), what)), names, notes)
+    if labels is not None and are_texts(labels):
+        labels = _numbered(texts(labels, len(checked), what), schema, what, conditional)
+    split = Split(checked, None if labels is None else class_labels(labels, len(checked), what))
+    return Given(split, names, notes, unseen)
 
 
-def _numbered(names: np.ndarray, schema: Schema, what: str, conditional: bool) -> np.ndarray | None:
+def _numbered(names: list[str], schema: Schema, what: str, conditional: bool) -> np.ndarray | None:
     """Classes by the schema's names as their numbers."""
     known = {name: number for number, name in enumerate(schema.labels or ())}
-    unknown = next((name for name in names.reshape(-1).tolist() if name not in known), None)
+    unknown = next((name for name in names if name not in known), None)
     if unknown is None:
-        return np.array([known[name] for name in names.reshape(-1).tolist()], np.int64).reshape(names.shape)
+        return np.array([known[name] for name in names], np.int64)
     if conditional and schema.labels is not None:
         shown = ", ".join(schema.labels[:20]) + (", …" if len(schema.labels) > 20 else "")
         raise UserError(f"{what}: there is no class {unknown!r}; the classes are {shown}: rename it or leave it out")

@@ -32,7 +32,7 @@ from vlb.data.dataset import Dataset, Split
 from vlb.data.files import load_images
 from vlb.data.formats.cifar import SHAPE
 from vlb.data.idx import parse_idx
-from vlb.data.splits import class_labels
+from vlb.data.labels import class_labels
 from vlb.data.tables import load_table
 
 HELD_OUT = 5000
@@ -162,12 +162,15 @@ def cifar10(cache: Path | None = None) -> Dataset:
 OWN = ("images", "table")  # kinds of data that a person brings
 
 
-def load(name: str, path: Path | None = None) -> Dataset:
+def load(name: str, path: Path | None = None, header: bool = True) -> Dataset:
     """A data set by name: one of `SOURCES`, or 'images' or 'table' for a person's own data at `path`.
 
-    For a known source `path`, if given, is the cache folder to use. Raises `UserError` for an unknown
-    name, for one's own data without a path, and for data that cannot be had or read.
+    For a known source `path`, if given, is the cache folder to use. header: whether the first row of a table names its
+    columns. Raises `UserError` for an unknown name, for one's own data without a path, and for data that cannot be had
+    or read.
     """
+    if not header and name != "table":
+        raise UserError(f"only tables come without a row of names: leave out --no-header for the data {name!r}")
     if name == "images":
         if path is None:
             raise UserError(
@@ -176,8 +179,8 @@ def load(name: str, path: Path | None = None) -> Dataset:
         return load_images(Path(path))
     if name == "table":
         if path is None:
-            raise UserError("the data set 'table' needs a path: a .csv or .tsv file whose first row names the columns")
-        return load_table(Path(path))
+            raise UserError("the data set 'table' needs a path: a .csv, .tsv, .txt or .dat file")
+        return load_table(Path(path), header)
     if name not in SOURCES:
         raise UserError(f"there is no data set {name!r}; {suggestion(name, [*SOURCES, *OWN])}")
     return SOURCES[name](None if path is None else Path(path).expanduser())

@@ -13,8 +13,6 @@ from vlb.base.errors import UserError
 from vlb.core.schema import levels_schema
 from vlb.data.dataset import Dataset, Split
 
-MAX_CLASSES = 1 << 16
-
 
 def division(
     n: int, *, validation: bool, test: bool, what: str
@@ -76,19 +74,6 @@ def completed(
     if labels is not None:
         schema = replace(schema, labels=labels)
     return Dataset(name, schema, train, validation, test)
-
-
-def class_labels(labels: np.ndarray, n: int, what: str) -> np.ndarray:
-    """Labels as (n,) int64; `UserError`, naming `what`, unless they are n whole numbers 0, 1, …"""
-    if labels.dtype.kind not in "iub" or labels.shape not in ((n,), (n, 1)):
-        raise UserError(
-            f"{what}: labels must be {n} whole numbers, one for each example; "
-            f"found an array of {labels.dtype} of shape {labels.shape}"
-        )
-    if n and (int(labels.min()) < 0 or int(labels.max()) >= MAX_CLASSES):
-        bad = int(labels.min()) if int(labels.min()) < 0 else int(labels.max())
-        raise UserError(f"{what}: found the label {bad}; number the classes 0, 1, 2, … (below {MAX_CLASSES})")
-    return labels.reshape(n).astype(np.int64)
 
 
 def _taken(whole: Split, indices: np.ndarray) -> Split:

@@ -1,16 +1,17 @@
 """Tables of discrete columns: cells of delimited text as the values that a column may hold.
 
 A column whose cells are all finite numbers is of numbers: its levels are their values in order of size, however they
-are written (1, 1.0 and 1e0 are one), and are called by the shortest way in which they were. Any other column is
-of categories, its texts in alphabetical order. Text is read by `formats.delimited`, quotes apart from what they
-enclose.
+are written (1, 1.0 and 1e0 are one), and are called by the shortest way in which they were. Where commas do not divide
+cells, a column may have decimal commas. Any other column is of categories, its texts in alphabetical order. Text is
+read by `formats.delimited`, quotes apart from what they enclose. Columns of a table without a row of names have none,
+and files of the same columns then have no such row either.
 """
 
-import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,60 +19,70 @@ from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Column, Schema, Vector
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
-from vlb.data.formats.base import Declined, File, Member
-from vlb.data.formats.delimited import Delimited, encoding_of, plain
+from vlb.data.formats.base import Declined
+from vlb.data.formats.delimited import Delimited, lines_of, shown, style_of
+from vlb.data.numbers import NOTATIONS, Notation, notation, with_comma, with_point
 from vlb.data.splits import completed
 
 MAX_DISTINCT = 1 << 10
+FIRST = 5  # columns that are named where there may be many
 
 
-def load_table(path: Path) -> Dataset:
-    """A table whose first row names its columns, every column discrete: examples of shape (columns,).
+class Rows(NamedTuple):
+    """Rows of a table under the columns of a model. x: levels (n, columns) int64 of the rows that have them, in order;
+    unseen: of each other row, by its number from 0, where it has which cells that are no values of their columns."""
 
-    Rows are divided as `splits` says. Raises `UserError`, naming file, line and column, for what is no such table.
+    x: np.ndarray
+    unseen: Mapping[int, str]
+
+
+def load_table(path: Path, header: bool = True) -> Dataset:
+    """A table, every column discrete: examples of shape (columns,).
+
+    header: whether the first row names the columns; without, they have no names. Rows are divided as `splits` says.
+    Raises `UserError`, naming file, line and column, for what is no such table.
     """
     path = Path(path).expanduser()
-    cells, remarks = _read(path)
-    names, rows = cells[0].tolist(), cells[1:]
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{path}: two columns are called {twice[0]!r}: rename one")
-    columns = tuple(_column(path, name, number, rows[:, number]) for number, name in enumerate(names))
-    if _like_data(names, columns):
-        remarks += (f"the first row names the columns, and looks like data ({', '.join(names[:4])}): add names",)
-    numbers = sum(_numbers(column.values) is not None for column in columns)
-    remarks += (f"{len(columns)} columns: {numbers} of numbers in order, {len(columns) - numbers} of categories",)
-    schema = Schema(layout=Vector((len(columns),)), kinds=columns)
-    x = as_levels(rows, columns)[0].astype(schema.dtype)
-    data = completed(path.name, schema.levels, Split(x), None, None, str(path))
-    return replace(data, schema=schema, remarks=(*data.remarks, *remarks))
-
-
-def load_rows(path: Path, columns: tuple[Column, ...]) -> np.ndarray:
-    """A table of the same columns as levels (n, columns) int64, in its own order.
-
-    Raises `UserError`, naming file, row and column, for other columns and for cells that a column does not know.
-    """
-    cells, _ = _read(path)
-    names = [column.name for column in columns]
-    if cells[0].tolist() != [unquoted(name) for name in names]:
-        raise UserError(f"{path} has the columns {', '.join(cells[0])}, and the model is of {', '.join(names)}")
-    x, unknown = as_levels(cells[1:], columns)
-    for place, cell in unknown.items():
-        row, column = divmod(place, len(columns))
+    text = _read(path, header)
+    if twice := [name for name, count in Counter(text.names or ()).items() if count > 1]:
+        places = [str(number) for number, name in enumerate(text.names or (), 1) if name == twice[0]]
         raise UserError(
-            f"{path}: row {row + 1} after the names has {cell!r} in the column {names[column]!r}, which the model has "
-            "not seen: leave the row out"
+            f"{path}: line {text.first}: the columns {' and '.join(places)} are both called {shown(twice[0])}: "
+            "rename one"
         )
-    return x
+    columns = tuple(_column(path, text, number) for number in range(text.rows.shape[1]))
+    schema = Schema(layout=Vector((len(columns),)), kinds=columns)
+    x = as_levels(text.rows, columns)[0].astype(schema.dtype)
+    data = completed(path.name, schema.levels, Split(x), None, None, str(path))
+    return replace(data, schema=schema, remarks=(*data.remarks, *text.guessed, *_remarks(text, columns)))
 
 
-def written(x: np.ndarray, columns: tuple[Column, ...], delimiter: str) -> bytes:
-    """Levels (n, columns) as delimited text: a row of names, then the columns' own cells."""
-    cells = np.empty((len(x) + 1, len(columns)), object)
-    for j, column in enumerate(columns):
-        cells[0, j] = unquoted(column.name)
-        cells[1:, j] = np.array([unquoted(value) for value in column.values], object)[x[:, j]]
-    return Delimited().write(File((Member("", cells),), plain(delimiter)))
+def load_rows(path: Path, columns: tuple[Column, ...]) -> Rows:
+    """The rows of a table of the same columns, which has a row of names if these have names.
+
+    Raises `UserError`, naming file, line and column, for other columns, and where no row has values alone.
+    """
+    header = columns[0].name is not None
+    text = _read(path, header).of_width(len(columns))
+    names = tuple(unquoted(column.name) for column in columns if column.name is not None)
+    if header and text.names != names:
+        raise UserError(f"{path}: line {text.first}: {_difference(text.names or (), names)}")
+    if text.rows.shape[1] != len(columns):
+        raise UserError(
+            f"{path}: line {text.first} has {text.rows.shape[1]} cells, and the model is of {len(columns)} columns"
+        )
+    x, unknown = as_levels(text.rows, columns)
+    cells: dict[int, list[str]] = {}
+    for place, cell in unknown.items():
+        row, number = divmod(place, len(columns))
+        cells.setdefault(row, []).append(f"{called(columns[number], number)} has {shown(cell)}")
+    unseen = {row: f"line {text.lines[row]}: {', '.join(found)}" for row, found in cells.items()}
+    if len(unseen) == len(x):
+        raise UserError(
+            f"{path}: every row has a cell that the model has not seen ({next(iter(unseen.values()))}): "
+            "give rows of the values that it was trained on"
+        )
+    return Rows(np.delete(x, list(unseen), 0), unseen)
 
 
 def as_levels(rows: np.ndarray, columns: tuple[Column, ...]) -> tuple[np.ndarray, dict[int, str]]:
@@ -93,80 +104,148 @@ def level_of(column: Column) -> Callable[[str], int | None]:
     """The level of a cell of a column, None where it has none: by its text, or by its value where all are numbers."""
     texts = [unquoted(value) for value in column.values]
     by_text = {text: k for k, text in reversed(list(enumerate(texts)))}
-    numbers = _numbers(texts) or []
-    # Values that runs of before told apart by how they were written are told apart still.
-    by_value = {value: k for k, value in enumerate(numbers)} if len(set(numbers)) == len(numbers) else {}
+    read = notation(texts)
+    by_value = {} if read is None else {read(text): k for k, text in enumerate(texts)}
+    if len(by_value) < len(
+        texts
+    ):  # values that runs of before told apart by how they were written are told apart still
+        by_value = {}
 
     def level(cell: str) -> int | None:
         found = by_text.get(cell)
-        if found is None and by_value and (value := _number(cell)) is not None:
-            return by_value.get(value)
-        return found
+        return found if found is not None or read is None else by_value.get(read(cell))
 
     return level
 
 
+def quoted(text: str) -> str:
+    """A cell or a name as schemas have it: as it is, but in quotes once more if it begins and ends with one."""
+    return text if unquoted(text) == text else '"' + text.replace('"', '""') + '"'
+
+
 def unquoted(text: str) -> str:
-    """A cell without the quotes with which runs of before knew it."""
+    """The inverse of `quoted`, and a cell without the quotes with which runs of before knew it."""
     return text[1:-1].replace('""', '"') if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
-def ordered(values: set[str]) -> tuple[str, ...]:
+def ordered(values: set[str], offered: Sequence[Notation] = NOTATIONS) -> tuple[str, ...]:
     """By size where all are numbers, the shortest text of each; else all texts, alphabetically."""
     texts = sorted(values, key=lambda text: (len(text), text))
-    numbers = _numbers(texts)
-    if numbers is None:
+    read = notation(texts, offered)
+    if read is None:
         return tuple(sorted(values))
     shortest: dict[float, str] = {}
-    for value, text in zip(numbers, texts, strict=True):
-        shortest.setdefault(value, text)
+    for text in texts:
+        if (value := read(text)) is not None:
+            shortest.setdefault(value, text)
     return tuple(shortest[value] for value in sorted(shortest))
 
 
-def _column(path: Path, name: str, number: int, cells: np.ndarray) -> Column:
-    distinct = ordered(set(cells.tolist()))
-    if len(distinct) > MAX_DISTINCT:
-        raise UserError(
-            f"{path}: the column {name!r} (number {number + 1}) has {len(distinct)} distinct values, and tables here "
-            f"are of discrete columns, of at most {MAX_DISTINCT}: round it, group its values, or leave the column out"
-        )
-    return Column(name, Categories(distinct))
+def called(column: Column, number: int) -> str:
+    """A column in words, by its name or else its number from 0."""
+    return f"column {number + 1}" if column.name is None else f"column {shown(unquoted(column.name))}"
 
 
-def _like_data(names: Sequence[str], columns: tuple[Column, ...]) -> bool:
-    """Whether every name would be a value of its column, or all are numbers."""
-    return all(level_of(column)(name) is not None for name, column in zip(names, columns, strict=True)) or (
-        _numbers(names) is not None
-    )
+class _Text(NamedTuple):
+    """A table that was read. names: None without a row of them; first: the line of the first row, a row of names too;
+    rows: cells (n, columns); lines: of the rows; trailing: empty columns at the end that were taken for delimiters
+    there; offered: how numbers may be written; guessed: what was, in reading."""
+
+    names: tuple[str, ...] | None
+    first: int
+    rows: np.ndarray
+    lines: np.ndarray
+    trailing: int
+    offered: Sequence[Notation]
+    guessed: tuple[str, ...]
+
+    def of_width(self, width: int) -> "_Text":
+        """The same with as many columns as that, where empty ones at the end make it so."""
+        more = width - self.rows.shape[1]
+        if not 0 < more <= self.trailing:
+            return self
+        names = None if self.names is None else (*self.names, *[""] * more)
+        return self._replace(names=names, rows=np.pad(self.rows, ((0, 0), (0, more)), constant_values=""))
 
 
-def _numbers(texts: Sequence[str]) -> list[float] | None:
-    """The values of texts that are all finite numbers."""
-    values = [_number(text) for text in texts]
-    return None if None in values else [value for value in values if value is not None]
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and "_" not in text else None
-
-
-def _read(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The cells of a file, a row of names first, and what was guessed. Raises `UserError` for what is no such table."""
+def _read(path: Path, header: bool) -> _Text:
+    """Raises `UserError` for what is no such table."""
     try:
         file = Delimited().read(content_of(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except Declined as error:
+        form = "a row of names and then rows" if header else "rows"
         raise UserError(
-            f"{path} is no table ({error}): give delimited text (.csv, .tsv), a row of names and then rows of as many "
-            "cells"
+            f"{path} is no table ({error}): give delimited text (.csv, .tsv), {form} of as many cells"
         ) from error
-    cells, encoding = file.members[0].values, encoding_of(file)
-    if len(cells) < 2:
+    cells, lines, style = file.members[0].values, lines_of(file), style_of(file)
+    names = tuple(cells[0].tolist()) if header else None
+    rows, after = (cells[1:], lines[1:]) if header else (cells, lines)
+    if not len(rows):
         raise UserError(f"{path} is no table (it has one row): give a row of names and then rows of as many cells")
-    guessed = () if encoding == "utf-8" else (f"the text is no UTF-8: taken as {encoding}",)
-    return cells, guessed
+    guessed = () if style.encoding == "utf-8" else (f"the text is no UTF-8: taken as {style.encoding}",)
+    offered = NOTATIONS if style.delimiter != "," else (with_point,)
+    return _Text(names, int(lines[0]), rows, after, style.trailing, offered, guessed)
+
+
+def _column(path: Path, text: _Text, number: int) -> Column:
+    cells = text.rows[:, number].tolist()
+    distinct = ordered(set(cells), text.offered)
+    name = None if text.names is None else quoted(text.names[number])
+    column = Column(name, Categories(tuple(map(quoted, distinct))))
+    if len(distinct) > MAX_DISTINCT:
+        level, first = level_of(column), dict[int | None, int]()
+        for line, cell in zip(text.lines.tolist(), cells, strict=True):
+            first.setdefault(level(cell), line)
+        raise UserError(
+            f"{path}: {called(column, number)} has {len(distinct)} distinct values, number {MAX_DISTINCT + 1} of them "
+            f"in line {[*first.values()][MAX_DISTINCT]}, and tables here are of discrete columns, of at most "
+            f"{MAX_DISTINCT}: round it, group its values, or leave the column out"
+        )
+    return column
+
+
+def _remarks(text: _Text, columns: tuple[Column, ...]) -> tuple[str, ...]:
+    """What was decided, and what looks otherwise."""
+    found: list[str] = []
+    ways = [notation(column.values, text.offered) for column in columns]
+    if text.names is not None and _like_data(text.names, columns):
+        first = ", ".join(text.names[:FIRST])
+        found.append(f"the first row names the columns, and looks like data ({first}): add names, or give --no-header")
+    if text.names is None and (names := _like_names(text.rows, ways)):
+        found.append(f"the first row is data, and looks like names ({', '.join(names)}): leave out --no-header")
+    commas = [called(column, j) for j, column in enumerate(columns) if ways[j] is with_comma]
+    if commas:
+        more = ", …" if len(commas) > FIRST else ""
+        found.append(f"commas are decimal commas, 1,5 being 1.5, in {', '.join(commas[:FIRST])}{more}")
+    if len(columns) == 1 and len({len(cell.split()) for cell in text.rows[:, 0]} - {1}) == 1:
+        found.append("one column, of whole lines: spaces divide no cells, but commas, semicolons, bars and tabs do")
+    numbers = sum(way is not None for way in ways)
+    found.append(f"{len(columns)} columns: {numbers} of numbers in order, {len(columns) - numbers} of categories")
+    return tuple(found)
+
+
+def _like_data(names: Sequence[str], columns: tuple[Column, ...]) -> bool:
+    """Whether every name would be a value of its column, or all are numbers."""
+    return all(level_of(column)(name) is not None for name, column in zip(names, columns, strict=True)) or (
+        notation(names) is not None
+    )
+
+
+def _like_names(rows: np.ndarray, ways: Sequence[Notation | None]) -> list[str]:
+    """Cells of the first row that alone keep their columns from being numbers."""
+    if len(rows) < 2:
+        return []
+    return [rows[0, j] for j, way in enumerate(ways) if way is None and notation(rows[1:, j]) is not None][:FIRST]
+
+
+def _difference(names: Sequence[str], wanted: Sequence[str]) -> str:
+    """How a row of names is not the model's."""
+    if len(names) != len(wanted):
+        return f"the names of {len(names)} columns, and the model is of {len(wanted)}: {', '.join(wanted)}"
+    number = next(j for j, (name, want) in enumerate(zip(names, wanted, strict=True)) if name != want)
+    return (
+        f"column {number + 1} is called {shown(names[number])}, and the model's {shown(wanted[number])}: its columns "
+        f"are {', '.join(wanted)}, in a first row of names"
+    )

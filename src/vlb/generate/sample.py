@@ -18,15 +18,17 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.schema import Column
-from vlb.data.tables import written
+from vlb.data.rows import as_parquet, as_text
 from vlb.generate.options import SampleOptions
 from vlb.generate.pictures import grid, png
 from vlb.models.diffusion.grids import GRIDS, Density
+from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers import SAMPLERS
 from vlb.models.diffusion.samplers.generate import generate
 from vlb.models.diffusion.samplers.transforms import Guided, clip_to_levels, transformed
 from vlb.models.diffusion.schedules import Schedule
+from vlb.models.diffusion.times import LearnedTime
 from vlb.models.loss import AnyTerms
 from vlb.models.protocols import Cooled, LikelihoodModel, offers, require
 from vlb.store.runs import Run, diffusion_model
@@ -70,9 +72,17 @@ class SampleResult(Result):
 
     def as_text(self, delimiter: str = ",") -> bytes:
         """A table of the columns' own cells under their names. Raises `UserError` for examples that are no rows."""
+        return as_text(self.x, self._rows, delimiter)
+
+    def as_parquet(self) -> bytes:
+        """A Parquet file of the columns' own values. Raises `UserError` for examples that are no rows."""
+        return as_parquet(self.x, self._rows)
+
+    @property
+    def _rows(self) -> tuple[Column, ...]:
         if self.columns is None:
             raise UserError(f"examples of shape {self.x.shape[1:]} are no rows of a table: use .npz")
-        return written(self.x, self.columns, delimiter)
+        return self.columns
 
     def _repr_html_(self) -> str:
         if self.x.ndim != 4 or self.x.shape[1] not in (1, 3):
@@ -153,8 +163,8 @@ def _times(options: SampleOptions, schedule: Schedule, loss: Callable[[], AnyTer
 
 def learned_density(loss: AnyTerms, schedule: Schedule) -> Density:
     """The p(λ) that the times of a loss learned. Raises `UserError` where they did not."""
-    times = getattr(loss, "times", None)
-    if times is None or not times.learns:
+    times = loss.times if isinstance(loss, DiffusionTerms) else None
+    if not isinstance(times, LearnedTime):
         raise UserError(
             "--grid learned places steps by the p(λ) that adaptive times learn, and this run was trained without: "
             "train with --set loss.times=adaptive (a learned schedule has its density in t: --grid t)"

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from itertools import pairwise
 
 from cyclopts import App, Parameter
 
@@ -31,6 +32,9 @@ for verb in (recipes, train, evaluate, compare, score, tightness, sample, report
     app.command(verb)
 
 
+READING = ("decompress", "inspect")  # commands that read an archive from standard input
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The entry point: messages for people, exit status 2 for what they can mend."""
     # Read when torch is loaded: threads that spin for long while waiting make a busy machine many times slower.
@@ -39,7 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         try:
             with ending_cleanly():
-                app(sys.argv[1:] if arguments is None else arguments)
+                given = sys.argv[1:] if arguments is None else arguments
+                _refuse_standard_input(given)
+                app(given)
         finally:
             sys.stdout.flush()
     except UserError as error:
@@ -57,6 +63,13 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough; Python would write the rest at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _refuse_standard_input(arguments: list[str]) -> None:
+    """Where it is not read: the parser would take `-` for an option that there is not."""
+    for before, argument in pairwise(arguments):
+        if argument == "-" and before not in ("-o", "--out") and arguments[0] not in READING:
+            raise UserError(f"standard input is read by {' and '.join(READING)} alone: give what comes in as a file")
 
 
 def _escape_names() -> None:

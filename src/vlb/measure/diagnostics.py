@@ -31,7 +31,7 @@ class Information(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LevelUse:
+class RungUse:
     """One rung. kl: nats per example; information: I(x; z_i); active: units, of all, whose posterior mean varies."""
 
     kl: float
@@ -81,7 +81,7 @@ def mutual_information(z: Tensor, own: Normal, fresh: Sequence[Normal]) -> Infor
 
 
 @torch.no_grad()
-def level_use(model: VariationalHierarchy, x: Tensor, generator: torch.Generator, *, draws: int = 32) -> list[LevelUse]:
+def rung_use(model: VariationalHierarchy, x: Tensor, generator: torch.Generator, *, draws: int = 32) -> list[RungUse]:
     """Every rung's use on examples x (n, *shape), rung 0, next to the data, first.
 
     The KLs are means over `draws` draws and sum to the bound's; bottom-up they are log-ratios (`bound.climb_elbo`).
@@ -93,15 +93,15 @@ def level_use(model: VariationalHierarchy, x: Tensor, generator: torch.Generator
     ).mean(0)
     runs = [model.inferred(x, generator) for _ in range(draws)]
     uses = []
-    for level in range(model.depth):
-        own, *fresh = [gaussian(run[level].q) for run in runs]
+    for number in range(model.depth):
+        own, *fresh = [gaussian(run[number].q) for run in runs]
         # Means that agree in all draws depend on no other latent.
         alone = all(torch.equal(own.mean, q.mean) for q in fresh)
-        information = mutual_information(runs[0][level].z, own, [] if alone else fresh)
+        information = mutual_information(runs[0][number].z, own, [] if alone else fresh)
         means = torch.stack([own.mean, *(q.mean for q in fresh)]).flatten(2)
         # Averaging draws of the parents leaves a share of their variance in the means, which is no activity.
         active = means.mean(0).var(0) - means.var(0).mean(0) / draws > ACTIVE
-        uses.append(LevelUse(float(kl[level]), information, int(active.sum()), active.numel()))
+        uses.append(RungUse(float(kl[number]), information, int(active.sum()), active.numel()))
     return uses
 
 
@@ -119,14 +119,14 @@ def aggregate_kl(model: VariationalHierarchy, x: Tensor, generator: torch.Genera
     runs = [model.inferred(x, generator) for _ in range(draws)]
     prior = [step.p for step in descend(model, model.start(draws * n), from_prior(generator))][::-1]
     result = []
-    for level in range(model.depth):
-        z = runs[0][level].z
-        pairs = torch.cat([pairwise_log_prob(gaussian(run[level].q), z) for run in runs], 1)
+    for number in range(model.depth):
+        z = runs[0][number].z
+        pairs = torch.cat([pairwise_log_prob(gaussian(run[number].q), z) for run in runs], 1)
         log_q = pairs.logsumexp(1) - math.log(pairs.shape[1])
-        if level == top:
+        if number == top:
             log_p = model.rung(top, model.start(n)).p.log_prob(z).double()
         else:
-            log_p = pairwise_log_prob(gaussian(prior[level]), z).logsumexp(1) - math.log(draws * n)
+            log_p = pairwise_log_prob(gaussian(prior[number]), z).logsumexp(1) - math.log(draws * n)
         result.append(float((log_q - log_p).mean()))
     return result
 

@@ -104,14 +104,15 @@ def evaluate(
         check_placement(options.placement or "t", options.steps)
     given = isinstance(split, Split) or str(split) not in SPLITS
     of = _target(target, apart, conditional, data, device, given, progress)
-    name, examples, own = _examples(of, split, progress)
+    name, examples, own, left_out = _examples(of, split, progress)
     of = dataclasses.replace(of, data=own)
     if offers(of.model, Denoising):
         _refuse_of_classifiers(of.model, options, values)
         return recognise(of.model, examples, device=device, progress=progress)
     if of.run is None and values is not None:
         raise UserError("values are kept of runs, whose weights have a fingerprint: leave out values, or give the run")
-    return _evaluated(of, name, examples, options, values, keep, device, progress)
+    result = _evaluated(of, name, examples, options, values, keep, device, progress)
+    return dataclasses.replace(result, left_out=left_out)
 
 
 def _evaluated(
@@ -194,29 +195,32 @@ def _target(
     return Target(target, conditional, apart, apart, None)
 
 
-def _examples(of: Target, split: str | Path | Split, progress: Progress) -> tuple[str, Split, Dataset]:
-    """The name of the split, its examples, and the data with these in their place."""
+def _examples(of: Target, split: str | Path | Split, progress: Progress) -> tuple[str, Split, Dataset, str]:
+    """The name of the split, its examples, the data with these in their place, and what was left out of a file."""
     if isinstance(split, str) and split in SPLITS:
-        return split, of.data.split(split), of.data
+        return split, of.data.split(split), of.data, ""
     if isinstance(split, Split):
-        own = of.data.with_test("given examples", split)
+        own, left_out = of.data.with_test("given examples", split), ""
     elif Path(split).exists():
-        own = with_own(of.data, Path(split), of.conditional, progress)
+        own, left_out = _with_own(of.data, Path(split), of.conditional, progress)
     else:
-        return str(split), of.data.split(str(split)), of.data  # which says what there is
-    return "test", own.test, own
+        return str(split), of.data.split(str(split)), of.data, ""  # which says what there is
+    return "test", own.test, own, left_out
 
 
-def with_own(data: Dataset, path: Path, conditional: bool, progress: Progress = SILENT) -> Dataset:
-    """The data with a person's own examples for a test split, called after them. Raises `UserError` if they differ."""
+def _with_own(data: Dataset, path: Path, conditional: bool, progress: Progress) -> tuple[Dataset, str]:
+    """The data with a person's own examples for a test split, called after them, and what was left out of these. Raises
+    `UserError` if they differ."""
     given = load_examples(path, data.schema, conditional=conditional)
     for note in given.notes:
         progress.say(note)
+    if given.left_out:
+        progress.say(given.left_out)
     own = given.split
     classes = data.schema.classes
     if conditional and own.labels is not None and classes is not None and int(own.labels.max()) >= classes:
         raise UserError(f"{path} has the label {int(own.labels.max())}, and the model knows 0 to {classes - 1}")
-    return data.with_test(path.name, own)
+    return data.with_test(path.name, own), given.left_out
 
 
 def _refuse_of_classifiers(model: Denoising, options: EvaluateOptions, values: Path | None) -> None:

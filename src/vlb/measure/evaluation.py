@@ -77,7 +77,7 @@ class Evaluation:
         return {path: self.bits(float(mean)) for path, mean in zip(self.paths, self.values.mean(0), strict=True)}
 
     @property
-    def kl_per_level(self) -> list[float] | None:
+    def kl_per_rung(self) -> list[float] | None:
         """The mean of each term `("kl", i)`, i = 1 next to the data first, bits/dim; None where there is none."""
         return [value for path, value in self.terms.items() if path[0] == "kl"] or None
 

@@ -16,11 +16,11 @@ from vlb.models.protocols import Denoising
 
 @dataclass(frozen=True)
 class Recognition(Result):
-    """error_rate of `examples` and its binomial standard error; cost_per_level: mean squared denoising error, input
+    """error_rate of `examples` and its binomial standard error; cost_per_layer: mean squared denoising error, input
     first; labels_used: in training."""
 
     error_rate: float
-    cost_per_level: tuple[float, ...]
+    cost_per_layer: tuple[float, ...]
     examples: int
     labels_used: int
 
@@ -34,28 +34,28 @@ class Recognition(Result):
         return {
             "error_rate": self.error_rate,
             "standard_error": self.standard_error,
-            "cost_per_level": list(self.cost_per_level),
+            "cost_per_layer": list(self.cost_per_layer),
             "examples": self.examples,
             "labels_used": self.labels_used,
             "likelihood": None,
         }
 
     def table(self) -> Table:
-        """The error rate, and the cost of each level."""
+        """The error rate, and the cost of each layer."""
         found = (
             ("error rate", Strong(f"{self.error_rate:.4f} ± {self.standard_error:.4f}")),
             ("examples", str(self.examples)),
             ("labels in training", str(self.labels_used)),
         )
-        costs = tuple((f"level {level}", f"{cost:.3f}") for level, cost in enumerate(self.cost_per_level))
-        return Table("a ladder network, which has no likelihood", ("", ""), (found, costs), "denoising cost per level")
+        costs = tuple((f"layer {layer}", f"{cost:.3f}") for layer, cost in enumerate(self.cost_per_layer))
+        return Table("a ladder network, which has no likelihood", ("", ""), (found, costs), "denoising cost per layer")
 
     def show(self, console: Any) -> None:
         """In a sentence."""
         console.print(
             f"error rate {self.error_rate:.4f} ± {self.standard_error:.4f} on {self.examples} examples, after training "
-            f"with {self.labels_used} labels; denoising cost per level, input first: "
-            + ", ".join(f"{cost:.3f}" for cost in self.cost_per_level)
+            f"with {self.labels_used} labels; denoising cost per layer, input first: "
+            + ", ".join(f"{cost:.3f}" for cost in self.cost_per_layer)
         )
 
 

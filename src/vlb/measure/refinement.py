@@ -32,15 +32,15 @@ class Refined:
         """A descent that knows x."""
         return self.model.infer(x)
 
-    def rung(self, level: int, state: FeatureState) -> Rung:
-        p, q = self.model.rung(level, state)
+    def rung(self, number: int, state: FeatureState) -> Rung:
+        p, q = self.model.rung(number, state)
         if not isinstance(q, Normal):
             raise TypeError("only a Gaussian q can be refined")
-        mean, log_variance = self.changes[level]
+        mean, log_variance = self.changes[number]
         return Rung(p, Normal(q.mean + mean, q.log_variance + log_variance))
 
-    def advance(self, level: int, state: FeatureState, z: Tensor) -> FeatureState:
-        return self.model.advance(level, state, z)
+    def advance(self, number: int, state: FeatureState, z: Tensor) -> FeatureState:
+        return self.model.advance(number, state, z)
 
     def likelihood(self, state: FeatureState) -> Distribution:
         return self.model.likelihood(state)
@@ -61,12 +61,12 @@ def refine(
     The model's parameters are left alone; `draws` latents per example estimate each gradient.
     """
     with torch.no_grad():
-        shapes = [level.z for level in model.inferred(x, generator)]
+        shapes = [rung.z for rung in model.inferred(x, generator)]
     changes = tuple((torch.zeros_like(z, requires_grad=True), torch.zeros_like(z, requires_grad=True)) for z in shapes)
     many = x.repeat(draws, *[1] * (x.ndim - 1))
     for sweep in range(sweeps):
-        for level in reversed(range(model.depth)):
-            own = list(changes[level])
+        for number in reversed(range(model.depth)):
+            own = list(changes[number])
             optimiser = torch.optim.Adam(own, lr=rate / (1 + sweep))
             for step in range(steps):
                 for group in optimiser.param_groups:

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,19 @@ DEFAULT = ScoreOptions()
 
 @dataclass(frozen=True)
 class ScoreResult(Result):
-    """What `vlb.score` returns. columns: (examples,) numbers by name, `nats` −log p among them; names: of examples that
-    are files of their own, else empty; about: what they are of, as JSON values; evaluation: what they are from."""
+    """What `vlb.score` returns. columns: (examples,) numbers by name, `nats` −log p among them, in the order that was
+    given and NaN for rows that were left out; given: which these are, and the examples and their names; about: what the
+    scores are of, as JSON values; evaluation: what they are from."""
 
     columns: Mapping[str, np.ndarray]
-    names: tuple[str, ...]
+    given: Given
     about: Mapping[str, Any]
     evaluation: Evaluation
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of examples that are files of their own, else empty."""
+        return self.given.names
 
     def values(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -50,18 +56,18 @@ class ScoreResult(Result):
         """The first examples; the caption says what is true of all."""
         rows = [
             (self.names[i] if self.names else str(i), *(f"{values[i]:.4f}" for values in self.columns.values()))
-            for i in range(min(SHOWN, len(self.evaluation.values)))
+            for i in range(min(SHOWN, len(self.columns["nats"])))
         ]
-        title = f"the first {len(rows)} of {len(self.evaluation.values)} examples"
+        title = f"the first {len(rows)} of {len(self.columns['nats'])} examples"
         return Table(title, ("example", *self.columns), (tuple(rows),), self.words)
 
     @property
     def words(self) -> str:
         """The mean, and what it is of."""
-        its = self.evaluation
+        its, left_out = self.evaluation, self.given.left_out
         return (
             f"{len(its.values)} examples, {its.bits_per_dim:.4f} ± {its.standard_error:.4f} bits/dim, "
-            f"{self.about['kind']}; {self.about['nats']}"
+            f"{self.about['kind']}; {self.about['nats']}{f'; {left_out}' if left_out else ''}"
         )
 
     def show(self, console: Any) -> None:
@@ -69,13 +75,18 @@ class ScoreResult(Result):
         console.print(self.words, markup=False, highlight=False)
 
     def as_csv(self) -> bytes:
-        """A line per example: its number, its name where it has one, and the columns."""
+        """A line per example: its number, its name where it has one, and the columns, empty where it was left out; then
+        there is a column that says why."""
+        unseen, every = self.given.unseen, range(len(self.columns["nats"]))
+        columns: dict[str, Iterable[Any]] = {"example": every, **({"name": self.names} if self.names else {})}
+        for name, values in self.columns.items():
+            columns[name] = ["" if i in unseen else repr(value) for i, value in enumerate(values.tolist())]
+        if unseen:
+            columns["left_out"] = [unseen.get(i, "") for i in every]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["example", *(["name"] if self.names else []), *self.columns])
-        rows = zip(*(values.tolist() for values in self.columns.values()), strict=True)
-        for number, row in enumerate(rows):
-            writer.writerow([number, *([self.names[number]] if self.names else []), *map(repr, row)])
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
         return text.getvalue().encode("utf-8", "surrogateescape")  # names are the bytes that they are on disk
 
     def as_npz(self) -> bytes:
@@ -140,6 +151,8 @@ def score(
     given = found(str(examples), own, opened.conditional)
     for note in given.notes:
         progress.say(note)
+    if given.left_out:
+        progress.say(given.left_out)
     background = _background_run(options.background, own)
     scored = Scored(opened, own, str(examples), options, device, progress)
     evaluation = scored.evaluation(given.split)
@@ -168,7 +181,9 @@ def score(
         columns["background_nats"] = other
         columns["likelihood_ratio"] = likelihood_ratio(evaluation.totals, other)
         about["background"] = options.background
-    return ScoreResult(columns, given.names, about, evaluation)
+    if given.unseen:
+        about["left_out"] = {str(number): why for number, why in given.unseen.items()}
+    return ScoreResult({name: given.placed(values) for name, values in columns.items()}, given, about, evaluation)
 
 
 def found(examples: str, data: Dataset, conditional: bool) -> Given:

@@ -25,7 +25,8 @@ class EvaluationResult(Result):
     split: the part, of split_examples in all; levels: K of the discrete data; baselines: bits/dim of the same examples
     by plain codes; gain, gain_error: by how much the bound is below independent elements, from differences per example;
     discretisation: of time, if it was discretised; kept: the file of the values; estimator, likelihood: how it was
-    come by, as JSON values; precision: bits/dim that were asked for.
+    come by, as JSON values; precision: bits/dim that were asked for; left_out: which rows of a file are not among the
+    examples, in words, empty where all are.
     """
 
     evaluation: Evaluation
@@ -44,6 +45,7 @@ class EvaluationResult(Result):
     estimator: Mapping[str, Any] | None = None
     likelihood: Mapping[str, Any] = field(default_factory=lambda: PLAIN)
     precision: float | None = None
+    left_out: str = ""
 
     @property
     def bits_per_dim(self) -> float:
@@ -138,7 +140,7 @@ class EvaluationResult(Result):
             "se_data": self.se_data,
             "se_monte_carlo": self.se_monte_carlo,
             "terms": {key(path): value for path, value in self.terms.items()},
-            "kl_per_level": self.evaluation.kl_per_level,
+            "kl_per_rung": self.evaluation.kl_per_rung,
             "examples": self.examples,
             "split_examples": self.split_examples,
             "dimensions": self.dimensions,
@@ -158,6 +160,7 @@ class EvaluationResult(Result):
             "values": None if self.kept is None else str(self.kept),
             "estimator": None if self.estimator is None else dict(self.estimator),
             "likelihood": dict(self.likelihood),
+            "left_out": self.left_out,
         }
 
     def table(self) -> Table:
@@ -176,6 +179,7 @@ class EvaluationResult(Result):
             sections=(tuple(found), plain),
             caption=f"{self.words}; ± standard error (data {self.se_data:.4f}, Monte Carlo {self.se_monte_carlo:.4f}, "
             f"{self.passes} passes)",
+            notes=(self.left_out,) if self.left_out else (),
         )
 
 

@@ -68,7 +68,7 @@ class Classifying(Protocol):
 
 @runtime_checkable
 class Denoising(Classifying, Protocol):
-    """A classifier that learns by denoising its own levels, judged by one pass over data."""
+    """A classifier that learns by denoising its own layers, judged by one pass over data."""
 
     @property
     def why_not(self) -> str:
@@ -76,14 +76,14 @@ class Denoising(Classifying, Protocol):
 
     @property
     def depth(self) -> int:
-        """The number of levels with a cost, the input among them."""
+        """The number of layers with a cost, the input among them."""
 
     @property
     def labels_used(self) -> int:
         """How many labels training saw."""
 
     def costs(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, object]:
-        """The denoising cost per unit and level, input first, (levels,), and what else the pass gave."""
+        """The denoising cost per unit and layer, input first, (layers,), and what else the pass gave."""
 
 
 @runtime_checkable
@@ -96,7 +96,7 @@ class Cooled(Protocol):
 
 @runtime_checkable
 class Stepped(Protocol):
-    """A hierarchy whose levels are the steps of a discretisation."""
+    """A hierarchy whose rungs are the steps of a discretisation."""
 
     @property
     def steps(self) -> int:
@@ -106,8 +106,8 @@ class Stepped(Protocol):
     def evaluations(self) -> int:
         """Network evaluations of one descent to x."""
 
-    def time(self, level: int) -> Tensor:
-        """t of a level, (1,); level 0 is the finest."""
+    def time(self, number: int) -> Tensor:
+        """t of a rung, (1,); rung 0 is the finest."""
 
-    def denoised(self, level: int, z: Tensor) -> Tensor:
-        """E[x | z] in units of levels: z (batch, *shape) of a level -> (batch, *shape) float64."""
+    def denoised(self, number: int, z: Tensor) -> Tensor:
+        """E[x | z] in units of levels: z (batch, *shape) of a rung -> (batch, *shape) float64."""

@@ -146,9 +146,9 @@ def rungs(kl: Sequence[float], information: Sequence[tuple[float, float]]) -> st
 
 
 def costs(values: Sequence[float], weights: Sequence[float]) -> str:
-    """A ladder's denoising cost per unit and level, the input first, with the weight that training gave it."""
+    """A ladder's denoising cost per unit and layer, the input first, with the weight that training gave it."""
     figure, axes = _canvas(0.9 + 0.36 * len(values))
-    names = ["input", *(f"level {i}" for i in range(1, len(values) - 1)), "classes"]
+    names = ["input", *(f"layer {i}" for i in range(1, len(values) - 1)), "classes"]
     axes.barh(range(len(values)), values, color=FIRST, height=0.62)
     for row, (value, weight) in enumerate(zip(values, weights, strict=True)):
         axes.annotate(
@@ -161,7 +161,7 @@ def costs(values: Sequence[float], weights: Sequence[float]) -> str:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     axes.spines["left"].set_visible(False)
-    return _svg(figure, "costs", "Denoising cost of every level")
+    return _svg(figure, "costs", "Denoising cost of every layer")
 
 
 def recognition_course(history: History) -> str:

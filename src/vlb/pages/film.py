@@ -66,9 +66,9 @@ def filmed(
     state = hierarchy.start(rows * columns, condition)
     for step in descend(hierarchy, state, from_prior(generator)):
         state = step.state
-        if step.level in shown:
-            frames.append(_frame(model, step.z, hierarchy.time(step.level), condition, index, data.levels))
-        progress.at(hierarchy.depth - step.level)
+        if step.number in shown:
+            frames.append(_frame(model, step.z, hierarchy.time(step.number), condition, index, data.levels))
+        progress.at(hierarchy.depth - step.number)
     samples = hierarchy.likelihood(state).sample(generator).cpu().numpy().astype(np.int64)
     how = f"{steps} steps of ancestral sampling"
     names = tuple((data.schema.labels or ())[label] for label in chosen)

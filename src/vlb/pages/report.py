@@ -11,11 +11,9 @@ from vlb.base.files import write_text
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.measure.recognition import Recognition
-from vlb.pages import diffusion, hierarchy, ladder, mixture
+from vlb.pages import kinds  # noqa: F401  the pages of all kinds register there
 from vlb.pages.content import Content, content_of
 from vlb.store.runs import Run
-
-KINDS = (diffusion, hierarchy, mixture, ladder)  # whose pages there are: each registers its own
 
 
 @dataclass(frozen=True)

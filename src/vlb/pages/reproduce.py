@@ -7,6 +7,7 @@ from typing import Any
 
 from vlb.base.configuration import encode
 from vlb.base.errors import UserError
+from vlb.data.sources import OWN
 from vlb.store.experiment import Experiment
 from vlb.training.recipes import recipe
 
@@ -27,8 +28,10 @@ def train_command(experiment: Experiment, out: Path) -> str:
     """`vlb train …` for a POSIX shell, with which `out` could be made again."""
     words = ["vlb", "train", experiment.recipe, "--out", str(out)]
     for path, value in (changes(experiment) or {}).items():
-        if path == "data.path" and isinstance(value, str) and experiment.data.name == "images":
+        if path == "data.path" and isinstance(value, str) and experiment.data.name in OWN:
             words += ["--data", value]
+        elif path == "data.header":
+            words += ["--no-header"]
         elif path == "condition":
             words += ["--condition", value]
         elif path == "seed":

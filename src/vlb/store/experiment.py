@@ -25,10 +25,12 @@ __all__ = ["DataSource", "Experiment", "Training"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource(Settings):
-    """A named data set, or `images` with the path of one's own."""
+    """A named data set, or `images` or `table` with the path of one's own; header: whether the first row of a table
+    names its columns."""
 
     name: str = "digits"
     path: str | None = None
+    header: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

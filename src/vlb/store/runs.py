@@ -177,7 +177,7 @@ class Run:
         where = path or (Path(source.path) if source.path else None)
         if path is None and where is not None and not where.exists():
             raise UserError(f"the data of {self.path} are no longer at {where}: say where they are now, --data PATH")
-        data = load_data(source.name, where)
+        data = load_data(source.name, where, source.header)
         if data.fingerprint != described["fingerprint"]:
             raise UserError(
                 f"the data {source.name!r}{f' at {where}' if where else ''} are not those that {self.path} was "

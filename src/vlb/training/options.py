@@ -24,8 +24,11 @@ class TrainOptions(Options):
         Seed of everything random.
     overrides
         Override a field, e.g. --set steps=500 --set model.backbone.width=256; may be repeated.
+    header
+        The first row of a table names its columns; --no-header where it is data.
     """
 
     condition: str | None = None
     seed: Seed | None = None
     overrides: Annotated[tuple[str, ...], Parameter(name="--set")] = ()
+    header: Annotated[bool, Parameter(negative="--no-header")] = True

@@ -13,7 +13,7 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.data import Dataset, load
 from vlb.data.sources import OWN
-from vlb.store.experiment import DataSource, Experiment
+from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
 from vlb.training.loop import fit
 from vlb.training.options import TrainOptions
@@ -87,8 +87,10 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
             raise UserError(
                 f"--data belongs to the recipes {' and '.join(OWN)}; {experiment.recipe!r} brings its own data"
             )
-        source = DataSource(name=experiment.data.name, path=str(data_path.absolute()))
+        source = dataclasses.replace(experiment.data, path=str(data_path.absolute()))
         experiment = dataclasses.replace(experiment, data=source)
+    if not options.header:
+        experiment = override(experiment, "data.header=false")
     return experiment
 
 
@@ -98,7 +100,7 @@ def _begun(experiment: Experiment, out: Path | None) -> tuple[Run, Dataset]:
         raise UserError(f"the recipe {experiment.recipe!r} needs your data: --data PATH")
     if out is not None:
         Run.refuse_existing(out)
-    data = load(source.name, Path(source.path) if source.path else None)
+    data = load(source.name, Path(source.path) if source.path else None, source.header)
     experiment.build_loss(experiment.build(data))  # a configuration that cannot be built must leave no run behind
     return Run.create(out or _free_folder(experiment.recipe), experiment, data), data
 
@@ -110,7 +112,9 @@ def _resumed(name: str, out: Path | None, changed: bool) -> Run:
     if run.experiment.recipe != name:
         raise UserError(f"{out} is a run of the recipe {run.experiment.recipe!r}, not {name!r}")
     if changed:
-        raise UserError("--resume goes on with the run's own configuration: leave out --set, --seed and --condition")
+        raise UserError(
+            "--resume goes on with the run's own configuration: leave out --set, --seed, --condition and --no-header"
+        )
     return run
 
 

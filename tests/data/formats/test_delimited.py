@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlb.data.formats.base import Declined, File, Member
-from vlb.data.formats.delimited import Delimited, encoding_of
+from vlb.data.formats.delimited import Delimited, style_of
 
 FORMAT = Delimited()
 CELL = st.text(st.sampled_from('ab1.é ,;\t|"\n'), max_size=6) | st.sampled_from(
@@ -77,7 +77,7 @@ def test_any_file_comes_back_to_the_byte_or_is_declined(
 def test_what_people_export(content: bytes, cells: list[list[str]]) -> None:
     file = FORMAT.read(content)
     assert file.members[0].values.tolist() == cells and FORMAT.write(file) == content
-    assert encoding_of(file) == ("cp1252" if b"n\xe9" in content else "utf-8")
+    assert style_of(file).encoding == ("cp1252" if b"n\xe9" in content else "utf-8")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Kinds of files, each read into values and a rest, and written from both again. See `vlb.data.formats.base`."""
 
+from typing import NamedTuple
+
 from vlb.data.formats.base import Content, Format
 from vlb.data.formats.bmp import Bmp
 from vlb.data.formats.cifar import Cifar
@@ -11,10 +13,21 @@ from vlb.data.formats.npz import Npz
 from vlb.data.formats.png import Png
 from vlb.data.formats.pnm import Pnm
 
+HEAD = 1 << 12  # bytes that a format is told by
+
 # Archives know them by their place: a new one is added at the end.
 FORMATS: tuple[Format, ...] = (Delimited(), Npy(), Idx(), Gzip(Idx()), Npz(), Png(), Pnm(), Bmp(), Cifar())
 
 
-def format_of(name: str, head: Content) -> Format | None:
-    """The format of a file of this name that begins with `head` (at least 64 bytes, or all), or None."""
-    return next((format_ for format_ in FORMATS if format_.recognises(name, head)), None)
+class Known(NamedTuple):
+    """A format, and its number: its place among those that were asked."""
+
+    number: int
+    format: Format
+
+
+def recognised(formats: tuple[Format, ...], name: str, content: Content) -> Known | None:
+    """The first format that takes a file of this name for its own, by how it begins; None where none does."""
+    head = bytes(content[:HEAD])
+    found = enumerate(formats)
+    return next((Known(number, format_) for number, format_ in found if format_.recognises(name, head)), None)

@@ -34,7 +34,7 @@ class Format(Protocol):
     """How files of a kind are read."""
 
     def recognises(self, name: str, head: Content) -> bool:
-        """Whether a file of this name that begins with `head` (at least 64 bytes, or all) should be of this kind."""
+        """Whether a file of this name that begins with `head` (4096 bytes, or all) should be of this kind."""
 
     def read(self, content: Content) -> File:
         """Raises `Declined`."""

@@ -16,9 +16,11 @@ import numpy as np
 from vlb.data.formats.base import Content, Declined, File, Member
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
+SHOWN = 40
 DELIMITERS = ",\t;|"
 BOM = "\ufeff"
 BREAK = re.compile(r"\r\n|\n|\r")
+NO_DECIMAL = re.compile(r"(?<!\d),|,(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Delimited:
 
     def write(self, file: File) -> bytes:
         """Raises `Declined` for a rest that is none of this format, and for text that its encoding cannot hold."""
-        style, cells = _unpacked(file.rest), file.members[0].values
+        style, cells = style_of(file), file.members[0].values
         width = cells.shape[1] + style.trailing
         flat = cells.ravel().tolist()
         marks = _quotes(style.quoting, flat, style.delimiter, width)
@@ -107,14 +109,26 @@ def plain(delimiter: str) -> bytes:
     return _packed(Style(delimiter=delimiter))
 
 
-def encoding_of(file: File) -> str:
-    """How the text is encoded: utf-8 or, where it is none, cp1252 or latin-1, which is a guess to be told."""
-    return _unpacked(file.rest).encoding
+def style_of(file: File) -> Style:
+    """How its text is written. Where it is no UTF-8, cp1252 or latin-1 is a guess to be told."""
+    return _unpacked(file.rest)
+
+
+def shown(text: str) -> str:
+    """A cell as messages show it, the beginning of a long one."""
+    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
+
+
+def lines_of(file: File) -> np.ndarray:
+    """The number of the line in which each row begins, as an editor shows it, (rows,) int64."""
+    breaks = [1 + sum(len(BREAK.findall(cell)) for cell in row) for row in file.members[0].values.tolist()]
+    return np.cumsum([1 + len(BREAK.findall(style_of(file).start)), *breaks[:-1]])
 
 
 def _decoded(content: bytes) -> tuple[str, str]:
     if b"\0" in content:
-        raise Declined("holds NUL bytes, so it is no text in UTF-8: save it as such")
+        line = _line(content.decode("latin-1"), content.index(b"\0"))
+        raise Declined(f"holds NUL bytes, the first in line {line}, so it is no text in UTF-8: save it as such")
     for encoding in ("utf-8", "cp1252"):
         try:
             return content.decode(encoding), encoding
@@ -128,7 +142,7 @@ Rows = tuple[list[list[str]], list[list[bool]], list[str], str]
 
 def _split(text: str, at: int, said: str | None) -> Rows:
     """Rows, which cells are quoted, and the breaks between rows, by the delimiter that the text says or that splits all
-    rows into equally many cells, more than one: the most of them."""
+    rows into equally many cells, more than one: the most of them, and no comma where each may be a decimal comma."""
     found, why = [], {}
     for delimiter in (said,) if said else [d for d in DELIMITERS if d in text]:
         try:
@@ -136,6 +150,8 @@ def _split(text: str, at: int, said: str | None) -> Rows:
         except Declined as error:
             why[delimiter] = error
     wide = [rows for rows in found if len(rows[0][0]) > 1]
+    if len(wide) > 1 and not NO_DECIMAL.search(text, at):
+        wide = [rows for rows in wide if rows[3] != ","]
     if wide:
         return max(wide, key=lambda rows: len(rows[0][0]))
     if why:
@@ -157,7 +173,7 @@ def _rows(text: str, at: int, delimiter: str) -> Rows:
         if match is None:
             closed = re.compile(r'"[^"]*+(?:""[^"]*+)*+"').match(text, at)
             wrong = "is followed by more of its cell" if closed else "is never closed"
-            raise Declined(f"has a quote that {wrong}, opened in line {_line(text, at)}")
+            raise Declined(f"has a quote that {wrong}, opened in line {_line(text, at)}, {_cell(rows)}")
         inner, plain, end = match.groups()
         rows[-1].append(plain if inner is None else inner.replace('""', '"'))
         quoted[-1].append(inner is not None)
@@ -165,14 +181,23 @@ def _rows(text: str, at: int, delimiter: str) -> Rows:
         if end == delimiter:
             continue
         if len(rows[-1]) != len(rows[0]):
-            line = _line(text, opened)
-            raise Declined(f"has {len(rows[-1])} cells in line {line}, where the first row has {len(rows[0])}")
+            line, many, width = _line(text, opened), len(rows[-1]), len(rows[0])
+            wrong = (
+                f"none under {shown(rows[0][many])}" if many < width else f"{shown(rows[-1][width])} is one too many"
+            )
+            raise Declined(f"has {many} cells in line {line}, where the first row has {width}: {wrong}")
         if not end:
             return rows, quoted, breaks, delimiter
         breaks.append(end)
         rows.append([])
         quoted.append([])
         opened = at
+
+
+def _cell(rows: list[list[str]]) -> str:
+    """Where the next cell would be, in words."""
+    number = len(rows[-1])
+    return f"under {shown(rows[0][number])}" if len(rows) > 1 and number < len(rows[0]) else f"in cell {number + 1}"
 
 
 def _line(text: str, at: int) -> int:

@@ -1,14 +1,14 @@
 """PNG pictures: chunks as they stand, and the pixels of one picture.
 
-Values are (H, W) or (H, W, C): bool of one bit, uint8, uint16 of 16-bit grey, indices of a palette. Which filters rows
-have, how they are deflated and how the stream is cut into chunks is the encoder's choice; every other chunk, and what
-stands behind the last, is kept. The pixels are unpacked and packed by Pillow, which sees no other chunk of the file.
+Values are (H, W) or (H, W, C): bool of one bit, uint8 of up to 8, uint16 of 16; indices of a palette. Which filters
+rows have, how they are deflated and how the stream is cut into chunks is the encoder's choice; every other chunk, and
+what stands behind the last, is kept. Pixels of 8 bits are unpacked by Pillow, which sees no other chunk of the file.
 """
 
 import io
+import math
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,22 +17,23 @@ from PIL import Image
 
 from vlb.data.formats import rests
 from vlb.data.formats.base import Content, Declined, File, Member
+from vlb.data.formats.scanlines import filtered, packed, unfiltered, unpacked
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type; 3 is of indices
 PALETTE = 3
-# (colour type, bits) that Pillow gives exactly
-MODES = {(0, 1): "1", (0, 8): "L", (0, 16): "I;16", (2, 8): "RGB", (4, 8): "LA", (6, 8): "RGBA"}
-MODES |= {(PALETTE, bits): "P" for bits in (1, 2, 4, 8)}
+BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), PALETTE: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-MOST_PIXELS = Image.MAX_IMAGE_PIXELS or 1 << 26
+MOST_PIXELS, MOST_BYTES = Image.MAX_IMAGE_PIXELS or 1 << 26, 1 << 29
 
 
 @dataclass(frozen=True)
 class Style:
-    """palette_bits: of indices; before, after: bytes of the chunks before and behind the pixels."""
+    """palette_bits: of indices; bits: of grey values, where their type does not say it; before, after: bytes of the
+    chunks before and behind the pixels."""
 
     palette_bits: int = 0
+    bits: int = 0
     interlaced: bool = False
     before: int = 0
     after: int = 0
@@ -48,21 +49,26 @@ class Head(NamedTuple):
     interlaced: bool
 
     @property
-    def size(self) -> int:
-        """Bytes of the unpacked rows, each with the byte that says how it is filtered."""
-        if not self.interlaced:
-            return self._rows(self.width, self.height)
-        return sum(
-            self._rows(-(-max(self.width - x, 0) // dx), -(-max(self.height - y, 0) // dy)) for x, y, dx, dy in PASSES
-        )
+    def channels(self) -> int:
+        """Values of a pixel."""
+        return CHANNELS[self.colour]
 
     @property
-    def padded(self) -> bool:
-        """Whether rows end in bits that belong to no pixel."""
-        return self.width * self.bits * CHANNELS[self.colour] % 8 != 0
+    def step(self) -> int:
+        """Bytes from a pixel to the one by which it is predicted."""
+        return max(1, self.bits * self.channels // 8)
 
-    def _rows(self, width: int, height: int) -> int:
-        return height * (1 + -(-width * self.bits * CHANNELS[self.colour] // 8)) if width else 0
+    @property
+    def parts(self) -> list[tuple[slice, slice]]:
+        """Rows and columns of each picture that is packed by itself: one, or those of the passes."""
+        passes = PASSES if self.interlaced else ((0, 0, 1, 1),)
+        inside = [(x, y, dx, dy) for x, y, dx, dy in passes if x < self.width and y < self.height]
+        return [(slice(y, self.height, dy), slice(x, self.width, dx)) for x, y, dx, dy in inside]
+
+    def lines(self, part: tuple[slice, slice]) -> tuple[int, int]:
+        """How many rows a part has, and the bytes of one with the byte that says how it is filtered."""
+        height, width = len(range(self.height)[part[0]]), len(range(self.width)[part[1]])
+        return height, 1 + -(-width * self.bits * self.channels // 8)
 
     def chunk(self) -> bytes:
         """As bytes, with its frame."""
@@ -71,7 +77,7 @@ class Head(NamedTuple):
 
 
 class Png:
-    """Pictures of up to 8 bits a channel, and grey ones of 16."""
+    """Pictures of every kind: grey, RGB, with alpha or a palette, interlaced or not."""
 
     freedom: str | None = "the deflate stream of the pixels and the filters of their rows"
 
@@ -80,34 +86,23 @@ class Png:
 
     def read(self, content: Content) -> File:
         head, before, stream, after, tail = _taken_apart(bytes(content))
-        mode = MODES.get((head.colour, head.bits))
-        if mode is None:
-            raise Declined(f"a picture of {head.bits} bits a channel of colour type {head.colour}")
-        _check_stream(head, stream)
-        palette = before if head.colour == PALETTE else b""
-        minimal = MAGIC + head.chunk() + palette + _chunk(b"IDAT", stream) + _chunk(b"IEND", b"")
-        try:
-            with Image.open(io.BytesIO(minimal), formats=("PNG",)) as image:
-                if image.mode != mode:
-                    raise Declined(f"a picture that is read as of mode {image.mode}")
-                values = np.array(image)
-        except Declined:
-            raise
-        except Exception as error:  # on a damaged file a decoder may raise nearly anything
-            raise Declined(f"no readable picture ({error})") from error
-        style = Style(head.bits if head.colour == PALETTE else 0, head.interlaced, len(before), len(after))
+        rows = _inflated(head, stream)
+        values = _by_pillow(head, stream) if head.bits == 8 else _unpacked(head, rows)
+        palette_bits = head.bits if head.colour == PALETTE else 0
+        bits = head.bits if head.bits in (2, 4) and not palette_bits else 0
+        style = Style(palette_bits, bits, head.interlaced, len(before), len(after))
         return File((Member("", values),), rests.pack(style, before + after + tail))
 
     def write(self, file: File) -> bytes:
         style, kept = rests.unpack(Style, file.rest)
-        if len(file.members) != 1 or style.interlaced:
-            raise Declined("an interlaced picture" if style.interlaced else "several pictures in one PNG file")
+        if len(file.members) != 1:
+            raise Declined("several pictures in one PNG file")
         if min(style.before, style.after) < 0 or style.before + style.after > len(kept):
             raise Declined("a rest that is none of a PNG file")
         values = file.members[0].values
-        head = _head_of(values, style.palette_bits)
+        head = _head_of(values, style)
         before, after = kept[: style.before], kept[style.before : style.before + style.after]
-        stream, tail = _packed(values, head), kept[style.before + style.after :]
+        stream, tail = _packed(head, values), kept[style.before + style.after :]
         return MAGIC + head.chunk() + before + _chunk(b"IDAT", stream) + after + _chunk(b"IEND", b"") + tail
 
     def same(self, one: Content, other: Content) -> bool:
@@ -157,74 +152,67 @@ def _head(kind: bytes, body: bytes) -> Head:
     if kind != b"IHDR" or len(body) != 13:
         raise Declined("a PNG file without a head")
     width, height, bits, colour, packing, filtering, interlaced = struct.unpack(">2I5B", body)
-    if colour not in CHANNELS or packing or filtering or interlaced > 1 or bits not in (1, 2, 4, 8, 16):
+    if bits not in BITS.get(colour, ()) or packing or filtering or interlaced > 1:
         raise Declined("a PNG file of an unknown kind")
-    if not 0 < width * height <= MOST_PIXELS:
+    much = width * height * CHANNELS[colour] * bits > 8 * MOST_BYTES
+    if much or not 0 < width * height <= MOST_PIXELS:
         raise Declined(f"a picture of {width} × {height} pixels, refused as a possible decompression bomb")
     return Head(width, height, bits, colour, bool(interlaced))
 
 
-def _check_stream(head: Head, stream: bytes) -> None:
-    """Nothing may be in it but the rows."""
+def _inflated(head: Head, stream: bytes) -> bytes:
+    """The rows. Raises `Declined` where there is anything else in the stream."""
+    size = sum(math.prod(head.lines(part)) for part in head.parts)
     unpacker = zlib.decompressobj()
     try:
-        rows = unpacker.decompress(stream, head.size + 1)
+        rows = unpacker.decompress(stream, size + 1)
     except zlib.error as error:
         raise Declined(f"a PNG file whose pixels are damaged ({error})") from error
-    if len(rows) != head.size or not unpacker.eof or unpacker.unused_data:
+    if len(rows) != size or not unpacker.eof or unpacker.unused_data:
         raise Declined("a PNG file with more or less than its pixels in their place")
-    if head.padded:
-        spare = (1 << -head.width * head.bits * CHANNELS[head.colour] % 8) - 1
-        if head.interlaced or any(row[-1] & spare for row in _unfiltered(rows, len(rows) // head.height)):
-            raise Declined("a PNG file whose rows may hold more than pixels")
+    return rows
 
 
-def _unfiltered(rows: bytes, size: int) -> Iterator[bytearray]:
-    """Rows of pixels of less than a byte, from `size` bytes each whose first says how the row is filtered."""
-    above = bytearray(size - 1)
-    for start in range(0, len(rows), size):
-        kind, row, left, corner = rows[start], bytearray(rows[start + 1 : start + size]), 0, 0
-        if kind > 4:
-            raise Declined("a PNG file whose pixels are damaged (an unknown filter)")
-        for i, up in enumerate(above):
-            row[i] = (row[i] + (0, left, up, (left + up) // 2, _paeth(left, up, corner))[kind]) & 255
-            left, corner = row[i], up
-        yield row
-        above = row
+def _by_pillow(head: Head, stream: bytes) -> np.ndarray:
+    shown = head._replace(colour=0) if head.colour == PALETTE else head
+    minimal = MAGIC + shown.chunk() + _chunk(b"IDAT", stream) + _chunk(b"IEND", b"")
+    try:
+        with Image.open(io.BytesIO(minimal), formats=("PNG",)) as image:
+            return np.array(image)
+    except Exception as error:  # on a damaged file a decoder may raise nearly anything
+        raise Declined(f"no readable picture ({error})") from error
 
 
-def _paeth(left: int, up: int, corner: int) -> int:
-    """The neighbour nearest to left + up − corner."""
-    guess = left + up - corner
-    return min((left, up, corner), key=lambda value: abs(guess - value))
+def _unpacked(head: Head, rows: bytes) -> np.ndarray:
+    values, at = np.empty((head.height, head.width, head.channels), np.uint16 if head.bits == 16 else np.uint8), 0
+    for part in head.parts:
+        lines = np.frombuffer(rows, np.uint8, math.prod(head.lines(part)), at).reshape(head.lines(part))
+        at += lines.size
+        place = values[part]
+        place[:] = unpacked(unfiltered(lines, head.step), place.shape[1], head.channels, head.bits)
+    values = values[..., 0] if head.channels == 1 else values
+    return values == 1 if (head.colour, head.bits) == (0, 1) else values
 
 
-def _head_of(values: np.ndarray, palette_bits: int) -> Head:
+def _packed(head: Head, values: np.ndarray) -> bytes:
+    choose = head.bits >= 8 and head.colour != PALETTE
+    values = values.reshape(head.height, head.width, head.channels)
+    parts = (filtered(packed(values[part], head.bits), head.step, choose) for part in head.parts)
+    return zlib.compress(b"".join(lines.tobytes() for lines in parts))
+
+
+def _head_of(values: np.ndarray, style: Style) -> Head:
     shape, kind = values.shape, values.dtype
     channels = shape[2] if values.ndim == 3 else 1
     colours = {(2, 1): 0, (3, 3): 2, (3, 2): 4, (3, 4): 6}
     bits = {np.dtype(bool): 1, np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}.get(kind)
-    colour = PALETTE if palette_bits else colours.get((values.ndim, channels))
+    colour = PALETTE if style.palette_bits else colours.get((values.ndim, channels))
     if bits is None or colour is None or not values.size or max(shape) >= 1 << 31:
         raise Declined(f"{kind} of shape {shape}, which no PNG file holds")
-    if palette_bits and (bits != 8 or values.ndim != 2 or int(values.max()) >> palette_bits):
-        raise Declined("indices that the palette does not have")
-    found = Head(shape[1], shape[0], palette_bits or bits, colour, False)
-    if (found.colour, found.bits) not in MODES:
-        raise Declined(f"{kind} of shape {shape}, which is not written as a PNG file")
-    return found
-
-
-def _packed(values: np.ndarray, head: Head) -> bytes:
-    image = Image.fromarray(np.ascontiguousarray(values))
-    buffer = io.BytesIO()
-    if head.colour == PALETTE:
-        image = Image.frombytes("P", (head.width, head.height), np.ascontiguousarray(values).tobytes())
-        image.putpalette(bytes(3 << head.bits))
-        image.save(buffer, "PNG", bits=head.bits)
-    else:
-        image.save(buffer, "PNG")
-    made = _taken_apart(buffer.getvalue())
-    if made[0] != head:
-        raise Declined(f"a picture that comes out as {made[0].bits} bits of colour type {made[0].colour}")
-    return made[2]
+    if said := style.palette_bits or style.bits:
+        if bits != 8 or values.ndim != 2 or said > 8 or int(values.max()) >> said:
+            raise Declined("values that its bits do not hold")
+        bits = said
+    if bits not in BITS[colour]:
+        raise Declined(f"{kind} of shape {shape}, which no PNG file holds")
+    return Head(shape[1], shape[0], bits, colour, style.interlaced)

@@ -1,5 +1,6 @@
 """`vlb compress`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,7 @@ def compress(
         cpu or cuda; decompression needs the same.
     """
     from vlb.coding.api import compress as verb
-    from vlb.interfaces.streams import delivered
+    from vlb.interfaces.streams import called, delivered
     from vlb.interfaces.terminal import Terminal, choose_device, console
 
     keep_freed_memory()
@@ -48,4 +49,4 @@ def compress(
         console.print(f"note: {note}", markup=False)
     if len(notes) > NOTES_SHOWN:
         console.print(f"note: and {len(notes) - NOTES_SHOWN} more files or chunks stored as they are")
-    result.show(console)
+    replace(result, file=called(out)).show(console)

@@ -41,9 +41,9 @@ def decompress(
     refuse_existing(out)
     started, chosen = time.perf_counter(), choose_device(device)
     with Terminal() as progress, spooled(file) as archive:
-        result = verb(archive, out, options, run=model, device=chosen, progress=progress)
+        result = verb(archive.path, out, options, run=model, device=chosen, progress=progress)
     for problem in result.problems:
-        console.print(problem, markup=False)
+        console.print(archive.named(problem), markup=False)
     console.print(f"{out} in {time.perf_counter() - started:.1f} s", markup=False)
     if result.problems:
-        raise UserError(f"{file} is damaged: {len(result.problems)} problems; everything else is in {out}")
+        raise UserError(f"{archive.name} is damaged: {len(result.problems)} problems; everything else is in {out}")

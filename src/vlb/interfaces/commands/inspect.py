@@ -1,5 +1,6 @@
 """`vlb inspect`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,8 @@ def inspect(
 
     keep_freed_memory()
     with Terminal() as progress, spooled(file) as archive:
-        result = verb(archive, options, run=model, device=choose_device(device), progress=progress)
-    show(result)
-    if result.problems:
-        raise UserError(f"{file} is damaged: {len(result.problems)} problems, the first is: {result.problems[0]}")
+        result = verb(archive.path, options, run=model, device=choose_device(device), progress=progress)
+    problems = tuple(map(archive.named, result.problems))
+    show(replace(result, file=archive.name, problems=problems))
+    if problems:
+        raise UserError(f"{archive.name} is damaged: {len(problems)} problems, the first is: {problems[0]}")

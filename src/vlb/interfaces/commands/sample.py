@@ -19,6 +19,7 @@ WRITTEN: dict[str, Callable[["SampleResult"], bytes]] = {
     ".npz": lambda result: result.as_npz(),
     ".csv": lambda result: result.as_text(),
     ".tsv": lambda result: result.as_text("\t"),
+    ".parquet": lambda result: result.as_parquet(),
 }
 
 
@@ -36,17 +37,22 @@ def sample(
     run
         A run directory made by `vlb train`.
     out
-        A .png (a grid), .npz (array `x`) or, of a table, .csv or .tsv (cells) that does not exist yet.
+        A .png (a grid), .npz (array `x`) or, of a table, .csv, .tsv or .parquet that does not exist yet.
     device
         cpu or cuda.
     """
+    from vlb.data.rows import require_pyarrow
     from vlb.generate.sample import sample as verb
     from vlb.interfaces.streams import refuse_existing
     from vlb.interfaces.terminal import Terminal, choose_device, console
 
     keep_freed_memory()
     if out.suffix not in WRITTEN:
-        raise UserError(f"{out}: samples are written as .png (a grid), .npz (array x), or .csv or .tsv (of a table)")
+        raise UserError(
+            f"{out}: samples are written as .png (a grid), .npz (array x), or .csv, .tsv or .parquet (of a table)"
+        )
+    if out.suffix == ".parquet":
+        require_pyarrow()  # before the samples are drawn
     refuse_existing(out)
     with Terminal() as progress:
         result = verb(run, options, device=choose_device(device), progress=progress)

@@ -61,9 +61,9 @@ class DiffusionTerms(Terms[DiffusionModel]):
         ends = model.ends(x[:few], condition.take(slice(few)), generator)
         terms = {"reconstruction": ends.reconstruction, "prior": ends.prior, "diffusion": diffusion}
         dimensions = math.prod(x.shape[1:])
-        penalty = getattr(self.weighting, "penalty", None)
+        penalty = self.weighting.penalty(log_snr.detach())
         if penalty is not None:
-            terms["uncertainty"] = dimensions * importance * rate * penalty(log_snr.detach())
+            terms["uncertainty"] = dimensions * importance * rate * penalty
         sums = self.times.sums(log_snr.detach(), integrand.detach() / rate, weight.detach(), schedule)
         gradient.settle(diffusion / dimensions)
         return {name: term.mean() / dimensions for name, term in terms.items()}, sums
@@ -103,7 +103,7 @@ def check_together(schedule: Schedule, times: Times, weighting: Weighting) -> No
         )
     if not schedule.learns_ends:
         return
-    if not getattr(weighting, "is_bound", False):
+    if not weighting.is_bound:
         raise UserError(
             "the ends of a learned schedule are trained on the bound, which a weighting replaces: "
             "set model.schedule.learn_ends=false, or loss.weighting=likelihood"

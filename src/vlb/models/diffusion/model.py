@@ -258,15 +258,15 @@ class GridDiffusion:
         """Network evaluations of one descent to x: one a step, and the decoder where it is learned."""
         return self.steps + int(self.model.learns_decoder)
 
-    def time(self, level: int) -> Tensor:
-        """t_level as (1,)."""
-        return self.grid[level : level + 1]
+    def time(self, number: int) -> Tensor:
+        """t_i as (1,)."""
+        return self.grid[number : number + 1]
 
     @torch.no_grad()
-    def denoised(self, level: int, z: Tensor) -> Tensor:
-        """E[x | z_level] in units of levels, (batch, *shape) float64, for discrete data."""
+    def denoised(self, number: int, z: Tensor) -> Tensor:
+        """E[x | z_i] in units of levels, (batch, *shape) float64, for discrete data."""
         assert isinstance(self.model.embedding, Centres)
-        return self.model.embedding.unembed(self.model.predict(z, self.time(level)).x.double())
+        return self.model.embedding.unembed(self.model.predict(z, self.time(number)).x.double())
 
     def start(self, n: int, condition: Condition = UNCONDITIONAL) -> DiffusionState:
         """A descent without data: generation of n examples."""
@@ -280,12 +280,12 @@ class GridDiffusion:
         embedded = self.model.embedding.embed(x).double()
         return DiffusionState(torch.zeros_like(embedded), embedded, self.condition if condition.nothing else condition)
 
-    def rung(self, level: int, state: DiffusionState) -> Rung:
+    def rung(self, number: int, state: DiffusionState) -> Rung:
         process, x, z = self.model.process, state.x, state.z
-        t = self.time(level)
-        if level == self.depth - 1:
+        t = self.time(number)
+        if number == self.depth - 1:
             return Rung(self.model.prior_at(z, t), None if x is None else process.marginal(x, t))
-        above = self.time(level + 1)
+        above = self.time(number + 1)
         q = None if x is None else process.posterior(z, x, t, above)
         return Rung(self.reverse(z, t, above, state.condition), q)
 
@@ -294,23 +294,23 @@ class GridDiffusion:
         prediction = self.model.denoise(z_t, self.model.process.schedule.gamma(t), condition)
         return self.kernel(self.model.process, z_t, s, t, prediction)
 
-    def advance(self, level: int, state: DiffusionState, z: Tensor) -> DiffusionState:
+    def advance(self, number: int, state: DiffusionState, z: Tensor) -> DiffusionState:
         return DiffusionState(z, state.x, state.condition)
 
     def likelihood(self, state: DiffusionState) -> Distribution:
         return self.model.likelihood(state.z, state.condition, self.time(0))
 
-    def up(self, level: int, below: Tensor) -> Normal:
-        """q(z_0 | x) from data, or q(z_{t_level} | z_{t_{level−1}})."""
-        if level == 0:
+    def up(self, number: int, below: Tensor) -> Normal:
+        """q(z_0 | x) from data, or q(z_{t_i} | z_{t_{i−1}})."""
+        if number == 0:
             return self.model.process.marginal(self.model.embedding.embed(below).double(), self.time(0))
-        return self.model.process.transition(below, self.time(level - 1), self.time(level))
+        return self.model.process.transition(below, self.time(number - 1), self.time(number))
 
-    def down(self, level: int, z: Tensor) -> Distribution:
-        """p(x | z_0), or p(z_{t_{level−1}} | z_{t_level}), given the grid's condition."""
-        if level == 0:
+    def down(self, number: int, z: Tensor) -> Distribution:
+        """p(x | z_0), or p(z_{t_{i−1}} | z_{t_i}), given the grid's condition."""
+        if number == 0:
             return self.model.likelihood(z, self.condition, self.time(0))
-        return self.reverse(z, self.time(level - 1), self.time(level), self.condition)
+        return self.reverse(z, self.time(number - 1), self.time(number), self.condition)
 
     def top(self, z: Tensor) -> Distribution:
         """p(z) at the top."""

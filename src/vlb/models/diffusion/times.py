@@ -41,11 +41,10 @@ def low_discrepancy(n: int, generator: torch.Generator) -> Tensor:
 class Times(ABC):
     """A law of t ∈ [0, 1), which may follow the errors that training observes.
 
-    learns: whether it does, so that its `density` is worth asking for; even: whether t is uniform, so that λ has the
-    density of the schedule; keeps_ends: whether it asks that the ends of the schedule stay.
+    even: whether t is uniform, so that λ has the density of the schedule; keeps_ends: whether it asks that the ends of
+    the schedule stay.
     """
 
-    learns: ClassVar = False
     even: ClassVar = False
     keeps_ends: ClassVar = False
 
@@ -230,8 +229,6 @@ class LearningTime(Settings, ABC):
 
 class LearnedTime(BinnedTime):
     """The law that a `LearningTime` describes. Its state are buffers, so that checkpoints carry it."""
-
-    learns: ClassVar = True
 
     def __init__(self, how: LearningTime) -> None:
         super().__init__()

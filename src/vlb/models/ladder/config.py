@@ -16,9 +16,9 @@ from vlb.models.ladder.model import REASON, LadderNetwork
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder(Settings):
-    """A ladder of dense levels that may see the labels of `labelled` training examples, equally many of each class.
+    """A ladder of dense layers that may see the labels of `labelled` training examples, equally many of each class.
 
-    widths: hidden levels; costs: weights of the denoising costs from the input to the classes, per unit, all 0 for a
+    widths: of hidden layers; costs: weights of the denoising costs from the input to the classes, per unit, all 0 for a
     supervised network with noise; labelled_seed: which examples are labelled.
     """
 

@@ -1,8 +1,8 @@
-"""The ladder network: denoising at every level of an encoder, for learning from few labels (Section 2.3, Fig. 2.3).
+"""The ladder network: denoising at every layer of an encoder, for learning from few labels (Section 2.3, Fig. 2.3).
 
 One encoder runs twice, clean and with noise (Valpola 2015, Rasmus et al. 2015). From the top down, each
-level's noisy representation z̃_l is denoised with what the level above says, ẑ_l = g_l(z̃_l, û_l), towards
-the clean one: ‖ẑ_l − d_l‖² is that level's cost. Compared with a diffusion model, the targets are learned
+layer's noisy representation z̃_l is denoised with what the layer above says, ẑ_l = g_l(z̃_l, û_l), towards
+the clean one: ‖ẑ_l − d_l‖² is that layer's cost. Compared with a diffusion model, the targets are learned
 representations instead of noised data – and there is no p(x): nothing here bounds a likelihood.
 """
 
@@ -21,7 +21,7 @@ from vlb.core.initial import Examples
 
 REASON = (
     "a ladder network has no likelihood: it denoises its own representations and classifies; `vlb evaluate` gives "
-    "error_rate and cost_per_level. Sampling, compression and comparison by likelihood need a model of p(x), such as "
+    "error_rate and cost_per_layer. Sampling, compression and comparison by likelihood need a model of p(x), such as "
     "a VAE or a diffusion model"
 )
 
@@ -46,7 +46,7 @@ class Denoise(nn.Module):
 
 
 class Pass(NamedTuple):
-    """One run of the encoder: z_0 … z_L (z_0 is x), each (batch, units); logits; the normalisers of levels ≥ 1."""
+    """One run of the encoder: z_0 … z_L (z_0 is x), each (batch, units); logits; the normalisers of layers ≥ 1."""
 
     z: list[Tensor]
     logits: Tensor
@@ -55,7 +55,7 @@ class Pass(NamedTuple):
 
 
 class LadderNetwork(nn.Module):
-    """widths: units of every level, from the input to the classes.
+    """widths: units of every layer, from the input to the classes.
 
     levels: of the data 0 … K−1, scaled to [0, 1] at the input; weights: of the denoising costs, input first, 0 to
     leave one out; labelled_x (n, D) and labels (n,): the examples whose labels may be used, kept with the model.
@@ -79,16 +79,16 @@ class LadderNetwork(nn.Module):
         if len(widths) < 2 or min(widths) < 1:
             raise UserError(f"a ladder needs an input, classes and at least one unit everywhere, not {list(widths)}")
         if len(weights) != len(widths):
-            raise UserError(f"a ladder of {len(widths)} levels needs as many cost weights, not {list(weights)}")
+            raise UserError(f"a ladder of {len(widths)} layers needs as many cost weights, not {list(weights)}")
         self.shape, self.levels, self.noise, self.cost_weights = tuple(shape), levels, noise, tuple(weights)
         self.up = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
         self.down = nn.ModuleList(nn.Linear(b, a, bias=False) for a, b in pairwise(widths))
         self.shifts = nn.ParameterList(torch.zeros(width) for width in widths[1:])
         self.log_scale = nn.Parameter(torch.zeros(widths[-1]))
         self.denoisers = nn.ModuleList(Denoise(width) for width in widths)
-        for level, width in enumerate(widths[1:]):
-            self.register_buffer(f"mean_{level}", torch.zeros(width))
-            self.register_buffer(f"std_{level}", torch.ones(width))
+        for layer, width in enumerate(widths[1:]):
+            self.register_buffer(f"mean_{layer}", torch.zeros(width))
+            self.register_buffer(f"std_{layer}", torch.ones(width))
         self.register_buffer("labelled_x", labelled_x)
         self.register_buffer("labels", labels)
         self.labelled_seed = labelled_seed
@@ -107,7 +107,7 @@ class LadderNetwork(nn.Module):
 
     @property
     def depth(self) -> int:
-        """The number of levels with a cost, the input among them."""
+        """The number of layers with a cost, the input among them."""
         return len(self.denoisers)
 
     @property
@@ -116,9 +116,9 @@ class LadderNetwork(nn.Module):
         return len(self.get_buffer("labels"))
 
     def encode(self, x: Tensor, noise: float = 0.0, generator: torch.Generator | None = None) -> Pass:
-        """Run the encoder on integers (batch, *shape), with Gaussian noise of standard deviation `noise` at each level.
+        """Run the encoder on integers (batch, *shape), with Gaussian noise of standard deviation `noise` at each layer.
 
-        In training each level is normalised by its batch, else by running moments.
+        In training each layer is normalised by its batch, else by running moments.
         """
 
         def disturbed(z: Tensor) -> Tensor:
@@ -127,16 +127,16 @@ class LadderNetwork(nn.Module):
             assert generator is not None
             return z + noise * standard_normal(z.shape, generator, z)
 
-        h = disturbed(x.flatten(1).float() / (self.levels - 1))
+        h = disturbed(x.flatten(1).to(self.log_scale.dtype) / (self.levels - 1))
         run = Pass([h], h, [], [])
-        for level, (layer, shift) in enumerate(zip(self.up, self.shifts, strict=True)):
+        for number, (layer, shift) in enumerate(zip(self.up, self.shifts, strict=True)):
             raw = layer(h)
             if self.training:
                 mean, std = raw.mean(0), (raw.var(0, unbiased=False) + 1e-5).sqrt()
             else:
-                mean, std = self.get_buffer(f"mean_{level}"), self.get_buffer(f"std_{level}")
+                mean, std = self.get_buffer(f"mean_{number}"), self.get_buffer(f"std_{number}")
             z = disturbed((raw - mean) / std)
-            last = level == len(self.up) - 1
+            last = number == len(self.up) - 1
             h = self.log_scale.exp() * (z + shift) if last else F.relu(z + shift)
             run.z.append(z)
             run.means.append(mean)
@@ -144,19 +144,19 @@ class LadderNetwork(nn.Module):
         return run._replace(logits=h)
 
     def costs(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Pass]:
-        """E‖ẑ_l − d_l‖² per unit and level, input first, (levels,), with the clean pass that gave the targets."""
+        """E‖ẑ_l − d_l‖² per unit and layer, input first, (layers,), with the clean pass that gave the targets."""
         clean = self.encode(x)
         noisy = self.encode(x, self.noise, generator)
         above = noisy.logits.softmax(1)
         costs = []
-        for level in reversed(range(self.depth)):
-            if level < self.depth - 1:
-                above = self.down[level](above)
+        for layer in reversed(range(self.depth)):
+            if layer < self.depth - 1:
+                above = self.down[layer](above)
             u = (above - above.mean(0)) / (above.var(0, unbiased=False) + 1e-5).sqrt()
-            above = self.denoisers[level](noisy.z[level], u)
+            above = self.denoisers[layer](noisy.z[layer], u)
             # With the clean pass's normaliser the cost cannot be won by shrinking what is denoised (Rasmus 2015, §3.3).
-            guess = (above - clean.means[level - 1]) / clean.stds[level - 1] if level else above
-            costs.append((guess - clean.z[level]).square().mean())
+            guess = (above - clean.means[layer - 1]) / clean.stds[layer - 1] if layer else above
+            costs.append((guess - clean.z[layer]).square().mean())
         return torch.stack(costs[::-1]), clean
 
     def losses(self, x: Tensor, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -183,9 +183,9 @@ class LadderNetwork(nn.Module):
     @torch.no_grad()
     def _remember(self, clean: Pass) -> None:
         """Running moments of the clean pass, for use outside training."""
-        for level, (mean, std) in enumerate(zip(clean.means, clean.stds, strict=True)):
-            self.get_buffer(f"mean_{level}").lerp_(mean, 0.05)
-            self.get_buffer(f"std_{level}").lerp_(std, 0.05)
+        for layer, (mean, std) in enumerate(zip(clean.means, clean.stds, strict=True)):
+            self.get_buffer(f"mean_{layer}").lerp_(mean, 0.05)
+            self.get_buffer(f"std_{layer}").lerp_(std, 0.05)
 
 
 def balanced(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

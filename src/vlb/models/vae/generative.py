@@ -52,9 +52,9 @@ class Generator(Protocol):
 
     def start(self, n: int) -> Tensor: ...
 
-    def prior(self, level: int, features: Tensor) -> Distribution: ...
+    def prior(self, number: int, features: Tensor) -> Distribution: ...
 
-    def advance(self, level: int, features: Tensor, z: Tensor) -> Tensor: ...
+    def advance(self, number: int, features: Tensor, z: Tensor) -> Tensor: ...
 
     def decode(self, features: Tensor) -> Distribution: ...
 
@@ -94,10 +94,10 @@ class MarkovGenerator(nn.Module):
     def start(self, n: int) -> Tensor:
         return self.get_buffer("anchor").expand(n, *self.latents[-1])
 
-    def prior(self, level: int, features: Tensor) -> Distribution:
-        return self.top(features) if level == self.depth - 1 else normal(self.transitions[level](features))
+    def prior(self, number: int, features: Tensor) -> Distribution:
+        return self.top(features) if number == self.depth - 1 else normal(self.transitions[number](features))
 
-    def advance(self, level: int, features: Tensor, z: Tensor) -> Tensor:
+    def advance(self, number: int, features: Tensor, z: Tensor) -> Tensor:
         return z
 
     def decode(self, features: Tensor) -> Distribution:
@@ -136,11 +136,11 @@ class ResidualGenerator(nn.Module):
     def start(self, n: int) -> Tensor:
         return self.start_features.expand(n, *self.start_features.shape[1:])
 
-    def prior(self, level: int, features: Tensor) -> Distribution:
-        return normal(self.priors[level](features))
+    def prior(self, number: int, features: Tensor) -> Distribution:
+        return normal(self.priors[number](features))
 
-    def advance(self, level: int, features: Tensor, z: Tensor) -> Tensor:
-        joined: Tensor = self.joins[level](features, z)
+    def advance(self, number: int, features: Tensor, z: Tensor) -> Tensor:
+        joined: Tensor = self.joins[number](features, z)
         return joined
 
     def decode(self, features: Tensor) -> Distribution:

@@ -66,15 +66,15 @@ class VariationalHierarchy(nn.Module, ABC):
         return FeatureState(self.generator.start(n), None)
 
     @abstractmethod
-    def rung(self, level: int, state: FeatureState) -> Rung:
+    def rung(self, number: int, state: FeatureState) -> Rung:
         """p(z_level | above), and q(z_level | above, x) where it is known."""
 
     def embed(self, x: Tensor) -> Tensor:
         """x as numbers, in the precision of the networks."""
         return self.generator.likelihood.embed(x).to(next(self.parameters()).dtype)
 
-    def advance(self, level: int, state: FeatureState, z: Tensor) -> FeatureState:
-        return state._replace(features=self.generator.advance(level, state.features, z))
+    def advance(self, number: int, state: FeatureState, z: Tensor) -> FeatureState:
+        return state._replace(features=self.generator.advance(number, state.features, z))
 
     def likelihood(self, state: FeatureState) -> Distribution:
         return self.generator.decode(state.features)
@@ -144,11 +144,11 @@ class TopDownVAE(VariationalHierarchy):
         evidence = self.encoder(self.embed(x))
         return FeatureState(self.generator.start(len(x)), tuple(evidence))
 
-    def rung(self, level: int, state: FeatureState) -> Rung:
-        p = self.generator.prior(level, state.features)
+    def rung(self, number: int, state: FeatureState) -> Rung:
+        p = self.generator.prior(number, state.features)
         if state.evidence is None:
             return Rung(p, None)
-        return Rung(p, self.merges[level](state.evidence[level], p, state.features))
+        return Rung(p, self.merges[number](state.evidence[number], p, state.features))
 
     def bounds(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Bound:
         return elbo(self, self.infer(x, condition), x, generator)
@@ -176,16 +176,16 @@ class BottomUpVAE(VariationalHierarchy):
             raise ValueError(f"{generator.depth} rungs need as many encoders, not {len(encoders)}")
         self.encoders = nn.ModuleList(encoders)
 
-    def rung(self, level: int, state: FeatureState) -> Rung:
-        return Rung(self.generator.prior(level, state.features), None)
+    def rung(self, number: int, state: FeatureState) -> Rung:
+        return Rung(self.generator.prior(number, state.features), None)
 
-    def up(self, level: int, below: Tensor) -> Distribution:
-        """q(z_0 | x), or q(z_level | z_{level−1})."""
-        return normal(self.encoders[level](self.embed(below) if level == 0 else below))
+    def up(self, number: int, below: Tensor) -> Distribution:
+        """q(z_0 | x), or q(z_i | z_{i−1})."""
+        return normal(self.encoders[number](self.embed(below) if number == 0 else below))
 
-    def down(self, level: int, z: Tensor) -> Distribution:
-        """p(x | z_0), or p(z_{level−1} | z_level)."""
-        return self.generator.decode(z) if level == 0 else self.generator.prior(level - 1, z)
+    def down(self, number: int, z: Tensor) -> Distribution:
+        """p(x | z_0), or p(z_{i−1} | z_i)."""
+        return self.generator.decode(z) if number == 0 else self.generator.prior(number - 1, z)
 
     def top(self, z: Tensor) -> Distribution:
         """p(z_top)."""
@@ -215,10 +215,10 @@ def tempered(temperatures: Sequence[float], depth: int, generator: torch.Generat
             f"not {list(temperatures)}"
         )
 
-    def choose(level: int, rung: Rung) -> Tensor:
+    def choose(number: int, rung: Rung) -> Tensor:
         if not isinstance(rung.p, Normal):
-            raise UserError(f"rung {level} has no Gaussian prior to cool: leave the temperatures out")
+            raise UserError(f"rung {number} has no Gaussian prior to cool: leave the temperatures out")
         z = rung.p.sample(generator)
-        return rung.p.mean + factors[level] * (z - rung.p.mean)
+        return rung.p.mean + factors[number] * (z - rung.p.mean)
 
     return choose

@@ -37,8 +37,8 @@ class Ancestral(Settings):
         hierarchy = model.at(grid, self.kernel)
         top = hierarchy.depth - 1
 
-        def choose(level: int, rung: Rung) -> Tensor:
-            return z_1 if level == top else rung.p.sample(generator)
+        def choose(number: int, rung: Rung) -> Tensor:
+            return z_1 if number == top else rung.p.sample(generator)
 
         return last_state(descend(hierarchy, hierarchy.start(len(z_1), condition), choose)).z
 

@@ -1,7 +1,6 @@
 """What a weighting is: w(λ) ≥ 0, built from its configuration and the schedule between whose ends it serves."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import ClassVar, Self
 
 from torch import Tensor
@@ -9,18 +8,23 @@ from torch import Tensor
 from vlb.base.domains import Settings
 from vlb.models.diffusion.schedules import Schedule
 
-Weighting = Callable[[Tensor], Tensor]
-"""λ (n,) -> w(λ) (n,)."""
 
-
-class FixedWeighting(Settings, ABC):
-    """A weighting that learns nothing: its own configuration. is_bound: whether w = 1, the bound itself."""
+class Weighting(ABC):
+    """w(λ). is_bound: whether w = 1, the bound itself."""
 
     is_bound: ClassVar = False
 
     @abstractmethod
     def __call__(self, log_snr: Tensor) -> Tensor:
         """w(λ): (…,) -> (…,)."""
+
+    def penalty(self, log_snr: Tensor) -> Tensor | None:
+        """What a weighting that learns is charged per unit of λ, so that it does not vanish: (…,) -> (…,)."""
+        return None
+
+
+class FixedWeighting(Settings, Weighting):
+    """A weighting that learns nothing: its own configuration."""
 
     def build(self, schedule: Schedule) -> Self:
         """Itself."""

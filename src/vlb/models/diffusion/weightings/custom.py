@@ -16,7 +16,7 @@ from vlb.models.diffusion.weightings.base import FixedWeighting, Weighting
 class FromFunction(FixedWeighting):
     """Any function of one's own, λ (n,) -> w(λ) (n,). Only Python can offer it."""
 
-    function: Weighting
+    function: Callable[[Tensor], Tensor]
 
     def __call__(self, log_snr: Tensor) -> Tensor:
         return self.function(log_snr)

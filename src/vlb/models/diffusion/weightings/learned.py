@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from vlb.base.domains import Settings, Within
 from vlb.models.diffusion.schedules import Schedule
+from vlb.models.diffusion.weightings.base import Weighting
 
 
-class UncertaintyWeighting(nn.Module):
+class UncertaintyWeighting(nn.Module, Weighting):
     """The learned weighting of EDM2: w(λ) = e^{−u(λ)}, u trained beside the model (Karras et al. 2024, Eq. 21).
 
     The objective is ∫[e^{−u(λ)} h(λ) + u(λ)] dλ with h the loss per dimension; its minimum over u is

@@ -79,14 +79,14 @@ parameters.</p>
 
 
 def costs(content: LadderContent) -> str:
-    """What is left of the noise at each level."""
-    svg = figures.costs(content.recognition.cost_per_level, content.weights)
+    """What is left of the noise at each layer."""
+    svg = figures.costs(content.recognition.cost_per_layer, content.weights)
     caption = (
-        "Mean squared distance per unit between the denoised and the clean representation of a level; above the input "
-        "levels are normalised, so that 1 is what predicting the mean would cost. The weights are those of the "
+        "Mean squared distance per unit between the denoised and the clean representation of a layer; above the input "
+        "layers are normalised, so that 1 is what predicting the mean would cost. The weights are those of the "
         "training loss."
     )
-    return f"<section><h2>Denoising cost per level</h2>{chart(svg, text(caption))}</section>"
+    return f"<section><h2>Denoising cost per layer</h2>{chart(svg, text(caption))}</section>"
 
 
 def training(about: About) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from vlb.base.progress import SILENT, Progress
 from vlb.core.hierarchy import Climbable, Rung, descend, last_state
 from vlb.data import Dataset
-from vlb.measure.diagnostics import LevelUse, level_use
+from vlb.measure.diagnostics import RungUse, rung_use
 from vlb.measure.summary import EvaluationResult
 from vlb.models.vae.model import VariationalHierarchy
 from vlb.pages import figures, page
@@ -42,7 +42,7 @@ class HierarchyContent:
 
     measured: Measured
     model: str
-    uses: tuple[LevelUse, ...]
+    uses: tuple[RungUse, ...]
     examples: int
     decided: Decided | None
 
@@ -63,7 +63,7 @@ def _(
     progress.begin("measuring what rungs are used for")
     few = data.test.subset(EXAMPLES).subset(USED)
     x = torch.from_numpy(np.ascontiguousarray(few.x)).to(device)
-    uses = tuple(level_use(model, x, torch.Generator().manual_seed(0)))
+    uses = tuple(rung_use(model, x, torch.Generator().manual_seed(0)))
     pictures = decided(model, data.test.x[:SHOWN], data.levels) if drawable(model.shape) else None
     return HierarchyContent(measured, named(model), uses, len(few), pictures)
 
@@ -85,8 +85,8 @@ def decided(model: VariationalHierarchy, x: np.ndarray, levels: int, seed: int =
     means = []
     for kept in range(model.depth):
 
-        def choose(level: int, rung: Rung, kept: int = kept) -> Tensor:
-            return z[level] if level >= kept else rung.p.sample(generator)
+        def choose(number: int, rung: Rung, kept: int = kept) -> Tensor:
+            return z[number] if number >= kept else rung.p.sample(generator)
 
         state = last_state(descend(model, model.start(len(z[0])), choose))
         draws = model.likelihood(state).sample(generator).view(len(x), DESCENTS, *x.shape[1:])
