@@ -49,10 +49,14 @@ class DecompressOptions:
         then: those that were coded last.
     salvage
         Of a damaged file, restore what is whole and say what is lost.
+    trust
+        Restore a file that becomes more than 1,000 times its bytes and 256 MiB, which may have been made to fill
+        memory or disk, and is refused otherwise.
     """
 
     stop_after: int | None = None
     salvage: bool = False
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ class InspectOptions:
     ----------
     account
         Also decode and encode everything again, and say where the bits went: bound, net rate, initial bits, speed.
+    trust
+        Account for a file that takes more memory than 1,000 times its bytes and 256 MiB, too.
     """
 
     account: bool = False
+    trust: bool = False

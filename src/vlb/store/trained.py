@@ -2,8 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,16 @@ class Trained:
     earlier: dict[str, Any] | None = None
 
     @property
+    def size(self) -> int:
+        """Of the tensors, in bytes."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @cached_property
+    def example(self) -> Schema:
+        """What an example is. Raises `UserError` where the section makes no sense."""
+        return cast(Schema, configuration.decode(Schema, self.schema, f"{self.source}: schema"))
+
+    @property
     def identity(self) -> bytes:
         """32 bytes that tell trained models apart."""
         if self.earlier is not None:
@@ -40,7 +51,7 @@ class Trained:
     def build(self) -> nn.Module:
         """The model with its weights. Raises `UserError` where sections and tensors do not fit, before taking more
         memory than they could need."""
-        schema: Schema = configuration.decode(Schema, self.schema, f"{self.source}: schema")
+        schema = self.example
         config: AnyModel = configuration.decode(AnyModel, self.model, f"{self.source}: model")
         stored = sum(tensor.numel() for tensor in self.tensors.values())
         most = ROOM * (stored + math.prod(schema.shape) * schema.levels)

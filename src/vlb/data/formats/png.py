@@ -17,6 +17,7 @@ from PIL import Image
 
 from vlb.data.formats import rests
 from vlb.data.formats.base import Content, Declined, File, Member
+from vlb.data.formats.inflating import believe
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type; 3 is of indices
@@ -166,6 +167,7 @@ def _head(kind: bytes, body: bytes) -> Head:
 
 def _check_stream(head: Head, stream: bytes) -> None:
     """Nothing may be in it but the rows."""
+    believe(head.size, len(stream))
     unpacker = zlib.decompressobj()
     try:
         rows = unpacker.decompress(stream, head.size + 1)
