@@ -28,6 +28,7 @@ from vlb.coding.results import Compressed, Inspection, Restored
 from vlb.coding.sequence import MAX_LANES, MAX_TRIES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged
 from vlb.coding.writing import Options, write_archive
+from vlb.core.surroundings import ordinary
 from vlb.data import Column
 from vlb.data.formats import FORMATS
 from vlb.store.runs import Run
@@ -38,6 +39,7 @@ MAX_STEPS = 200
 DEFAULT, ALL, OUTSIDE = CompressOptions(), DecompressOptions(), InspectOptions()
 
 
+@ordinary()
 def compress(
     run: Run | str | Path,
     inputs: Sequence[str | Path],
@@ -80,6 +82,7 @@ def compress(
     return Compressed(Path(out), summary, settings, math.prod(model.shape))
 
 
+@ordinary()
 def decompress(
     file: str | Path,
     out: str | Path,
@@ -106,6 +109,7 @@ def decompress(
     return Restored(Path(file), Path(out), tuple(problems))
 
 
+@ordinary()
 def inspect(
     file: str | Path,
     options: InspectOptions = OUTSIDE,

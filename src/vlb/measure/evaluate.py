@@ -9,6 +9,7 @@ import torch
 
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
+from vlb.core.surroundings import ordinary
 from vlb.core.terms import BoundKind
 from vlb.data import Dataset, Split
 from vlb.data.dataset import SPLITS
@@ -72,6 +73,7 @@ def evaluate(
 ) -> EvaluationResult | Recognition: ...
 
 
+@ordinary()
 def evaluate(
     target: Bounded | Run | str | Path,
     split: str | Path | Split = "test",

@@ -15,6 +15,7 @@ import torch
 from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, Split
 from vlb.data.baselines import PER_EXAMPLE, per_example
 from vlb.data.dataset import SPLITS
@@ -116,6 +117,7 @@ class Scored:
         )
 
 
+@ordinary()
 def score(
     run: Run | str | Path,
     examples: str | Path,

@@ -10,6 +10,7 @@ from torch import nn
 from vlb.base.files import write_text
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.core.surroundings import ordinary
 from vlb.measure.recognition import Recognition
 from vlb.pages import diffusion, hierarchy, ladder, mixture
 from vlb.pages.content import Content, content_of
@@ -43,6 +44,7 @@ class ReportResult(Result):
         console.print(self.words, markup=False)
 
 
+@ordinary()
 def report(
     run: Run | str | Path,
     *,

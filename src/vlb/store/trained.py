@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from vlb.base import configuration
 from vlb.base.errors import UserError
+from vlb.core.draws import Draws
 from vlb.core.schema import Schema
+from vlb.core.surroundings import ordinary
 from vlb.models.kinds import AnyModel
 from vlb.store import before
 from vlb.store.budget import Budget
@@ -48,17 +50,18 @@ class Trained:
             return before.identity(self.earlier, self.tensors)
         return identity(self.model, self.schema, self.tensors)
 
+    @ordinary()
     def build(self) -> nn.Module:
-        """The model with its weights. Raises `UserError` where sections and tensors do not fit, before taking more
-        memory than they could need."""
+        """The model with its weights, ready for use. Raises `UserError` where sections and tensors do not fit, before
+        taking more memory than they could need."""
         schema = self.example
         config: AnyModel = configuration.decode(AnyModel, self.model, f"{self.source}: model")
         stored = sum(tensor.numel() for tensor in self.tensors.values())
         most = ROOM * (stored + math.prod(schema.shape) * schema.levels)
-        with torch.random.fork_rng(devices=[]), Budget(most, f"{self.source}: its weights are not of its model"):
+        with Draws(torch.Generator()), Budget(most, f"{self.source}: its weights are not of its model"):
             model = config.build(schema)
         load_weights(model, self.tensors, self.source)
-        return model
+        return model.eval().requires_grad_(False)
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:

@@ -21,15 +21,17 @@ from vlb.base.errors import UserError
 from vlb.base.files import write_text
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition
+from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
 from vlb.models.loss import AnyTerms
+from vlb.nn.dropout import Dropout, dropouts, masked
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
 from vlb.store.experiment import Experiment, Training
 from vlb.store.runs import Run
 from vlb.store.trained import load_weights
 from vlb.training.average import Average
-from vlb.training.batches import NETWORK, NOISE, batch_indices, step_generator, stream_seed
+from vlb.training.batches import NOISE, batch_indices, network_generator, step_generator, stream_seed
 from vlb.training.guard import Guard
 from vlb.training.step import Step
 from vlb.training.validation import merit
@@ -67,6 +69,7 @@ class Trainer:
     average: Average = field(init=False)
     guard: Guard = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
+    dropouts: tuple[Dropout, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.module = Step(self.model, self.loss).to(self.device).train()
@@ -78,6 +81,7 @@ class Trainer:
         self.average = Average(self.module, s.ema)
         self.guard = Guard(s.clip, s.spike)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=s.precision == "float16")
+        self.dropouts = dropouts(self.module)
 
     def learning_rate(self) -> float:
         """Linear warm-up, then a cosine from `learning_rate` to `final_learning_rate`."""
@@ -91,7 +95,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         generator = step_generator(self.seed, self.step, self.device)
-        with seeded(stream_seed(self.seed, NETWORK, self.step), self.device), self.autocast():
+        masks = network_generator(self.seed, self.step, self.device)
+        with masked(self.dropouts, masks), self.autocast():
             terms, sums = self.module(x, condition, generator, self.step)
         self.loss.learn(sums)
         loss = torch.stack(list(terms.values())).sum()
@@ -162,6 +167,7 @@ def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value
 
 
+@ordinary()
 def fit(
     experiment: Experiment,
     data: Dataset,
@@ -248,16 +254,6 @@ def drop_labels(condition: Condition, share: float, seed: int, step: int) -> Con
     generator = torch.Generator().manual_seed(stream_seed(seed, NOISE + 10, step))
     drop = torch.rand(len(condition.label), generator=generator).to(condition.label.device) < share
     return replace(condition, label=torch.where(drop, -1, condition.label))
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators (dropout draws from them) for a while, and put them back as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.manual_seed_all(seed)
-        yield
 
 
 @contextmanager
