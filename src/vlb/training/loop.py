@@ -180,7 +180,8 @@ def fit(
     """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
 
     An interrupt ends the current step, saves and returns, and so do SIGTERM and SIGHUP, which then end the process;
-    `resume` goes on from the last checkpoint.
+    `resume` goes on from the last checkpoint. Raises `UserError` where the disk refuses; where that is `metrics.jsonl`
+    alone, everything until then is saved.
     """
     device = torch.device(device)
     model = experiment.build(data)
@@ -194,7 +195,19 @@ def fit(
     begun, first = time.monotonic(), trainer.step
     progress.begin("training", settings.steps)
     progress.at(first)  # where there is nothing left to do, the bar is full
-    with run.metrics.open("a") as metrics, interruptible() as interrupted:
+
+    def note(line: dict[str, Any]) -> None:
+        try:
+            with run.metrics.open("a") as metrics:
+                metrics.write(json.dumps(line) + "\n")
+        except OSError as error:
+            checkpoint.save(run.last, trainer.checkpoint())
+            raise UserError(
+                f"cannot write {run.metrics}: {error.strerror or error}; saved at step {trainer.step} of "
+                f"{settings.steps}: make room, and --resume goes on from there"
+            ) from error
+
+    with interruptible() as interrupted:
         window, started = [], time.monotonic()
         while trainer.step < settings.steps:
             index = batch_indices(trainer.seed, trainer.step, settings.batch, len(data.train))
@@ -212,12 +225,12 @@ def fit(
                     "skipped": update.skipped,
                     "seconds": elapsed,
                 }
-                _append(metrics, line | ({"note": update.note} if update.note else {}))
+                note(line | ({"note": update.note} if update.note else {}))
                 window, started = [], time.monotonic()
             stopping = interrupted()
             done = trainer.step == settings.steps
             if settings.validate_every and (trainer.step % settings.validate_every == 0 or done):
-                _validate(trainer, data, experiment, run, metrics)
+                _validate(trainer, data, experiment, run, note)
             if trainer.step % settings.checkpoint_every == 0 or done or stopping:
                 checkpoint.save(run.last, trainer.checkpoint())
             speed = (trainer.step - first) / max(1e-9, time.monotonic() - begun)
@@ -230,7 +243,9 @@ def fit(
     return True
 
 
-def _validate(trainer: Trainer, data: Dataset, experiment: Experiment, run: Run, metrics: Any) -> None:
+def _validate(
+    trainer: Trainer, data: Dataset, experiment: Experiment, run: Run, note: Callable[[dict[str, Any]], None]
+) -> None:
     """Bound of the averaged weights on validation data; the best ones are kept."""
     current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
     trainer.module.load_state_dict(trainer.average.tensors)
@@ -240,11 +255,11 @@ def _validate(trainer: Trainer, data: Dataset, experiment: Experiment, run: Run,
         found = merit(trainer.model, data.validation, count, experiment.conditional, trainer.device)
     trainer.module.load_state_dict(current)
     trainer.module.train()
-    _append(metrics, {"step": trainer.step, "validation": found})
     first = next(iter(found.values()))
     if first < trainer.best:
         trainer.best = first
         checkpoint.save(run.best, Checkpoint(trainer.averaged(), {"step": trainer.step, "validation": found}))
+    note({"step": trainer.step, "validation": found})
 
 
 def drop_labels(condition: Condition, share: float, seed: int, step: int) -> Condition:
@@ -283,11 +298,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(name, handler)
     if asked and asked[0] != signal.SIGINT:
         signal.raise_signal(asked[0])
-
-
-def _append(metrics: Any, line: dict[str, Any]) -> None:
-    metrics.write(json.dumps(line) + "\n")
-    metrics.flush()
 
 
 def _forget_metrics_after(run: Run, step: int) -> None:
