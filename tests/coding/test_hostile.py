@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.coding.archives import LEVELS, allowed, header, independent_codec, pictures, read
+from tests.coding.archives import LEVELS, allowed, header, independent_codec, pictures, read, write
 from tests.coding.toys import FORMATS, Npy
 from vlb.base import growth
 from vlb.base.errors import UserError
@@ -148,6 +148,22 @@ def test_pieces_stop_where_they_are_too_many_and_others_are_saved(
     assert (tmp_path / "out" / "small").read_bytes() == b"here"
     assert restore(read(path), tmp_path / "all", FORMATS, False, Allowance(1, trusted=True)) == []
     assert (tmp_path / "all" / "big").read_bytes() == 10 * zeros
+
+
+def test_an_archive_that_will_take_trust_is_said_to_when_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "FREE", 1 << 16)
+    for size in (1 << 10, 1 << 20):
+        (tmp_path / "zeros.bin").write_bytes(bytes(size))
+        path = tmp_path / f"{size}.vlb"
+        said = any("--trust" in note for note in write(path, tmp_path / "zeros.bin").notes)
+        try:
+            restore(read(path), tmp_path / f"out{size}", FORMATS, False, allowed(path))
+        except UserError:
+            assert said and size > 1 << 16
+        else:
+            assert not said
 
 
 def picture(name: str) -> tuple[Record, np.ndarray, int]:
