@@ -4,7 +4,7 @@ and Python have their random numbers and their settings afterwards as before."""
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +171,15 @@ def test_numbers_are_those_of_a_fresh_process(verb: str, run: Path, expected: di
             found = VERBS[verb](run, folder)
             assert of_the_process() == before, f"{verb} left something behind under {state}"
         assert plain(found) == expected[verb], f"{verb} is another under {state}"
+
+
+def test_a_report_states_the_numbers_of_a_fresh_process(run: Path) -> None:
+    expected = vlb.report(run).words
+    with ExitStack() as all_at_once:
+        for state in ("float64", "autocast", "inference_mode", "numpy raises"):
+            all_at_once.enter_context(STATES[state]())
+        before = of_the_process()
+        assert vlb.report(run).words == expected and of_the_process() == before
 
 
 def test_trainings_in_threads_are_equal(expected: dict[str, Any], run: Path, tmp_path: Path) -> None:
