@@ -25,9 +25,9 @@ class EvaluationResult(Result):
     split: the part, of split_examples in all; levels: K of discrete data, else None; kind: of the data, in words;
     baselines: bits/dim of the same examples by plain codes; gain, gain_error: by how much the bound is below
     independent elements, from differences per example; discretisation: of time, if it was discretised; kept: the file
-    of the values; estimator, likelihood: how it was come by, as JSON values; solver_error: bits/dim, of an ODE's solver: no standard error, for it does not average out;
-    precision: bits/dim that were asked for; left_out: which rows of a file are not among the examples, in words, empty
-    where all are.
+    of the values; estimator, likelihood: how it was come by, as JSON values; solver_error: bits/dim, of an ODE's
+    solver: no standard error, for it does not average out; precision: bits/dim that were asked for; left_out: which
+    rows of a file are not among the examples, in words, empty where all are.
     """
 
     evaluation: Evaluation

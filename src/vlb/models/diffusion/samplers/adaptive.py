@@ -61,8 +61,8 @@ class Size(Protocol):
 class Tolerances(Settings):
     """error/(atol + rtol |y|), in the root mean square over each example, the largest of the batch."""
 
-    rtol: Share
-    atol: Annotated[float, Within(1e-14, 1)]
+    rtol: Share = 1e-5
+    atol: Annotated[float, Within(1e-14, 1)] = 1e-5
 
     def __call__(self, t: float, error: Tensor, old: Tensor, new: Tensor) -> float:
         scaled = error / (self.atol + self.rtol * torch.maximum(old.abs(), new.abs()))
