@@ -12,8 +12,8 @@ from vlb.models.factor.model import FactorMixture
 
 @dataclass(frozen=True, kw_only=True)
 class FactorAnalysers(Fit):
-    """A mixture for tables with gaps: reals, rounded reals and categories. EM fits it, in seconds; there is no training.
-    For its fields see `Fit`."""
+    """A mixture for tables with gaps: reals, rounded reals and categories. EM fits it in seconds, without training; for
+    its fields see `Fit`."""
 
     trained_by: ClassVar = FactorLoss
     why_not: ClassVar = ""  # why it has no likelihood, where it has none

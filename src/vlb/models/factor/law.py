@@ -1,4 +1,4 @@
-"""The law of the cells that are not known, given those that are: a mixture of Gaussians in mapped space, times tables."""
+"""The law of the cells that are not known, given those that are: Gaussians in mapped space, and tables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
