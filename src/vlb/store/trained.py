@@ -15,6 +15,7 @@ from vlb.core.draws import Draws
 from vlb.core.schema import Schema
 from vlb.core.surroundings import ordinary
 from vlb.models.kinds import AnyModel
+from vlb.models.protocols import Resizable, offers
 from vlb.store import before
 from vlb.store.budget import Budget
 from vlb.store.identity import identity
@@ -61,6 +62,8 @@ class Trained:
         most = ROOM * (stored + math.prod(schema.shape) * schema.widest)
         with Draws(torch.Generator()), Budget(most, f"{self.source}: its weights are not of its model"):
             model = config.build(schema)
+        if offers(model, Resizable):
+            model.resize(self.tensors)
         load_weights(model, self.tensors, self.source)
         self._refuse_senseless(model.state_dict())
         return model.eval().requires_grad_(False)

@@ -4,12 +4,12 @@ uncertain the parameters are."""
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from vlb.base.checks import positive
-from vlb.base.errors import UserError
+from vlb.base.domains import Settings, Steps, Within
 from vlb.models.factor.components import Components, Rows, log_likelihood, together
 from vlb.models.factor.em import Prior, em, swept
 
@@ -20,8 +20,11 @@ BURN, THIN = 12, 3  # sweeps before the first draw, and per draw
 LEAST = 10  # rows: below, one component of rank 1 is taken
 
 
+Several = Annotated[int, Within(1, 1000)]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Fit(Settings):
     """How a factor mixture is fitted.
 
     components, rank: how many, and of which rank; where they are not given, the likelihood of held-out rows chooses
@@ -31,26 +34,16 @@ class Fit:
     so that its laws carry how uncertain they are; fewer for many rows; 0: the mode alone. steps: of EM, at most.
     """
 
-    components: int | None = None
-    most_components: int = 32
-    rank: int | None = None
-    most_rank: int = 16
-    pull: float = 30.0
-    believed: float = 20.0
-    smoothing: float = 1.0
-    floor: float = 1e-4
-    draws: int = 16
-    steps: int = 60
-
-    def __post_init__(self) -> None:
-        """Raises `UserError` for settings without sense."""
-        for name in ("most_components", "most_rank", "pull", "believed", "smoothing", "floor", "steps"):
-            positive(name, getattr(self, name))
-        for name in ("components", "rank"):
-            if getattr(self, name) is not None:
-                positive(name, getattr(self, name))
-        if self.draws < 0:
-            raise UserError(f"draws is a whole number from 0 on, not {self.draws}")
+    components: Several | None = None
+    most_components: Several = 32
+    rank: Several | None = None
+    most_rank: Several = 16
+    pull: Annotated[float, Within(0, 1e6, above=True)] = 30.0
+    believed: Annotated[float, Within(0, 1e6, above=True)] = 20.0
+    smoothing: Annotated[float, Within(0, 1e6, above=True)] = 1.0
+    floor: Annotated[float, Within(1e-12, 1)] = 1e-4
+    draws: Annotated[int, Within(0, 1000)] = 16
+    steps: Steps = 60
 
 
 def fitted(rows: Rows, table: Tensor, groups: Tensor, fit: Fit, generator: torch.Generator) -> Components:
