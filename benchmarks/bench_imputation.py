@@ -1,4 +1,4 @@
-"""Imputation of breast cancer, 30 % of cells hidden: the factor mixture beside the mean, kNN and IterativeImputer."""
+"""Imputation of breast cancer, 30 % of cells hidden: the factor mixture, column mean, kNN and IterativeImputer."""
 
 import time
 

@@ -135,7 +135,7 @@ def test_ones_own_images(tmp_path: Path) -> None:
 def test_data_may_move(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, run, moved = tmp_path / "t.csv", tmp_path / "run", tmp_path / "moved.csv"
     data.write_text("a,b\n" + 20 * "1,2\n2,1\n")
-    assert vlb("train", "table", "--data", data, "--out", run, "--set", "steps=2") == 0
+    assert vlb("train", "discrete-table", "--data", data, "--out", run, "--set", "steps=2") == 0
     data.rename(moved)
     assert vlb("evaluate", run) == 2
     assert "--data PATH" in capsys.readouterr().err.replace("\n", " ")

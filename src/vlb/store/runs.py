@@ -21,6 +21,7 @@ from vlb.data import Dataset
 from vlb.data import load as load_data
 from vlb.data.about import About as AboutData
 from vlb.data.columns import described
+from vlb.data.described import written as schema_toml
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.kinds import AnyModel
 from vlb.models.loss import AnyTerms
@@ -65,7 +66,7 @@ class Run:
             (folder / "checkpoints").mkdir()
             reference.keep(folder / "reference.safetensors", data)
             if data.schema.gaps:
-                write_text(folder / "schema.toml", written(described(data.schema.columns or ())))
+                write_text(folder / "schema.toml", schema_toml(described(data.schema.columns or ())))
             write_text(folder / "config.json", json.dumps(content, indent=2) + "\n")
         return cls(path, json.loads(json.dumps(content)))
 
