@@ -188,8 +188,8 @@ def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
 def _term(written: object) -> TermPath:
     """A term's path. Files of before have its words, such as kl_3."""
     if isinstance(written, str):
-        name, _, level = written.rpartition("_")
-        return ("kl", int(level)) if name == "kl" else (written,)
+        name, _, rung = written.rpartition("_")
+        return ("kl", int(rung)) if name == "kl" else (written,)
     if not isinstance(written, list) or not written or not all(isinstance(part, str | int) for part in written):
         raise ValueError("its terms have no names")
     return tuple(written)

@@ -1,7 +1,7 @@
-"""How places in the hierarchy are drawn: times t ∈ [0, 1), or levels of a grid.
+"""How places in the hierarchy are drawn: times t ∈ [0, 1), or rungs of a grid.
 
 Each law returns (n,) places and (n,) weights, 1/density, so that the weighted mean of a term is
-unbiased for its integral over t or its sum over levels (Eq. 3.93, 4.121). A law that speaks of λ is
+unbiased for its integral over t or its sum over rungs (Eq. 3.93, 4.121). A law that speaks of λ is
 given the schedule as it draws, and keeps none.
 
 A law is a frozen dataclass under the tag of `TIMES`; `build(schedule)` gives the law that draws: itself, or a
@@ -98,8 +98,8 @@ class UniformLevel(Settings):
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         t = low_discrepancy(n, generator)
-        level = (t * self.steps).floor().long().clamp(max=self.steps - 1) + 1
-        return level, torch.full_like(t, float(self.steps))
+        rung = (t * self.steps).floor().long().clamp(max=self.steps - 1) + 1
+        return rung, torch.full_like(t, float(self.steps))
 
 
 @dataclass(frozen=True)
