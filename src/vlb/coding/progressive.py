@@ -70,6 +70,4 @@ def previews(codec: SequenceCodec, content: bytes, count: int) -> Iterator[Previ
         if rung < 0:
             yield Preview(depth + 1, depth, 0.0, z.double().cpu().numpy(), read, kept)
         else:
-            yield Preview(
-                depth - rung, depth, float(grid.time(rung)), grid.denoised(rung, z).cpu().numpy(), read, kept
-            )
+            yield Preview(depth - rung, depth, float(grid.time(rung)), grid.denoised(rung, z).cpu().numpy(), read, kept)

@@ -24,7 +24,7 @@ from vlb.core.terms import BoundKind, TermPath
 from vlb.models.diffusion.denoiser import Denoises, Prediction, Transported
 from vlb.models.diffusion.kernels import ReverseKernel, Standard
 from vlb.models.diffusion.process import GaussianDiffusion, Scaling, along
-from vlb.models.diffusion.times import LowDiscrepancyTime, UniformLevel
+from vlb.models.diffusion.times import LowDiscrepancyTime, UniformRung
 
 STANDARD = Standard()
 WALK = 128  # a bound walks every rung of a grid of up to so many steps, and samples the rungs of longer ones
@@ -350,7 +350,7 @@ class GridDiffusion:
         """
         steps = self.depth - 1
         if steps > WALK:
-            drawn = estimate(self, x, condition, UniformLevel(steps), generator)
+            drawn = estimate(self, x, condition, UniformRung(steps), generator)
             return {("reconstruction",): drawn.reconstruction, ("prior",): drawn.prior, ("diffusion",): drawn.diffusion}
         walked = elbo(self, self.infer(x, condition), x, generator)
         kls: dict[TermPath, Tensor] = {("kl", i): walked.kl[:, steps + 1 - i] for i in range(1, steps + 1)}

@@ -11,7 +11,7 @@ module where it learns.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vlb.base.configuration import Family
 from vlb.base.domains import BelowOne, Count, Settings, Within
 from vlb.base.errors import UserError
-from vlb.models.diffusion.schedules import COLUMN_SCHEDULES, Cosine, Schedule
+from vlb.models.diffusion.schedules import ColumnSchedule, Cosine, Schedule
 
 
 def uniform(n: int, generator: torch.Generator) -> Tensor:
@@ -91,7 +91,7 @@ class LowDiscrepancyTime(FixedTimes):
 
 
 @dataclass(frozen=True)
-class UniformLevel(Settings):
+class UniformRung(Settings):
     """Level i uniform on {1, …, T}, evenly spread over the batch; weight T (Eq. 3.93)."""
 
     steps: Count
@@ -112,7 +112,7 @@ class ScheduleTime(FixedTimes):
 
     keeps_ends: ClassVar = True
 
-    density: Annotated[Any, COLUMN_SCHEDULES] = field(default_factory=Cosine)
+    density: ColumnSchedule = field(default_factory=Cosine)
 
     def draw(self, n: int, generator: torch.Generator, schedule: Schedule) -> tuple[Tensor, Tensor]:
         other = replace(self.density, gamma_0=schedule.gamma_0, gamma_1=schedule.gamma_1)
@@ -336,3 +336,4 @@ TIMES = Family(
         "warped": WarpedTime,
     },
 )
+AnyTimes = Annotated[FixedTimes | LearningTime, TIMES]
