@@ -1,5 +1,6 @@
 """Checkpoints come back bit for bit, or say that they are damaged."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,18 @@ def test_truncation_is_noticed(tmp_path: Path, example: Checkpoint, kept: int) -
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no checkpoint"):
         read(tmp_path / "c")
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_a_checkpoint_has_the_mode_of_other_files(mask: int, tmp_path: Path, example: Checkpoint) -> None:
+    before = os.umask(mask)
+    try:
+        save(tmp_path / "c", example)
+        (tmp_path / "other").write_bytes(b"")
+        assert os.umask(mask) == mask  # it is not touched
+    finally:
+        os.umask(before)
+    assert (tmp_path / "c").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, example: Checkpoint) -> None:

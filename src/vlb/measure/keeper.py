@@ -42,7 +42,8 @@ def place(run: Path, subject: Subject, index: np.ndarray, progress: Progress) ->
 class Keeper(Keep):
     """Saves an evaluation as it goes on, and finds what an interrupted one has left.
 
-    path: of the file, or None to keep nothing; notes: JSON values that an evaluation needs again, saved with it.
+    path: of the file, or None to keep nothing, also where in the end nothing could be kept; notes: JSON values that an
+    evaluation needs again, saved with it.
     """
 
     def __init__(self, path: Path | None, subject: Subject, index: np.ndarray) -> None:
@@ -64,11 +65,19 @@ class Keeper(Keep):
         """Save what there is, and say how to go on."""
         if tally is None or self.path is None:
             return
-        if interrupted:
+        refused = self._save(tally)
+        if refused is not None:
+            progress.say(f"values are not kept: {refused}")
+            self.path = None
+        elif interrupted:
             progress.say(f"interrupted; kept in {self.path}, and the same command goes on")
-        self._save(tally)
 
-    def _save(self, tally: Tally) -> None:
-        if self.path is not None:
-            save(self.path, Begun(tally, self.subject, self.index, self.notes))
+    def _save(self, tally: Tally) -> UserError | None:
+        """Why it could not be saved, which costs the values, and not the evaluation."""
         self._saved = time.monotonic()
+        try:
+            if self.path is not None:
+                save(self.path, Begun(tally, self.subject, self.index, self.notes))
+        except UserError as refused:
+            return refused
+        return None
