@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cyclopts import CycloptsError, MissingArgumentError
 
+import vlb
 from vlb.interfaces.cli import app
 from vlb.training.options import TrainOptions
 from vlb.training.recipes import recipe
@@ -80,6 +81,14 @@ def test_what_a_page_imports_and_links_is_there(page: Path) -> None:
         exec(compile(ast.Module(imports, []), page.name, "exec"), {})
     missing = [link for link in LINK.findall(text) if not (page.parent / link).exists()]
     assert not missing
+
+
+def test_the_api_page_shows_all_that_vlb_offers() -> None:
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    shown = dict(re.findall(r"automodule:: (\S+)\n   :members:(.*)", text))
+    for name in vlb.__all__:
+        home = getattr(vlb, name).__module__
+        assert home in shown and (not shown[home].strip() or name in re.findall(r"\w+", shown[home])), (name, home)
 
 
 def test_the_design_names_every_module() -> None:
