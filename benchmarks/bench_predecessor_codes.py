@@ -83,7 +83,7 @@ def table(folder: Path) -> None:
             for split in splits:
                 assert split.labels is not None
                 writer.writerows([*x.reshape(-1), label] for x, label in zip(split.x, split.labels, strict=True))
-    experiment = override(recipe("table"), "steps=100")
+    experiment = override(recipe("discrete-table"), "steps=100")
     trained(experiment, load_table(folder / "train.csv"), folder)
     content = (folder / "test.csv").read_bytes()
     compress(folder / "table", [folder / "test.csv"], folder / "t.vlb", data=folder / "train.csv")

@@ -79,8 +79,9 @@ def test_values_are_numbered_both_ways(kind: Levels | Categories | Real, numbers
 
 def test_a_mixed_table_states_its_kinds_and_measure() -> None:
     assert not MIXED.discrete
-    assert (MIXED.kind, MIXED.dimensions, MIXED.dtype) == ("mixed", 4, np.float64)
+    assert (MIXED.dimensions, MIXED.dtype, MIXED.count, MIXED.widest) == (4, np.float64, None, 9)
     assert MIXED.measure == "Lebesgue, per kg × counting × the mass of an interval of 0.5 cm"
+    assert MIXED.kind == f"mixed, {MIXED.measure}"
     with pytest.raises(UserError, match="no number of levels"):
         _ = MIXED.levels
     columns = {column.name: column.kind for column in MIXED.columns or ()}

@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("table")
     (folder / "train.csv").write_bytes(table(0, 2000).encode())
     sets = ("--set", "steps=20", "--set", "training.warmup=2", "--set", "components=8")
-    assert vlb("train", "table", "--data", folder / "train.csv", "--out", folder / "run", *sets) == 0
+    assert vlb("train", "discrete-table", "--data", folder / "train.csv", "--out", folder / "run", *sets) == 0
     return folder / "run"
 
 

@@ -135,7 +135,7 @@ def test_ones_own_images(tmp_path: Path) -> None:
 def test_data_may_move(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, run, moved = tmp_path / "t.csv", tmp_path / "run", tmp_path / "moved.csv"
     data.write_text("a,b\n" + 20 * "1,2\n2,1\n")
-    assert vlb("train", "table", "--data", data, "--out", run, "--set", "steps=2") == 0
+    assert vlb("train", "discrete-table", "--data", data, "--out", run, "--set", "steps=2") == 0
     data.rename(moved)
     assert vlb("evaluate", run) == 2
     assert "--data PATH" in capsys.readouterr().err.replace("\n", " ")
@@ -164,8 +164,8 @@ def test_finished_runs_resume_to_themselves(unlabelled: Path) -> None:
         (("train", "digitz"), "did you mean 'digits'"),
         (("train", "digits", "--set", "stepz=3"), "did you mean 'steps'"),
         (
-            ("train", "digits", "--set", "steps=0"),
-            "training.steps: expected a whole number from 1 to",
+            ("train", "digits", "--set", "steps=-1"),
+            "training.steps: expected a whole number from 0 to",
         ),
         (("train", "digits", "--condition", "label"), "did you mean 'labels'"),
         (("train", "digits", "--data", "."), "brings its own data"),

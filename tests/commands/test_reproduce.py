@@ -57,7 +57,7 @@ def test_what_was_changed_is_in_the_command(settings: tuple[str, ...]) -> None:
     assert rebuilt(train_command(experiment, Path("run"))) == experiment
 
 
-@pytest.mark.parametrize(("name", "header"), [("images", True), ("table", True), ("table", False)])
+@pytest.mark.parametrize(("name", "header"), [("images", True), ("discrete-table", True), ("discrete-table", False)])
 def test_own_data_are_named(name: str, header: bool, tmp_path: Path) -> None:
     options = TrainOptions(overrides=("training.steps=3",), header=header)
     experiment = adjust(recipe(name), options, tmp_path / "my own")

@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.writerow([CITIES[k], f"{k * 10 + int(rng.integers(9))}.0", 1990 + int(rng.integers(2)), "x"])
     changes = ("steps=5", "training.warmup=1", "components=4")
     words = [word for change in changes for word in ("--set", change)]
-    assert vlb("train", "table", "--data", folder / "t.csv", "--out", folder / "run", *words) == 0
+    assert vlb("train", "discrete-table", "--data", folder / "t.csv", "--out", folder / "run", *words) == 0
     return folder / "run"
 
 
@@ -106,7 +106,7 @@ def test_a_table_without_names_of_decimal_commas(tmp_path: Path, capsys: pytest.
     rows = [(f"{rng.integers(20)},5", str(rng.integers(3)), str(rng.choice(["b", "a"]))) for _ in range(100)]
     file.write_text("".join(";".join(row) + "\n" for row in rows))
     words = ("--set", "steps=2", "--set", "training.warmup=1", "--set", "components=2")
-    assert vlb("train", "table", "--data", file, "--no-header", "--out", run, *words) == 0
+    assert vlb("train", "discrete-table", "--data", file, "--no-header", "--out", run, *words) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "decimal commas, 1,5 being 1.5, in column 1 " in said and "2 of numbers in order, 1 of categories" in said
     assert json.loads((run / "config.json").read_text())["experiment"]["data"]["header"] is False
@@ -124,7 +124,7 @@ def test_a_table_without_names_of_decimal_commas(tmp_path: Path, capsys: pytest.
     assert vlb("score", run, tmp_path / "rows.csv", "-o", tmp_path / "r.csv") == 0
     assert vlb("report", run) == 0 and f"--data {file} --no-header" in (run / "report.html").read_text()
     assert vlb("train", "digits", "--no-header", "--out", tmp_path / "d") == 2
-    assert vlb("train", "table", "--no-header", "--out", run, "--resume") == 2
+    assert vlb("train", "discrete-table", "--no-header", "--out", run, "--resume") == 2
 
 
 def test_samples_as_parquet_have_the_types_of_their_columns(run: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def table(tmp_path: Path) -> Path:
 def test_a_run_of_the_second_format_keeps_its_model_and_its_name(table: Path, tmp_path: Path) -> None:
     """Its columns share seven levels as when it was trained; the identity is of what was written."""
     short = TrainOptions(overrides=("steps=2", "model.components=2", "model.em_steps=3"))
-    train("table", short, out=tmp_path / "run", data=table)
+    train("discrete-table", short, out=tmp_path / "run", data=table)
     file = tmp_path / "run" / "config.json"
     today = Run.open(tmp_path / "run")
     content = json.loads(file.read_text())

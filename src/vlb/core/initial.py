@@ -12,13 +12,20 @@ from torch import nn
 
 
 class Examples(Protocol):
-    """Training examples: x (n, *shape) and, where there are classes, labels (n,)."""
+    """Training examples: x (n, *shape) and, where there are any, labels (n,), which elements are observed (n, *shape)
+    and weights (n,)."""
 
     @property
     def x(self) -> np.ndarray: ...
 
     @property
     def labels(self) -> np.ndarray | None: ...
+
+    @property
+    def observed(self) -> np.ndarray | None: ...
+
+    @property
+    def weight(self) -> np.ndarray | None: ...
 
 
 @runtime_checkable

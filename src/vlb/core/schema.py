@@ -114,10 +114,12 @@ class Levels(Settings):
 
 @dataclass(frozen=True)
 class Categories(Settings):
-    """Unordered values, each a text; `other`: one more, after them, stands for every text that is not listed."""
+    """Values, each a text. other: one more, after them, stands for every text that is not listed; ordered: whether
+    their order means something."""
 
     values: tuple[str, ...]
     other: bool = False
+    ordered: bool = False
 
     def __post_init__(self) -> None:
         """Raises `UserError` where there are none, or one twice."""
@@ -186,10 +188,17 @@ AnyKind = Annotated[Levels | Categories | Real, KINDS]
 
 @dataclass(frozen=True)
 class Column(Settings):
-    """A column of a table: its name, None in a table without a row of names, and what it holds."""
+    """A column of a table: its name, None in a table without a row of names, and what it holds.
+
+    missing: texts that say that a cell is missing, beside the usual ones. atoms_of: the name of a real column with
+    atoms, of which this one tells the cell's: its categories are the atoms as texts and, last, the empty text for any
+    other value. At an atom the real column's cell is not observed.
+    """
 
     name: str | None
     kind: AnyKind
+    missing: tuple[str, ...] = ()
+    atoms_of: str | None = None
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -220,13 +229,14 @@ class Schema(Settings):
     """What one example is.
 
     kinds: that of all elements, or the columns of a table in order; labels: the names of the classes, in their order;
-    pieces: how larger things are cut into examples.
+    pieces: how larger things are cut into examples; gaps: whether cells of a table may be missing.
     """
 
     layout: Annotated[Layout, LAYOUTS]
     kinds: AnyKind | tuple[Column, ...]
     labels: tuple[str, ...] | None = None
     pieces: Pieces | None = None
+    gaps: bool = False
 
     def __post_init__(self) -> None:
         """Raises `UserError` where columns and layout do not fit, two classes or columns have one name, or only some
@@ -274,8 +284,16 @@ class Schema(Settings):
         not finitely many."""
         counts = tuple(kind.count for kind in self.each if kind.count is not None)
         if len(counts) < len(self.each):
-            raise UserError("these data are not discrete: they have no number of levels")
+            raise UserError(
+                "this kind of model is of discrete data, and these have no number of levels: train a table with real "
+                "columns by the recipe table, or round or group them"
+            )
         return counts
+
+    @property
+    def count(self) -> int | None:
+        """`levels`, or None where the data are not discrete."""
+        return self.levels if self.discrete else None
 
     @property
     def levels(self) -> int:
@@ -302,10 +320,16 @@ class Schema(Settings):
 
     @property
     def kind(self) -> str:
-        """The kind of data, in words."""
+        """The kind of data, in words, and what a likelihood is stated against where it is no probability."""
         if self.discrete:
             return f"discrete, {self.levels} levels"
-        return "mixed" if any(kind.count is not None for kind in self.each) else "continuous"
+        mixed = any(kind.count is not None for kind in self.each)
+        return f"{'mixed' if mixed else 'continuous'}, {self.measure}"
+
+    @property
+    def widest(self) -> int:
+        """The largest number of values that an element has, 1 where it has no number of them."""
+        return max(1, *(kind.count or 1 for kind in self.each))
 
     def label(self, name: str) -> int:
         """The number of a class by its name, or where none is called so, by its number from 0. Raises `UserError` with

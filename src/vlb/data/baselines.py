@@ -12,10 +12,13 @@ import numpy as np
 from vlb.base.errors import UserError, suggestion
 from vlb.core.marginals import chunks, counts
 from vlb.data.dataset import Dataset, Split
+from vlb.data.independent import IndependentColumns
 
 
 def baselines(data: Dataset, split: str) -> dict[str, float]:
     """Bits per dimension of one split ('train', 'validation' or 'test') under three plain codes.
+
+    Of a table with real columns, independent columns alone (`IndependentColumns`). Of discrete data:
 
     - uniform: log2 K, the mean over columns where they have K of their own;
     - independent_pixels: mean negative log-likelihood under `data.log_marginals`, fitted on train (test
@@ -26,6 +29,9 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
     Raises `UserError` for an unknown split.
     """
     x = data.split(split).x
+    if data.schema.gaps:
+        nats = per_example("independent-pixels", data, data.split(split)).mean() if len(x) else 0.0
+        return {"independent_pixels": float(nats) / data.dimensions / math.log(2)}
     log_p = data.log_marginals
     nats = -float((counts(x, data.levels) * log_p).sum()) / x.size
     return {
@@ -46,6 +52,11 @@ def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
     """
     if tuple(split.x.shape[1:]) != data.shape:
         raise UserError(f"the baseline is of examples of shape {data.shape}, these have {tuple(split.x.shape[1:])}")
+    if data.schema.gaps:
+        if name == "uniform":
+            raise UserError("a table with gaps has no uniform law here: compare with independent-pixels")
+        if name == "independent-pixels":
+            return -IndependentColumns(data.schema, data.train).log_prob(split)
     if name == "uniform":
         return np.full(len(split), uniform(data))
     if name != "independent-pixels":

@@ -5,6 +5,7 @@ Nothing is scaled or dequantised at this place; that belongs to the model.
 """
 
 import hashlib
+import json
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vlb.base.configuration import encode
 from vlb.base.errors import UserError, suggestion
 from vlb.base.walk import Reason
-from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.core.condition import UNCONDITIONAL, Condition, Role
 from vlb.core.marginals import chunks, log_marginals
 from vlb.core.schema import Schema
 from vlb.data.about import About, Count
@@ -67,11 +69,17 @@ class Split:
         return np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
 
     def batch(self, index: np.ndarray, conditional: bool, device: torch.device | str) -> tuple[Tensor, Condition]:
-        """Examples `index`, (n, *shape) integers on the device, and their labels where asked for and there are any."""
+        """Examples `index`, (n, *shape) on the device; their labels where asked for and there are any, and the roles of
+        their elements where some are not observed."""
         x = torch.from_numpy(np.ascontiguousarray(self.x[index])).to(device)
-        if not conditional or self.labels is None:
+        labels = self.labels if conditional else None
+        if labels is None and self.observed is None:
             return x, UNCONDITIONAL
-        return x, Condition(label=torch.from_numpy(self.labels[index]).to(device))
+        role = None if self.observed is None else np.where(self.observed[index], Role.MODELLED, Role.ABSENT)
+        return x, Condition(
+            label=None if labels is None else torch.from_numpy(labels[index]).to(device),
+            role=None if role is None else torch.from_numpy(role.astype(np.uint8)).to(device),
+        )
 
 
 SPLITS = ("train", "validation", "test")
@@ -122,13 +130,18 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits of a SHA-256 over levels, shapes, values and labels; the name plays no part."""
-        digest = hashlib.sha256(f"vlb-data-1 {self.levels}".encode())
+        """16 hex digits of a SHA-256 over what the values are, shapes, values and labels; the name plays no part."""
+        discrete = self.schema.discrete and not self.schema.gaps
+        what = f"vlb-data-1 {self.levels}" if discrete else f"vlb-data-2 {json.dumps(encode(self.schema))}"
+        kind = "<f8" if not discrete else "u1" if self.levels <= 256 else "<u2"
+        digest = hashlib.sha256(what.encode())
         for split in (self.train, self.validation, self.test):
             digest.update(f" {split.x.shape} {split.labels is not None}".encode())
             for chunk in chunks(split.x):
                 # One byte order for every machine; a chunk at a time, for the array may be a large memmap.
-                digest.update(np.asarray(chunk, dtype="u1" if self.levels <= 256 else "<u2").tobytes())
+                digest.update(np.asarray(chunk, dtype=kind).tobytes())
+            if split.observed is not None:
+                digest.update(np.packbits(split.observed).tobytes())
             if split.labels is not None:
                 digest.update(np.asarray(split.labels, dtype="<i8").tobytes())
         return digest.hexdigest()[:16]

@@ -17,6 +17,7 @@ from vlb.data.folder import read_pictures
 from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.idx import labels_beside, read_idx
 from vlb.data.labels import are_texts, class_labels, texts
+from vlb.data.mixed import load_mixed_rows
 from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
 
@@ -61,6 +62,10 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     for what is missing, empty or damaged, for examples of another shape or with other levels, and for values that are
     no whole numbers in range.
     """
+    if schema.gaps:
+        rows = load_mixed_rows(Path(path).expanduser(), schema)
+        kept = np.delete(np.arange(len(rows.x)), list(rows.unseen))
+        return Given(Split(rows.x[kept], observed=rows.observed[kept]), (), rows.notes, rows.unseen)
     path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -1,37 +1,68 @@
-"""Rows of levels as tables of the columns' own cells: delimited text, and Parquet."""
+"""Rows as tables of the columns' own cells: delimited text, and Parquet."""
 
+from collections.abc import Iterator
+from decimal import Decimal
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.core.schema import Column
+from vlb.core.schema import AnyKind, Categories, Column, Levels, Real
+from vlb.data.columns import DAYS, SECONDS, Described, described
 from vlb.data.formats.base import File, Member
 from vlb.data.formats.delimited import Delimited, plain
 from vlb.data.numbers import notation
-from vlb.data.tables import unquoted
 
 EXACT = 1 << 53  # whole numbers below it are floats, too
 
 
 def as_text(x: np.ndarray, columns: tuple[Column, ...], delimiter: str) -> bytes:
-    """Levels (n, columns) as delimited text: a row of names, if the columns have any, then their cells."""
-    named = columns[0].name is not None
-    cells = np.empty((len(x) + named, len(columns)), object)
-    for j, column in enumerate(columns):
-        if column.name is not None:
-            cells[0, j] = unquoted(column.name)
-        cells[int(named) :, j] = np.array(_texts(column), object)[x[:, j]]
+    """Rows (n, columns) as delimited text: a row of names, if the columns have any, then their cells."""
+    found = [(column.name, texts(values, column.kind)) for column, values in of_file(x, columns)]
+    named = found[0][0] is not None
+    cells = np.empty((len(x) + named, len(found)), object)
+    for j, (name, own) in enumerate(found):
+        cells[0, j] = name
+        cells[int(named) :, j] = own
     return Delimited().write(File((Member("", cells),), plain(delimiter)))
 
 
+def of_file(x: np.ndarray, columns: tuple[Column, ...]) -> Iterator[tuple[Described, np.ndarray]]:
+    """The columns of the file that a schema is of, and their values in rows x (n, columns) of it: reals as they are, of
+    other kinds the numbers of values."""
+    place = 0
+    for column in described(columns):
+        values = x[:, place]
+        if column.atoms:
+            at, values = values.astype(np.int64), x[:, place + 1]
+            values = np.where(at < len(column.atoms), np.array([*column.atoms, 0.0])[at], values)
+        place += len(column.columns)
+        yield column, values
+
+
+def texts(values: np.ndarray, kind: AnyKind) -> np.ndarray:
+    """How values of a column are written, (n,) objects: reals to the places of their resolution, dates as such."""
+    if isinstance(kind, Levels):
+        return np.array([str(value) for value in values.astype(np.int64).tolist()], object)
+    if isinstance(kind, Categories):
+        return np.array([*kind.values, ""], object)[values.astype(np.int64)]
+    if kind.unit in (DAYS, SECONDS):
+        return np.rint(values).astype(f"datetime64[{'D' if kind.unit == DAYS else 's'}]").astype(str).astype(object)
+    if kind.resolution is None:
+        return np.array([repr(value) for value in values.tolist()], object)
+    steps, exponent = np.rint(values / kind.resolution), Decimal(repr(kind.resolution)).normalize().as_tuple().exponent
+    places = max(0, -int(exponent))
+    return np.array([f"{step * kind.resolution:.{places}f}" for step in steps.tolist()], object)
+
+
 def as_parquet(x: np.ndarray, columns: tuple[Column, ...]) -> bytes:
-    """Levels (n, columns) as a Parquet file: columns of numbers as int64 or float64, others as texts; columns without
+    """Rows (n, columns) as a Parquet file: columns of numbers as int64 or float64, others as texts; columns without
     names are called by their numbers from 1. Raises `UserError` where pyarrow is not installed."""
     arrow, parquet = require_pyarrow()
-    names = [str(j + 1) if column.name is None else unquoted(column.name) for j, column in enumerate(columns)]
-    arrays = [arrow.array(_values(column)[x[:, j]]) for j, column in enumerate(columns)]
+    found = list(of_file(x, columns))
+    names = [str(j + 1) if column.name is None else column.name for j, (column, _) in enumerate(found)]
+    arrays = [arrow.array(_as_values(column.kind, values)) for column, values in found]
     stream = BytesIO()
     parquet.write_table(arrow.Table.from_arrays(arrays, names), stream)
     return stream.getvalue()
@@ -49,16 +80,16 @@ def require_pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def _texts(column: Column) -> list[str]:
-    return [unquoted(value) for value in column.values]
-
-
-def _values(column: Column) -> np.ndarray:
-    """The values of a column by level: numbers where all are, else texts."""
-    texts = _texts(column)
-    read = notation(texts)
-    if read is None:
-        return np.array(texts, object)
-    numbers = np.array([read(text) for text in texts], np.float64)
+def _as_values(kind: AnyKind, values: np.ndarray) -> np.ndarray:
+    """The values of a column: numbers where all are, else texts."""
+    if isinstance(kind, Levels):
+        return values.astype(np.int64)
+    if isinstance(kind, Real):
+        return texts(values, kind) if kind.unit in (DAYS, SECONDS) else values.astype(np.float64)
+    read = notation(kind.values)
+    if read is None or kind.other:
+        return texts(values, kind)
+    numbers = np.array([read(text) for text in kind.values], np.float64)
     whole = (numbers == np.rint(numbers)).all() and np.abs(numbers).max() < EXACT
-    return numbers.astype(np.int64) if whole else numbers
+    chosen = numbers[values.astype(np.int64)]
+    return chosen.astype(np.int64) if whole else chosen

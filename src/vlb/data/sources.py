@@ -8,7 +8,7 @@
 | cifar10 | 60000 of (3, 32, 32), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 45000 |
 """  # noqa: E501
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 
 from vlb.base.errors import UserError, suggestion
-from vlb.core.schema import Levels, levels_schema
+from vlb.core.schema import Column, Levels, levels_schema
 from vlb.data import cifar
 from vlb.data.cache import (
     Known,
@@ -33,6 +33,7 @@ from vlb.data.files import load_images
 from vlb.data.formats.cifar import SHAPE
 from vlb.data.idx import parse_idx
 from vlb.data.labels import class_labels
+from vlb.data.mixed import load_mixed
 from vlb.data.tables import load_table
 
 HELD_OUT = 5000
@@ -159,17 +160,22 @@ def cifar10(cache: Path | None = None) -> Dataset:
     return _held_out("cifar10", Split(x[:50000], labels[:50000]), Split(x[50000:], labels[50000:]))
 
 
-OWN = ("images", "table")  # kinds of data that a person brings
+OWN = ("images", "table", "mixed-table")  # kinds of data that a person brings
 
 
-def load(name: str, path: Path | None = None, header: bool = True) -> Dataset:
-    """A data set by name: one of `SOURCES`, or 'images' or 'table' for a person's own data at `path`.
+def load(
+    name: str, path: Path | None = None, header: bool = True, schema: Path | Sequence[Column] | None = None
+) -> Dataset:
+    """A data set by name: one of `SOURCES`, or 'images', 'table' (of discrete columns) or 'mixed-table' for a person's
+    own data at `path`.
 
     For a known source `path`, if given, is the cache folder to use. header: whether the first row of a table names its
-    columns. Raises `UserError` for an unknown name, for one's own data without a path, and for data that cannot be had
-    or read.
+    columns; schema: what the columns of a mixed table hold, where that is not to be inferred. Raises `UserError` for an
+    unknown name, for one's own data without a path, and for data that cannot be had or read.
     """
-    if not header and name != "table":
+    if schema is not None and name != "mixed-table":
+        raise UserError(f"a schema says what the columns of a table hold: leave out --schema for the data {name!r}")
+    if not header and name not in ("table", "mixed-table"):
         raise UserError(f"only tables come without a row of names: leave out --no-header for the data {name!r}")
     if name == "images":
         if path is None:
@@ -181,6 +187,10 @@ def load(name: str, path: Path | None = None, header: bool = True) -> Dataset:
         if path is None:
             raise UserError("the data set 'table' needs a path: a .csv, .tsv, .txt or .dat file")
         return load_table(Path(path), header)
+    if name == "mixed-table":
+        if path is None:
+            raise UserError("the data set 'mixed-table' needs a path: a .csv, .tsv, .parquet or .arrow file")
+        return load_mixed(Path(path), header, schema)
     if name not in SOURCES:
         raise UserError(f"there is no data set {name!r}; {suggestion(name, [*SOURCES, *OWN])}")
     return SOURCES[name](None if path is None else Path(path).expanduser())

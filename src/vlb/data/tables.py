@@ -43,13 +43,7 @@ def load_table(path: Path, header: bool = True) -> Dataset:
     Raises `UserError`, naming file, line and column, for what is no such table.
     """
     path = Path(path).expanduser()
-    text = _read(path, header)
-    if twice := [name for name, count in Counter(text.names or ()).items() if count > 1]:
-        places = [str(number) for number, name in enumerate(text.names or (), 1) if name == twice[0]]
-        raise UserError(
-            f"{path}: line {text.first}: the columns {' and '.join(places)} are both called {shown(twice[0])}: "
-            "rename one"
-        )
+    text = read_text(path, header)
     columns = tuple(_column(path, text, number) for number in range(text.rows.shape[1]))
     schema = Schema(layout=Vector((len(columns),)), kinds=columns)
     x = as_levels(text.rows, columns)[0].astype(schema.dtype)
@@ -63,7 +57,7 @@ def load_rows(path: Path, columns: tuple[Column, ...]) -> Rows:
     Raises `UserError`, naming file, line and column, for other columns, and where no row has values alone.
     """
     header = columns[0].name is not None
-    text = _read(path, header).of_width(len(columns))
+    text = read_text(path, header).of_width(len(columns))
     names = tuple(unquoted(column.name) for column in columns if column.name is not None)
     if header and text.names != names:
         raise UserError(f"{path}: line {text.first}: {_difference(text.names or (), names)}")
@@ -146,7 +140,7 @@ def called(column: Column, number: int) -> str:
     return f"column {number + 1}" if column.name is None else f"column {shown(unquoted(column.name))}"
 
 
-class _Text(NamedTuple):
+class Text(NamedTuple):
     """A table that was read. names: None without a row of them; first: the line of the first row, a row of names too;
     rows: cells (n, columns); lines: of the rows; trailing: empty columns at the end that were taken for delimiters
     there; offered: how numbers may be written; guessed: what was, in reading."""
@@ -159,7 +153,7 @@ class _Text(NamedTuple):
     offered: Sequence[Notation]
     guessed: tuple[str, ...]
 
-    def of_width(self, width: int) -> "_Text":
+    def of_width(self, width: int) -> "Text":
         """The same with as many columns as that, where empty ones at the end make it so."""
         more = width - self.rows.shape[1]
         if not 0 < more <= self.trailing:
@@ -168,8 +162,8 @@ class _Text(NamedTuple):
         return self._replace(names=names, rows=np.pad(self.rows, ((0, 0), (0, more)), constant_values=""))
 
 
-def _read(path: Path, header: bool) -> _Text:
-    """Raises `UserError` for what is no such table."""
+def read_text(path: Path, header: bool) -> Text:
+    """The table in a file of text. Raises `UserError` for what is none."""
     try:
         file = Delimited().read(content_of(path))
     except OSError as error:
@@ -184,12 +178,17 @@ def _read(path: Path, header: bool) -> _Text:
     rows, after = (cells[1:], lines[1:]) if header else (cells, lines)
     if not len(rows):
         raise UserError(f"{path} is no table (it has one row): give a row of names and then rows of as many cells")
+    if twice := [name for name, count in Counter(names or ()).items() if count > 1]:
+        places = [str(number) for number, name in enumerate(names or (), 1) if name == twice[0]]
+        raise UserError(
+            f"{path}: line {lines[0]}: the columns {' and '.join(places)} are both called {shown(twice[0])}: rename one"
+        )
     guessed = () if style.encoding == "utf-8" else (f"the text is no UTF-8: taken as {style.encoding}",)
     offered = NOTATIONS if style.delimiter != "," else (with_point,)
-    return _Text(names, int(lines[0]), rows, after, style.trailing, offered, guessed)
+    return Text(names, int(lines[0]), rows, after, style.trailing, offered, guessed)
 
 
-def _column(path: Path, text: _Text, number: int) -> Column:
+def _column(path: Path, text: Text, number: int) -> Column:
     cells = text.rows[:, number].tolist()
     distinct = ordered(set(cells), text.offered)
     name = None if text.names is None else quoted(text.names[number])
@@ -206,7 +205,7 @@ def _column(path: Path, text: _Text, number: int) -> Column:
     return column
 
 
-def _remarks(text: _Text, columns: tuple[Column, ...]) -> tuple[str, ...]:
+def _remarks(text: Text, columns: tuple[Column, ...]) -> tuple[str, ...]:
     """What was decided, and what looks otherwise."""
     found: list[str] = []
     ways = [notation(column.values, text.offered) for column in columns]

@@ -40,10 +40,11 @@ DEFAULT = SampleOptions()
 @dataclass(frozen=True)
 class SampleResult(Result):
     """What `vlb.sample` returns. x: (n, *shape) whole numbers below `levels`, uint8 up to 256 levels and uint16 above;
-    how: the sampler and its steps in words, empty where there is nothing to say; columns: of a table, else None."""
+    of a table with real columns, which has no levels, float64. how: the sampler and its steps in words, empty where
+    there is nothing to say; columns: of a table, else None."""
 
     x: np.ndarray
-    levels: int
+    levels: int | None
     how: str
     columns: tuple[Column, ...] | None = None
 
@@ -58,11 +59,15 @@ class SampleResult(Result):
 
     def table(self) -> Table:
         """What they are."""
-        rows = (("shape", " × ".join(map(str, self.x.shape[1:]))), ("levels", str(self.levels)))
-        return Table(self.words, ("", ""), (rows,))
+        rows = [("shape", " × ".join(map(str, self.x.shape[1:])))]
+        if self.levels is not None:
+            rows.append(("levels", str(self.levels)))
+        return Table(self.words, ("", ""), (tuple(rows),))
 
     def as_png(self) -> bytes:
         """A grid of pictures. Raises `UserError` for examples that are no images."""
+        if self.levels is None:
+            raise UserError(f"examples of shape {self.x.shape[1:]} are no pictures: use .csv or .npz")
         return png(grid(self.x, self.levels))
 
     def as_npz(self) -> bytes:
@@ -136,7 +141,7 @@ def sample(
         x = model.sample(n, generator=generator, condition=condition)
     schema = opened.schema
     of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
-    return SampleResult(x.cpu().numpy().astype(schema.dtype), schema.levels, of + how, schema.columns)
+    return SampleResult(x.cpu().numpy().astype(schema.dtype), schema.count, of + how, schema.columns)
 
 
 def _label(run: Run, name: str | None) -> int | None:

@@ -140,7 +140,15 @@ def _run(
     conditional = run.conditional
     options = {"seed": seed, "batch": BATCH, "draws": DRAWS}
     subject = Subject(
-        data.name, data.fingerprint, split, data.levels, data.shape, model.bound, conditional, run.fingerprint, options
+        data.name,
+        data.fingerprint,
+        split,
+        data.schema.count,
+        data.shape,
+        model.bound,
+        conditional,
+        run.fingerprint,
+        options,
     )
     # No control variates: they draw noise of their own, and the models would not be given the same any more.
     ways = planning(model)
@@ -155,7 +163,9 @@ def _run(
 
 
 def _baseline(name: str, data: Dataset, split: str, part: Split) -> Given:
-    subject = Subject(data.name, data.fingerprint, split, data.levels, data.shape, EXACT, False, f"baseline {name}")
+    subject = Subject(
+        data.name, data.fingerprint, split, data.schema.count, data.shape, EXACT, False, f"baseline {name}"
+    )
 
     def evaluate() -> Evaluation:
         values = per_example(name, data, part)

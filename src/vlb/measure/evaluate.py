@@ -269,7 +269,7 @@ def _subject(
         data.name,
         data.fingerprint,
         split,
-        data.levels,
+        data.schema.count,
         data.shape,
         bound,
         of.conditional,

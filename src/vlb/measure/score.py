@@ -187,7 +187,7 @@ def score(
     }
     about: dict[str, Any] = {
         "nats": f"{scores.bound}{' given y' if opened.conditional else ''}, per example",
-        "kind": f"discrete, {own.levels} levels",
+        "kind": own.schema.kind,
         "dimensions": own.dimensions,
         "model": opened.fingerprint,
         "trained_on": own.name,
@@ -214,8 +214,12 @@ def distinct(split: Split, conditional: bool) -> tuple[np.ndarray, np.ndarray]:
     """The places of examples (with their labels, where they count) that no earlier one equals, and which of these each
     example is, (examples,): equal ones share what is random, so that they get one number."""
     labels = split.labels if conditional else None
-    seen: dict[tuple[bytes, int], int] = {}
-    keys = ((x.tobytes(), -1 if labels is None else int(labels[i])) for i, x in enumerate(split.x))
+    seen: dict[tuple[bytes, bytes, int], int] = {}
+    known = split.observed
+    keys = (
+        (x.tobytes(), b"" if known is None else known[i].tobytes(), -1 if labels is None else int(labels[i]))
+        for i, x in enumerate(split.x)
+    )
     which = np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)
     return np.unique(which, return_index=True)[1], which
 
@@ -244,10 +248,10 @@ def _background_run(name: str | None, data: Dataset) -> Run | None:
         return None
     run = _opened(name)
     own = run.schema
-    if own.shape != data.shape or own.levels != data.levels:
+    if own.shape != data.shape or own.kind != data.schema.kind:
         raise UserError(
-            f"--background {name} is of {own.levels} levels and examples of shape {own.shape}, the model "
-            f"of {data.levels} and {data.shape}: the two give no ratio"
+            f"--background {name} is of {own.kind} and examples of shape {own.shape}, the model "
+            f"of {data.schema.kind} and {data.shape}: the two give no ratio"
         )
     return run
 

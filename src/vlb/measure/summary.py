@@ -22,12 +22,12 @@ class EvaluationResult(Result):
     """What `vlb.evaluate` returns: a likelihood, bits/dim unless it says nats, and what is needed to trust it.
 
     evaluation: the values per example; bound: what they are; data, fingerprint: name of the data and which they are;
-    split: the part, of split_examples in all; levels: K of the discrete data; baselines: bits/dim of the same examples
-    by plain codes; gain, gain_error: by how much the bound is below independent elements, from differences per example;
-    discretisation: of time, if it was discretised; kept: the file of the values; estimator, likelihood: how it was
-    come by, as JSON values; solver_error: bits/dim, of an ODE's solver: no standard error, for it does not average out;
-    precision: bits/dim that were asked for; left_out: which rows of a file are not among the examples, in words, empty
-    where all are.
+    split: the part, of split_examples in all; levels: K of discrete data, else None; kind: of the data, in words;
+    baselines: bits/dim of the same examples by plain codes; gain, gain_error: by how much the bound is below
+    independent elements, from differences per example; discretisation: of time, if it was discretised; kept: the file
+    of the values; estimator, likelihood: how it was come by, as JSON values; solver_error: bits/dim, of an ODE's
+    solver: no standard error, for it does not average out; precision: bits/dim that were asked for; left_out: which
+    rows of a file are not among the examples, in words, empty where all are.
     """
 
     evaluation: Evaluation
@@ -36,7 +36,8 @@ class EvaluationResult(Result):
     fingerprint: str
     split: str
     split_examples: int
-    levels: int
+    levels: int | None
+    kind: str
     shape: tuple[int, ...]
     baselines: Mapping[str, float]
     gain: float
@@ -108,11 +109,6 @@ class EvaluationResult(Result):
     def nats_error(self) -> float:
         """Its standard error, nats per example."""
         return self.dimensions * math.log(2) * self.standard_error
-
-    @property
-    def kind(self) -> str:
-        """The kind of data, in words."""
-        return f"discrete, {self.levels} levels"
 
     @property
     def words(self) -> str:
@@ -199,7 +195,8 @@ def summarise(evaluation: Evaluation, data: Dataset, split: str, examples: Split
         data.fingerprint,
         split,
         len(data.split(split)),
-        data.levels,
+        data.schema.count,
+        data.schema.kind,
         data.shape,
         baselines(dataclasses.replace(data, **part), split),
         gain,

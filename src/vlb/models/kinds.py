@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from vlb.base.configuration import Family
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
+from vlb.models.factor.config import FactorAnalysers
+from vlb.models.factor.loss import FactorLoss
 from vlb.models.ladder.config import Ladder
 from vlb.models.ladder.loss import LadderLoss
 from vlb.models.mixture.config import Mixture
@@ -21,10 +23,11 @@ MODELS = Family(
         "residual-hvae": ResidualHVAE,
         "mixture": Mixture,
         "ladder": Ladder,
+        "factor-mixture": FactorAnalysers,
     },
 )
 
-AnyModel = Annotated[Diffusion | VAE | HVAE | ResidualHVAE | Mixture | Ladder, MODELS]
+AnyModel = Annotated[Diffusion | VAE | HVAE | ResidualHVAE | Mixture | Ladder | FactorAnalysers, MODELS]
 
 LOSSES = Family(
     "loss",
@@ -33,6 +36,7 @@ LOSSES = Family(
         "elbo": ElboLoss,
         "mixture": MixtureLoss,
         "ladder": LadderLoss,
+        "factor-mixture": FactorLoss,
     },
 )
 

@@ -1,6 +1,6 @@
 """What every model with a likelihood offers, whatever its hierarchy: the terms of its bound, and samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeGuard, TypeVar, cast, runtime_checkable
 
 import torch
@@ -56,6 +56,14 @@ def require(model: object, capability: Callable[..., Capability], purpose: str) 
         return model
     reason = getattr(model, "why_not", None)
     raise UserError(reason or f"{purpose}, and this run holds a {type(model).__name__}")
+
+
+@runtime_checkable
+class Resizable(Protocol):
+    """A model of which data chose some sizes, so that configuration and schema do not say them."""
+
+    def resize(self, weights: Mapping[str, Tensor]) -> None:
+        """Make room for weights by name."""
 
 
 @runtime_checkable

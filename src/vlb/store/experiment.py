@@ -27,12 +27,13 @@ __all__ = ["DataSource", "Experiment", "Training"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource(Settings):
-    """A named data set, or `images` or `table` with the path of one's own; header: whether the first row of a table
-    names its columns."""
+    """A named data set, or `images`, `table` or `mixed-table` with the path of one's own; header: whether the first row
+    of a table names its columns; schema: the path of a schema.toml that said what they hold, if one did."""
 
     name: str = "digits"
     path: str | None = None
     header: bool = True
+    schema: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

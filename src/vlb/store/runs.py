@@ -20,6 +20,8 @@ from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
 from vlb.data import load as load_data
 from vlb.data.about import About as AboutData
+from vlb.data.columns import described
+from vlb.data.described import written as schema_toml
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.kinds import AnyModel
 from vlb.models.loss import AnyTerms
@@ -63,6 +65,8 @@ class Run:
         with made_new(path) as folder:
             (folder / "checkpoints").mkdir()
             reference.keep(folder / "reference.safetensors", data)
+            if data.schema.gaps:
+                write_text(folder / "schema.toml", schema_toml(described(data.schema.columns or ())))
             write_text(folder / "config.json", json.dumps(content, indent=2) + "\n")
         return cls(path, json.loads(json.dumps(content)))
 
@@ -174,15 +178,16 @@ class Run:
 
     def data(self, path: Path | None = None) -> Dataset:
         """The run's data, verified against its fingerprint. `path` says where one's own data are now."""
-        source, described = self.experiment.data, self.content["data"]
+        source, known = self.experiment.data, self.content["data"]
         where = path or (Path(source.path) if source.path else None)
         if path is None and where is not None and not where.exists():
             raise UserError(f"the data of {self.path} are no longer at {where}: say where they are now, --data PATH")
-        data = load_data(source.name, where, source.header)
-        if data.fingerprint != described["fingerprint"]:
+        columns = self.schema.columns if self.schema.gaps else None
+        data = load_data(source.name, where, source.header, columns)
+        if data.fingerprint != known["fingerprint"]:
             raise UserError(
                 f"the data {source.name!r}{f' at {where}' if where else ''} are not those that {self.path} was "
-                f"trained on (fingerprint {data.fingerprint}, expected {described['fingerprint']})"
+                f"trained on (fingerprint {data.fingerprint}, expected {known['fingerprint']})"
             )
         return data
 

@@ -15,6 +15,7 @@ from vlb.core.draws import Draws
 from vlb.core.schema import Schema
 from vlb.core.surroundings import ordinary
 from vlb.models.kinds import AnyModel
+from vlb.models.protocols import Resizable, offers
 from vlb.store import before
 from vlb.store.budget import Budget
 from vlb.store.identity import identity
@@ -58,9 +59,14 @@ class Trained:
         schema = self.example
         config: AnyModel = configuration.decode(AnyModel, self.model, f"{self.source}: model")
         stored = sum(tensor.numel() for tensor in self.tensors.values())
-        most = ROOM * (stored + math.prod(schema.shape) * schema.levels)
-        with Draws(torch.Generator()), Budget(most, f"{self.source}: its weights are not of its model"):
-            model = config.build(schema)
+        most = ROOM * (stored + math.prod(schema.shape) * schema.widest)
+        try:
+            with Draws(torch.Generator()), Budget(most, "its weights are not of its model"):
+                model = config.build(schema)
+        except UserError as error:
+            raise UserError(f"{self.source}: {error}") from error
+        if offers(model, Resizable):
+            model.resize(self.tensors)
         load_weights(model, self.tensors, self.source)
         self._refuse_senseless(model.state_dict())
         return model.eval().requires_grad_(False)

@@ -9,13 +9,14 @@ from vlb.base.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Settings):
-    """AdamW with warm-up and cosine decay, in steps; `validate_every` 0 never validates.
+    """AdamW with warm-up and cosine decay, in steps, of which a model that is fitted beforehand takes none;
+    `validate_every` 0 never validates.
 
     clip: the largest norm of a gradient; spike: updates whose gradient is so many times the usual one are skipped;
     precision: of the network (float16 with a scaled loss), never of noise levels, heads and losses.
     """
 
-    steps: Count = 2000
+    steps: Annotated[int, Within(0, 10**9)] = 2000
     batch: Annotated[int, Within(1, 1 << 16)] = 64
     learning_rate: Annotated[float, Within(0, 100, above=True)] = 1e-3
     final_learning_rate: Annotated[float, Within(0, 100)] = 1e-5

@@ -180,11 +180,14 @@ def fit(
     data: Dataset,
     run: Run,
     *,
+    model: nn.Module | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
 ) -> bool:
     """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
+
+    model: with which training begins, where `experiment.build(data)` has made it already.
 
     An interrupt ends the current step, saves and returns, and so do SIGTERM and SIGHUP, which then end the process;
     `resume` goes on from the last checkpoint. Raises `UserError` where the training came to nothing: no checkpoint is
@@ -192,7 +195,7 @@ def fit(
     disk refuses: where that is `metrics.jsonl` alone, everything until then is saved.
     """
     device = torch.device(device)
-    model = experiment.build(data)
+    model = experiment.build(data) if model is None else model
     trainer = Trainer(model, experiment.build_loss(model), experiment.training, experiment.seed, device)
     if resume:
         run.tidy()
@@ -200,7 +203,8 @@ def fit(
             trainer.restore(run)
     _forget_metrics_after(run, trainer.step)
     settings = experiment.training
-    nothing = uniform(data) / data.dimensions / math.log(2)
+    # Of real columns a bound may be anything: only what is not finite is nothing.
+    nothing = uniform(data) / data.dimensions / math.log(2) if data.schema.discrete else math.inf
     begun, first = time.monotonic(), trainer.step
     progress.begin("training", settings.steps)
     progress.at(first)  # where there is nothing left to do, the bar is full
@@ -218,6 +222,9 @@ def fit(
                 f"{settings.steps}: make room, and --resume goes on from what is saved"
             ) from error
 
+    if not settings.steps:
+        _validate(trainer, data, experiment, run, note)
+        checkpoint.save(run.last, trainer.checkpoint())
     with interruptible() as interrupted:
         window, started, due = [], time.monotonic(), False
         while trainer.step < settings.steps:

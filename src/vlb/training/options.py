@@ -4,6 +4,7 @@ A field is the flag of `vlb train` of the same name: its name, type, default and
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -26,9 +27,12 @@ class TrainOptions(Options):
         Override a field, e.g. --set steps=500 --set model.backbone.dropout=0.1; may be repeated.
     header
         The first row of a table names its columns; --no-header where it is data.
+    schema
+        A schema.toml that says what the columns of a table hold, such as the one that a run writes.
     """
 
     condition: str | None = None
     seed: Seed | None = None
     overrides: Annotated[tuple[str, ...], Parameter(name="--set")] = ()
     header: Annotated[bool, Parameter(negative="--no-header")] = True
+    schema: Path | None = None

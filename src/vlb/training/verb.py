@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from vlb.base.configuration import override
 from vlb.base.errors import UserError, suggestion
@@ -59,13 +60,13 @@ def train(
     experiment = adjust(named(recipe) if isinstance(recipe, str) else recipe, options, data)
     if resume:
         run = _resumed(experiment.recipe, out, changed=options != DEFAULT)
-        own = run.data(data)
+        own, model = run.data(data), None
     else:
-        run, own = _begun(experiment, out)
-    progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.levels} levels")
+        run, own, model = _begun(experiment, out)
+    progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.schema.kind}")
     for heading, words in own.about.rows:
         progress.say(f"{heading}: {words}")
-    return TrainResult(run, fit(run.experiment, own, run, resume=resume, device=device, progress=progress))
+    return TrainResult(run, fit(run.experiment, own, run, model=model, resume=resume, device=device, progress=progress))
 
 
 def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None) -> Experiment:
@@ -93,18 +94,23 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
         experiment = dataclasses.replace(experiment, data=source)
     if not options.header:
         experiment = override(experiment, "data.header=false")
+    if options.schema is not None:
+        source = dataclasses.replace(experiment.data, schema=str(options.schema.absolute()))
+        experiment = dataclasses.replace(experiment, data=source)
     return experiment
 
 
-def _begun(experiment: Experiment, out: Path | None) -> tuple[Run, Dataset]:
+def _begun(experiment: Experiment, out: Path | None) -> tuple[Run, Dataset, nn.Module]:
     source = experiment.data
     if source.name in OWN and source.path is None:
         raise UserError(f"the recipe {experiment.recipe!r} needs your data: --data PATH")
     if out is not None:
         Run.refuse_existing(out)
-    data = load(source.name, Path(source.path) if source.path else None, source.header)
-    experiment.build_loss(experiment.build(data))  # a configuration that cannot be built must leave no run behind
-    return Run.create(out or _free_folder(experiment.recipe), experiment, data), data
+    path, schema = (None if where is None else Path(where) for where in (source.path, source.schema))
+    data = load(source.name, path, source.header, schema)
+    model = experiment.build(data)
+    experiment.build_loss(model)  # a configuration that cannot be built must leave no run behind
+    return Run.create(out or _free_folder(experiment.recipe), experiment, data), data, model
 
 
 def _resumed(name: str, out: Path | None, changed: bool) -> Run:
@@ -115,7 +121,8 @@ def _resumed(name: str, out: Path | None, changed: bool) -> Run:
         raise UserError(f"{out} is a run of the recipe {run.experiment.recipe!r}, not {name!r}")
     if changed:
         raise UserError(
-            "--resume goes on with the run's own configuration: leave out --set, --seed, --condition and --no-header"
+            "--resume goes on with the run's own configuration: leave out --set, --seed, --condition, --schema and "
+            "--no-header"
         )
     return run
 

@@ -3,6 +3,8 @@
 from typing import Literal
 
 from vlb.core.emissions.offered import BernoulliOutput, DiscretisedLogisticOutput
+from vlb.models.factor.config import FactorAnalysers
+from vlb.models.factor.loss import FactorLoss
 from vlb.models.ladder.config import Ladder
 from vlb.models.ladder.loss import LadderLoss
 from vlb.models.mixture.config import Mixture
@@ -25,9 +27,20 @@ def digits_mixture() -> Experiment:
 
 
 def table() -> Experiment:
-    """Your own table of discrete columns (--data FILE.csv): a mixture of product-categoricals, by EM: seconds."""
+    """Your own table, real columns too, with gaps (--data FILE.csv): a mixture of factor analysers, by EM: seconds."""
     return Experiment(
         recipe="table",
+        data=DataSource(name="mixed-table"),
+        model=FactorAnalysers(),
+        loss=FactorLoss(),
+        training=Training(steps=0),
+    )
+
+
+def discrete_table() -> Experiment:
+    """Your own table of discrete columns (--data FILE.csv): a mixture of product-categoricals, by EM: seconds."""
+    return Experiment(
+        recipe="discrete-table",
         data=DataSource(name="table"),
         model=Mixture(components=40, smoothing=10.0),
         loss=MixtureLoss(),

@@ -1,0 +1,61 @@
+"""Columns by themselves: what a model of a table has to beat, in the units of the data."""
+
+import math
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from vlb.core.schema import Real, Schema
+from vlb.data.dataset import Split
+
+TINY = 1e-9  # the least deviation of a real column, relative to its largest value
+
+
+class IndependentColumns:
+    """Σ_c log p_c(x_c): categories by their frequencies, add-one smoothed, reals by a Gaussian each, whose cell has the
+    mass where a column is rounded; fitted to the observed cells of some rows. What is not observed is left out."""
+
+    def __init__(self, schema: Schema, rows: Split) -> None:
+        kinds = schema.each if schema.columns is not None else schema.each * schema.dimensions
+        self.kinds = kinds
+        self.parts: list[np.ndarray] = []  # log-probabilities of a category, or mean and deviation of a real
+        x, observed = _flat(rows)
+        for kind, values, there in zip(kinds, x.T, observed.T, strict=True):
+            seen = values[there]
+            if kind.count is None:
+                mean = float(seen.mean()) if len(seen) else 0.0
+                least = TINY * max(1e-300, float(np.abs(seen).max()) if len(seen) else 1.0)
+                step = kind.resolution or 0.0 if isinstance(kind, Real) else 0.0
+                self.parts.append(np.array([mean, max(float(seen.std()) if len(seen) else 1.0, step / 2, least)]))
+            else:
+                counts = np.bincount(seen.astype(np.int64), minlength=kind.count) + 1.0
+                self.parts.append(np.log(counts / counts.sum()))
+
+    def log_prob(self, rows: Split) -> np.ndarray:
+        """log p of the observed cells of each row, (n,) nats, under the schema's dominating measure."""
+        x, observed = _flat(rows)
+        total = np.zeros(len(x))
+        for kind, part, values, there in zip(self.kinds, self.parts, x.T, observed.T, strict=True):
+            if kind.count is not None:
+                log_p = part[np.where(there, values, 0).astype(np.int64)]
+            else:
+                log_p = _normal(values, part[0], part[1], kind.resolution if isinstance(kind, Real) else None)
+            total += np.where(there, log_p, 0.0)
+        return total
+
+
+def _normal(values: np.ndarray, mean: float, deviation: float, resolution: float | None) -> np.ndarray:
+    z = (values - mean) / deviation
+    if resolution is None:
+        return -0.5 * z**2 - math.log(deviation) - 0.5 * math.log(2 * math.pi)
+    # In the tail that is nearer to it, where masses of cells do not cancel.
+    half = 0.5 * resolution / deviation
+    far, near = log_ndtr(-(np.abs(z) - half)), log_ndtr(-(np.abs(z) + half))
+    mass: np.ndarray = far + np.log1p(-np.exp(np.minimum(near - far, -1e-300)))
+    return mass
+
+
+def _flat(rows: Split) -> tuple[np.ndarray, np.ndarray]:
+    """(n, D) values and which are observed."""
+    x = rows.x.reshape(len(rows), -1)
+    return x, np.ones(x.shape, bool) if rows.observed is None else rows.observed.reshape(len(rows), -1)

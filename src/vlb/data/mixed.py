@@ -1,0 +1,251 @@
+"""Tables of columns of any kind, with gaps: text, Parquet, Arrow and DataFrames as rows of a schema."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vlb.base.errors import UserError
+from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.data.columns import MISSING, Cells, Described, cells_of, described, infer, there, values_of
+from vlb.data.contents import content_of
+from vlb.data.dataset import Dataset, Split
+from vlb.data.described import read as read_described
+from vlb.data.formats.delimited import shown
+from vlb.data.frames import cells_of_frame
+from vlb.data.numbers import NOTATIONS, Notation, notation, with_point
+from vlb.data.rows import require_pyarrow
+from vlb.data.splits import division
+from vlb.data.tables import read_text
+
+ARROW = (".parquet", ".arrow", ".feather")
+FIRST = 5  # of many, so many are named
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """A table as it was brought. what: where it is from; cells: its columns; lines: (n,) of the rows in the file, or
+    their numbers from 1; offered: how numbers may be written; guessed: what was, in reading."""
+
+    what: str
+    cells: tuple[Cells, ...]
+    lines: np.ndarray
+    offered: Sequence[Notation] = NOTATIONS
+    guessed: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.lines)
+
+
+class Numbered(NamedTuple):
+    """Rows under a schema. x: (n, D) float64, reals as they are and of other kinds the numbers of values, 0 where a
+    cell is not observed; observed: (n, D); unseen: rows with a cell that is no value of its column, by number from 0,
+    and which; notes: what was made to fit."""
+
+    x: np.ndarray
+    observed: np.ndarray
+    unseen: Mapping[int, str]
+    notes: tuple[str, ...]
+
+
+def load_mixed(path: Path, header: bool = True, schema: Path | Sequence[Column] | None = None) -> Dataset:
+    """A table of columns of any kind, with gaps, divided as `splits` says: examples of shape (columns,).
+
+    header: whether the first row of a text names the columns; schema: a schema.toml, or the columns of a run, in place
+    of what cells look like. Raises `UserError`, naming file, column and line, for what is no such table.
+    """
+    table = sheet(Path(path).expanduser(), header)
+    if schema is None:
+        found, words = inferred(table)
+    else:
+        found = read_described(schema) if isinstance(schema, Path) else described(schema)
+        words = ()
+    columns = tuple(column for one in found for column in one.columns)
+    x, observed, unseen, notes = numbered(table, columns)
+    if unseen:
+        raise UserError(f"{table.what}: {next(iter(unseen.values()))}: mend the cell, or the schema")
+    own = Schema(layout=Vector((len(columns),)), kinds=columns, gaps=True)
+    split = Split(x.astype(own.dtype), observed=observed)
+    parts = division(len(table), validation=True, test=True, what=table.what)
+    train, validation, test = (split.take(index) for index in parts if index is not None)
+    gaps = 1 - observed[:, [column.atoms_of is None for column in columns]].mean()
+    remarks = (*table.guessed, *words, *notes, f"{gaps:.1%} of the cells are missing" if gaps else "no cell is missing")
+    return Dataset(Path(table.what).name, own, train, validation, test, remarks=remarks)
+
+
+def load_mixed_rows(path: Path, schema: Schema) -> Numbered:
+    """The rows of a table under the columns of a run, in their order.
+
+    Raises `UserError` as `load_mixed` does, and where no row has values alone."""
+    columns = schema.columns or ()
+    found = numbered(sheet(path, columns[0].name is not None), columns)
+    if len(found.unseen) == len(found.x):
+        first = next(iter(found.unseen.values()))
+        raise UserError(f"{path}: every row has a cell that the model has not seen ({first})")
+    return found._replace(x=found.x.astype(schema.dtype))
+
+
+def sheet(path: Path, header: bool = True) -> Sheet:
+    """The table in a file: delimited text, .parquet, .arrow or .feather. Raises `UserError` for what is none."""
+    if path.suffix.lower() in ARROW:
+        return frame(_arrow(path), str(path))
+    text = read_text(path, header)
+    names: Sequence[str | None] = text.names or [None] * text.rows.shape[1]
+    empty = [number for number, name in enumerate(names, 1) if name is not None and not name.strip()]
+    if empty:
+        raise UserError(f"{path}: line {text.first}: column {empty[0]} has no name: give it one")
+    cells = tuple(cells_of(name, text.rows[:, j].tolist(), (), text.offered) for j, name in enumerate(names))
+    return Sheet(str(path), cells, text.lines, text.offered, text.guessed)
+
+
+def frame(table: Any, what: str = "the table") -> Sheet:
+    """A DataFrame of pandas, polars or pyarrow. Raises `UserError` for columns that hold no cells."""
+    cells = cells_of_frame(table)
+    if not cells or not len(cells[0].values):
+        raise UserError(f"{what} has no rows")
+    return Sheet(what, cells, np.arange(1, len(cells[0].values) + 1), (with_point,))
+
+
+def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ...], tuple[str, ...]]:
+    """What the columns hold, and a word on each. Raises `UserError` with advice for all that cannot be modelled."""
+    found, words, wrong = [], [], []
+    for number, cells in enumerate(table.cells, 1):
+        try:
+            column, word = infer(cells, gridded=gridded)
+        except UserError as error:
+            wrong.append(str(error))
+            continue
+        found.append(column)
+        words.append(f"{shown(cells.name) if cells.name is not None else f'column {number}'}: {word}")
+    if wrong:
+        more = f"; and {len(wrong) - FIRST} more columns" if len(wrong) > FIRST else ""
+        raise UserError(f"{table.what}: {'; '.join(wrong[:FIRST])}{more}")
+    return tuple(found), tuple(words)
+
+
+def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
+    """The rows of a table under the columns of a schema, found by name; in a table without names, by place.
+
+    Raises `UserError` where a column is not there. What a table has beside them is left out, and said.
+    """
+    wanted = described(columns)
+    own = {cells.name: cells for cells in table.cells}
+    if wanted[0].name is None and len(wanted) != len(table.cells):
+        raise UserError(f"{table.what} has {len(table.cells)} columns, and the model is of {len(wanted)}")
+    lost = [column.name for column in wanted if column.name not in own]
+    if lost:
+        raise UserError(
+            f"{table.what} has no column {', '.join(map(repr, lost[:FIRST]))}; its columns are "
+            f"{', '.join(repr(cells.name) for cells in table.cells[:20])}"
+        )
+    notes: list[str] = []
+    names = {column.name for column in wanted}
+    if more := [cells.name for cells in table.cells if cells.name not in names]:
+        notes.append(f"left out, for the schema has no such column: {', '.join(map(repr, more[:20]))}")
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    unseen: dict[int, list[str]] = {}
+    for place, column in enumerate(wanted):
+        cells = table.cells[place] if column.name is None else own[column.name]
+        values, observed, wrong = _placed(cells, column, table.offered)
+        for row in np.flatnonzero(wrong).tolist():
+            unseen.setdefault(row, []).append(f"{_called(column, place)} has {shown(_written(cells, row))}")
+        if isinstance(column.kind, Real):
+            notes += _rounded(values[observed & ~wrong], column.kind, _called(column, place))
+        parts += _with_atoms(values, observed, column.atoms)
+    x, observed = (np.stack(arrays, 1) for arrays in zip(*parts, strict=True))
+    lines = {row: f"line {table.lines[row]}: {', '.join(found)}" for row, found in sorted(unseen.items())}
+    return Numbered(np.where(observed, x, 0.0), observed, lines, tuple(notes))
+
+
+def _placed(cells: Cells, column: Described, offered: Sequence[Notation]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers of the cells of a column, which are observed, and which of these are no value of it: (n,) each."""
+    kind, observed = column.kind, cells.observed
+    if cells.texts is not None:
+        listed = kind.values if isinstance(kind, Categories) else ()
+        observed = there(cells.texts.tolist(), column.missing, listed)
+    values = np.zeros(len(cells.values))
+    if isinstance(kind, Categories):
+        values[observed] = _categories(cells, observed, kind)
+    elif cells.numeric:
+        values[observed] = cells.values[observed]
+    else:
+        texts = cells.values[observed].tolist()
+        read = values_of(texts, offered)
+        values[observed] = [_one(text, offered) for text in texts] if read is None else read
+    wrong = observed & ~np.isfinite(values)
+    if isinstance(kind, Levels):
+        wrong |= observed & ((values != np.rint(values)) | (values < 0) | (values >= kind.count))
+    return values, observed, wrong
+
+
+def _categories(cells: Cells, observed: np.ndarray, kind: Categories) -> np.ndarray:
+    """The number of each observed cell's category, by its text or, of numbers, by its value; NaN for none."""
+    by_text = {text: float(number) for number, text in enumerate(kind.values)}
+    read = notation(kind.values)
+    by_value = {} if read is None else {read(text): float(number) for number, text in enumerate(kind.values)}
+    spare = float(len(kind.values)) if kind.other else np.nan
+    found = []
+    for row in np.flatnonzero(observed).tolist():
+        text = None if cells.texts is None else cells.texts[row]
+        number = None if text is None else by_text.get(text)
+        if number is None and by_value:
+            number = by_value.get(float(cells.values[row]) if cells.numeric else read(text) if read and text else None)
+        found.append(spare if number is None else number)
+    return np.array(found, np.float64)
+
+
+def _one(text: str, offered: Sequence[Notation]) -> float:
+    """One cell of a column of numbers, read by itself: NaN for what is none."""
+    values = values_of([text], offered)
+    return float("nan") if values is None else float(values[0])
+
+
+def _with_atoms(
+    values: np.ndarray, observed: np.ndarray, atoms: Sequence[float]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The columns of the schema that a column is: with atoms, which of them, and the value elsewhere."""
+    if not atoms:
+        return [(values, observed)]
+    which = np.full(len(values), float(len(atoms)))
+    for number, atom in enumerate(atoms):
+        which[values == atom] = number
+    return [(which, observed), (values, observed & (which == len(atoms)))]
+
+
+def _rounded(values: np.ndarray, kind: Real, called: str) -> list[str]:
+    """What is to say of values that are no multiples of the column's resolution."""
+    if kind.resolution is None:
+        return []
+    steps = values / kind.resolution
+    off = int((np.abs(steps - np.rint(steps)) > 1e-6 * np.maximum(1.0, np.abs(steps))).sum())
+    return [f"{called}: {off} values are no multiples of {kind.resolution:g}, and are rounded to them"] if off else []
+
+
+def _called(column: Described, place: int) -> str:
+    return f"column {place + 1}" if column.name is None else f"column {shown(column.name)}"
+
+
+def _written(cells: Cells, row: int) -> str:
+    return f"{cells.values[row]:g}" if cells.texts is None else str(cells.texts[row])
+
+
+def _arrow(path: Path) -> Any:
+    arrow, parquet = require_pyarrow()
+    try:
+        content = BytesIO(content_of(path))
+        return (
+            parquet.read_table(content)
+            if path.suffix.lower() == ".parquet"
+            else arrow.ipc.open_file(content).read_all()
+        )
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (arrow.ArrowException, ValueError) as error:
+        raise UserError(f"{path} is no {path.suffix[1:]} file that can be read ({error})") from error
+
+
+__all__ = ["ARROW", "MISSING", "Numbered", "Sheet", "frame", "inferred", "load_mixed", "numbered", "sheet"]

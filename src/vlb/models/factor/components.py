@@ -1,0 +1,128 @@
+"""The components of a factor mixture, rows of a table as they meet them, and p(j, z | the cells that are known).
+
+    p(x) = Σ_j w_j N(y; m_j, W_j W_jᵀ + Ψ_j) Π_c p_jc(x_c),   y = f(x) the mapped reals, c the categorical columns.
+
+Given the latent z ~ N(0, I) cells are independent, so a missing cell is a factor less: with S = I + Σ_d W_d W_dᵀ / ψ_d
+over the known cells d alone, z is N(S⁻¹ Σ_d W_d (y_d − m_d) / ψ_d, S⁻¹), and log p of the known cells follows by the
+matrix determinant lemma. S is a function of which cells are known: one inverse per pattern.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from vlb.core.distributions import LOG_2PI
+
+PIECE = 1 << 22  # numbers in the largest tensor of a piece of the rows: 32 MiB
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """log_weights: (J,), normalised; means, variances: (J, D) of mapped reals; loadings: (J, D, Q); log_tables: (J, C),
+    the log-probabilities of all categorical columns, one after the other. float64."""
+
+    log_weights: Tensor
+    means: Tensor
+    loadings: Tensor
+    variances: Tensor
+    log_tables: Tensor
+
+    @property
+    def rank(self) -> int:
+        """Q."""
+        return self.loadings.shape[2]
+
+    def parts(self) -> dict[str, Tensor]:
+        """The tensors by name."""
+        return {name: getattr(self, name) for name in NAMES}
+
+
+NAMES = ("log_weights", "means", "loadings", "variances", "log_tables")
+
+
+def together(drawn: list[Components]) -> Components:
+    """The even mixture of mixtures of one rank."""
+    joined = {name: torch.cat([getattr(part, name) for part in drawn]) for name in NAMES}
+    return replace(Components(**joined), log_weights=joined["log_weights"] - math.log(len(drawn)))
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows as components meet them.
+
+    y: (n, D) mapped reals; known: (n, D), 1 or 0; codes: (n, E) int64, the places of the categories in `log_tables`;
+    told: (n, E), 1 or 0; weight: (n,). What is not known may hold anything that is valid.
+    """
+
+    y: Tensor
+    known: Tensor
+    codes: Tensor
+    told: Tensor
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, index: Tensor | slice) -> "Rows":
+        """The rows at `index`."""
+        return Rows(self.y[index], self.known[index], self.codes[index], self.told[index], self.weight[index])
+
+    @cached_property
+    def patterns(self) -> tuple[Tensor, Tensor]:
+        """The different rows of `known`, (U, D), and which of them each row has, (n,)."""
+        found = torch.unique(self.known, dim=0, return_inverse=True)
+        return found[0], found[1].reshape(-1)
+
+    def pieces(self, components: Components) -> "list[Rows]":
+        """The rows cut so that p(z | …) of all components fits in memory."""
+        width = len(components.means) * max((components.rank + 1) ** 2, self.y.shape[1], 1)
+        size = max(1, PIECE // width)
+        return [self] if len(self) <= size else [self.take(part) for part in _slices(len(self), size)]
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(n, start + size)) for start in range(0, n, size))
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """log_joint: (J, n), log w_j p_j(known cells) without the maps' Jacobian; mean: (J, n, Q) and the covariance of z
+    given j and the known cells, (J, U, Q, Q) by pattern, with the Cholesky factor of its inverse; which: (n,)."""
+
+    log_joint: Tensor
+    mean: Tensor
+    covariance: Tensor
+    factor: Tensor
+    which: Tensor
+
+
+def posterior(components: Components, rows: Rows) -> Posterior:
+    """p(j, z | known cells) of each row."""
+    means, loadings, variances = components.means, components.loadings, components.variances
+    count, _, rank = loadings.shape
+    patterns, which = rows.patterns
+    scaled = loadings / variances.unsqueeze(-1)
+    outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(2)
+    precision = (patterns @ outer).view(count, len(patterns), rank, rank) + torch.eye(rank, dtype=means.dtype)
+    factor = torch.linalg.cholesky(precision)
+    covariance = torch.cholesky_inverse(factor)
+    error = (rows.y - means.unsqueeze(1)) * rows.known
+    score = error @ scaled
+    mean = (covariance[:, which] @ score.unsqueeze(-1)).squeeze(-1)
+    distance = ((error.square()) @ (1 / variances).unsqueeze(-1)).squeeze(-1) - (score * mean).sum(-1)
+    volume = variances.log() @ patterns.T + 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    log_joint = -0.5 * (distance + volume[:, which] + LOG_2PI * rows.known.sum(1))
+    log_joint = log_joint + components.log_weights.unsqueeze(1)
+    for codes, told in zip(rows.codes.T, rows.told.T, strict=True):
+        log_joint = log_joint + components.log_tables[:, codes] * told
+    return Posterior(log_joint, mean, covariance, factor, which)
+
+
+def log_likelihood(components: Components, rows: Rows) -> Tensor:
+    """log p of each row's known cells in mapped units, (n,) nats."""
+    parts = [posterior(components, part).log_joint.logsumexp(0) for part in rows.pieces(components)]
+    return torch.cat(parts) if parts else rows.y.new_zeros(0)

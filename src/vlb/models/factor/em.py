@@ -1,0 +1,162 @@
+"""Fitting the components: expectation–maximisation over the cells that are there, and draws from the posterior.
+
+For each component and real column, given E[z] and E[zzᵀ] of the rows that have the cell, loadings and mean are a
+weighted ridge regression of y_d on (z, 1); nothing is imputed (Ghahramani & Hinton 1996, with missing cells). The ridge
+is a prior N(centre, ψ/strength) and the variances have an inverse-gamma prior, whose centre is either nothing (one
+component) or the fit of one component, towards which the components of a mixture are drawn: with few rows, more
+components do little harm.
+
+That cells are *missing at random* is assumed: given the cells that are there, whether one is missing says nothing about
+its value.
+"""
+
+from dataclasses import dataclass, fields
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from vlb.models.factor.components import Components, Rows, posterior
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """centre: (1, D, Q + 1) of loadings and mean, strength: (Q + 1,) in rows; variances: (1, D), believed as much as
+    `believed` cells; table: (C,), probabilities, counted as `smoothing` rows; groups: (C,) int64, the column of each;
+    evenness: rows added to each component; floor: the least variance."""
+
+    centre: Tensor
+    strength: Tensor
+    variances: Tensor
+    believed: float
+    table: Tensor
+    smoothing: float
+    groups: Tensor
+    evenness: float
+    floor: float
+
+    def log_density(self, components: Components) -> Tensor:
+        """What `em` maximises beside log p, nats up to a constant."""
+        error = (_coefficients(components) - self.centre).square() @ self.strength
+        variances = components.variances
+        believed = self.believed * (variances.log() + self.variances / variances)
+        tables = self.smoothing * (components.log_tables @ self.table).sum()
+        return tables + self.evenness * components.log_weights.sum() - 0.5 * (error / variances + believed).sum()
+
+
+def _coefficients(components: Components) -> Tensor:
+    return torch.cat((components.loadings, components.means.unsqueeze(-1)), -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Sums over rows, weighted by p(j | row): of vvᵀ with v = (z, 1), (J, D, Q + 1, Q + 1); of vy, y², 1 over the cells
+    that are there; of 1, (J,); of categories, (J, C)."""
+
+    outer: Tensor
+    cross: Tensor
+    square: Tensor
+    cells: Tensor
+    rows: Tensor
+    categories: Tensor
+
+    def __add__(self, other: "Statistics") -> "Statistics":
+        return Statistics(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+def _sums(rows: Rows, shares: Tensor, z: Tensor, covariance: Tensor | None, categories: int) -> Statistics:
+    """shares: (J, n) times the weights; covariance: (J, U, Q, Q) of z by pattern, or None for z drawn."""
+    count, n, rank = z.shape
+    v = torch.cat((z, z.new_ones(count, n, 1)), -1)
+    there = shares.unsqueeze(-1) * rows.known
+    outer = (v.unsqueeze(-1) * v.unsqueeze(-2)).flatten(2)
+    summed = (there.mT @ outer).view(count, -1, rank + 1, rank + 1)
+    if covariance is not None:
+        patterns, which = rows.patterns
+        used = shares.new_zeros(count, len(patterns)).index_add_(1, which, shares)
+        spread = (used.unsqueeze(1) * patterns.T) @ covariance.flatten(2)
+        summed[..., :rank, :rank] += spread.view(count, -1, rank, rank)
+    found = shares.new_zeros(count, categories)
+    for codes, told in zip(rows.codes.T, rows.told.T, strict=True):
+        found.index_add_(1, codes, shares * told)
+    weighted = there * rows.y
+    return Statistics(summed, weighted.mT @ v, (weighted * rows.y).sum(1), there.sum(1), shares.sum(1), found)
+
+
+def _regression(sums: Statistics, prior: Prior) -> tuple[Tensor, Tensor, Tensor]:
+    """Coefficients (J, D, Q + 1), twice the rate of the variances (J, D), and the precision of the coefficients in
+    units of 1/ψ."""
+    precision = sums.outer + prior.strength.diag()
+    cross = sums.cross + prior.strength * prior.centre
+    best = torch.linalg.solve(precision, cross.unsqueeze(-1)).squeeze(-1)
+    squares = sums.square + prior.centre.square() @ prior.strength - (best * cross).sum(-1)
+    return best, squares.clamp(min=0) + prior.believed * prior.variances, precision
+
+
+def _tables(counts: Tensor, groups: Tensor) -> Tensor:
+    """log of counts (J, C) divided by their sums over each column."""
+    if not len(groups):
+        return counts
+    totals = counts.new_zeros(len(counts), int(groups.max()) + 1).index_add_(1, groups, counts)
+    return (counts / totals[:, groups]).clamp(min=torch.finfo(counts.dtype).tiny).log()
+
+
+def maximised(sums: Statistics, prior: Prior) -> Components:
+    """The M step."""
+    best, rate, _ = _regression(sums, prior)
+    variances = (rate / (sums.cells + prior.believed)).clamp(min=prior.floor)
+    weights = sums.rows + prior.evenness
+    tables = _tables(sums.categories + prior.smoothing * prior.table, prior.groups)
+    return Components((weights / weights.sum()).log(), best[..., -1], best[..., :-1], variances, tables)
+
+
+def em(
+    components: Components, rows: Rows, prior: Prior, steps: int, tolerance: float = 1e-4
+) -> tuple[Components, Tensor]:
+    """The components after at most `steps` steps, and log p + log prior before each of them, nats; it never falls
+    (Dempster, Laird & Rubin 1977). It stops where a step gains less than `tolerance` nats per cell."""
+    path: list[Tensor] = []
+    size = float((rows.weight * (rows.known.sum(1) + rows.told.sum(1))).sum())
+    pieces = rows.pieces(components)
+    for step in range(steps):
+        total, sums = prior.log_density(components), []
+        for part in pieces:
+            found = posterior(components, part)
+            evidence = found.log_joint.logsumexp(0)
+            total = total + (part.weight * evidence).sum()
+            shares = (found.log_joint - evidence).exp() * part.weight
+            sums.append(_sums(part, shares, found.mean, found.covariance, len(prior.groups)))
+        path.append(total)
+        if step > 3 and float(path[-1] - path[-2]) < tolerance * size:
+            break
+        components = maximised(reduce(Statistics.__add__, sums), prior)
+    return components, torch.stack(path)
+
+
+def swept(components: Components, rows: Rows, prior: Prior, generator: torch.Generator) -> Components:
+    """One sweep of data augmentation (Tanner & Wong 1987): j and z of each row given its cells and the components, then
+    components given these, which are independent regressions. A row of weight w counts as w rows."""
+    sums = []
+    for part in rows.pieces(components):
+        found = posterior(components, part)
+        chosen = torch.multinomial(found.log_joint.softmax(0).T, 1, generator=generator).squeeze(1)
+        shares = nn.functional.one_hot(chosen, len(components.means)).T * part.weight
+        factor = found.factor[:, found.which]
+        noise = torch.randn(found.mean.shape, generator=generator, dtype=torch.float64).unsqueeze(-1)
+        z = found.mean + torch.linalg.solve_triangular(factor.mT, noise, upper=True).squeeze(-1)
+        sums.append(_sums(part, shares, z, None, len(prior.groups)))
+    return drawn(reduce(Statistics.__add__, sums), prior, generator)
+
+
+def drawn(sums: Statistics, prior: Prior, generator: torch.Generator) -> Components:
+    """Components from their posterior given j and z: normal–inverse-gamma and Dirichlet."""
+    best, rate, precision = _regression(sums, prior)
+    gamma = torch._standard_gamma((sums.cells + prior.believed) / 2, generator=generator)
+    variances = (rate / 2 / gamma).clamp(min=prior.floor)
+    noise = torch.randn(best.shape, generator=generator, dtype=torch.float64).unsqueeze(-1)
+    spread = torch.linalg.solve_triangular(torch.linalg.cholesky(precision).mT, noise, upper=True).squeeze(-1)
+    best = best + variances.sqrt().unsqueeze(-1) * spread
+    weights = torch._standard_gamma(sums.rows + prior.evenness, generator=generator)
+    counts = torch._standard_gamma(sums.categories + prior.smoothing * prior.table, generator=generator)
+    tables = _tables(counts.clamp(min=torch.finfo(counts.dtype).tiny), prior.groups)
+    return Components((weights / weights.sum()).log(), best[..., -1], best[..., :-1], variances, tables)

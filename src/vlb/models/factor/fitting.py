@@ -1,0 +1,188 @@
+"""Which components: rank, then number, by the bound on rows held out; then all rows, then draws that carry how
+uncertain the parameters are."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from vlb.base.domains import Settings, Steps, Within
+from vlb.models.factor.components import Components, Rows, log_likelihood, together
+from vlb.models.factor.em import Prior, em, swept
+
+HELD_OUT = 0.2
+CHOOSING = 4096  # rows among which rank and number are chosen
+DRAWING = 4096  # rows for which `draws` draws are kept: of more rows fewer, for parameters are the surer
+BURN, THIN = 12, 3  # sweeps before the first draw, and per draw
+LEAST = 10  # rows: below, one component of rank 1 is taken
+
+
+Several = Annotated[int, Within(1, 1000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit(Settings):
+    """How a factor mixture is fitted.
+
+    components, rank: how many, and of which rank; where they are not given, the likelihood of held-out rows chooses
+    them, up to `most_components` and `most_rank`. pull, believed: as if so many rows and cells said that components are
+    alike. smoothing: rows of the marginals added to the categories of every component. floor: the least variance, of
+    that of a mapped column. draws: how many draws of the parameters from their posterior the model is averaged over,
+    so that its laws carry how uncertain they are; fewer for many rows; 0: the mode alone. steps: of EM, at most.
+    """
+
+    components: Several | None = None
+    most_components: Several = 32
+    rank: Several | None = None
+    most_rank: Several = 16
+    pull: Annotated[float, Within(0, 1e6, above=True)] = 30.0
+    believed: Annotated[float, Within(0, 1e6, above=True)] = 20.0
+    smoothing: Annotated[float, Within(0, 1e6, above=True)] = 1.0
+    floor: Annotated[float, Within(1e-12, 1)] = 1e-4
+    draws: Annotated[int, Within(0, 1000)] = 16
+    steps: Steps = 60
+
+
+def fitted(rows: Rows, table: Tensor, groups: Tensor, fit: Fit, generator: torch.Generator) -> Components:
+    """The components of rows. table: (C,), the marginal of each category, smoothed; groups: (C,), its column."""
+    chooser = Chooser(rows, table, groups, fit, generator)
+    rank = chooser.rank()
+    count = chooser.count(rank)
+    # The fit of the rows for choosing is where that of all rows starts.
+    one, _ = em(chooser.single(rank), rows, chooser.weak(rank), fit.steps)
+    found, prior = one, chooser.weak(rank)
+    if count > 1:
+        prior = chooser.pulling(one)
+        found, _ = em(chooser.several(rank, count), rows, prior, fit.steps)
+    return averaged(found, rows, prior, fit.draws, generator)
+
+
+def averaged(components: Components, rows: Rows, prior: Prior, draws: int, generator: torch.Generator) -> Components:
+    """The even mixture of `draws` draws from the posterior of components, fewer where there are many rows; of none, the
+    components as they are."""
+    if not draws or not len(rows):
+        return components
+    kept: list[Components] = []
+    for _ in range(BURN):
+        components = swept(components, rows, prior, generator)
+    for _ in range(max(1, min(draws, draws * DRAWING // len(rows)))):
+        for _ in range(THIN):
+            components = swept(components, rows, prior, generator)
+        kept.append(components)
+    return together(kept)
+
+
+class Chooser:
+    """Fits of most of the rows, judged by the others."""
+
+    def __init__(self, rows: Rows, table: Tensor, groups: Tensor, fit: Fit, generator: torch.Generator) -> None:
+        self.fit, self.table, self.groups, self.generator = fit, table, groups, generator
+        order = torch.randperm(len(rows), generator=generator)[:CHOOSING]
+        held = int(HELD_OUT * len(order)) if len(order) >= LEAST else 0
+        self.held, self.kept = rows.take(order[:held].sort().values), rows.take(order[held:].sort().values)
+        self.columns = rows.y.shape[1]
+        self.disturbance = int(torch.randint(2**62, (), generator=generator))
+        self.singles: dict[int, Components] = {}
+        self.mixtures: dict[int, Components] = {}
+
+    def rank(self) -> int:
+        """The rank that the rows held out like best."""
+        most = max(1, min(self.fit.most_rank, self.columns - 1))
+        if self.fit.rank is not None or not len(self.held):
+            return min(self.fit.rank or 1, max(1, self.columns))
+        return self.best(_doubled(1, most), self.single)
+
+    def count(self, rank: int) -> int:
+        """The number of components that the rows held out like best."""
+        if self.fit.components is not None or not len(self.held):
+            return self.fit.components or 1
+        return self.best(_doubled(1, self.fit.most_components), lambda count: self.several(rank, count))
+
+    def best(self, sizes: Iterable[int], fitted: Callable[[int], Components]) -> int:
+        """The last size, of rising ones, that makes the rows held out likelier by more than the error of that."""
+        best, before = 0, None
+        weight = self.held.weight / self.held.weight.sum()
+        for size in sizes:
+            now = log_likelihood(fitted(size), self.held)
+            if before is not None:
+                gain = now - before
+                mean = (weight * gain).sum()
+                error = ((weight * (gain - mean)).square().sum()).sqrt()
+                if not mean > error:
+                    break
+            best, before = size, now
+        return best
+
+    def single(self, rank: int) -> Components:
+        """One component: it starts from the principal directions of the cells that are there."""
+        if rank not in self.singles:
+            prior = self.weak(rank)
+            self.singles[rank], _ = em(self.start(rank), self.kept, prior, self.fit.steps)
+        return self.singles[rank]
+
+    def start(self, rank: int) -> Components:
+        """Principal directions, missing cells at the mean of their columns."""
+        rows = self.kept
+        there = rows.known * rows.weight.unsqueeze(1)
+        mean = (there * rows.y).sum(0) / there.sum(0).clamp(min=1e-12)
+        filled = (rows.y - mean) * rows.known * rows.weight.sqrt().unsqueeze(1)
+        values, vectors = torch.linalg.eigh(filled.T @ filled / max(1e-12, float(rows.weight.sum())))
+        few = min(rank, self.columns)
+        loadings = mean.new_zeros(1, self.columns, rank)
+        top = vectors[:, self.columns - few :] * values[self.columns - few :].clamp(min=0).sqrt()
+        loadings[0, :, :few] = top
+        variances = mean.new_full((1, self.columns), 0.5)
+        return Components(mean.new_zeros(1), mean.unsqueeze(0), loadings, variances, self.table.log().unsqueeze(0))
+
+    def several(self, rank: int, count: int) -> Components:
+        """Components that start as the fit of one, disturbed and of several scales."""
+        if count == 1:
+            return self.single(rank)
+        if count not in self.mixtures:
+            one = self.single(rank)
+            self.mixtures[count], _ = em(self.disturbed(one, count), self.kept, self.pulling(one), self.fit.steps)
+        return self.mixtures[count]
+
+    def disturbed(self, one: Components, count: int) -> Components:
+        """`count` components about one."""
+        generator = torch.Generator().manual_seed(self.disturbance)
+        scales = torch.linspace(-0.5, 0.5, count, dtype=torch.float64).exp().unsqueeze(1)
+        moved = 0.3 * torch.randn(count, one.rank, generator=generator, dtype=torch.float64) @ one.loadings[0].T
+        noise = torch.randn(count, len(self.groups), generator=generator, dtype=torch.float64)
+        tables = one.log_tables + 0.3 * noise
+        if len(self.groups):
+            totals = tables.new_zeros(count, int(self.groups.max()) + 1).index_add_(1, self.groups, tables.exp())
+            tables = tables - totals.log()[:, self.groups]
+        even = scales.new_full((count,), -math.log(count))
+        return Components(
+            even, one.means + moved, one.loadings * scales.unsqueeze(-1), one.variances * scales.square(), tables
+        )
+
+    def weak(self, rank: int) -> Prior:
+        """Of one component: a tenth of a row that says 0, a millionth part of the variance of two cells."""
+        strength = torch.full((rank + 1,), 0.1, dtype=torch.float64)
+        strength[-1] = 0.01
+        centre = strength.new_zeros(1, self.columns, rank + 1)
+        return self.prior(centre, strength, strength.new_full((1, self.columns), 1e-3), 2.0)
+
+    def pulling(self, one: Components) -> Prior:
+        """Of several: towards one, as if `pull` rows and `believed` cells said so."""
+        centre = torch.cat((one.loadings, one.means.unsqueeze(-1)), -1)
+        strength = centre.new_full((one.rank + 1,), self.fit.pull)
+        return self.prior(centre, strength, one.variances, self.fit.believed)
+
+    def prior(self, centre: Tensor, strength: Tensor, variances: Tensor, believed: float) -> Prior:
+        return Prior(
+            centre, strength, variances, believed, self.table, self.fit.smoothing, self.groups, 1.0, self.fit.floor
+        )
+
+
+def _doubled(first: int, last: int) -> list[int]:
+    """first, twice it, … up to `last`, which is among them."""
+    sizes = [first]
+    while sizes[-1] < last:
+        sizes.append(min(last, 2 * sizes[-1]))
+    return sizes

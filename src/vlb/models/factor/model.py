@@ -1,0 +1,215 @@
+"""The mixture of tables with gaps: reals through monotone maps, categories by tables, and every marginal exact."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vlb.base.errors import UserError
+from vlb.core.condition import UNCONDITIONAL, Condition, Role, refuse_others
+from vlb.core.initial import Examples
+from vlb.core.schema import Schema
+from vlb.core.terms import EXACT, TermPath
+from vlb.models.factor.chain import Chain
+from vlb.models.factor.columns import Columns
+from vlb.models.factor.components import NAMES, PIECE, Components, Rows, posterior
+from vlb.models.factor.fitting import Fit, fitted
+from vlb.models.factor.law import FactorLaw
+from vlb.models.factor.maps import MonotoneMaps
+
+TAKES = frozenset({"role", "values"})
+
+
+class FactorMixture(nn.Module):
+    """Σ_j w_j N(f(reals); m_j, W_j W_jᵀ + Ψ_j) |∂f| Π_c p_jc(category c), over the columns of a table.
+
+    x is (n, D): reals in the units of the data, of all other kinds the numbers of values. A condition's role says what
+    is modelled, known and absent. The law is against Lebesgue measure in each real column's unit, counting for
+    categories, and the mass of a cell where a real column has a resolution; there, the reals with a density and the
+    categories come first, and each rounded column is given those before it in the schema's order, known cells always.
+    """
+
+    bound = EXACT
+    takes = TAKES
+
+    def __init__(self, schema: Schema, fit: Fit) -> None:
+        super().__init__()
+        self.shape, self.fit_by = schema.shape, fit
+        self.columns = Columns(schema)
+        reals, categories = len(self.columns.reals), len(self.columns.groups)
+        self.maps = MonotoneMaps(reals)
+        counts = torch.tensor(self.columns.counts, dtype=torch.float64)
+        even = -counts.log()[self.columns.groups] if categories else torch.zeros(0, dtype=torch.float64)
+        standard = {
+            "log_weights": torch.zeros(1),
+            "means": torch.zeros(1, reals),
+            "loadings": torch.zeros(1, reals, 1),
+            "variances": torch.ones(1, reals),
+            "log_tables": even.unsqueeze(0),
+        }
+        for name in NAMES:
+            self.register_buffer(name, standard[name].double())
+
+    @property
+    def components(self) -> Components:
+        """The components, of all draws of the parameters."""
+        return Components(**{name: self.get_buffer(name) for name in NAMES})
+
+    @components.setter
+    def components(self, found: Components) -> None:
+        for name, value in found.parts().items():
+            setattr(self, name, value.detach().clone())
+
+    def resize(self, weights: Mapping[str, Tensor]) -> None:
+        """Make room for other numbers of components and another rank, if `weights` by name have them in one voice:
+        both were chosen by the data, so that configuration and schema do not say them."""
+        loadings = weights.get("loadings")
+        if loadings is None or loadings.ndim != 3 or min(len(loadings), loadings.shape[2]) < 1:
+            return
+        count, rank = len(loadings), loadings.shape[2]
+        for name in NAMES:
+            shape = list(self.get_buffer(name).shape)
+            shape[0] = count
+            if name == "loadings":
+                shape[2] = rank
+            setattr(self, name, self.get_buffer(name).new_zeros(shape))
+
+    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+        """Maps of the columns, then everything else by EM on the cells that are there, with the weights of rows."""
+        x = torch.from_numpy(np.ascontiguousarray(data.x))
+        observed = None if data.observed is None else torch.from_numpy(data.observed)
+        weight = None if data.weight is None else torch.from_numpy(data.weight)
+        self.fit(x, observed, weight, generator)
+
+    @torch.no_grad()
+    def fit(self, x: Tensor, observed: Tensor | None, weight: Tensor | None, generator: torch.Generator) -> None:
+        """Fit to x (n, D), of which only the cells that are `observed` (n, D) count; weight: (n,) of the rows.
+
+        Raises `UserError` for cells that are no values, and for weights of which none is positive."""
+        observed = torch.ones(x.shape, dtype=torch.bool) if observed is None else observed
+        weight = torch.ones(len(x), dtype=torch.float64) if weight is None else weight.double()
+        if len(x) == 0 or not weight.isfinite().all() or (weight < 0).any() or not (weight > 0).any():
+            raise UserError("a mixture is fitted to at least one row, with weights that are not negative and not all 0")
+        used = weight > 0
+        x, observed, weight = x[used], observed[used], weight[used]
+        there = observed[:, self.columns.reals].double() * weight.unsqueeze(1)
+        few = torch.randperm(len(x), generator=generator)[:PIECE_OF_MAPS].sort().values
+        self.maps.fit(self._reals(x, observed)[few], there[few])
+        rows = replace(self.rows(x, observed), weight=weight)
+        self.components = fitted(rows, self._marginals(rows), self.columns.groups, self.fit_by, generator)
+
+    def rows(self, x: Tensor, known: Tensor) -> Rows:
+        """Rows x (n, D) as the components meet them, of which only the `known` cells (n, D) are looked at."""
+        reals = known[:, self.columns.reals]
+        told = known[:, self.columns.categories]
+        y, _ = self.maps(self._reals(x, known))
+        return Rows(y, reals.double(), self.columns.codes(x, told), told.double(), y.new_ones(len(x)))
+
+    @torch.no_grad()
+    def log_prob(self, x: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+        """log p(modelled | known) of rows x (n, D), absent cells left out: (n,) nats, per unit of each real column.
+
+        Raises `UserError` for a cell that counts and is no value."""
+        refuse_others(condition, TAKES, "this mixture")
+        role = torch.zeros(x.shape, dtype=torch.uint8) if condition.role is None else condition.role
+        modelled, known = role == Role.MODELLED, role == Role.KNOWN
+        size = self._piece()
+        parts = [
+            self._log_prob(x[at : at + size], modelled[at : at + size], known[at : at + size])
+            for at in range(0, len(x), size)
+        ]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+    def _log_prob(self, x: Tensor, modelled: Tensor, known: Tensor) -> Tensor:
+        components, columns = self.components, self.columns
+        chained = torch.zeros(x.shape[1], dtype=torch.bool)
+        chained[[columns.reals[number] for number in columns.rounded]] = True
+        block = modelled & ~chained
+        start = posterior(components, self.rows(x, known | block))
+        total = start.log_joint.logsumexp(0)
+        if known.any():
+            total = total - posterior(components, self.rows(x, known)).log_joint.logsumexp(0)
+        reals = self._reals(x, known | modelled)
+        y, log_slope = self.maps(reals)
+        total = total + (log_slope * block[:, columns.reals]).sum(1)
+        if (modelled & chained).any():
+            chain = Chain(components, start)
+            half = columns.resolutions / 2
+            low, high = self.maps(reals - half)[0], self.maps(reals + half)[0]
+            for number in columns.rounded:
+                counted = modelled[:, columns.reals[number]]
+                total = total + torch.where(counted, chain.log_mass(number, low[:, number], high[:, number]), 0.0)
+                chain.take_in(number, y[:, number], counted)
+        return total
+
+    @torch.no_grad()
+    def conditional(self, x: Tensor, known: Tensor) -> FactorLaw:
+        """The law of the cells of rows x (n, D) that are not `known` (n, D), given those that are."""
+        return FactorLaw(self.components, self.maps, self.columns, x, known, self.rows(x, known))
+
+    def responsibilities(self, x: Tensor, known: Tensor | None = None) -> Tensor:
+        """p(j | known cells), (n, J), over the components of all draws."""
+        known = torch.ones(x.shape, dtype=torch.bool) if known is None else known
+        return self.conditional(x, known).responsibilities()
+
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
+        """−log p(modelled | known), (n,) nats: nothing is drawn."""
+        return {("negative_log_likelihood",): -self.log_prob(x, condition)}
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        steps: int = 100,
+        generator: torch.Generator | None = None,
+        condition: Condition = UNCONDITIONAL,
+    ) -> Tensor:
+        """n rows (n, D) float64; `steps` is ignored. Known cells are the condition's `values`, all others are drawn
+        given them, together."""
+        refuse_others(condition, TAKES, "this mixture")
+        if generator is None:
+            generator = torch.Generator()
+            generator.seed()
+        known = (
+            torch.zeros(n, *self.shape, dtype=torch.bool) if condition.role is None else condition.role == Role.KNOWN
+        )
+        if known.any() and condition.values is None:
+            raise UserError("some cells are said to be known and have no values: give the condition's values")
+        x = torch.zeros(n, *self.shape, dtype=torch.float64) if condition.values is None else condition.values
+        return self.conditional(x, known).sample(generator)
+
+    def _piece(self) -> int:
+        """Rows whose p(z | …) of all components fits in memory."""
+        components = self.components
+        width = len(components.means) * max((components.rank + 1) ** 2, *self.shape, 1)
+        return max(1, PIECE // width)
+
+    def _reals(self, x: Tensor, known: Tensor) -> Tensor:
+        """The reals of x, (n, reals) float64, rounded ones as centres; a middle value where they are not known."""
+        there = known[:, self.columns.reals]
+        reals = self.columns.centres(x)
+        wrong = there & ~reals.isfinite()
+        if wrong.any():
+            row, column = wrong.nonzero()[0].tolist()
+            name = self.columns.names[self.columns.reals[column]]
+            raise UserError(
+                f"row {row}, column {name!r}: {reals[row, column]} is no number; say which cells are missing"
+            )
+        knots = self.maps.get_buffer("knots")
+        return torch.where(there, reals, knots[:, knots.shape[1] // 2])
+
+    def _marginals(self, rows: Rows) -> Tensor:
+        """The law of each category by itself, (C,), one count added to each column's values in all."""
+        groups = self.columns.groups
+        counts = 1 / torch.tensor(self.columns.counts, dtype=torch.float64)[groups] if len(groups) else torch.zeros(0)
+        counts = counts.double()
+        for codes, told in zip(rows.codes.T, rows.told.T, strict=True):
+            counts.index_add_(0, codes, told * rows.weight)
+        totals = torch.zeros(len(self.columns.counts), dtype=torch.float64).index_add_(0, groups, counts)
+        return counts / totals[groups]
+
+
+PIECE_OF_MAPS = 1 << 13  # rows that the maps are fitted to

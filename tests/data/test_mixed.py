@@ -1,0 +1,148 @@
+"""Tables with gaps as rows of a schema: every format says the same, and what does not fit is named with its place."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vlb.base.errors import UserError
+from vlb.core.schema import Categories, Real
+from vlb.data import described as toml
+from vlb.data.columns import described
+from vlb.data.mixed import frame, inferred, load_mixed, numbered, sheet
+
+NAMES = ("age", "income", "colour", "when")
+COLOURS = ("green", "red")
+
+
+def rows(seed: int, n: int, gaps: float = 0.2) -> list[list[str]]:
+    """Cells of a table of a whole number, a gridded one with an atom, a category and a date, with gaps."""
+    generator = np.random.default_rng(seed)
+    income = np.where(generator.random(n) < 0.4, 0.0, np.round(generator.gamma(3.0, 100.0, n), 2))
+    columns = [
+        [str(value) for value in generator.integers(18, 80, n)],
+        [f"{value:.2f}" for value in income],
+        [COLOURS[value] for value in generator.integers(0, 2, n)],
+        [str(np.datetime64("2020-01-01") + int(value)) for value in generator.integers(0, 400, n)],
+    ]
+    gone = generator.random((n, 4)) < gaps
+    return [["" if gone[i, j] else columns[j][i] for j in range(4)] for i in range(n)]
+
+
+def csv(path: Path, cells: list[list[str]], names=NAMES, delimiter=",") -> Path:
+    path.write_text("\n".join(delimiter.join(row) for row in ([list(names)] if names else []) + cells) + "\n")
+    return path
+
+
+def test_kinds_gaps_and_splits_of_a_table(tmp_path: Path) -> None:
+    cells = rows(0, 300)
+    data = load_mixed(csv(tmp_path / "t.csv", cells))
+    kinds = {column.name: column.kind for column in data.schema.columns}
+    assert kinds["age"] == Real(1.0) and kinds["income"] == Real(0.01) and kinds["colour"] == Categories(COLOURS)
+    assert kinds["income, which atom"] == Categories(("0", "")) and kinds["when"].resolution == 1.0
+    assert [len(part) for part in (data.train, data.validation, data.test)] == [240, 30, 30]
+    assert data.train.x.dtype == np.float64 and np.isfinite(data.train.x).all()
+    which, value = (list(kinds).index(name) for name in ("income, which atom", "income"))
+    at_atom = data.train.observed[:, which] & (data.train.x[:, which] == 0)
+    assert at_atom.any() and not data.train.observed[at_atom, value].any()
+    assert any("cells are missing" in remark for remark in data.remarks)
+    assert any("'age'" in remark or '"age"' in remark or "age" in remark for remark in data.remarks)
+
+
+@settings(derandomize=True, deadline=None, max_examples=20)
+@given(st.integers(0, 2**31), st.sampled_from([",", ";", "\t"]))
+def test_every_format_says_the_same(seed: int, delimiter: str) -> None:
+    pa, pd, pl = (pytest.importorskip(name) for name in ("pyarrow", "pandas", "polars"))
+    import pyarrow.parquet
+
+    cells = rows(seed, 60)
+    text = sheet(csv(FOLDER / "t.csv", cells, delimiter=delimiter))
+    found, _ = inferred(text)
+    columns = [column for one in found for column in one.columns]
+    expected = numbered(text, columns)
+    assert not expected.unseen
+    values = {
+        "age": [int(row[0]) if row[0] else None for row in cells],
+        "income": [float(row[1]) if row[1] else None for row in cells],
+        "colour": [row[2] or None for row in cells],
+        "when": [np.datetime64(row[3]).item() if row[3] else None for row in cells],
+    }
+    pyarrow.parquet.write_table(pa.table(values), FOLDER / "t.parquet")
+    with pa.OSFile(str(FOLDER / "t.arrow"), "wb") as sink, pa.ipc.new_file(sink, pa.table(values).schema) as writer:
+        writer.write_table(pa.table(values))
+    tables = [sheet(FOLDER / "t.parquet"), sheet(FOLDER / "t.arrow")]
+    tables += [
+        frame(pd.DataFrame(values)),
+        frame(pl.DataFrame(values)),
+        frame(pd.DataFrame(values)[list(values)[::-1]]),
+    ]
+    for table in tables:
+        again = numbered(table, columns)
+        assert np.array_equal(again.observed, expected.observed)
+        assert np.array_equal(again.x, expected.x) and not again.unseen
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path) -> None:
+    global FOLDER
+    FOLDER = tmp_path
+
+
+def test_a_schema_file_decides_what_is_read(tmp_path: Path) -> None:
+    table = csv(tmp_path / "t.csv", rows(1, 100))
+    kept = [one for one in described(load_mixed(table).schema.columns) if one.name != "when"]
+    (tmp_path / "schema.toml").write_text(toml.written(kept).replace("resolution = 1.0", "resolution = 5.0"))
+    data = load_mixed(table, schema=tmp_path / "schema.toml")
+    columns = {column.name: column.kind for column in data.schema.columns}
+    assert "when" not in columns and columns["age"] == Real(5.0)
+    assert any("left out" in remark and "when" in remark for remark in data.remarks)
+    assert any("age" in remark and "rounded" in remark for remark in data.remarks)
+
+
+def test_what_a_column_does_not_know_is_named(tmp_path: Path) -> None:
+    table = csv(tmp_path / "t.csv", rows(2, 100))
+    columns = load_mixed(table).schema.columns
+    cells = [
+        ["30", "0", "blue", ""],
+        ["thirty", "1.5", "red", "2020-05-01"],
+        ["", "", "", ""],
+        ["31", "2", "red", "soon"],
+    ]
+    found = numbered(sheet(csv(tmp_path / "u.csv", cells)), columns)
+    assert sorted(found.unseen) == [0, 1, 3] and not found.observed[2].any()
+    assert "line 2" in found.unseen[0] and "colour" in found.unseen[0] and "blue" in found.unseen[0]
+    assert "age" in found.unseen[1] and "when" in found.unseen[3]
+    with pytest.raises(UserError, match="no column 'income'"):
+        numbered(sheet(csv(tmp_path / "v.csv", [["1"]], names=["age"])), columns)
+
+
+def test_a_column_of_texts_may_list_what_else_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "schema.toml").write_text(
+        'missing = ["-9"]\n[[column]]\nname = "a"\ntype = "categories"\nvalues = ["None", "some"]\n'
+        '[[column]]\nname = "b"\ntype = "real"\n'
+    )
+    table = csv(tmp_path / "t.csv", [["None", "-9"], ["some", "1.5"], ["-9", "2.5"], ["NA", "?"]], names=["a", "b"])
+    data = load_mixed(table, schema=tmp_path / "schema.toml")
+    observed = np.concatenate([part.observed for part in (data.train, data.validation, data.test)])
+    assert sorted(observed.tolist()) == sorted([[True, False], [True, True], [False, True], [False, False]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,\n1,2\n3,4\n5,6\n", "column 2 has no name"),
+        ("a,a\n1,2\n3,4\n", "both called|same name"),
+        ("a,b\n", "one row"),
+        ("", "no table"),
+        ("a,b\n1,\n2,\n3,\n", "'b' has no cell"),
+        ("a,b\n1,inf\n2,1.5\n3,2\n", "'b' holds an infinity"),
+        ("a\n1\n2\n", "at least 3"),
+    ],
+)
+def test_bad_tables_are_refused_with_the_place(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(UserError, match=message) as refusal:
+        load_mixed(tmp_path / "t.csv")
+    assert "t.csv" in str(refusal.value)

@@ -1,0 +1,158 @@
+"""The factor mixture against closed forms: conditionals, marginals, EM, masses that sum to one."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vlb.base.errors import UserError
+from vlb.core.condition import Condition
+from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.models.factor.config import FactorAnalysers
+from vlb.models.factor.em import em
+from vlb.models.factor.fitting import Chooser
+from vlb.models.factor.model import FactorMixture
+
+REALS = Schema(layout=Vector((3,)), kinds=Real())
+MIXED = Schema(
+    layout=Vector((4,)),
+    kinds=(
+        Column("height", Real(resolution=0.5)),
+        Column("colour", Categories(("red", "green", "blue"))),
+        Column("weight", Real()),
+        Column("rooms", Levels(2)),
+    ),
+)
+
+
+def table(n: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
+    """Correlated columns of `MIXED`, a fifth of the cells missing."""
+    generator = torch.Generator().manual_seed(1)
+    z = torch.randn(n, 3, generator=generator, dtype=torch.float64)
+    height = ((2 * z[:, 0]) / 0.5).round() * 0.5
+    weight = (z[:, 0] + 0.5 * z[:, 1]).exp()
+    colour = (z[:, 0] > 0).double() + (z[:, 2] > 0.5).double()
+    x = torch.stack((height, colour, weight, (z[:, 2] > 0).double()), 1)
+    return x, torch.rand(n, 4, generator=generator) > 0.2
+
+
+def fitted(schema: Schema, x: torch.Tensor, observed: torch.Tensor | None, **settings) -> FactorMixture:
+    model = FactorAnalysers(**settings).build(schema)
+    model.fit(x, observed, None, torch.Generator().manual_seed(0))
+    return model
+
+
+@pytest.fixture(scope="module")
+def mixed() -> FactorMixture:
+    return fitted(MIXED, *table(), components=2, rank=2, draws=2, steps=10)
+
+
+@pytest.fixture(scope="module")
+def reals() -> FactorMixture:
+    x, observed = table()
+    return fitted(
+        REALS, x[:, [0, 2, 2]] * torch.tensor([1.0, 1.0, -2.0]), observed[:, :3], components=2, rank=2, draws=1
+    )
+
+
+def role(values: list[int], n: int) -> Condition:
+    return Condition(role=torch.tensor(values, dtype=torch.uint8).expand(n, -1))
+
+
+def test_maps_are_monotone_invertible_and_have_their_jacobian(reals: FactorMixture) -> None:
+    x = torch.linspace(-30, 30, 4001, dtype=torch.float64).unsqueeze(1).expand(-1, 3)
+    y, log_slope = reals.maps(x)
+    assert (y.diff(dim=0) > 0).all()
+    assert torch.allclose(reals.maps.inverse(y), x, atol=1e-10, rtol=0)
+    step = 1e-6
+    slope = (reals.maps(x + step)[0] - reals.maps(x - step)[0]) / (2 * step)
+    assert torch.allclose(slope, log_slope.exp(), rtol=1e-4)
+    slopes = reals.maps.get_buffer("slopes")
+    assert (slopes.amax(1) / slopes.amin(1) <= 16 + 1e-9).all()
+
+
+def test_one_component_is_numpys_gaussian(reals: FactorMixture) -> None:
+    one = fitted(REALS, table()[0][:, [0, 2, 2]], None, components=1, rank=2, draws=0)
+    parts = one.components
+    covariance = (parts.loadings[0] @ parts.loadings[0].T + parts.variances[0].diag()).numpy()
+    x = table()[0][:5, [0, 2, 2]] + 0.1
+    y, log_slope = (part.numpy() for part in one.maps(x))
+    a, b = [0, 2], [1]
+    gain = covariance[np.ix_(b, a)] @ np.linalg.inv(covariance[np.ix_(a, a)])
+    error = y[:, b] - parts.means[0].numpy()[b] - (y[:, a] - parts.means[0].numpy()[a]) @ gain.T
+    variance = covariance[1, 1] - (gain @ covariance[np.ix_(a, b)])[0, 0]
+    expected = -0.5 * (error[:, 0] ** 2 / variance + math.log(2 * math.pi * variance)) + log_slope[:, 1]
+    assert np.allclose(one.log_prob(x, role([1, 0, 1], 5)).numpy(), expected, atol=1e-9)
+
+
+def test_em_never_lowers_what_it_maximises() -> None:
+    x, observed = table()
+    model = FactorAnalysers(draws=0).build(MIXED)
+    model.fit(x, observed, None, torch.Generator().manual_seed(0))
+    rows = model.rows(x, observed)
+    chooser = Chooser(
+        rows, model._marginals(rows), model.columns.groups, model.fit_by, torch.Generator().manual_seed(0)
+    )
+    one = chooser.single(1)
+    _, path = em(chooser.disturbed(one, 3), rows, chooser.pulling(one), 30, tolerance=-math.inf)
+    assert len(path) == 30 and (path.diff() > -1e-8 * path.abs()[1:]).all()
+
+
+def test_a_density_integrates_to_one_and_its_marginal_is_an_integral(reals: FactorMixture) -> None:
+    line = torch.linspace(-60, 60, 6001, dtype=torch.float64)
+    x = torch.zeros(len(line), 3, dtype=torch.float64)
+    x[:, 0], x[:, 1] = line, 0.7
+    step = float(line[1] - line[0])
+    alone = reals.log_prob(x, role([0, 2, 2], len(x))).exp().sum() * step
+    both = reals.log_prob(x, role([0, 0, 2], len(x))).exp().sum() * step
+    assert float(alone) == pytest.approx(1, abs=1e-4)
+    assert float(both) == pytest.approx(float(reals.log_prob(x[:1], role([2, 0, 2], 1)).exp()), rel=1e-4)
+
+
+def test_conditional_times_marginal_is_the_joint(reals: FactorMixture) -> None:
+    x = torch.randn(7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    parts = reals.log_prob(x, role([2, 0, 2], 7)) + reals.log_prob(x, role([0, 1, 0], 7))
+    assert torch.allclose(parts, reals.log_prob(x), atol=1e-9)
+
+
+def test_masses_sum_to_one(mixed: FactorMixture) -> None:
+    heights = torch.arange(-200, 201, dtype=torch.float64) * 0.5
+    x = torch.cartesian_prod(heights, torch.arange(3.0).double(), torch.arange(2.0).double())
+    x = torch.stack((x[:, 0], x[:, 1], torch.full((len(x),), 1.3, dtype=torch.float64), x[:, 2]), 1)
+    assert float(mixed.log_prob(x, role([0, 0, 2, 0], len(x))).exp().sum()) == pytest.approx(1, abs=1e-9)
+    assert float(mixed.log_prob(x, role([0, 0, 1, 0], len(x))).exp().sum()) == pytest.approx(1, abs=1e-9)
+
+
+def test_what_is_not_observed_is_not_looked_at() -> None:
+    x, observed = table(60)
+    settings = {"components": 2, "rank": 1, "draws": 1, "steps": 5}
+    first = fitted(MIXED, x, observed, **settings)
+    other = torch.where(observed, x, torch.nan)
+    second = fitted(MIXED, other, observed, **settings)
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name])
+    absent = Condition(role=torch.where(observed, 0, 2).to(torch.uint8))
+    assert torch.equal(first.log_prob(x, absent), first.log_prob(other, absent))
+
+
+def test_samples_follow_the_law_and_keep_known_cells(mixed: FactorMixture) -> None:
+    n = 4000
+    x = torch.tensor([[1.0, 2.0, 0.0, 0.0]], dtype=torch.float64).expand(n, -1)
+    known = torch.tensor([True, True, False, False]).expand(n, -1)
+    law = mixed.conditional(x, known)
+    drawn = law.sample(torch.Generator().manual_seed(0))
+    assert torch.equal(drawn[:, :2], x[:, :2])
+    bound = 6 * math.sqrt(0.25 / n)  # six deviations: a false alarm in 1e-8
+    assert abs(float((drawn[:, 2] < law.median()[0, 2]).double().mean()) - 0.5) < bound
+    assert abs(float(drawn[:, 3].mean() - law.probabilities()[1][0, 1])) < bound
+
+
+def test_weights_below_zero_and_cells_without_value_are_refused() -> None:
+    x, observed = table(30)
+    model = FactorAnalysers().build(MIXED)
+    with pytest.raises(UserError, match="not negative"):
+        model.fit(x, observed, -torch.ones(30), torch.Generator())
+    x[3, 2] = torch.nan
+    with pytest.raises(UserError, match="row 3, column 'weight'"):
+        model.log_prob(x)
