@@ -18,7 +18,7 @@ KINDS = {
     "mixtures": r"CategoricalMixture|Mixture(Config|Objective|Loss|Terms|Content)",
     "ladder networks": r"Ladder(Network|Config|Objective|Loss|Terms|Content)?",
     "VAEs": r"VariationalHierarchy|(TopDown|BottomUp)VAE|(Residual)?H?VAE(Config)?|Elbo(Objective|Loss|Terms)",
-    "levels, the one kind of data that models are of": r"[Ll]evels",
+    "levels, of which most models are": r"[Ll]evels",
 }
 
 
