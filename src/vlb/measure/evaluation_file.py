@@ -20,9 +20,10 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.base.files import written_whole
-from vlb.core.terms import EXACT, BoundKind, TermPath
+from vlb.core.terms import BoundKind, TermPath
 from vlb.data.contents import content_of
 from vlb.data.formats.npz import arrays_in
+from vlb.measure import before
 from vlb.measure.evaluation import Evaluation, Tally
 
 FORMAT = 2
@@ -189,20 +190,16 @@ def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
 
 
 def _term(written: object) -> TermPath:
-    """A term's path. Files of before have its words, such as kl_3."""
     if isinstance(written, str):
-        name, _, level = written.rpartition("_")
-        return ("kl", int(level)) if name == "kl" else (written,)
+        return before.term(written)
     if not isinstance(written, list) or not written or not all(isinstance(part, str | int) for part in written):
         raise ValueError("its terms have no names")
     return tuple(written)
 
 
 def _bound(words: str, written: dict[str, Any] | None) -> BoundKind:
-    """What the bound is. Files of before have its words alone, of which only mixtures' are exact."""
     if written is None:
-        what, _, how = words.partition(" -log p(x)")
-        return BoundKind(what, how, exact=what == EXACT.what)
+        return before.bound(words)
     bound = BoundKind(str(written["what"]), str(written["how"]), bool(written["exact"]))
     if str(bound) != words:
         raise ValueError("its description is not one")
