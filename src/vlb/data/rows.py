@@ -12,7 +12,7 @@ from vlb.data.formats.delimited import Delimited, plain
 from vlb.data.numbers import notation
 from vlb.data.tables import unquoted
 
-EXACT = 1 << 53  # whole numbers below it are floats, too
+INT64 = 1 << 63
 
 
 def as_text(x: np.ndarray, columns: tuple[Column, ...], delimiter: str) -> bytes:
@@ -54,11 +54,11 @@ def _texts(column: Column) -> list[str]:
 
 
 def _values(column: Column) -> np.ndarray:
-    """The values of a column by level: numbers where all are, else texts."""
+    """The values of a column by level: numbers where all are and an array tells them apart, else texts."""
     texts = _texts(column)
     read = notation(texts)
-    if read is None:
-        return np.array(texts, object)
-    numbers = np.array([read(text) for text in texts], np.float64)
-    whole = (numbers == np.rint(numbers)).all() and np.abs(numbers).max() < EXACT
-    return numbers.astype(np.int64) if whole else numbers
+    values = [] if read is None else [value for text in texts if (value := read(text)) is not None]
+    if values and all(value == value.to_integral_value() and -INT64 <= value < INT64 for value in values):
+        return np.array([int(value) for value in values], np.int64)
+    numbers = np.array(values, np.float64)
+    return numbers if len(np.unique(numbers)) == len(texts) else np.array(texts, object)
