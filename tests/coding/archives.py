@@ -10,6 +10,7 @@ import numpy as np
 from tests.coding.toys import FORMATS
 from vlb.base.errors import UserError
 from vlb.base.walk import gather
+from vlb.coding.allowance import Allowance
 from vlb.coding.container import ArchiveReader
 from vlb.coding.contents import Content
 from vlb.coding.diffusion import DiffusionSettings
@@ -68,3 +69,8 @@ def read(path: Path, columns: tuple[Column, ...] | None = None) -> Iterator[tupl
 
 def pictures(seed: int, count: int) -> np.ndarray:
     return np.random.default_rng(seed).geometric(0.3, (count, *SHAPE)).clip(1, LEVELS).astype(np.uint8) - 1
+
+
+def allowed(path: Path) -> Allowance:
+    """What an archive may become."""
+    return Allowance(path.stat().st_size)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vlb.base.errors import UserError
-from vlb.coding.carried import bare_model, carried, from_carried
+from vlb.coding.carried import bare, bare_model, carried, from_carried
 from vlb.data import Dataset
 from vlb.store.budget import Budget
 from vlb.store.runs import Run
@@ -29,7 +29,7 @@ def mixture_run(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 def test_a_carried_model_is_the_run_s(tiny_run: Run, mixture_run: Run) -> None:
     for run in (tiny_run, mixture_run):
-        here, there = bare_model(run), from_carried(carried(run), Path("x.vlb"))
+        here, there = bare_model(run), bare(from_carried(carried(run), Path("x.vlb")))
         assert here.digest == there.digest
         state = there.model.state_dict()
         assert all(torch.equal(tensor, state[name]) for name, tensor in here.model.state_dict().items())
@@ -51,14 +51,14 @@ def test_configurations_that_ask_for_too_much_are_refused(
     place = said["model"]
     (place["backbone"] if kind == "diffusion" else place)[field] = value
     with pytest.raises(UserError, match="not of its model"):
-        from_carried(json.dumps(said).encode() + b"\n" + weights, Path("x.vlb"))
+        bare(from_carried(json.dumps(said).encode() + b"\n" + weights, Path("x.vlb")))
 
 
 def test_steps_of_fitting_are_not_repeated(mixture_run: Run) -> None:
     line, _, weights = carried(mixture_run).partition(b"\n")
     said = json.loads(line)
     said["model"]["em_steps"] = 10**9
-    from_carried(json.dumps(said).encode() + b"\n" + weights, Path("x.vlb"))
+    bare(from_carried(json.dumps(said).encode() + b"\n" + weights, Path("x.vlb")))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_steps_of_fitting_are_not_repeated(mixture_run: Run) -> None:
 )
 def test_what_is_no_model_says_so(content: bytes) -> None:
     with pytest.raises(UserError, match=r"x\.vlb"):
-        from_carried(content, Path("x.vlb"))
+        bare(from_carried(content, Path("x.vlb")))
 
 
 def test_a_budget_counts_what_is_made() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, read, write
+from tests.coding.archives import LEVELS, SHAPE, allowed, header, independent_codec, pictures, read, write
 from tests.coding.toys import FORMATS, Several
 from vlb.base.errors import UserError
 from vlb.coding import reading, values, writing
@@ -242,7 +242,7 @@ def test_false_claims_are_refused_without_taking_memory(chunk: tuple[int, bytes]
     path = framed([chunk], tmp_path)
     tracemalloc.start()
     with pytest.raises(UserError, match="chunk 0"):
-        restore(read(path), tmp_path / "out", FORMATS, False)
+        restore(read(path), tmp_path / "out", FORMATS, False, allowed(path))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1 << 29
@@ -331,7 +331,7 @@ def test_names_that_would_escape_are_refused(name: str, tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
     with pytest.raises(UserError, match="output folder"):
-        restore(read(path), inner / "out", FORMATS, False)
+        restore(read(path), inner / "out", FORMATS, False, allowed(path))
     assert list(inner.iterdir()) == [] and {p.name for p in tmp_path.iterdir()} == {"inner", "made.vlb"}
 
 
@@ -339,7 +339,7 @@ def test_one_name_twice_is_refused(tmp_path: Path) -> None:
     chunk = VERBATIM, Writer().text("a").number(1).number(1).raw(pack(b"x")).content()
     path = framed([chunk, chunk], tmp_path)
     with pytest.raises(UserError, match=r"chunk 1.*twice"):
-        restore(read(path), tmp_path / "out", FORMATS, False)
+        restore(read(path), tmp_path / "out", FORMATS, False, allowed(path))
     assert not (tmp_path / "out").exists()
 
 
@@ -390,7 +390,7 @@ def test_fuzzed_archives(whole: bytes, tmp_path: Path) -> None:
             path = framed(changed, tmp_path)
             honest = changed[chosen][1] == expected[chosen]
         try:
-            restore(read(path), tmp_path / "out", FORMATS, False)
+            restore(read(path), tmp_path / "out", FORMATS, False, allowed(path))
         except UserError:
             assert not honest
         else:

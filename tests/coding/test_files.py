@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.coding.archives import LEVELS, SHAPE, header, independent_codec, pictures, read, write
+from tests.coding.archives import LEVELS, SHAPE, allowed, header, independent_codec, pictures, read, write
 from tests.coding.toys import FORMATS, Deflated, Npy, Several
 from vlb.base.errors import UserError
 from vlb.base.walk import gather
@@ -30,7 +30,7 @@ from vlb.data.formats.base import File, Member
 def there_and_back(folder: Path, *inputs: Path) -> tuple[Summary, Path]:
     summary = write(folder / "a.vlb", *inputs)
     out = folder / "out"
-    assert restore(read(folder / "a.vlb"), out, FORMATS, False) == []
+    assert restore(read(folder / "a.vlb"), out, FORMATS, False, allowed(folder / "a.vlb")) == []
     return summary, out
 
 
@@ -132,11 +132,11 @@ def test_another_writer_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write(tmp_path / "b.vlb", tmp_path / "y.plane")
     plane, npy = Deflated.write, Npy.write
     monkeypatch.setattr(Deflated, "write", lambda self, file: zlib.compress(zlib.decompress(plane(self, file)), 0))
-    assert restore(read(tmp_path / "b.vlb"), tmp_path / "out", FORMATS, False) == []
+    assert restore(read(tmp_path / "b.vlb"), tmp_path / "out", FORMATS, False, allowed(tmp_path / "b.vlb")) == []
     monkeypatch.setattr(Npy, "write", lambda self, file: npy(self, file) + b" ")
     with pytest.raises(UserError, match=r"x\.npy: this is not what was compressed"):
-        restore(read(tmp_path / "a.vlb"), tmp_path / "other", FORMATS, False)
-    assert len(restore(read(tmp_path / "a.vlb"), tmp_path / "other", FORMATS, True)) == 1
+        restore(read(tmp_path / "a.vlb"), tmp_path / "other", FORMATS, False, allowed(tmp_path / "a.vlb"))
+    assert len(restore(read(tmp_path / "a.vlb"), tmp_path / "other", FORMATS, True, allowed(tmp_path / "a.vlb"))) == 1
 
 
 def test_large_files_that_are_stored_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def test_memory_is_bounded_by_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
             np.save(folder / f"{i}.npy", pictures(i, 12_000))
         path, out = tmp_path / f"{count}.vlb", tmp_path / f"out{count}"
         encoding = peak(lambda: write(path, folder))  # noqa: B023
-        taken.append((encoding, peak(lambda: restore(read(path), out, FORMATS, False))))  # noqa: B023
+        taken.append((encoding, peak(lambda: restore(read(path), out, FORMATS, False, allowed(path)))))  # noqa: B023
         assert (out / folder.name / "0.npy").read_bytes() == (folder / "0.npy").read_bytes()
     size = pictures(0, 12_000).nbytes
     assert taken[1][0] < 1.3 * taken[0][0] + size and taken[1][1] < 1.3 * taken[0][1] + size
@@ -180,9 +180,9 @@ def test_memory_for_files_as_they_are_is_a_piece(tmp_path: Path, monkeypatch: py
     taken = []
     for size in (1 << 17, 1 << 21):
         (tmp_path / f"{size}.bin").write_bytes(np.random.default_rng(0).bytes(size))
-        encoding = peak(lambda: write(tmp_path / f"{size}.vlb", tmp_path / f"{size}.bin"))  # noqa: B023
-        out = tmp_path / f"out{size}"
-        taken.append((encoding, peak(lambda: restore(read(tmp_path / f"{size}.vlb"), out, FORMATS, False))))  # noqa: B023
+        path, out = tmp_path / f"{size}.vlb", tmp_path / f"out{size}"
+        encoding = peak(lambda: write(path, tmp_path / f"{size}.bin"))  # noqa: B023
+        taken.append((encoding, peak(lambda: restore(read(path), out, FORMATS, False, allowed(path)))))  # noqa: B023
     assert all(large < small + (1 << 18) for small, large in zip(*taken, strict=True))
 
 
@@ -201,7 +201,7 @@ def test_what_is_interrupted_leaves_no_file(error: BaseException | type, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
     write(tmp_path / "a.vlb", tmp_path / "x.npy")
     with pytest.raises((KeyboardInterrupt, UserError, MemoryError)):
-        restore(stopping(read(tmp_path / "a.vlb")), tmp_path / "out", FORMATS, False)
+        restore(stopping(read(tmp_path / "a.vlb")), tmp_path / "out", FORMATS, False, allowed(tmp_path / "a.vlb"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.vlb", "x.npy"]
 
 
@@ -223,7 +223,7 @@ def test_refusals_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         write(tmp_path / "a.vlb", tmp_path / "x.npy")
     with pytest.raises(UserError, match="exists already"):
-        restore(iter(()), tmp_path / "sub", FORMATS, False)
+        restore(iter(()), tmp_path / "sub", FORMATS, False, allowed(tmp_path / "a.vlb"))
     assert (tmp_path / "a.vlb").read_bytes() == before
 
 
@@ -239,9 +239,9 @@ def test_salvage_keeps_what_is_whole_and_names_what_is_lost(tmp_path: Path, monk
     damaged[archive._start + sizes[0] + 30] ^= 1
     (tmp_path / "b.vlb").write_bytes(damaged)
     with pytest.raises(UserError, match="chunk 1 is damaged"):
-        restore(read(tmp_path / "b.vlb"), tmp_path / "out", FORMATS, False)
+        restore(read(tmp_path / "b.vlb"), tmp_path / "out", FORMATS, False, allowed(tmp_path / "b.vlb"))
     assert not (tmp_path / "out").exists()
-    problems = restore(read(tmp_path / "b.vlb"), tmp_path / "out", FORMATS, True)
+    problems = restore(read(tmp_path / "b.vlb"), tmp_path / "out", FORMATS, True, allowed(tmp_path / "b.vlb"))
     assert "chunk 1" in problems[0] and "rows 10 to 19" in problems[1] and len(problems) == 2
     restored = np.load(tmp_path / "out" / "x.npy")
     assert np.array_equal(restored[:10], x[:10]) and np.array_equal(restored[20:], x[20:])
@@ -262,7 +262,7 @@ def test_without_the_beginning_of_a_file_the_others_are_whole(tmp_path: Path, mo
         damaged[ends[lost] + 20] ^= 1
         (tmp_path / "b.vlb").write_bytes(damaged)
         out = tmp_path / f"out{lost}"
-        problems = restore(read(tmp_path / "b.vlb"), out, FORMATS, True)
+        problems = restore(read(tmp_path / "b.vlb"), out, FORMATS, True, allowed(tmp_path / "b.vlb"))
         assert f"chunk {lost}" in problems[0] and len(problems) > 1
         for name in whole:
             assert (out / f"{name}.npy").read_bytes() == (tmp_path / f"{name}.npy").read_bytes()
@@ -320,7 +320,8 @@ def test_every_file_comes_back(files: list[tuple[str, bytes]], values: int, tabl
             (folder / f"{i}.{kind}").write_bytes(content)
         summary = write(Path(name) / "a.vlb", folder, columns=columns)
         free = {name for names in summary.reencoded.values() for name in names}
-        assert restore(read(Path(name) / "a.vlb", columns), Path(name) / "out", FORMATS, False) == []
+        path = Path(name) / "a.vlb"
+        assert restore(read(path, columns), Path(name) / "out", FORMATS, False, allowed(path)) == []
         for i, (kind, content) in enumerate(files):
             again = (Path(name) / "out" / "in" / f"{i}.{kind}").read_bytes()
             assert (again != content) == (f"in/{i}.{kind}" in free)
@@ -343,7 +344,7 @@ def test_damage_costs_the_files_of_its_own_chunk(tmp_path: Path, monkeypatch: py
         damaged[ends[chunk + 1] - 6] ^= 1
         (tmp_path / "b.vlb").write_bytes(damaged)
         out = tmp_path / f"out{chunk}"
-        said = restore(read(tmp_path / "b.vlb"), out, FORMATS, True)[0]
+        said = restore(read(tmp_path / "b.vlb"), out, FORMATS, True, allowed(tmp_path / "b.vlb"))[0]
         assert f"chunk {chunk}" in said and said.endswith(", ".join(f"in/{i}.npy" for i in lost))
         assert sorted(path.name for path in out.rglob("*.npy")) == [
             f"{i}.npy" for i in range(len(sizes)) if i not in lost

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from tests.coding.archives import pictures, read, write
+from tests.coding.archives import allowed, pictures, read, write
 from tests.data.formats.test_pictures import png_of
 from vlb.coding.files import known
 from vlb.coding.restoring import restore
@@ -99,7 +99,7 @@ def returned(folder: Path, files: dict[str, bytes], columns: tuple[Column, ...] 
     for name, content in files.items():
         (folder / "in" / name).write_bytes(content)
     summary = write(folder / "a.vlb", folder / "in", columns=columns, formats=FORMATS)
-    assert restore(read(folder / "a.vlb", columns), folder / "out", FORMATS, False) == []
+    assert restore(read(folder / "a.vlb", columns), folder / "out", FORMATS, False, allowed(folder / "a.vlb")) == []
     free = {name for names in summary.reencoded.values() for name in names}
     for name, content in files.items():
         again = (folder / "out" / "in" / name).read_bytes()

@@ -13,6 +13,7 @@ from tests.coding.toys import FORMATS, Several
 from vlb.base.errors import UserError
 from vlb.base.walk import gather
 from vlb.coding import reading, values
+from vlb.coding.allowance import Allowance
 from vlb.coding.container import ArchiveReader
 from vlb.coding.header import Header, Numerics
 from vlb.coding.mixtures import MixtureSettings
@@ -73,7 +74,8 @@ def test_previews_stay_in_their_folder(
     header = Header(b"12345678", False, (1, 8, 8), 17, settings, Numerics("cpu", 1, (2, 13)))
     write_archive(tmp_path / "a.vlb", header, codec, gather([tmp_path / "set.several"]).files, FORMATS, None, Options())
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
-    restore(reading.previews(ArchiveReader(tmp_path / "a.vlb"), codec, FORMATS, 2), tmp_path / "out", FORMATS, False)
+    found = reading.previews(ArchiveReader(tmp_path / "a.vlb"), codec, FORMATS, 2)
+    restore(found, tmp_path / "out", FORMATS, False, Allowance(1))
     made = {path for path in tmp_path.rglob("*") if path.is_file()} - before
     assert made and all(path.parent == tmp_path / "out" for path in made)
 
@@ -102,6 +104,7 @@ def test_previews_become_files(
             tmp_path / "out" / str(levels),
             FORMATS,
             False,
+            Allowance(1),
         )
     (coarse,) = (tmp_path / "out" / "1").glob("set.several-x-*.npy")
     first = int(coarse.stem.split("-")[-2])

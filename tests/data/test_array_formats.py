@@ -4,9 +4,11 @@ import gzip
 import io
 import math
 import struct
+import tracemalloc
 import warnings
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib import format as numpy_format
 
-from vlb.data.formats import FORMATS, inflating, recognised
+from vlb.base import growth
+from vlb.base.errors import UserError
+from vlb.data.arrays import read_array
+from vlb.data.formats import FORMATS, recognised
 from vlb.data.formats.base import Declined, File, Member, Writable
 from vlb.data.formats.cifar import Cifar
 from vlb.data.formats.gzip import Gzip
 from vlb.data.formats.idx import Idx
 from vlb.data.formats.npy import Npy, Pickled
 from vlb.data.formats.npz import Npz, arrays_in
+from vlb.measure import evaluation_file
 
 from .test_idx import CODES, idx_bytes
 
@@ -288,19 +294,33 @@ def test_claims_take_no_memory() -> None:
     with pytest.raises(Declined, match="only 0 follow"):
         Npy().read(content)
     claim = bytes((0, 0, 8, 4)) + struct.pack(">4I", *[(1 << 32) - 1] * 4)
-    for packed in (claim + b"1", gzip.compress(claim + b"1")):
-        with pytest.raises(Declined, match="only 1;"):
-            KINDS["a-ubyte" if packed == claim + b"1" else "a-ubyte.gz"].read(packed)
+    with pytest.raises(Declined, match="only 1;"):
+        KINDS["a-ubyte"].read(claim + b"1")
+    with pytest.raises(Declined, match="damaged, or a possible decompression bomb"):
+        KINDS["a-ubyte.gz"].read(gzip.compress(claim + b"1"))
 
 
-def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inflating, "BOMB", 1 << 20)
-    values, stream = np.zeros(1 << 22, np.uint8), io.BytesIO()
-    np.savez_compressed(stream, x=values)
-    with pytest.raises(Declined, match="bomb"):
-        Npz().read(stream.getvalue())
-    with pytest.raises(Declined, match="bomb"):
-        Gzip(Idx()).read(gzip.compress(idx_bytes(values)))
+@pytest.mark.parametrize("members", [1, 9])
+def test_bombs_are_refused_before_they_are_unpacked(
+    members: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One large member, or several, which share what a small file may become."""
+    monkeypatch.setattr(growth, "FREE", 1 << 22)
+    values, stream = np.zeros(9_000_000 // members, np.uint8), io.BytesIO()
+    np.savez_compressed(stream, **{f"x{i}": values for i in range(members)})
+    path = tmp_path / "x.npz"
+    path.write_bytes(stream.getvalue())
+    packed = gzip.compress(idx_bytes(np.zeros(9_000_000)))
+    tracemalloc.start()
+    for read in (lambda: Npz().read(stream.getvalue()), lambda: Gzip(Idx()).read(packed)):
+        with pytest.raises(Declined, match="bomb"):
+            read()
+    with pytest.raises(UserError, match="bomb"):
+        read_array(path)
+    with pytest.raises(UserError, match="bomb"):
+        evaluation_file.read(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_formats_are_told_by_name_and_head() -> None:

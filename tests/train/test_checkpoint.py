@@ -96,6 +96,18 @@ def test_what_cannot_be_read_is_not_called_damaged(
         Run.open(tmp_path)
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_a_checkpoint_has_the_mode_of_other_files(mask: int, tmp_path: Path, example: Checkpoint) -> None:
+    before = os.umask(mask)
+    try:
+        save(tmp_path / "c", example)
+        (tmp_path / "other").write_bytes(b"")
+        assert os.umask(mask) == mask  # it is not touched
+    finally:
+        os.umask(before)
+    assert (tmp_path / "c").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, example: Checkpoint) -> None:
     save(tmp_path / "c", example)
     with no_file_beyond(2048), pytest.raises(UserError, match="cannot write"):

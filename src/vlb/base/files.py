@@ -184,7 +184,7 @@ def _refused(path: Path) -> Iterator[None]:
 
 def _written(temporary: Path) -> None:
     with temporary.open("rb") as written:
-        os.fchmod(written.fileno(), 0o666 & ~_umask())  # whatever the writer took for right
+        os.fchmod(written.fileno(), _usual_mode(temporary))  # whatever the writer took for right
         os.fsync(written.fileno())
 
 
@@ -206,10 +206,15 @@ def _exists(path: Path) -> UserError:
     return UserError(f"{path} exists already: choose another name")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _usual_mode(temporary: Path) -> int:
+    """Of a new file beside it: to ask the process for its mask would be to change it, for other threads too."""
+    probe = temporary.with_name(f".{temporary.name}.mode")
+    descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(descriptor).st_mode)
+    finally:
+        os.close(descriptor)
+        probe.unlink()
 
 
 def _sync(folder: Path) -> None:

@@ -10,10 +10,12 @@ import torch
 from vlb.base.errors import UserError
 from vlb.coding import values
 from vlb.coding.container import MODEL, ArchiveReader
+from vlb.coding.contents import Data
 from vlb.coding.diffusion import DiffusionSettings, discretised
 from vlb.coding.elements import Model, plain_dtype
 from vlb.coding.header import Header
 from vlb.coding.models import Coded
+from vlb.coding.names import safe
 from vlb.coding.reading import looked_at
 from vlb.coding.sequence import Account, SequenceCodec
 from vlb.coding.settings import Settings
@@ -76,14 +78,19 @@ def outlined(archive: ArchiveReader) -> list[Outline | UserError]:
         seen.append((count, values.coded_directly(reader, count)))
         return np.zeros((count, *header.shape), plain_dtype(header.levels))
 
-    nameless = (Column("", Categories(tuple(map(str, range(header.levels))))),) * header.shape[0]
+    nameless = (Column("", Categories(("",))),) * header.shape[0]  # every value is taken for the first
     chunks = (c for c in archive.chunks() if isinstance(c, UserError) or c.kind != MODEL)
     for chunk, (_, content) in zip(chunks, looked_at(archive, _model(header, nameless), look), strict=True):
         if isinstance(content, UserError) or isinstance(chunk, UserError):
             found.append(content if isinstance(content, UserError) else UserError(str(chunk)))
             continue
         examples, direct = seen.pop() if seen else (0, None)
-        found.append(Outline(chunk.index, chunk.kind, chunk.size, examples, direct))
+        try:
+            for record in content.plan.records if isinstance(content, Data) else ():
+                safe(record.name)
+            found.append(Outline(chunk.index, chunk.kind, chunk.size, examples, direct))
+        except Damaged as error:
+            found.append(UserError(f"{archive.path}: chunk {chunk.index}: {error}"))
     return found
 
 

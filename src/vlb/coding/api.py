@@ -12,12 +12,13 @@ from vlb.base.files import refuse_existing
 from vlb.base.progress import SILENT, Progress
 from vlb.base.walk import gather
 from vlb.coding.accounting import Outline, audited, outlined
-from vlb.coding.carried import bare_model, carried, from_carried, numerics
+from vlb.coding.allowance import Allowance
+from vlb.coding.carried import bare, bare_model, carried, from_carried, numerics
 from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.effort import Effort, effort
-from vlb.coding.header import MAX_EXAMPLE, Header
+from vlb.coding.header import DIGEST, MAX_EXAMPLE, Header
 from vlb.coding.models import Coded, chosen_settings, coded_by, levels
 from vlb.coding.names import refuse_unstorable
 from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
@@ -25,7 +26,9 @@ from vlb.coding.reading import Found, contents, embedded_model, previews
 from vlb.coding.restoring import restore
 from vlb.coding.results import Compressed, Inspection, Restored
 from vlb.coding.sequence import Lanes, SequenceCodec
+from vlb.coding.wire import Damaged
 from vlb.coding.writing import Options, write_archive
+from vlb.core.surroundings import ordinary
 from vlb.data import Column
 from vlb.data.formats import FORMATS
 from vlb.store.runs import Run
@@ -33,6 +36,7 @@ from vlb.store.runs import Run
 DEFAULT, ALL, OUTSIDE = CompressOptions(), DecompressOptions(), InspectOptions()
 
 
+@ordinary()
 def compress(
     run: Run | str | Path,
     inputs: Sequence[str | Path],
@@ -76,6 +80,7 @@ def compress(
     return Compressed(Path(out), summary, settings, math.prod(model.shape))
 
 
+@ordinary()
 def decompress(
     file: str | Path,
     out: str | Path,
@@ -92,15 +97,17 @@ def decompress(
     """
     refuse_existing(Path(out))
     archive = ArchiveReader(Path(file))
-    opened = open_model(archive, None if run is None else Path(run), device)
+    opened = open_model(archive, None if run is None else Path(run), device, options.trust)
     progress.begin("decompressing")
     if options.stop_after is None:
         found = contents(archive, opened.codec, opened.columns)
     else:
         found = _previews(archive, opened.codec, options.stop_after)
-    return Restored(Path(file), Path(out), tuple(restore(found, Path(out), FORMATS, options.salvage)))
+    problems = restore(found, Path(out), FORMATS, options.salvage, opened.allowance)
+    return Restored(Path(file), Path(out), tuple(problems))
 
 
+@ordinary()
 def inspect(
     file: str | Path,
     options: InspectOptions = OUTSIDE,
@@ -121,7 +128,7 @@ def inspect(
     whole = tuple(chunk for chunk in found if isinstance(chunk, Outline))
     audit = None
     if options.account and not problems:
-        opened = open_model(archive, None if run is None else Path(run), device)
+        opened = open_model(archive, None if run is None else Path(run), device, options.trust)
         progress.begin("decoding and encoding again")
         audit = audited(archive, opened.codec, opened.model, opened.columns)
     return Inspection(
@@ -137,31 +144,42 @@ def budget(options: CompressOptions) -> Effort:
 
 
 class Opened(NamedTuple):
-    """The model that an archive was made with, its codec, and the columns of its tables."""
+    """The model that an archive was made with, its codec, the columns of its tables, and what it may become."""
 
     model: Coded
     codec: SequenceCodec
     columns: tuple[Column, ...] | None
+    allowance: Allowance
 
 
-def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | str) -> Opened:
-    """What an archive needs. Raises `UserError` if the model is another, or not to be had."""
-    header = archive.header
+def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | str, trust: bool = False) -> Opened:
+    """What an archive needs, built only when what header and model say fits together and what the file weighs.
+
+    Raises `UserError` if the model is another, or not to be had, or if the file may have been made to fill memory and
+    is not to be trusted.
+    """
+    header, stored = archive.header, archive.size
     if run is not None:
-        model, digest, columns = bare_model(Run.open(run), device)
+        trained = Run.open(run).trained
+        stored += trained.size
     elif header.embedded:
-        model, digest, columns = from_carried(embedded_model(archive), archive.path, device)
+        trained = from_carried(embedded_model(archive), archive.path)
     else:
         raise UserError(f"{archive.path} does not carry its model: give the run it was made with, --model RUN")
+    digest, allowance = trained.identity[:DIGEST], Allowance(stored, trust)
     if digest != header.digest:
         raise UserError(
             f"{archive.path} was made with the model {header.digest.hex()}, and this is {digest.hex()}: "
             "give the run it was made with, --model RUN, with the same weights"
         )
-    if model.shape != header.shape or levels(model) != header.levels:
+    if trained.example.shape != header.shape or trained.example.levels != header.levels:
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
-        return Opened(model, header.settings.codec(model), columns)
+        allowance.work(header)
+        model, _, columns = bare(trained, device)
+        return Opened(model, header.settings.codec(model), columns, allowance)
+    except Damaged as error:
+        raise UserError(f"{archive.path} is not decoded: {error}") from error
     except Uncodable as error:
         raise UserError(f"{archive.path}: this model cannot code ({error})") from error
 

@@ -38,6 +38,7 @@ PLAIN, LAST_LAYOUT = 0, 4
 DELIMITERS, NEWLINES = ",;|\t", ("\n", "\r\n")
 MAX_ROWS, MAX_CELLS = 1 << 22, 1 << 26
 MAX_ZEROS = 1 << 28  # bytes in place of lost rows
+ROWS_AT_ONCE = 1 << 10
 
 
 class Old(Protocol):
@@ -60,6 +61,36 @@ class _AsIs:
 
     def preview(self) -> Iterator[Piece]:
         yield from ()
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows of cells as text, behind a text of their own. ended: whether a line break follows the last row."""
+
+    name: str
+    last: bool
+    before: str
+    cells: np.ndarray
+    delimiter: str
+    newline: str
+    ended: bool
+
+    def onto(self, files: "_Files", index: int) -> "Iterator[Piece | UserError]":
+        yield from files.closed(index)
+        yield from self.preview()
+
+    def preview(self) -> Iterator[Piece]:
+        """Never more than a few rows at once."""
+        text, count = self.before, len(self.cells)
+        for start in range(0, count, ROWS_AT_ONCE):
+            text += self.newline.join(map(self.delimiter.join, self.cells[start : start + ROWS_AT_ONCE].tolist()))
+            if start + ROWS_AT_ONCE < count:
+                yield self._piece(text + self.newline, False)
+                text = ""
+        yield self._piece(text + self.newline * self.ended, self.last)
+
+    def _piece(self, text: str, last: bool) -> Piece:
+        return Piece(self.name, last, text.encode("utf-8", "surrogateescape"))
 
 
 @dataclass(frozen=True)
@@ -152,6 +183,10 @@ class _Files:
         yield from self._zeros(head.start)
         self.stream.write(np.ascontiguousarray(rows.values).tobytes())
         self.done += head.count
+        if self.zipped is None:  # which goes back to what it has written
+            yield Piece(head.name, False, self.raw.getvalue())
+            self.raw.seek(0)
+            self.raw.truncate()
 
     def closed(self, index: int) -> Iterator[Piece | UserError]:
         """The file that is open, if one is, as it now is."""
@@ -322,8 +357,7 @@ def _table(reader: Reader, model: Model, take: Take) -> Old:
     cells = _cells(take(reader, count).reshape(-1, columns), model.columns)
     if len(cells) == count:
         cells.reshape(-1)[places] = texts[1:]
-    text = texts[0] + newline.join(map(delimiter.join, cells.tolist())) + (newline if ended else "")
-    return _AsIs(Piece(name, last, text.encode("utf-8", "surrogateescape")))
+    return _Table(name, last, texts[0], cells, delimiter, newline, ended)
 
 
 def _cells(x: np.ndarray, columns: tuple[Column, ...]) -> np.ndarray:

@@ -9,14 +9,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.coding.header import DIGEST, Numerics
 from vlb.coding.models import Coded, checked, prepared
-from vlb.core.schema import Column, Schema
+from vlb.core.schema import Column
 from vlb.store import before
 from vlb.store.runs import FORMAT, Run
 from vlb.store.trained import Trained
+
+MAX_SAID = 1 << 24  # bytes of the line that says what a model is
 
 
 class Bare(NamedTuple):
@@ -29,7 +30,7 @@ class Bare(NamedTuple):
 
 def bare_model(run: Run, device: torch.device | str = "cpu") -> Bare:
     """A run's trained model."""
-    return _built(run.trained, device)
+    return bare(run.trained, device)
 
 
 def carried(run: Run) -> bytes:
@@ -41,10 +42,12 @@ def carried(run: Run) -> bytes:
     return json.dumps(said).encode() + b"\n" + save_tensors(trained.tensors)
 
 
-def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu") -> Bare:
+def from_carried(content: bytes, source: Path) -> Trained:
     """The inverse of `carried`. Raises `UserError` for bytes that are no model."""
     line, _, weights = content.partition(b"\n")
     try:
+        if len(line) > MAX_SAID:
+            raise ValueError(f"{len(line):,} bytes are said of it")
         said = json.loads(line)
         # Archives of before the third format of runs did not say which they were of.
         said = before.updated({"format": before.FIRST if "experiment" in said else before.SECOND, **said}, str(source))
@@ -52,7 +55,7 @@ def from_carried(content: bytes, source: Path, device: torch.device | str = "cpu
         tensors = {name: tensor.clone() for name, tensor in load_tensors(weights).items()}
     except (ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
         raise UserError(f"the model that {source} carries is damaged ({error!r}); use --model RUN") from error
-    return _built(Trained(model, schema, tensors, source, earlier), device)
+    return Trained(model, schema, tensors, source, earlier)
 
 
 def numerics(device: torch.device | str) -> Numerics:
@@ -61,7 +64,7 @@ def numerics(device: torch.device | str) -> Numerics:
     return Numerics(torch.device(device).type, torch.get_num_threads(), (int(major), int(minor)))
 
 
-def _built(trained: Trained, device: torch.device | str) -> Bare:
-    schema: Schema = configuration.decode(Schema, trained.schema, f"{trained.source}: schema")
+def bare(trained: Trained, device: torch.device | str = "cpu") -> Bare:
+    """A model for coding. Raises `UserError` for one that cannot be built, or cannot code."""
     model = prepared(checked(trained.build().to(device)))
-    return Bare(model, trained.identity[:DIGEST], schema.columns)
+    return Bare(model, trained.identity[:DIGEST], trained.example.columns)

@@ -10,7 +10,7 @@ import numpy as np
 from vlb.coding.elements import Model
 from vlb.coding.general import pack, unpack
 from vlb.coding.names import safe
-from vlb.coding.records import MAX_AXIS, MAX_PIECE, Record, read_records, write_records
+from vlb.coding.records import MAX_AXIS, MAX_PIECE, MAX_SAID, Record, read_records, write_records
 from vlb.coding.values import MAX_VALUES
 from vlb.coding.wire import CRC, Damaged, Reader, Writer
 
@@ -108,10 +108,10 @@ class Plan:
         continued, records = NOTHING, tuple[Record, ...]()
         if many := reader.number(MAX_VALUES):
             continued = Continued(reader.number(), reader.number(MAX_AXIS), many)
-        left, check, count = reader.number(MAX_AXIS), reader.raw(CRC), reader.number(MAX_PIECE)
+        left, check, count = reader.number(MAX_AXIS), reader.raw(CRC), reader.number(MAX_SAID)
         if count:
-            size = reader.number(MAX_PIECE)
-            said = unpack(reader.raw(reader.number(MAX_PIECE)), size)
+            size = reader.number(MAX_SAID)
+            said = unpack(reader.raw(reader.number(MAX_SAID)), size)
             records = read_records(said, count, reader, model)
         if left and (not records or left >= records[-1].examples):
             raise Damaged("examples that are nowhere")

@@ -4,6 +4,7 @@ An element that is no level of the model is an exception: it is stored beside.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,6 +57,9 @@ class Elements(Protocol):
     def values(self, x: np.ndarray, model: Model) -> np.ndarray:
         """The inverse of `levels` but for exceptions. Raises `Damaged` for levels that there are not."""
 
+    def weight(self, x: np.ndarray, model: Model) -> int:
+        """About how many bytes these levels are in a file, unpacked. Raises `Damaged`."""
+
     def content(self, values: np.ndarray) -> bytes:
         """Values in C order. Raises `UnicodeEncodeError` for texts that no UTF-8 says."""
 
@@ -94,6 +98,9 @@ class Numbers:
     def values(self, x: np.ndarray, model: Model) -> np.ndarray:
         return x.astype(self.dtype)
 
+    def weight(self, x: np.ndarray, model: Model) -> int:
+        return x.size * self.dtype.itemsize
+
     def content(self, values: np.ndarray) -> bytes:
         return np.ascontiguousarray(values).tobytes()
 
@@ -127,14 +134,17 @@ class Texts:
         return len(names) if examples[0].tolist() == names else 0
 
     def values(self, x: np.ndarray, model: Model) -> np.ndarray:
-        if model.columns is None or x.ndim != 2:
-            raise Damaged("a table, where the model is of none")
         cells = np.empty(x.shape, object)
-        for j, column in enumerate(model.columns):
-            if x[:, j].max(initial=0) >= len(column.values):
-                raise Damaged("values that a column does not have")
-            cells[:, j] = np.array([unquoted(value) for value in column.values], object)[x[:, j].astype(np.int64)]
+        for j, texts in enumerate(_texts(x, model)):
+            cells[:, j] = np.array(texts, object)[x[:, j].astype(np.int64)]
         return cells
+
+    def weight(self, x: np.ndarray, model: Model) -> int:
+        total = x.size  # of delimiters
+        for j, texts in enumerate(_texts(x, model)):
+            sizes = np.array([len(text.encode("utf-8", "surrogateescape")) for text in texts])
+            total += int(np.bincount(x[:, j], minlength=len(texts)) @ sizes)
+        return total
 
     def content(self, values: np.ndarray) -> bytes:
         writer = Writer()
@@ -154,6 +164,16 @@ class Texts:
             raise Damaged("a cell that is not text") from error
         reader.end()
         return cells
+
+
+def _texts(x: np.ndarray, model: Model) -> Iterator[list[str]]:
+    """What the levels of each column stand for. Raises `Damaged` for levels that there are not."""
+    if model.columns is None or x.ndim != 2:
+        raise Damaged("a table, where the model is of none")
+    for j, column in enumerate(model.columns):
+        if x[:, j].max(initial=0) >= len(column.values):
+            raise Damaged("values that a column does not have")
+        yield [unquoted(value) for value in column.values]
 
 
 def elements_of(values: np.ndarray) -> Elements | None:

@@ -54,10 +54,14 @@ class DecompressOptions(Options):
         then: those that were coded last.
     salvage
         Of a damaged file, restore what is whole and say what is lost.
+    trust
+        Restore a file that becomes more than 1,000 times its bytes and 256 MiB, which may have been made to fill
+        memory or disk, and is refused otherwise.
     """
 
     stop_after: Count | None = None
     salvage: bool = False
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,9 @@ class InspectOptions(Options):
     ----------
     account
         Also decode and encode everything again, and say where the bits went: bound, net rate, initial bits, speed.
+    trust
+        Account for a file that takes more memory than 1,000 times its bytes and 256 MiB, too.
     """
 
     account: bool = False
+    trust: bool = False

@@ -8,7 +8,6 @@ import numpy as np
 from vlb.base.errors import UserError
 from vlb.coding.contents import Content, Data, Piece
 from vlb.coding.files import Formats, numbered, written
-from vlb.coding.names import safe
 from vlb.coding.records import Record
 from vlb.coding.wire import Damaged
 from vlb.data.formats.base import Declined
@@ -66,4 +65,4 @@ def _array(record: Record, member: str, first: int, values: np.ndarray) -> Itera
     names = (record.name, member.replace("/", "-").replace("\\", "-"), f"{first}-{first + count - 1}.npy")
     stream = io.BytesIO()
     np.lib.format.write_array(stream, values, allow_pickle=False)
-    yield Piece(safe("-".join(part for part in names if part)), True, stream.getvalue())
+    yield Piece("-".join(part for part in names if part), True, stream.getvalue())

@@ -1,6 +1,7 @@
 """What an archive says of a file whose examples the model codes: everything that is needed to write it again."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,14 +11,17 @@ from vlb.coding.elements import Elements, Model, elements_of, read_elements
 from vlb.coding.general import pack, unpack
 from vlb.coding.header import MAX_AXES
 from vlb.coding.layouts import LAYOUTS, Layout, layout_of
-from vlb.coding.names import safe
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.data.formats.base import Declined, File, Member
 from vlb.data.formats.delimited import shown
 from vlb.data.tables import called
 
 MAX_AXIS = 1 << 40
-MAX_PIECE = 1 << 26  # bytes of records, or of contents beside the model, in one chunk, whatever a file claims
+MAX_PIECE = 1 << 26  # bytes of a piece of a file, in one chunk, whatever it claims
+MAX_SAID = 1 << 25  # bytes of records, and as many of what stands beside them, in one chunk
+MAX_FILES = 1 << 18  # in one chunk
+MAX_MEMBERS = 1 << 16  # of one file
+MAX_ODD = 1 << 22  # exceptions of one member
 MAX_EXCEPTIONS = 0.02  # of a member's elements; with more, it is another kind of data than the model's
 KEPT = 0
 
@@ -36,6 +40,9 @@ class Stored(Protocol):
     @property
     def size(self) -> int:
         """About how many bytes of it are not the model's, unpacked."""
+
+    def weight(self, x: np.ndarray, model: Model) -> int:
+        """About how many bytes it is in a file, x being its levels. Raises `Damaged`."""
 
     def write(self, writer: Writer) -> bytes:
         """What is said of it; what the general codec holds of it."""
@@ -61,6 +68,9 @@ class Coded:
     @property
     def size(self) -> int:
         return self.places.nbytes + self.odd.nbytes
+
+    def weight(self, x: np.ndarray, model: Model) -> int:
+        return self.size + self.elements.weight(x, model)
 
     def write(self, writer: Writer) -> bytes:
         writer.text(self.name).number(1 + LAYOUTS.index(self.layout))
@@ -91,6 +101,9 @@ class Kept:
     size: int
     packed: bytes
     examples = 0
+
+    def weight(self, x: np.ndarray, model: Model) -> int:
+        return self.size
 
     def write(self, writer: Writer) -> bytes:
         writer.text(self.name).number(KEPT)
@@ -125,13 +138,20 @@ class Record:
         """About how many bytes it is, without what the model codes."""
         return len(self.name) + len(self.rest) + sum(member.size + 16 for member in self.members)
 
+    def weight(self, x: np.ndarray, model: Model) -> int:
+        """About how many bytes are in the file, unpacked. Raises `Damaged`."""
+        return len(self.rest) + sum(member.weight(part, model) for member, part in self._parts(x))
+
     def restored(self, x: np.ndarray, model: Model) -> File:
         """What is in the file; x: (examples, *shape) its levels. Raises `Damaged`."""
-        members, at = list[Member](), 0
+        return File(tuple(member.restored(part, model) for member, part in self._parts(x)), self.rest)
+
+    def _parts(self, x: np.ndarray) -> Iterator[tuple[Stored, np.ndarray]]:
+        """Each member with its examples."""
+        at = 0
         for member in self.members:
-            members.append(member.restored(x[at : at + member.examples], model))
+            yield member, x[at : at + member.examples]
             at += member.examples
-        return File(tuple(members), self.rest)
 
 
 def record_of(name: str, number: int, file: File, model: Model) -> tuple[Record, np.ndarray]:
@@ -165,15 +185,19 @@ def write_records(records: tuple[Record, ...]) -> tuple[bytes, bytes]:
 
 
 def read_records(content: bytes, count: int, beside: Reader, model: Model) -> tuple[Record, ...]:
-    """The inverse of `write_records`; believed only so far as it makes sense, else `Damaged`."""
+    """The inverse of `write_records`; believed only so far as it makes sense, else `Damaged`. Whether names can be
+    those of files is for whoever makes these to ask."""
     reader = Reader(content)
-    if count > len(content):
+    if count > min(len(content), MAX_FILES):
         raise Damaged("it claims more files than it says anything of")
-    names = [safe(reader.text()) for _ in range(count)]
-    records, room = list[Record](), MAX_PIECE
+    names = [reader.text() for _ in range(count)]
+    records, room, members_left = list[Record](), MAX_SAID, MAX_FILES + MAX_MEMBERS
     for name in names:
-        number, rest = reader.number(), reader.raw(reader.number(MAX_PIECE))
-        members = tuple(_read(reader, beside, model) for _ in range(reader.number(len(content))))
+        number, rest, many = reader.number(), reader.raw(reader.number(MAX_SAID)), reader.number(MAX_MEMBERS)
+        members_left -= many
+        if members_left < 0:
+            raise Damaged("more members of files than a chunk may hold")
+        members = tuple(_read(reader, beside, model) for _ in range(many))
         records.append(Record(name, number, rest, members))
         if not records[-1].examples:
             raise Damaged("a file without examples")
@@ -194,20 +218,20 @@ def _read(reader: Reader, beside: Reader, model: Model) -> Stored:
     name, layout = reader.text(), reader.number(len(LAYOUTS))
     elements = read_elements(reader)
     if layout == KEPT:
-        shape, size = reader.numbers(MAX_AXES, MAX_AXIS), reader.number(MAX_PIECE)
+        shape, size = reader.numbers(MAX_AXES, MAX_AXIS), reader.number(MAX_SAID)
         if not holdable(shape, elements.dtype):
             raise Damaged("an array that no memory holds")
-        return Kept(name, elements, shape, size, beside.raw(reader.number(MAX_PIECE)))
+        return Kept(name, elements, shape, size, beside.raw(reader.number(MAX_SAID)))
     examples = reader.number(MAX_AXIS)
     whole = LAYOUTS[layout - 1].shape(examples, model.shape)
     if elements.dtype.kind not in "biuO" or whole is None or not examples or not holdable(whole, elements.dtype):
         raise Damaged("rows that are no examples of the model")
-    places = np.cumsum(reader.numbers(MAX_PIECE, MAX_AXIS), dtype=np.int64)
+    places = np.cumsum(reader.numbers(MAX_ODD, MAX_AXIS), dtype=np.int64)
     odd = np.zeros(0, elements.dtype)
     if places.size:
         if (np.diff(places) < 1).any() or places[-1] >= math.prod(whole):
             raise Damaged("exceptions that are not in the array")
-        odd = elements.parse(reader.raw(reader.number(MAX_PIECE)), places.size)
+        odd = elements.parse(reader.raw(reader.number(MAX_SAID)), places.size)
     return Coded(name, elements, LAYOUTS[layout - 1], examples, places, odd)
 
 

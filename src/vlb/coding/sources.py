@@ -8,7 +8,7 @@ from vlb.base.errors import UserError
 from vlb.base.walk import Named
 from vlb.coding.elements import Model
 from vlb.coding.files import Formats, checksum, known, read, written
-from vlb.coding.records import Record, read_records, record_of, write_records
+from vlb.coding.records import MAX_MEMBERS, Record, read_records, record_of, write_records
 from vlb.coding.wire import Damaged, Reader
 from vlb.data import contents
 from vlb.data.formats.base import Content, Declined, Writable
@@ -53,6 +53,8 @@ def _same(format_: Writable, made: bytes, content: Content) -> bool:
 
 
 def _sayable(record: Record, model: Model) -> None:
+    if len(record.members) > MAX_MEMBERS:
+        raise Declined(f"{len(record.members):,} members")
     if record.beside > MAX_BESIDE:
         raise Declined(f"{record.beside:,} bytes of it are not for the model to code")
     try:

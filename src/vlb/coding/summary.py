@@ -7,12 +7,13 @@ from vlb.coding.sequence import Account
 
 @dataclass
 class Summary:
-    """bytes_in: of the files; values, examples: coded by the model; reencoded: names of files whose encoding does not
-    come back, by what of it does not."""
+    """bytes_in: of the files; unpacked: about what they are without their own compression; values, examples: coded by
+    the model; reencoded: names of files whose encoding does not come back, by what of it does not."""
 
     values: int = 0
     examples: int = 0
     bytes_in: int = 0
+    unpacked: int = 0
     bytes_out: int = 0
     model_bytes: int = 0
     accounts: list[Account] = field(default_factory=list)

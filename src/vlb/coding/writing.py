@@ -14,6 +14,7 @@ from vlb.base.files import written_new
 from vlb.base.progress import SILENT, Progress
 from vlb.base.walk import Named
 from vlb.coding import values
+from vlb.coding.allowance import Allowance
 from vlb.coding.container import DATA, MODEL, VERBATIM, ArchiveWriter
 from vlb.coding.contents import NOTHING, Continued, Piece, Plan, checked
 from vlb.coding.elements import Model
@@ -76,6 +77,8 @@ def write_archive(
             raise UserError("there is nothing to compress in the input")
         archive.finish()
         summary.bytes_out = archive.size
+        if summary.unpacked > Allowance(archive.size).limit:
+            summary.notes.append("it becomes so much more than its own bytes that to restore it takes --trust")
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -108,6 +111,7 @@ class _Job:
         """A file for the model, whose examples go with those that wait already into chunks of one size."""
         summary = self.summary
         summary.bytes_in += source.size
+        summary.unpacked += source.record.weight(source.x, self.model)
         if source.freedom is not None:
             summary.reencoded.setdefault(source.freedom, []).append(source.record.name)
         self.waiting.append(_Waiting(source))
@@ -123,6 +127,7 @@ class _Job:
         """A file as it is."""
         self.summary.notes.append(f"{found.name}: {reason}; stored as it is")
         self.summary.bytes_in += len(content)
+        self.summary.unpacked += len(content)
         for start in range(0, max(1, len(content)), PIECE):
             last = start + PIECE >= len(content)
             piece = Piece(found.name, last, bytes(content[start : start + PIECE]))

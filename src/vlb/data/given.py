@@ -54,7 +54,8 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     that holds one array; of a table also from a .csv, .tsv, .txt or .dat file.
 
     Labels that are texts, in an .npz file or as the folders that pictures lie in, are names of the schema's classes.
-    conditional: whether they matter; then a name that is no class is refused, and else such examples have no labels.
+    conditional: whether they matter; then a name or number that is no class is refused, and else such examples have no
+    labels.
 
     Rows of a table with cells that the model has not seen are left out and named. Raises `UserError`, naming the file,
     for what is missing, empty or damaged, for examples of another shape or with other levels, and for values that are
@@ -102,8 +103,11 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     checked = as_levels(np.asarray(x), levels, what, "those of the model: give data on its scale")
     if labels is not None and are_texts(labels):
         labels = _numbered(texts(labels, len(checked), what), schema, what, conditional)
-    split = Split(checked, None if labels is None else class_labels(labels, len(checked), what))
-    return Given(split, names, notes, unseen)
+    numbers = None if labels is None else class_labels(labels, len(checked), what)
+    known = schema.classes
+    if conditional and numbers is not None and known is not None and int(numbers.max()) >= known:
+        raise UserError(f"{what} has the label {int(numbers.max())}, and the model knows 0 to {known - 1}")
+    return Given(Split(checked, numbers), names, notes, unseen)
 
 
 def _numbered(names: list[str], schema: Schema, what: str, conditional: bool) -> np.ndarray | None:

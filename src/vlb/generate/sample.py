@@ -18,6 +18,7 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.schema import Column
+from vlb.core.surroundings import ordinary
 from vlb.data.rows import as_parquet, as_text
 from vlb.generate.options import SampleOptions
 from vlb.generate.pictures import grid, png
@@ -91,6 +92,7 @@ class SampleResult(Result):
         return f'<figure><img alt="{escape(self.words)}" src="data:image/png;base64,{picture}"></figure>'
 
 
+@ordinary()
 def sample(
     run: Run | str | Path,
     options: SampleOptions = DEFAULT,

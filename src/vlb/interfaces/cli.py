@@ -4,6 +4,7 @@ import io
 import os
 import sys
 from itertools import pairwise
+from typing import NoReturn, TextIO
 
 from cyclopts import App, Parameter
 
@@ -49,20 +50,33 @@ def main(arguments: list[str] | None = None) -> None:
         finally:
             sys.stdout.flush()
     except UserError as error:
-        print(f"vlb: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
     except (MemoryError, RuntimeError, TypeError) as error:
         if not _too_large(error):
             raise
         reason = str(error).partition("\n")[0][:200] or "out of memory"
-        print(
-            f"vlb: this needs more memory than there is ({reason}): make the model, batch or -n smaller",
-            file=sys.stderr,
-        )
-        sys.exit(2)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough; Python would write the rest at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _refuse(f"this needs more memory than there is ({reason}): make the model, batch or -n smaller")
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        _give_up(sys.stdout)
         sys.exit(141)
+    except OSError as error:
+        _refuse(f"{error.filename or 'a file, or where output goes'}: {error.strerror or error}")
+
+
+def _refuse(why: str) -> NoReturn:
+    """Say why, as far as that can be written, and end with status 2."""
+    for stream, text in ((sys.stderr, f"vlb: {why}\n"), (sys.stdout, "")):
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError:
+            _give_up(stream)
+    sys.exit(2)
+
+
+def _give_up(stream: TextIO) -> None:
+    """Let what is left to write go nowhere, which Python would write at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _refuse_standard_input(arguments: list[str]) -> None:

@@ -4,11 +4,13 @@ import numpy as np
 import torch
 
 from vlb.core.condition import Condition
+from vlb.core.surroundings import ordinary
 from vlb.data import Split
 from vlb.measure.evaluation import check, seed_of
 from vlb.models.protocols import LikelihoodModel
 
 
+@ordinary()
 @torch.no_grad()
 def classify(
     model: LikelihoodModel,

@@ -9,6 +9,7 @@ import torch
 
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Strong, Table
+from vlb.core.surroundings import ordinary
 from vlb.core.terms import key
 from vlb.data import Dataset, Split
 from vlb.measure.comparison import Comparison, Contender, Difference, LevelDifferences, holm, level_differences, paired
@@ -117,6 +118,7 @@ class ComparisonResult(Result):
         return (general, f"they are not bounds of one kind: {each}")
 
 
+@ordinary()
 def compare(
     models: Sequence[str | Path],
     options: CompareOptions = DEFAULT,

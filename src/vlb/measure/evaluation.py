@@ -18,6 +18,7 @@ from torch import Tensor
 from vlb.base.errors import UserError, broken
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition
+from vlb.core.surroundings import ordinary
 from vlb.core.terms import BoundKind, TermPath
 from vlb.data import Split
 
@@ -215,6 +216,7 @@ class Keep:
         """At the end, or where a person or an error ended it."""
 
 
+@ordinary()
 @torch.no_grad()
 def measure_bound(
     model: Bounded,

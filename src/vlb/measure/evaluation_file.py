@@ -21,6 +21,8 @@ import numpy as np
 from vlb.base.errors import UserError
 from vlb.base.files import refuse_existing, written_new, written_whole
 from vlb.core.terms import EXACT, BoundKind, TermPath
+from vlb.data.contents import content_of
+from vlb.data.formats.npz import arrays_in
 from vlb.measure.evaluation import Evaluation, Tally
 
 FORMAT = 2
@@ -128,14 +130,15 @@ def read(path: Path) -> Begun:
             f"{path} is no whole file of an evaluation: choose another; `vlb evaluate RUN --values FILE.npz` makes one"
         )
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            about = json.loads(str(archive["about"][()]))
-            if about["format"] != FORMAT:
-                raise UserError(
-                    f"{path} has format {about['format']}, and this version of vlb reads {FORMAT}: choose another "
-                    "file, and evaluate again"
-                )
-            arrays = {name: archive[name] for name in ("values", "index", "deviations", "batch_means", "batch")}
+        archive = arrays_in(content_of(path))
+        about = json.loads(str(archive.read("about")[()]))
+        if about["format"] != FORMAT:
+            raise UserError(
+                f"{path} has format {about['format']}, and this version of vlb reads {FORMAT}: choose another "
+                "file, and evaluate again"
+            )
+        # Copies: the file is written anew while an evaluation goes on.
+        arrays = {name: archive.read(name).copy() for name in ("values", "index", "deviations", "batch_means", "batch")}
         if about.pop("digest") != _digest(arrays, about):
             raise ValueError("its checksum is not that of its numbers")
         begun = Begun(

@@ -42,7 +42,8 @@ def place(run: Path, subject: Subject, index: np.ndarray, progress: Progress) ->
 class Keeper(Keep):
     """Saves an evaluation as it goes on, and finds what an interrupted one has left.
 
-    path: of the file, or None to keep nothing; notes: JSON values that an evaluation needs again, saved with it.
+    path: of the file, or None to keep nothing, also where in the end nothing could be kept; notes: JSON values that an
+    evaluation needs again, saved with it.
     """
 
     def __init__(self, path: Path | None, subject: Subject, index: np.ndarray) -> None:
@@ -65,15 +66,23 @@ class Keeper(Keep):
         """Save what there is, and say how to go on."""
         if tally is None or self.path is None:
             return
-        if interrupted:
+        refused = self._save(tally)
+        if refused is not None:
+            progress.say(f"values are not kept: {refused}")
+            self.path = None
+        elif interrupted:
             progress.say(f"interrupted; kept in {self.path}, and the same command goes on")
-        self._save(tally)
 
-    def _save(self, tally: Tally) -> None:
-        if self.path is not None:
-            begun = Begun(tally, self.subject, self.index, self.notes)
-            # Another command may have begun in this file meanwhile: the same evaluation, or it is not written over.
-            new = not self._ours and resume(self.path, self.subject, self.index) is None
-            (save_new if new else save)(self.path, begun)
-            self._ours = True
+    def _save(self, tally: Tally) -> UserError | None:
+        """Why it could not be saved, which costs the values, and not the evaluation."""
         self._saved = time.monotonic()
+        try:
+            if self.path is not None:
+                begun = Begun(tally, self.subject, self.index, self.notes)
+                # Another command may have begun in this file meanwhile: the same evaluation, or it is not written over.
+                new = not self._ours and resume(self.path, self.subject, self.index) is None
+                (save_new if new else save)(self.path, begun)
+                self._ours = True
+        except UserError as refused:
+            return refused
+        return None

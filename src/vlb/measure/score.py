@@ -16,6 +16,7 @@ from scipy.special import ndtri, stdtrit
 from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.core.surroundings import ordinary
 from vlb.core.terms import BoundKind
 from vlb.data import Dataset, Split
 from vlb.data.baselines import PER_EXAMPLE, per_example
@@ -149,6 +150,7 @@ class Scored:
         return Scores(found.totals[which], errors[which], found.bound, passes)
 
 
+@ordinary()
 def score(
     run: Run | str | Path,
     examples: str | Path,

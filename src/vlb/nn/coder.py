@@ -16,6 +16,7 @@ from vlb.base.configuration import Family
 from vlb.base.domains import BelowOne, Depth, Settings, Width
 from vlb.base.errors import UserError
 from vlb.core.schema import Schema
+from vlb.nn.dropout import Dropout
 
 
 class Dense(nn.Module):
@@ -32,7 +33,7 @@ class Dense(nn.Module):
         self.first = nn.Linear(inputs, width)
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout),
+                nn.LayerNorm(width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), Dropout(dropout),
                 nn.Linear(width, width),
             )
             for _ in range(blocks)
@@ -91,7 +92,7 @@ class ConvEncoder(nn.Module):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.SiLU()]
         height, width = halved((shape[1], shape[2]), len(widths))
         last = nn.Linear(widths[-1] * height * width, outputs)
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), last)
+        self.layers = nn.Sequential(*layers, nn.Flatten(), Dropout(dropout), last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vlb.base.domains import BelowOne, Depth, Settings, Width
 from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.nn.dropout import Dropout
 from vlb.nn.embedding import Conditioning
 
 
@@ -40,7 +41,7 @@ class _Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
-        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width))
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), Dropout(dropout), nn.Linear(width, width))
 
     def forward(self, h: Tensor, embedded: Tensor) -> Tensor:
         scale, shift = self.modulation(embedded).chunk(2, -1)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlb.nn.coder import halved
+from vlb.nn.dropout import Dropout
 
 
 class Block(nn.Module):
@@ -15,7 +16,7 @@ class Block(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Dropout(dropout),
+            nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), Dropout(dropout),
             _zero(nn.Conv2d(width, width, 3, padding=1)),
         )  # fmt: skip
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from vlb.base.domains import BelowOne, Depth, Settings, Width, Within
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.nn.dropout import Dropout
 from vlb.nn.embedding import Conditioning, fourier
 
 
@@ -131,7 +132,7 @@ class _Residual(nn.Module):
         self.conv_in = nn.Conv2d(before, after, 3, padding=1)
         self.conv_out = nn.Conv2d(after, after, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * after)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.skip = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
         nn.init.zeros_(self.conv_out.weight)
         assert self.conv_out.bias is not None

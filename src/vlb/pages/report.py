@@ -10,6 +10,7 @@ from torch import nn
 from vlb.base.files import write_text
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.core.surroundings import ordinary
 from vlb.measure.recognition import Recognition
 from vlb.pages import kinds  # noqa: F401  the pages of all kinds register there
 from vlb.pages.content import Content, content_of
@@ -41,6 +42,7 @@ class ReportResult(Result):
         console.print(self.words, markup=False)
 
 
+@ordinary()
 def report(
     run: Run | str | Path,
     *,

@@ -12,7 +12,9 @@ from torch import nn
 
 from vlb.base.domains import Seed, Settings, Share
 from vlb.base.errors import UserError
+from vlb.core.draws import Draws
 from vlb.core.initial import initialise
+from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
@@ -54,15 +56,17 @@ class Experiment(Settings):
         """Whether the model is conditioned on labels."""
         return "label" in self.model.takes
 
+    @ordinary()
     def build(self, data: Dataset) -> nn.Module:
         """The model with which training begins: built from the schema, with initial weights that are a function of the
         seed alone, and given what it takes from the training examples."""
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(self.seed)
+        with Draws(generator):
             model = self.model.build(data.schema)
-            initialise(model, data.train, torch.default_generator)
+            initialise(model, data.train, generator)
             return model
 
+    @ordinary()
     def build_loss(self, model: nn.Module) -> AnyTerms:
         """The loss of a model that `build` made. Raises `UserError` where it is of another kind, or does not fit it."""
         if type(self.loss) is not self.model.trained_by:

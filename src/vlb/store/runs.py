@@ -16,6 +16,7 @@ from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.base.files import abandoned, made_new, remove, sweep, write_text
 from vlb.core.schema import Schema
+from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
 from vlb.data import load as load_data
 from vlb.data.about import About as AboutData
@@ -209,9 +210,9 @@ class Run:
 
         One without a likelihood (a ladder network) refuses in every verb that needs one.
         """
-        model = self.trained.build()
-        return cast(LikelihoodModel, model.to(device).eval().requires_grad_(False))
+        return cast(LikelihoodModel, self.trained.build().to(device))
 
+    @ordinary()
     def loss(self, model: LikelihoodModel) -> AnyTerms:
         """What the run's `model` was trained by, with what it learned: averaged, and chosen with the model."""
         if before.is_first(self.content):

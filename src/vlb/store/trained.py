@@ -2,15 +2,18 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from vlb.base import configuration
 from vlb.base.errors import UserError, broken
+from vlb.core.draws import Draws
 from vlb.core.schema import Schema
+from vlb.core.surroundings import ordinary
 from vlb.models.kinds import AnyModel
 from vlb.store import before
 from vlb.store.budget import Budget
@@ -32,24 +35,35 @@ class Trained:
     earlier: dict[str, Any] | None = None
 
     @property
+    def size(self) -> int:
+        """Of the tensors, in bytes."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @cached_property
+    def example(self) -> Schema:
+        """What an example is. Raises `UserError` where the section makes no sense."""
+        return cast(Schema, configuration.decode(Schema, self.schema, f"{self.source}: schema"))
+
+    @property
     def identity(self) -> bytes:
         """32 bytes that tell trained models apart."""
         if self.earlier is not None:
             return before.identity(self.earlier, self.tensors)
         return identity(self.model, self.schema, self.tensors)
 
+    @ordinary()
     def build(self) -> nn.Module:
-        """The model with its weights. Raises `UserError` where sections and tensors do not fit, before taking more
-        memory than they could need."""
-        schema: Schema = configuration.decode(Schema, self.schema, f"{self.source}: schema")
+        """The model with its weights, ready for use. Raises `UserError` where sections and tensors do not fit, before
+        taking more memory than they could need."""
+        schema = self.example
         config: AnyModel = configuration.decode(AnyModel, self.model, f"{self.source}: model")
         stored = sum(tensor.numel() for tensor in self.tensors.values())
         most = ROOM * (stored + math.prod(schema.shape) * schema.levels)
-        with torch.random.fork_rng(devices=[]), Budget(most, f"{self.source}: its weights are not of its model"):
+        with Draws(torch.Generator()), Budget(most, f"{self.source}: its weights are not of its model"):
             model = config.build(schema)
         load_weights(model, self.tensors, self.source)
         self._refuse_senseless(model.state_dict())
-        return model
+        return model.eval().requires_grad_(False)
 
     def _refuse_senseless(self, weights: dict[str, Tensor]) -> None:
         """Raises `UserError` for numbers that no training leaves, on which everything would founder later."""

@@ -19,6 +19,11 @@ def step_generator(seed: int, step: int, device: torch.device) -> torch.Generato
     return torch.Generator(device).manual_seed(stream_seed(seed, NOISE, step))
 
 
+def network_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The generator of everything a network draws by itself in training step `step`: masks of dropout."""
+    return torch.Generator(device).manual_seed(stream_seed(seed, NETWORK, step))
+
+
 def batch_indices(seed: int, step: int, batch: int, examples: int) -> np.ndarray:
     """Indices of the examples of step `step`: successive pieces of a fresh permutation per epoch, (batch,)."""
     positions = np.arange(step * batch, (step + 1) * batch)

@@ -21,16 +21,18 @@ from vlb.base.errors import UserError
 from vlb.base.files import write_text
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition
+from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
 from vlb.data.baselines import uniform
 from vlb.models.loss import AnyTerms
+from vlb.nn.dropout import Dropout, dropouts, masked
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
 from vlb.store.experiment import Experiment, Training
 from vlb.store.runs import Run
 from vlb.store.trained import load_weights
 from vlb.training.average import Average
-from vlb.training.batches import NETWORK, NOISE, batch_indices, step_generator, stream_seed
+from vlb.training.batches import NOISE, batch_indices, network_generator, step_generator, stream_seed
 from vlb.training.guard import Diverged, Guard
 from vlb.training.outcome import fault, refuse
 from vlb.training.step import Step
@@ -69,6 +71,7 @@ class Trainer:
     average: Average = field(init=False)
     guard: Guard = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
+    dropouts: tuple[Dropout, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.module = Step(self.model, self.loss).to(self.device).train()
@@ -80,6 +83,7 @@ class Trainer:
         self.average = Average(self.module, s.ema)
         self.guard = Guard(s.clip, s.spike)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=s.precision == "float16")
+        self.dropouts = dropouts(self.module)
 
     def learning_rate(self) -> float:
         """Linear warm-up, then a cosine from `learning_rate` to `final_learning_rate`."""
@@ -93,7 +97,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         generator = step_generator(self.seed, self.step, self.device)
-        with seeded(stream_seed(self.seed, NETWORK, self.step), self.device), self.autocast():
+        masks = network_generator(self.seed, self.step, self.device)
+        with masked(self.dropouts, masks), self.autocast():
             terms, sums = self.module(x, condition, generator, self.step)
         self.loss.learn(sums)
         loss = torch.stack(list(terms.values())).sum()
@@ -169,6 +174,7 @@ def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value
 
 
+@ordinary()
 def fit(
     experiment: Experiment,
     data: Dataset,
@@ -182,7 +188,8 @@ def fit(
 
     An interrupt ends the current step, saves and returns, and so do SIGTERM and SIGHUP, which then end the process;
     `resume` goes on from the last checkpoint. Raises `UserError` where the training came to nothing: no checkpoint is
-    written while updates are refused or weights are not finite, and the message says which one is good.
+    written while updates are refused or weights are not finite, and the message says which one is good; and where the
+    disk refuses: where that is `metrics.jsonl` alone, everything until then is saved.
     """
     device = torch.device(device)
     model = experiment.build(data)
@@ -197,7 +204,21 @@ def fit(
     begun, first = time.monotonic(), trainer.step
     progress.begin("training", settings.steps)
     progress.at(first)  # where there is nothing left to do, the bar is full
-    with run.metrics.open("a") as metrics, interruptible() as interrupted:
+
+    def note(line: dict[str, Any]) -> None:
+        try:
+            with run.metrics.open("a") as metrics:
+                metrics.write(json.dumps(line) + "\n")
+        except OSError as error:
+            if trainer.trouble is None:
+                checkpoint.save(run.last, trainer.checkpoint())
+            saved = "not saved" if trainer.trouble else "saved"
+            raise UserError(
+                f"cannot write {run.metrics}: {error.strerror or error}; {saved} at step {trainer.step} of "
+                f"{settings.steps}: make room, and --resume goes on from what is saved"
+            ) from error
+
+    with interruptible() as interrupted:
         window, started, due = [], time.monotonic(), False
         while trainer.step < settings.steps:
             index = batch_indices(trainer.seed, trainer.step, settings.batch, len(data.train))
@@ -218,12 +239,12 @@ def fit(
                     "skipped": update.skipped,
                     "seconds": elapsed,
                 }
-                _append(metrics, line | ({"note": update.note} if update.note else {}))
+                note(line | ({"note": update.note} if update.note else {}))
                 window, started = [], time.monotonic()
             stopping = interrupted()
             done = trainer.step == settings.steps
             if settings.validate_every and (trainer.step % settings.validate_every == 0 or done):
-                _validate(trainer, data, experiment, run, metrics)
+                _validate(trainer, data, experiment, run, note)
             due = due or trainer.step % settings.checkpoint_every == 0 or done or stopping
             if due and trainer.trouble is None:
                 checkpoint.save(run.last, trainer.checkpoint())
@@ -243,7 +264,9 @@ def fit(
     return True
 
 
-def _validate(trainer: Trainer, data: Dataset, experiment: Experiment, run: Run, metrics: Any) -> None:
+def _validate(
+    trainer: Trainer, data: Dataset, experiment: Experiment, run: Run, note: Callable[[dict[str, Any]], None]
+) -> None:
     """Bound of the averaged weights on validation data; the best ones are kept."""
     current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
     trainer.module.load_state_dict(trainer.average.tensors)
@@ -253,11 +276,11 @@ def _validate(trainer: Trainer, data: Dataset, experiment: Experiment, run: Run,
         found = merit(trainer.model, data.validation, count, experiment.conditional, trainer.device)
     trainer.module.load_state_dict(current)
     trainer.module.train()
-    _append(metrics, {"step": trainer.step, "validation": found})
     first = next(iter(found.values()))
     if math.isfinite(first) and first < trainer.best and trainer.trouble is None:
         trainer.best = first
         checkpoint.save(run.best, Checkpoint(trainer.averaged(), {"step": trainer.step, "validation": found}))
+    note({"step": trainer.step, "validation": found})
 
 
 def drop_labels(condition: Condition, share: float, seed: int, step: int) -> Condition:
@@ -267,16 +290,6 @@ def drop_labels(condition: Condition, share: float, seed: int, step: int) -> Con
     generator = torch.Generator().manual_seed(stream_seed(seed, NOISE + 10, step))
     drop = torch.rand(len(condition.label), generator=generator).to(condition.label.device) < share
     return replace(condition, label=torch.where(drop, -1, condition.label))
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's own generators (dropout draws from them) for a while, and put them back as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.manual_seed_all(seed)
-        yield
 
 
 @contextmanager
@@ -306,11 +319,6 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(name, handler)
     if asked and asked[0] != signal.SIGINT:
         signal.raise_signal(asked[0])
-
-
-def _append(metrics: Any, line: dict[str, Any]) -> None:
-    metrics.write(json.dumps(line) + "\n")
-    metrics.flush()
 
 
 def _forget_metrics_after(run: Run, step: int) -> None:

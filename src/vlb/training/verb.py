@@ -11,6 +11,7 @@ from vlb.base.configuration import override
 from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, load
 from vlb.data.sources import OWN
 from vlb.store.experiment import Experiment
@@ -39,6 +40,7 @@ class TrainResult(Result):
         return Table(self.run.experiment.recipe, ("", ""), (rows,), numbers=False)
 
 
+@ordinary()
 def train(
     recipe: str | Experiment,
     options: TrainOptions = DEFAULT,

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from vlb.base import growth
 from vlb.data.formats.base import Declined, File, Member
 from vlb.data.formats.bmp import Bmp
 from vlb.data.formats.png import MAGIC, Png
@@ -141,6 +142,14 @@ def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     head = chunk(b"IHDR", struct.pack(">2I5B", 1 << 20, 1 << 20, 8, 0, 0, 0, 0))
     with pytest.raises(Declined, match="bomb"):
         Png().read(MAGIC + head + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+
+
+def test_pixels_that_weigh_next_to_nothing_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "FREE", 1 << 20)
+    head = chunk(b"IHDR", struct.pack(">2I5B", 4000, 4000, 8, 0, 0, 0, 0))
+    rows = chunk(b"IDAT", zlib.compress(bytes(4001 * 4000)))
+    with pytest.raises(Declined, match="bomb"):
+        Png().read(MAGIC + head + rows + chunk(b"IEND", b""))
 
 
 COLOURS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}

@@ -8,6 +8,7 @@ where they are needed, every row ended by LF.
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 
@@ -19,6 +20,7 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
 SHOWN = 40
 DELIMITERS = ",\t;|"
 BOM = "\ufeff"
+ROWS_AT_ONCE = 1 << 10  # that are written as text
 BREAK = re.compile(r"\r\n|\n|\r")
 NO_DECIMAL = re.compile(r"(?<!\d),|,(?!\d)")
 
@@ -79,29 +81,34 @@ class Delimited:
     def write(self, file: File) -> bytes:
         """Raises `Declined` for a rest that is none of this format, and for text that its encoding cannot hold."""
         style, cells = style_of(file), file.members[0].values
-        width = cells.shape[1] + style.trailing
-        flat = cells.ravel().tolist()
-        marks = _quotes(style.quoting, flat, style.delimiter, width)
-        odd = np.array([k for k in style.odd if k < len(flat)], np.int64)
-        marks[odd] ^= True
-        marks |= np.array([_must(cell, style.delimiter) for cell in flat], bool)  # other cells may stand there now
-        written = [
-            '"' + cell.replace('"', '""') + '"' if mark else cell for cell, mark in zip(flat, marks, strict=True)
-        ]
-        step, after = cells.shape[1], style.delimiter * style.trailing
-        lines = [style.delimiter.join(written[k : k + step]) + after for k in range(0, len(written), step)]
-        ends = [style.newline] * (len(lines) - 1) + [style.tail]
-        for k, found in style.breaks:
-            if k < len(lines) - 1:
-                ends[k] = found
         try:
-            body = "".join(line + end for line, end in zip(lines, ends, strict=True))
-            return (style.start + body).encode(style.encoding)
+            return b"".join(part.encode(style.encoding) for part in (style.start, *_lines(style, cells)))
         except UnicodeEncodeError as error:
             raise Declined(f"has a character that {style.encoding} cannot hold") from error
 
     def same(self, one: Content, other: Content) -> bool:
         return bytes(one) == bytes(other)
+
+
+def _lines(style: Style, cells: np.ndarray) -> Iterator[str]:
+    """Cells (rows, columns) as text, some rows at a time."""
+    count, step = cells.shape
+    after, breaks = style.delimiter * style.trailing, dict(style.breaks)
+    odd = np.unique(np.array([k for k in style.odd if k < cells.size], np.int64))
+    for first in range(0, count, ROWS_AT_ONCE):
+        flat = cells[first : first + ROWS_AT_ONCE].ravel().tolist()
+        marks = _quotes(style.quoting, flat, style.delimiter, step + style.trailing)
+        low, high = np.searchsorted(odd, (first * step, first * step + len(flat)))
+        marks[odd[low:high] - first * step] ^= True
+        marks |= np.array([_must(cell, style.delimiter) for cell in flat], bool)  # other cells may stand there now
+        written = [
+            '"' + cell.replace('"', '""') + '"' if mark else cell for cell, mark in zip(flat, marks, strict=True)
+        ]
+        lines = list[str]()
+        for row, k in enumerate(range(0, len(flat), step), first):
+            end = breaks.get(row, style.newline) if row < count - 1 else style.tail
+            lines += [style.delimiter.join(written[k : k + step]), after, end]
+        yield "".join(lines)
 
 
 def plain(delimiter: str) -> bytes:

@@ -10,7 +10,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple, Protocol
 
 from vlb.data.formats.base import Content, Declined, File, Writable
-from vlb.data.formats.inflating import deflate, inflate
+from vlb.data.formats.inflating import believe, deflate, inflate
 from vlb.data.formats.rests import pack, unpack
 
 MAGIC = b"\x1f\x8b\x08"
@@ -95,6 +95,7 @@ class Gzip:
         """All of a file but its deflate streams. Raises `Declined`."""
         view = memoryview(content)
         limit = self.within.claimed(_beginning(view))
+        believe(limit, len(view))
         heads, parts, total = list[bytes](), list[bytearray](), 0
         while view[:2] == MAGIC[:2] or not heads:
             heads.append(_head(view))

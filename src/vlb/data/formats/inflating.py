@@ -3,11 +3,11 @@
 import zlib
 from typing import NamedTuple
 
+from vlb.base.growth import most
 from vlb.data.formats.base import Content, Declined
 
 PART = 1 << 22
-BOMB = 1 << 30  # bytes that a stream may become, however little it is
-MAX_RATIO = 200  # of more than that; deflate reaches 1032
+RATIO = 200  # of what a file claims to what it takes, beyond `base.growth.FREE`; deflate reaches 1032
 
 
 class Inflated(NamedTuple):
@@ -17,10 +17,20 @@ class Inflated(NamedTuple):
     size: int
 
 
+def believe(claimed: int, stored: int) -> None:
+    """Raises `Declined` where `stored` bytes of a file claim to be so many that they may be a decompression bomb."""
+    if claimed > most(stored, RATIO):
+        raise Declined(
+            f"{claimed:,} bytes out of {stored:,}: damaged, or a possible decompression bomb (if it is yours, save it "
+            "uncompressed)"
+        )
+
+
 def inflate(stream: Content, limit: int) -> Inflated:
     """A raw deflate stream that begins `stream`. Memory is taken for what comes, not for what is claimed.
 
-    Raises `Declined` if it is damaged or cut short, holds more than `limit` bytes, or may be a decompression bomb.
+    limit: what it is claimed to hold, which `believe` was asked about. Raises `Declined` if it is damaged or cut short,
+    or holds more.
     """
     inflater, plain, at = zlib.decompressobj(-15), bytearray(), 0
     try:
@@ -34,8 +44,6 @@ def inflate(stream: Content, limit: int) -> Inflated:
             plain += inflater.decompress(given, PART)
             if len(plain) > limit:
                 raise Declined(f"it holds more than the {limit} bytes that it claims")
-            if len(plain) > max(BOMB, MAX_RATIO * at):
-                raise Declined(f"{len(plain)} bytes in {at}: a possible decompression bomb")
     except zlib.error as error:
         raise Declined(f"it is damaged ({error})") from error
     return Inflated(plain, at - len(inflater.unused_data))

@@ -17,6 +17,7 @@ from PIL import Image
 
 from vlb.data.formats import rests
 from vlb.data.formats.base import Content, Declined, File, Member
+from vlb.data.formats.inflating import believe
 from vlb.data.formats.scanlines import filtered, packed, unfiltered, unpacked
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -161,8 +162,9 @@ def _head(kind: bytes, body: bytes) -> Head:
 
 
 def _inflated(head: Head, stream: bytes) -> bytes:
-    """The rows. Raises `Declined` where there is anything else in the stream."""
+    """The rows. Raises `Declined` where there is anything else in the stream, or far more than it weighs."""
     size = sum(math.prod(head.lines(part)) for part in head.parts)
+    believe(size, len(stream))
     unpacker = zlib.decompressobj()
     try:
         rows = unpacker.decompress(stream, size + 1)

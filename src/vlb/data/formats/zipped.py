@@ -8,7 +8,7 @@ from typing import NamedTuple
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 from vlb.data.formats.base import Content, Declined
-from vlb.data.formats.inflating import deflate, inflate
+from vlb.data.formats.inflating import believe, deflate, inflate
 
 LOCAL = struct.Struct("<4s5H3I2H")
 CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -78,12 +78,13 @@ def entry(name: str, style: Style, content: Content) -> Entry:
 
 
 def apart(content: Content) -> Zipped:
-    """What is in a file, of which no stream is read yet. Raises `Declined`."""
+    """What is in a file, of which no stream is read yet. Raises `Declined`, also for one that claims too much."""
     try:
         with ZipFile(_Stream(memoryview(content))) as archive:
             infos, comment = archive.infolist(), archive.comment.decode("latin-1")
             ends = sorted(info.header_offset for info in infos)
             after = dict(zip(ends, [*ends[1:], archive.start_dir], strict=False))
+        believe(sum(info.file_size for info in infos), len(content))
         return Zipped(tuple(_entry(content, info, after[info.header_offset]) for info in infos), comment)
     except Declined:
         raise

@@ -54,3 +54,5 @@ def evaluate(
     if isinstance(result, EvaluationResult) and result.shortfall:
         raise UserError(result.shortfall)
     write_json(result, json)
+    if isinstance(result, EvaluationResult) and values is not None and result.kept is None:
+        raise UserError(f"the values are not in {values}, which could not be written")

@@ -10,6 +10,7 @@ import torch
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.core.surroundings import ordinary
 from vlb.core.terms import key
 from vlb.data import Split
 from vlb.measure.discretise import discretise, kernel_named
@@ -146,6 +147,7 @@ class TightnessResult(Result):
         return tuple(lines)
 
 
+@ordinary()
 def tightness(
     run: Run | str | Path,
     split: str = "test",

@@ -1,0 +1,51 @@
+"""How much an archive may become, and take meanwhile: by what it weighs, whatever it says of itself.
+
+A model's code of black pictures takes nearly no bits, so that a file of any size may be honest; what becomes more than
+`RATIO` times its bytes, beyond `base.growth.FREE`, is refused until a person says that it is to be trusted.
+"""
+
+import math
+from dataclasses import dataclass
+
+from vlb.base.growth import most
+from vlb.coding.header import Header
+from vlb.coding.values import MAX_VALUES
+from vlb.coding.wire import Damaged
+
+RATIO = 1000
+WIDTH = 256  # of networks: numbers per element that one is taken to hold at once, unless there are more levels
+NUMBER = 8  # bytes
+
+
+@dataclass
+class Allowance:
+    """stored: bytes of the archive, with those of a model that a person gives; trusted: whether there is no limit.
+    taken: bytes that files have become."""
+
+    stored: int
+    trusted: bool = False
+    taken: int = 0
+
+    @property
+    def limit(self) -> int:
+        """In bytes."""
+        return most(self.stored, RATIO)
+
+    def hold(self, size: int) -> None:
+        """Raises `Damaged` where so many bytes more, which a file takes while it is put together, are too many."""
+        if not self.trusted and self.taken + size > self.limit:
+            raise Damaged(
+                f"it takes more than {self.limit:,} bytes, {most(0, 0) >> 20} MiB and {RATIO:,} times its own: it "
+                "may have been made to fill memory or disk. If you know where it comes from, use --trust"
+            )
+
+    def take(self, size: int) -> None:
+        """Count so many bytes of files. Raises `Damaged` where they are too many, and then counts none."""
+        self.hold(size)
+        self.taken += size
+
+    def work(self, header: Header) -> None:
+        """Raises `Damaged` where the examples that a header wants decoded at once take too much."""
+        dimensions = math.prod(header.shape)
+        at_once = min(header.settings.lanes.width, max(1, MAX_VALUES // dimensions))
+        self.hold(at_once * dimensions * max(header.levels, WIDTH) * NUMBER)
