@@ -187,17 +187,22 @@ def _placed(cells: Cells, column: Described, offered: Sequence[Notation]) -> tup
 
 def _categories(cells: Cells, observed: np.ndarray, kind: Categories) -> np.ndarray:
     """The number of each observed cell's category, by its text or, of numbers, by its value; NaN for none."""
-    by_text = {text: float(number) for number, text in enumerate(kind.values)}
     read = notation(kind.values)
-    by_value = {} if read is None else {read(text): float(number) for number, text in enumerate(kind.values)}
+
+    def value(text: str) -> float | None:
+        found = None if read is None else read(text)
+        return None if found is None else float(found)
+
+    by_text = {text: float(number) for number, text in enumerate(kind.values)}
+    by_value = {} if read is None else {value(text): float(number) for number, text in enumerate(kind.values)}
     spare = float(len(kind.values)) if kind.other else np.nan
     found = []
     for row in np.flatnonzero(observed).tolist():
-        text = None if cells.texts is None else cells.texts[row]
-        number = None if text is None else by_text.get(text)
-        if number is None and by_value:
-            number = by_value.get(float(cells.values[row]) if cells.numeric else read(text) if read and text else None)
-        found.append(spare if number is None else number)
+        text = "" if cells.texts is None else str(cells.texts[row])
+        number = by_text.get(text)
+        if number is None:
+            number = by_value.get(float(cells.values[row]) if cells.numeric else value(text), spare)
+        found.append(number)
     return np.array(found, np.float64)
 
 

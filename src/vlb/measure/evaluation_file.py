@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.base.files import written_whole
+from vlb.base.files import refuse_existing, written_new, written_whole
 from vlb.core.terms import BoundKind, TermPath
 from vlb.data.contents import content_of
 from vlb.data.formats.npz import arrays_in
@@ -84,24 +84,14 @@ class Begun:
 
 def save(path: Path, begun: Begun) -> None:
     """Write the state of an evaluation, whole or not at all. Raises `UserError` if the disk refuses."""
-    tally = begun.tally
-    arrays = {
-        "values": tally.means,
-        "index": begun.index,
-        "deviations": tally.deviations,
-        "batch_means": np.array(tally.batch_means, dtype=np.float64),
-        "batch": np.array(tally.batch),
-    }
-    about = {
-        "format": FORMAT,
-        "names": tally.paths,
-        "subject": begun.subject.encode(),
-        "bound": dataclasses.asdict(begun.subject.bound),
-        "notes": begun.notes,
-    }
-    about["digest"] = _digest(arrays, about)
-    with written_whole(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+    with written_whole(path) as temporary:
+        _write(temporary, begun)
+
+
+def save_new(path: Path, begun: Begun) -> None:
+    """As `save`, where nothing may stand at `path` yet. Raises `UserError` where something does."""
+    with written_new(path) as temporary:
+        _write(temporary, begun)
 
 
 def load(path: Path) -> Kept:
@@ -118,8 +108,10 @@ def load(path: Path) -> Kept:
 
 
 def resume(path: Path, subject: Subject, index: np.ndarray) -> Begun | None:
-    """What a file holds of this evaluation; None where there is none. Raises `UserError` if it is of another."""
+    """What a file holds of this evaluation; None where there is none. Raises `UserError` if it is of another,
+    or a link to nothing."""
     if not path.exists():
+        refuse_existing(path)
         return None
     begun = read(path)
     different = subject.differences(begun.subject)
@@ -178,6 +170,27 @@ def _said(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _said(item) for name, item in value.items() if item is not None}
     return json.loads(json.dumps(value))
+
+
+def _write(path: Path, begun: Begun) -> None:
+    tally = begun.tally
+    arrays = {
+        "values": tally.means,
+        "index": begun.index,
+        "deviations": tally.deviations,
+        "batch_means": np.array(tally.batch_means, dtype=np.float64),
+        "batch": np.array(tally.batch),
+    }
+    about = {
+        "format": FORMAT,
+        "names": tally.paths,
+        "subject": begun.subject.encode(),
+        "bound": dataclasses.asdict(begun.subject.bound),
+        "notes": begun.notes,
+    }
+    about["digest"] = _digest(arrays, about)
+    with path.open("wb") as stream:
+        np.savez(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
 
 
 def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
