@@ -66,6 +66,35 @@ class Resizable(Protocol):
         """Make room for weights by name."""
 
 
+class Law(Protocol):
+    """The law of the cells of rows that are not known, given those that are. Each statistic is (n, D), of each cell by
+    itself, in the units of the data; known cells are as they are."""
+
+    def probabilities(self) -> tuple[Tensor, ...]:
+        """Of each column of categories, (n, its values) each."""
+
+    def mean(self) -> Tensor: ...
+
+    def deviation(self) -> Tensor:
+        """The standard deviation of real cells."""
+
+    def quantile(self, level: float | Tensor) -> Tensor:
+        """level: one number, or (n,)."""
+
+    def mode(self) -> Tensor: ...
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw of all cells that are not known, together."""
+
+
+@runtime_checkable
+class Imputing(Protocol):
+    """A model of rows that knows the law of some cells given the others."""
+
+    def conditional(self, x: Tensor, known: Tensor) -> Law:
+        """Of rows x (n, D), of which the cells that are `known` (n, D) are looked at."""
+
+
 @runtime_checkable
 class Classifying(Protocol):
     """A model of p(y | x)."""
