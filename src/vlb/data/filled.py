@@ -8,10 +8,10 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.data.alike import Seen, alike
-from vlb.data.columns import Described
+from vlb.data.columns import Cells, Described
 from vlb.data.formats.base import Declined, File
 from vlb.data.formats.delimited import rewritten, style_of
-from vlb.data.frames import Cells, filled_frame, stacked
+from vlb.data.frames import filled_frame, stacked
 from vlb.data.mixed import Sheet
 
 DRAW = "draw"

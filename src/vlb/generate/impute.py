@@ -30,9 +30,9 @@ DEFAULT = ImputeOptions()
 
 @dataclass(frozen=True)
 class ImputeResult(Result):
-    """What `vlb.impute` returns. tables: the table with its gaps filled, once per draw, or one with `long` or of points:
-    the bytes of a file for a file, DataFrames of the same kind for a DataFrame; cells: how many were filled, by column;
-    rows: of the table; how: what was put there, in words."""
+    """What `vlb.impute` returns. tables: the table with its gaps filled, once per draw, or one with `long` or of a
+    point: the bytes of a file for a file, DataFrames of the same kind for a DataFrame; cells: how many were filled, by
+    column; rows: of the table; how: what was put there, in words."""
 
     tables: tuple[Any, ...]
     cells: Mapping[str, int]
@@ -173,7 +173,7 @@ def _refuse_unseen(brought: Sheet, rows: Numbered) -> None:
     if rows.unseen:
         first = "; ".join(list(rows.unseen.values())[:FIRST]) + ("; …" if len(rows.unseen) > FIRST else "")
         raise UserError(
-            f"{brought.what}: {len(rows.unseen)} of {len(brought)} rows have cells that the model has not seen: {first}: "
+            f"{brought.what}: {len(rows.unseen)} rows have cells that the model has not seen ({first}): "
             "mend or empty these cells, or train with `other = true` for the column in schema.toml"
         )
 

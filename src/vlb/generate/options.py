@@ -1,6 +1,7 @@
 """What samples and filled gaps depend on. It needs no torch.
 
-A field is the flag of `vlb sample` or `vlb impute` of the same name: its name, type, default and entry below are the flag's.
+A field is the flag of `vlb sample` or `vlb impute` of the same name: its name, type, default and entry below are the
+flag's.
 """
 
 from dataclasses import dataclass

@@ -113,7 +113,7 @@ class FactorLaw:
         return self.quantile(0.5)
 
     def quantile(self, level: float | Tensor) -> Tensor:
-        """The least value with at least `level`, one number or (n,), of the mass at or below it, (n, D) in data units."""
+        """The least value with at least `level`, one number or (n,), of the mass at or below it, (n, D)."""
         levels = torch.as_tensor(level, dtype=torch.float64).expand(len(self.x)).unsqueeze(1)
         reals = self._each(lambda moments, where: self.maps.inverse(moments.quantile(levels[where])))
         places = [
