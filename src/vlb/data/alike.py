@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlb.core.schema import AnyKind, Categories, Levels, Real
-from vlb.data.columns import DAYS, SECONDS
+from vlb.data.columns import DAYS, LONG_AS
 from vlb.data.numbers import notation
 from vlb.data.rows import texts
 
@@ -33,8 +33,8 @@ def alike(values: np.ndarray, kind: AnyKind, seen: Seen, comma: bool) -> np.ndar
     comma = comma if seen.comma is None else seen.comma
     if isinstance(kind, Categories):
         return _words(values, kind, seen, comma)
-    if kind.unit in (DAYS, SECONDS):
-        return _dates(values, kind, seen)
+    if kind.unit in LONG_AS:
+        return _dates(values, kind.unit, seen)
     found = [_number(value, kind, *_places(kind, seen)) for value in values.tolist()]
     return np.array([text.replace(".", ",") if comma else text for text in found], object)
 
@@ -48,13 +48,11 @@ def _words(values: np.ndarray, kind: Categories, seen: Seen, comma: bool) -> np.
     return np.array([own[number] for number in values.astype(np.int64).tolist()], object)
 
 
-def _dates(values: np.ndarray, kind: Real, seen: Seen) -> np.ndarray:
-    """Dates; of times, with a space or a T and with or without seconds."""
-    found = texts(values, kind)
-    if kind.unit == DAYS or not seen.texts:
-        return found
-    first = seen.texts[0].strip()
-    return np.array([text[: len(first)].replace("T", first[10]) for text in found.tolist()], object)
+def _dates(values: np.ndarray, unit: str, seen: Seen) -> np.ndarray:
+    """Dates; with times, where the column has them, after a space or a T and with or without seconds."""
+    first = seen.texts[0].strip() if seen.texts else "2000-01-01" if unit == DAYS else "2000-01-01T00:00:00"
+    instants = np.rint(values * LONG_AS[unit]).astype("datetime64[s]").astype(str).tolist()
+    return np.array([text[: len(first)].replace("T", first[10:11]) for text in instants], object)
 
 
 def _places(kind: Real, seen: Seen) -> tuple[int | None, bool]:

@@ -109,7 +109,9 @@ def filled_frame(
     nw = narwhals()
     table = nw.from_native(frame, eager_only=True)
     series = [_filled(nw, table, cells, kinds[name]) for name, cells in put.items()]
-    series += [nw.new_series(name, values, backend=table.implementation) for name, values in more.items()]
+    for name, values in more.items():
+        cells = [None if np.isnan(value) else value for value in values.tolist()]
+        series.append(nw.new_series(name, cells, nw.Float64, backend=table.implementation))
     return nw.to_native(table.with_columns(*series))
 
 
@@ -156,5 +158,5 @@ def _typed(nw: ModuleType, dtype: Any, sample: Any, values: np.ndarray, words: n
         zone = None if sample is None else sample.tzinfo
         return [dt.datetime.fromisoformat(word).replace(tzinfo=zone) for word in words]
     if dtype == nw.Date or isinstance(sample, dt.date):
-        return [dt.date.fromisoformat(word) for word in words]
+        return [dt.date.fromisoformat(word[:10]) for word in words]
     return words.tolist() if sample is None else [type(sample)(word) for word in words]

@@ -10,7 +10,7 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
-from vlb.data.columns import MISSING, Cells, Described, cells_of, described, infer, there, values_of
+from vlb.data.columns import LONG_AS, MISSING, Cells, Described, cells_of, described, infer, instant, there, values_of
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.described import read as read_described
@@ -185,6 +185,8 @@ def _placed(cells: Cells, column: Described, offered: Sequence[Notation]) -> tup
     values = np.zeros(len(cells.values))
     if isinstance(kind, Categories):
         values[observed] = _categories(cells, observed, kind)
+    elif cells.texts is not None and isinstance(kind, Real) and kind.unit in LONG_AS:
+        values[observed] = [instant(text, kind.unit) for text in cells.texts[observed].tolist()]
     elif cells.numeric:
         values[observed] = cells.values[observed]
     else:
