@@ -105,6 +105,15 @@ def described(columns: Sequence[Column]) -> tuple[Described, ...]:
     )
 
 
+def placed(columns: tuple[Column, ...]) -> list[tuple[int, Described]]:
+    """The columns of a table, and the place of the first column of the schema that each is."""
+    place, found = 0, []
+    for column in described(columns):
+        found.append((place, column))
+        place += len(column.columns)
+    return found
+
+
 def cells_of(
     name: str | None, texts: Sequence[str], missing: Sequence[str] = (), offered: Sequence[Notation] = NOTATIONS
 ) -> Cells:

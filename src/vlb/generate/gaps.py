@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vlb.base.errors import UserError
 from vlb.core.schema import AnyKind, Categories, Column, Real
-from vlb.data.columns import Described, described
+from vlb.data.columns import placed
 from vlb.data.rows import of_file
 from vlb.generate.points import Point
 from vlb.models.protocols import Imputing, Law
@@ -122,15 +122,6 @@ class Gaps:
             if isinstance(column.kind, Categories) and column.kind.other:
                 found |= ~self.known[:, place] & (x[:, place] == len(column.kind.values))
         return found
-
-
-def placed(columns: tuple[Column, ...]) -> list[tuple[int, Described]]:
-    """The columns of a table, and the place of the first column of the schema that each is."""
-    place, found = 0, []
-    for column in described(columns):
-        found.append((place, column))
-        place += len(column.columns)
-    return found
 
 
 def _listed(p: Tensor, kind: AnyKind) -> Tensor:

@@ -16,10 +16,11 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.core.schema import Column, Real
 from vlb.core.surroundings import ordinary
+from vlb.data.columns import placed
 from vlb.data.filled import Filled, filled
 from vlb.data.mixed import ARROW, FIRST, Numbered, Sheet, frame, numbered, sheet
 from vlb.data.rows import of_file, require_pyarrow
-from vlb.generate.gaps import Gaps, placed
+from vlb.generate.gaps import Gaps
 from vlb.generate.options import ImputeOptions
 from vlb.generate.points import POINTS
 from vlb.models.protocols import Imputing, require

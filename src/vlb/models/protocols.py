@@ -1,6 +1,6 @@
 """What every model with a likelihood offers, whatever its hierarchy: the terms of its bound, and samples."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeGuard, TypeVar, cast, runtime_checkable
 
 import torch
@@ -56,6 +56,15 @@ def require(model: object, capability: Callable[..., Capability], purpose: str) 
         return model
     reason = getattr(model, "why_not", None)
     raise UserError(reason or f"{purpose}, and this run holds a {type(model).__name__}")
+
+
+def refuse_given(model: object, names: Sequence[str]) -> None:
+    """Raises `UserError` for a model that cannot be told the columns of these names, where there are any."""
+    if names and "role" not in getattr(model, "takes", ()):
+        raise UserError(
+            f"--given needs a model that knows its columns given others, as mixtures of tables with gaps do, and this "
+            f"is a {type(model).__name__}: leave it out"
+        )
 
 
 @runtime_checkable
