@@ -261,9 +261,7 @@ def test_a_table_without_names(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (
         command("impute", tmp_path / "r", tmp_path / "g.csv", "-o", tmp_path / "o.csv", "--long", "--draws", "2") == 0
     )
-    assert re.fullmatch(
-        r"(1,-?\d+\.\d,1\n1,0\.5,[01]\n){1}2,-?\d+\.\d,1\n2,0\.5,[01]\n", (tmp_path / "o.csv").read_text()
-    )
+    assert re.fullmatch(r"1,-?\d+\.\d,1\n1,0\.5,[01]\n2,-?\d+\.\d,1\n2,0\.5,[01]\n", (tmp_path / "o.csv").read_text())
     capsys.readouterr()
     assert command("impute", tmp_path / "r", tmp_path / "g.csv", "-o", tmp_path / "p.csv", "--uncertainty") == 2
     assert "no row of names" in " ".join(capsys.readouterr().err.split())
@@ -283,7 +281,7 @@ def test_log_p_of_columns_given_others(run: Path, tmp_path: Path, told: tuple[st
     assert np.allclose(given_b + b, both, atol=1e-9) and np.ptp(b) > 0
     out = tmp_path / "s.csv"
     assert command("score", run, table, "-o", out, "--given", *told) == 0
-    scored = [float(row["nats"]) for row in csv.DictReader(out.open())]
+    scored = [float(row["nats"]) for row in csv.DictReader(io.StringIO(out.read_text()))]
     assert np.array_equal(scored, given_b)
 
 
