@@ -57,12 +57,12 @@ class ImputeResult(Result):
         cells = tuple((name, str(count)) for name, count in self.cells.items())
         return Table(self.words, ("column", "cells filled"), (cells,))
 
-    def write(self, out: Path) -> tuple[Path, ...]:
+    def write(self, out: str | Path) -> tuple[Path, ...]:
         """Write a file's tables to new files, all or none: `out`, or of several draws NAME-1.csv, NAME-2.csv, … beside
         it. Raises `UserError` for one that exists, and for DataFrames, which write themselves."""
         if not all(isinstance(table, bytes) for table in self.tables):
             raise UserError("DataFrames are in `tables`, and write themselves")
-        paths = outputs(out, len(self.tables))
+        paths = outputs(Path(out), len(self.tables))
         with ExitStack() as stack:
             for path, content in zip(paths, self.tables, strict=True):
                 stack.enter_context(written_new(path)).write_bytes(content)
