@@ -10,6 +10,8 @@ from vlb.data.columns import DAYS, LONG_AS
 from vlb.data.numbers import notation
 from vlb.data.rows import texts
 
+ENOUGH = 10  # cells that show to how many places a column is written that was not rounded in training
+
 
 @dataclass(frozen=True, eq=False)
 class Seen:
@@ -61,7 +63,7 @@ def _places(kind: Real, seen: Seen) -> tuple[int | None, bool]:
     shown = {len(text.strip().replace(",", ".").partition(".")[2]) for text in plain}
     most, fixed = max(shown, default=0), len(shown) == 1
     if kind.resolution is None:
-        return (most or None), fixed
+        return (most if most and len(plain) >= ENOUGH else None), fixed
     own = max(map(_decimals, texts(np.array([kind.resolution]), kind)))
     return max(own, most), (fixed and most >= own) or not shown
 
