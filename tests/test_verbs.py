@@ -17,7 +17,7 @@ from tests.commands.test_cli import TINY
 from tests.commands.test_cli import vlb as command
 from vlb.base.results import Result, Strong, Table, as_html, show
 from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
-from vlb.generate.options import SampleOptions
+from vlb.generate.options import ImputeOptions, SampleOptions
 from vlb.interfaces.cli import app
 from vlb.measure.importance import ImportanceWeighted
 from vlb.measure.options import CompareOptions, EvaluateOptions, ScoreOptions, TightnessOptions
@@ -30,6 +30,7 @@ OPTIONS = {
     "score": ScoreOptions,
     "tightness": TightnessOptions,
     "sample": SampleOptions,
+    "impute": ImputeOptions,
     "compress": CompressOptions,
     "decompress": DecompressOptions,
     "inspect": InspectOptions,

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from vlb.core.terms import BoundKind as BoundKind
     from vlb.data import Dataset as Dataset
     from vlb.data import Split as Split
+    from vlb.generate.impute import ImputeResult as ImputeResult
+    from vlb.generate.impute import impute as impute
+    from vlb.generate.options import ImputeOptions as ImputeOptions
     from vlb.generate.options import SampleOptions as SampleOptions
     from vlb.generate.sample import SampleResult as SampleResult
     from vlb.generate.sample import sample as sample
@@ -87,7 +90,14 @@ _NAMES = {
         "Dataset",
         "Split",
     ),
-    "vlb.generate.options": ("SampleOptions",),
+    "vlb.generate.impute": (
+        "ImputeResult",
+        "impute",
+    ),
+    "vlb.generate.options": (
+        "ImputeOptions",
+        "SampleOptions",
+    ),
     "vlb.generate.sample": (
         "SampleResult",
         "sample",

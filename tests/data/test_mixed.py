@@ -77,6 +77,7 @@ def test_every_format_says_the_same(seed: int, delimiter: str) -> None:
         frame(pd.DataFrame(values)),
         frame(pl.DataFrame(values)),
         frame(pd.DataFrame(values)[list(values)[::-1]]),
+        frame(pd.DataFrame(values).assign(when=lambda table: pd.to_datetime(table.when))),
     ]
     for table in tables:
         again = numbered(table, columns)

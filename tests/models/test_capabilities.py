@@ -10,8 +10,9 @@ from vlb.measure.evaluation import Bounded
 from vlb.measure.importance import Weighted
 from vlb.measure.planning import planning
 from vlb.models.diffusion.config import Diffusion
+from vlb.models.factor.config import FactorAnalysers
 from vlb.models.mixture.config import Mixture
-from vlb.models.protocols import Classifying, Cooled, Denoising, LikelihoodModel, Stepped, offers, require
+from vlb.models.protocols import Classifying, Cooled, Denoising, Imputing, LikelihoodModel, Stepped, offers, require
 from vlb.models.vae.config import HVAE, VAE
 
 SCHEMA = levels_schema((1, 8, 8), 4)
@@ -22,6 +23,7 @@ MODELS = {
     "bottom-up": lambda: HVAE(inference="bottom-up").build(SCHEMA),
     "mixture": lambda: Mixture().build(SCHEMA),
     "ladder": ladder,
+    "factor": lambda: FactorAnalysers().build(levels_schema((3,), 4)),
 }
 CAN = {
     "diffusion": {LikelihoodModel},
@@ -29,11 +31,12 @@ CAN = {
     "vae": {LikelihoodModel, Weighted, Cooled},
     "bottom-up": {LikelihoodModel, Weighted, Cooled},
     "mixture": {LikelihoodModel},
+    "factor": {LikelihoodModel, Imputing},
     "ladder": {Classifying, Denoising},
 }
 
 
-@pytest.mark.parametrize("capability", [LikelihoodModel, Weighted, Cooled, Stepped, Classifying, Denoising])
+@pytest.mark.parametrize("capability", [LikelihoodModel, Weighted, Cooled, Stepped, Classifying, Denoising, Imputing])
 @pytest.mark.parametrize("kind", MODELS)
 def test_a_kind_has_a_capability_or_says_why_not(kind: str, capability: type) -> None:
     model = MODELS[kind]()

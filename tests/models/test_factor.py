@@ -116,6 +116,23 @@ def test_conditional_times_marginal_is_the_joint(reals: FactorMixture) -> None:
     assert torch.allclose(parts, reals.log_prob(x), atol=1e-9)
 
 
+def test_a_table_of_categories_alone() -> None:
+    """Its laws are those of the tables: nothing is real, nothing is mapped."""
+    schema = Schema(layout=Vector((2,)), kinds=(Column("a", Categories(("x", "y"))), Column("b", Levels(3))))
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randint(0, 2, (100,), generator=generator)
+    x = torch.stack((first, first + torch.randint(0, 2, (100,), generator=generator)), 1).double()
+    model = fitted(schema, x, torch.rand(100, 2, generator=generator) > 0.1, components=2, draws=1)
+    every = torch.tensor([[a, b] for a in range(2) for b in range(3)], dtype=torch.float64)
+    log_p = model.log_prob(every)
+    assert float(log_p.exp().sum()) == pytest.approx(1, abs=1e-9)
+    law = model.conditional(every, torch.tensor([[True, False]]).expand(6, -1))
+    joint = log_p.exp().view(2, 3)
+    expected = (joint / joint.sum(1, keepdim=True)).repeat_interleave(3, 0)
+    assert torch.allclose(law.probabilities()[1], expected, atol=1e-9)
+    assert torch.equal(law.sample(generator)[:, 0], every[:, 0]) and law.deviation().isnan().all()
+
+
 def test_masses_sum_to_one(mixed: FactorMixture) -> None:
     heights = torch.arange(-200, 201, dtype=torch.float64) * 0.5
     x = torch.cartesian_prod(heights, torch.arange(3.0).double(), torch.arange(2.0).double())

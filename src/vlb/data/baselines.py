@@ -30,8 +30,9 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
     """
     x = data.split(split).x
     if data.schema.gaps:
-        nats = per_example("independent-pixels", data, data.split(split)).mean() if len(x) else 0.0
-        return {"independent_pixels": float(nats) / data.dimensions / math.log(2)}
+        part = data.split(split)
+        nats = per_example("independent-pixels", data, part).mean() if len(x) else 0.0
+        return {"independent_pixels": float(nats) / part.dimensions / math.log(2)}
     log_p = data.log_marginals
     nats = -float((counts(x, data.levels) * log_p).sum()) / x.size
     return {

@@ -24,6 +24,7 @@ SPIKE, ABOVE = 0.05, 5.0  # an atom has this share of the cells, and so many tim
 LONG = 40  # characters in a cell of free text, on average
 
 DAYS, SECONDS = "days since 1970-01-01", "seconds since 1970-01-01"
+LONG_AS = {DAYS: 86400.0, SECONDS: 1.0}
 DATE, TIME = re.compile(r"\d{4}-\d\d-\d\d"), re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?")
 
 
@@ -102,6 +103,15 @@ def described(columns: Sequence[Column]) -> tuple[Described, ...]:
         for column in columns
         if column.atoms_of is None
     )
+
+
+def placed(columns: tuple[Column, ...]) -> list[tuple[int, Described]]:
+    """The columns of a table, and the place of the first column of the schema that each is."""
+    place, found = 0, []
+    for column in described(columns):
+        found.append((place, column))
+        place += len(column.columns)
+    return found
 
 
 def cells_of(
@@ -226,6 +236,15 @@ def _unit(cells: Cells) -> str:
         return ""
     first = str(cells.texts[int(cells.observed.argmax())]).strip()
     return DAYS if DATE.fullmatch(first) else SECONDS if TIME.fullmatch(first) else ""
+
+
+def instant(text: str, unit: str) -> float:
+    """A date, or a date with a time, in days or seconds since 1970 as `unit` says; NaN for what is none."""
+    found = _dates([text])
+    if found is None:
+        return math.nan
+    own = DAYS if DATE.fullmatch(text.strip()) else SECONDS
+    return float(found[0]) * LONG_AS[own] / LONG_AS[unit]
 
 
 def _dates(texts: Sequence[str]) -> np.ndarray | None:

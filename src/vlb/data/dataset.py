@@ -6,6 +6,7 @@ Nothing is scaled or dequantised at this place; that belongs to the model.
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -29,8 +30,9 @@ class Split:
     x: (n, *shape) the numbers of values, in the schema's dtype; images are (n, C, H, W). It may be read-only (a
         memmap): copy a batch before writing to it. An unobserved element holds a valid value, never NaN.
     labels: (n,) int64 class numbers; observed: (n, *shape) bool, which elements are known; weight: (n,) float64, how
-        much each example counts; whole: (n,) int64, the thing that each is a piece of. Each may be None: no classes,
-        all observed, all alike, all whole.
+        much each example counts; whole: (n,) int64, the thing that each is a piece of; given: (n, *shape) bool, the
+        same in every example, which elements a likelihood is told and not of. Each may be None: no classes, all
+        observed, all alike, all whole, nothing given.
 
     Raises ValueError if they disagree about n or the shape.
     """
@@ -40,18 +42,33 @@ class Split:
     observed: np.ndarray | None = None
     weight: np.ndarray | None = None
     whole: np.ndarray | None = None
+    given: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "weight", "whole"):
             part = getattr(self, name)
             if part is not None and part.shape != (len(self.x),):
                 raise ValueError(f"{name} of shape {part.shape} for {len(self.x)} examples")
-        if self.observed is not None and self.observed.shape != self.x.shape:
-            raise ValueError(f"observed of shape {self.observed.shape} for examples {self.x.shape}")
+        for name in ("observed", "given"):
+            part = getattr(self, name)
+            if part is not None and part.shape != self.x.shape:
+                raise ValueError(f"{name} of shape {part.shape} for examples {self.x.shape}")
 
     def __len__(self) -> int:
         """The number of examples."""
         return len(self.x)
+
+    @property
+    def dimensions(self) -> int:
+        """The number of values in one example that a likelihood is of: what bits per dimension divides by."""
+        told = 0 if self.given is None or not len(self) else int(self.given[0].sum())
+        return math.prod(self.x.shape[1:]) - told
+
+    @property
+    def modelled(self) -> np.ndarray:
+        """Which elements a likelihood is of, (n, *shape) bool: those that are observed and not given."""
+        there = np.ones(self.x.shape, bool) if self.observed is None else self.observed
+        return there if self.given is None else there & ~self.given
 
     def take(self, index: np.ndarray) -> "Split":
         """A copy of the examples at `index`, in that order, with all that is known of them."""
@@ -73,9 +90,12 @@ class Split:
         their elements where some are not observed."""
         x = torch.from_numpy(np.ascontiguousarray(self.x[index])).to(device)
         labels = self.labels if conditional else None
-        if labels is None and self.observed is None:
+        if labels is None and self.observed is None and self.given is None:
             return x, UNCONDITIONAL
         role = None if self.observed is None else np.where(self.observed[index], Role.MODELLED, Role.ABSENT)
+        if self.given is not None:
+            role = np.full(x.shape, Role.MODELLED) if role is None else role
+            role = np.where(self.given[index] & (role == Role.MODELLED), Role.KNOWN, role)
         return x, Condition(
             label=None if labels is None else torch.from_numpy(labels[index]).to(device),
             role=None if role is None else torch.from_numpy(role.astype(np.uint8)).to(device),

@@ -10,7 +10,8 @@
     missing = ["unknown"]
     atoms = [0.0]               # values of a real column that have mass
 
-Columns of a table that it does not name are left out.
+Columns of a table that it does not name are left out; those of a table without a row of names have no name, and are all
+there, in order.
 """
 
 import tomllib
@@ -53,14 +54,14 @@ def read(path: Path) -> tuple[Described, ...]:
 def _entry(column: Described) -> dict[str, Any]:
     own = {"name": column.name, "type": KINDS.tag(column.kind), **encode(column.kind)}
     own |= {"missing": list(column.missing), "atoms": list(column.atoms)}
-    return {name: value for name, value in own.items() if value not in (None, [], "") or name == "name"}
+    return {name: value for name, value in own.items() if value not in (None, [], "")}
 
 
 def _column(entry: Any, where: str) -> Described:
     if not isinstance(entry, dict) or "type" not in entry:
         raise UserError(f"{where}: a column has a name and a type: {', '.join(KINDS.offered)}")
     named = f"{where} ({entry['name']!r})" if isinstance(entry.get("name"), str) else where
-    own = {name: entry[name] for name in OWN if name in entry}
+    own = {"name": None} | {name: entry[name] for name in OWN if name in entry}
     kind = {name: value for name, value in entry.items() if name not in OWN}
     column: Described = decode(Described, {**own, "kind": kind}, named)
     return column

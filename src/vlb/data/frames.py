@@ -1,6 +1,7 @@
 """DataFrames of pandas, polars and pyarrow as columns of cells and back, through narwhals (the extra `tables`)."""
 
 import datetime as dt
+from collections.abc import Mapping, Sequence
 from numbers import Number
 from types import ModuleType
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.core.schema import AnyKind
 from vlb.data.columns import MISSING, Cells, cells_of
+from vlb.data.rows import as_values, texts
 
 NEEDED = "DataFrames and parquet need the extra `tables`: pip install 'vlb[tables]'"
 
@@ -40,6 +43,8 @@ def cells_of_frame(frame: Any) -> tuple[Cells, ...]:
     try:
         table = nw.from_native(frame, eager_only=True)
         names = list(table.columns)
+    except TypeError as error:
+        raise UserError(f"{type(frame).__name__} is no DataFrame of pandas, polars or pyarrow") from error
     except nw.exceptions.DuplicateError as error:
         raise UserError("two columns of the table have the same name: rename one") from error
     for name in names:
@@ -90,3 +95,68 @@ def _nan(cell: Any) -> bool:
 
 def _iso(cell: dt.date) -> str:
     return cell.isoformat(" ", "seconds")[:19] if isinstance(cell, dt.datetime) else cell.isoformat()
+
+
+def filled_frame(
+    frame: Any, put: Mapping[str, Cells], kinds: Mapping[str, AnyKind], more: Mapping[str, np.ndarray]
+) -> Any:
+    """A DataFrame of the same kind with the cells of some columns that are not observed filled, in the type of the
+    column, and with more columns of numbers.
+
+    put: their values, by name: reals, or of other `kinds` the numbers of values. A column that holds nothing gets a
+    type. Raises `UserError` for what the type of a column cannot hold.
+    """
+    nw = narwhals()
+    table = nw.from_native(frame, eager_only=True)
+    series = [_filled(nw, table, cells, kinds[name]) for name, cells in put.items()]
+    for name, values in more.items():
+        cells = [None if np.isnan(value) else value for value in values.tolist()]
+        series.append(nw.new_series(name, cells, nw.Float64, backend=table.implementation))
+    return nw.to_native(table.with_columns(*series))
+
+
+def stacked(frames: Sequence[Any], which: str) -> Any:
+    """DataFrames one below another, with a first column that says which, from 1."""
+    nw = narwhals()
+    tables = [nw.from_native(frame, eager_only=True) for frame in frames]
+    marked = [
+        table.select(nw.lit(number).cast(nw.Int64).alias(which), nw.all()) for number, table in enumerate(tables, 1)
+    ]
+    return nw.to_native(nw.concat(marked))
+
+
+def _filled(nw: ModuleType, table: Any, cells: Cells, kind: AnyKind) -> Any:
+    """A series of the table with the cells that are not observed from `cells`."""
+    series, rows = table[cells.name], np.flatnonzero(~cells.observed)
+    if not len(rows):
+        return series
+    values, words = as_values(kind, cells.values[rows]), texts(cells.values[rows], kind)
+    numbers = values.dtype.kind in "if"
+    if not cells.observed.any() and (series.dtype in (nw.Unknown, nw.Object) or series.dtype.is_numeric() > numbers):
+        return nw.new_series(cells.name, values.tolist(), backend=table.implementation)
+    sample = series.to_list()[int(cells.observed.argmax())] if cells.observed.any() else None
+    try:
+        put = _typed(nw, series.dtype, sample, values, words)
+        if series.dtype == nw.Categorical and table.implementation.is_pandas_like():
+            native = nw.to_native(series).copy()  # whose categories a new series would not have
+            native.iloc[rows] = put
+            return nw.from_native(native, series_only=True)
+        return series.scatter(rows.tolist(), nw.new_series(cells.name, put, series.dtype, backend=table.implementation))
+    except (TypeError, ValueError, ArithmeticError, nw.exceptions.NarwhalsError) as error:
+        raise UserError(f"the column {cells.name!r} is of {series.dtype}, which cannot hold {words[0]!r}") from error
+
+
+def _typed(nw: ModuleType, dtype: Any, sample: Any, values: np.ndarray, words: np.ndarray) -> list[Any]:
+    """Values as cells of a series, by its type or, where that says nothing, by that of a cell, if there is any."""
+    if dtype.is_integer():
+        return np.rint(values.astype(np.float64)).astype(np.int64).tolist()
+    if dtype.is_float():
+        return values.astype(np.float64).tolist()
+    if dtype == nw.Boolean or isinstance(sample, bool | np.bool_):
+        return [word == str(True) for word in words]
+    if dtype == nw.Datetime or isinstance(sample, dt.datetime):
+        zone = None if sample is None else sample.tzinfo
+        return [dt.datetime.fromisoformat(word).replace(tzinfo=zone) for word in words]
+    if dtype == nw.Date or isinstance(sample, dt.date):
+        return [dt.date.fromisoformat(word[:10]) for word in words]
+    return words.tolist() if sample is None else [type(sample)(word) for word in words]

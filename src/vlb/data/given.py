@@ -1,6 +1,7 @@
 """Examples that a person gives to a trained model, in the order in which they are given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from vlb.base.errors import UserError
 from vlb.core.schema import Schema
 from vlb.data.arranged import SUFFIXES as PICTURES
 from vlb.data.arrays import read_array
+from vlb.data.columns import placed
 from vlb.data.contents import only_array
 from vlb.data.dataset import Split
 from vlb.data.folder import read_pictures
@@ -65,7 +67,7 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if schema.gaps:
         rows = load_mixed_rows(Path(path).expanduser(), schema)
         kept = np.delete(np.arange(len(rows.x)), list(rows.unseen))
-        return Given(Split(rows.x[kept], observed=rows.observed[kept]), (), rows.notes, rows.unseen)
+        return Given(Split(rows.x[kept], observed=rows.observed[kept]), (), rows.remarks, rows.unseen)
     path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -113,6 +115,24 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if conditional and numbers is not None and known is not None and int(numbers.max()) >= known:
         raise UserError(f"{what} has the label {int(numbers.max())}, and the model knows 0 to {known - 1}")
     return Given(Split(checked, numbers), names, notes, unseen)
+
+
+def told(split: Split, schema: Schema, names: Sequence[str]) -> Split:
+    """The split with the columns of these names given, as likelihoods are to be of the other columns; those of a table
+    without names are called by their numbers from 1. Raises `UserError` for names of no columns, or of all."""
+    if not names:
+        return split
+    places = placed(schema.columns or ())
+    known = {column.name if column.name is not None else str(j): j for j, (_, column) in enumerate(places, 1)}
+    if lost := [name for name in names if name not in known]:
+        shown = f"the columns are {', '.join(list(known)[:20])}" if known else "these data are no table"
+        raise UserError(f"--given {lost[0]}: there is no such column; {shown}")
+    given = np.zeros(schema.dimensions, bool)
+    for place, column in (places[known[name] - 1] for name in names):
+        given[place : place + len(column.columns)] = True
+    if given.all():
+        raise UserError("--given names all columns, and leaves none whose likelihood could be stated: leave one out")
+    return replace(split, given=np.broadcast_to(given, split.x.shape))
 
 
 def _numbered(names: list[str], schema: Schema, what: str, conditional: bool) -> np.ndarray | None:

@@ -32,7 +32,8 @@ class IndependentColumns:
                 self.parts.append(np.log(counts / counts.sum()))
 
     def log_prob(self, rows: Split) -> np.ndarray:
-        """log p of the observed cells of each row, (n,) nats, under the schema's dominating measure."""
+        """log p of the cells of each row that are there and not given, (n,) nats, under the schema's dominating
+        measure."""
         x, observed = _flat(rows)
         total = np.zeros(len(x))
         for kind, part, values, there in zip(self.kinds, self.parts, x.T, observed.T, strict=True):
@@ -56,6 +57,5 @@ def _normal(values: np.ndarray, mean: float, deviation: float, resolution: float
 
 
 def _flat(rows: Split) -> tuple[np.ndarray, np.ndarray]:
-    """(n, D) values and which are observed."""
-    x = rows.x.reshape(len(rows), -1)
-    return x, np.ones(x.shape, bool) if rows.observed is None else rows.observed.reshape(len(rows), -1)
+    """(n, D) values and which a likelihood is of."""
+    return rows.x.reshape(len(rows), -1), rows.modelled.reshape(len(rows), -1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
-from vlb.data.columns import MISSING, Cells, Described, cells_of, described, infer, there, values_of
+from vlb.data.columns import LONG_AS, MISSING, Cells, Described, cells_of, described, infer, instant, there, values_of
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.described import read as read_described
@@ -28,11 +28,13 @@ FIRST = 5  # of many, so many are named
 @dataclass(frozen=True, eq=False)
 class Sheet:
     """A table as it was brought. what: where it is from; cells: its columns; lines: (n,) of the rows in the file, or
-    their numbers from 1; offered: how numbers may be written; guessed: what was, in reading."""
+    their numbers from 1; source: a DataFrame, or a file of text, with its row of names if these have any; offered: how
+    numbers may be written; guessed: what was, in reading."""
 
     what: str
     cells: tuple[Cells, ...]
     lines: np.ndarray
+    source: Any
     offered: Sequence[Notation] = NOTATIONS
     guessed: tuple[str, ...] = ()
 
@@ -44,12 +46,20 @@ class Sheet:
 class Numbered(NamedTuple):
     """Rows under a schema. x: (n, D) float64, reals as they are and of other kinds the numbers of values, 0 where a
     cell is not observed; observed: (n, D); unseen: rows with a cell that is no value of its column, by number from 0,
-    and which; notes: what was made to fit."""
+    and which; others: columns of the table that are not the schema's; notes: what was made to fit."""
 
     x: np.ndarray
     observed: np.ndarray
     unseen: Mapping[int, str]
+    others: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The notes, and what was left out, where only the columns of the schema are looked at."""
+        if not self.others:
+            return self.notes
+        return (f"left out, for the schema has no such column: {', '.join(map(repr, self.others[:20]))}", *self.notes)
 
 
 def load_mixed(path: Path, header: bool = True, schema: Path | Sequence[Column] | None = None) -> Dataset:
@@ -65,15 +75,20 @@ def load_mixed(path: Path, header: bool = True, schema: Path | Sequence[Column] 
         found = read_described(schema) if isinstance(schema, Path) else described(schema)
         words = ()
     columns = tuple(column for one in found for column in one.columns)
-    x, observed, unseen, notes = numbered(table, columns)
-    if unseen:
-        raise UserError(f"{table.what}: {next(iter(unseen.values()))}: mend the cell, or the schema")
+    rows = numbered(table, columns)
+    if rows.unseen:
+        raise UserError(f"{table.what}: {next(iter(rows.unseen.values()))}: mend the cell, or the schema")
     own = Schema(layout=Vector((len(columns),)), kinds=columns, gaps=True)
-    split = Split(x.astype(own.dtype), observed=observed)
+    split = Split(rows.x.astype(own.dtype), observed=rows.observed)
     parts = division(len(table), validation=True, test=True, what=table.what)
     train, validation, test = (split.take(index) for index in parts if index is not None)
-    gaps = 1 - observed[:, [column.atoms_of is None for column in columns]].mean()
-    remarks = (*table.guessed, *words, *notes, f"{gaps:.1%} of the cells are missing" if gaps else "no cell is missing")
+    gaps = 1 - rows.observed[:, [column.atoms_of is None for column in columns]].mean()
+    remarks = (
+        *table.guessed,
+        *words,
+        *rows.remarks,
+        f"{gaps:.1%} of the cells are missing" if gaps else "no cell is missing",
+    )
     return Dataset(Path(table.what).name, own, train, validation, test, remarks=remarks)
 
 
@@ -102,15 +117,16 @@ def sheet(path: Path, header: bool = True) -> Sheet:
     if empty:
         raise UserError(f"{path}: line {text.first}: column {empty[0]} has no name: give it one")
     cells = tuple(cells_of(name, text.rows[:, j].tolist(), (), text.offered) for j, name in enumerate(names))
-    return Sheet(str(path), cells, text.lines, text.offered, text.guessed)
+    return Sheet(str(path), cells, text.lines, text.file, text.offered, text.guessed)
 
 
 def frame(table: Any, what: str = "the table") -> Sheet:
-    """A DataFrame of pandas, polars or pyarrow. Raises `UserError` for columns that hold no cells."""
+    """A DataFrame of pandas, polars or pyarrow. Raises `UserError` for what is none, and for columns that hold no
+    cells."""
     cells = cells_of_frame(table)
     if not cells or not len(cells[0].values):
         raise UserError("there are no rows")
-    return Sheet(what, cells, np.arange(1, len(cells[0].values) + 1), (with_point,))
+    return Sheet(what, cells, np.arange(1, len(cells[0].values) + 1), table, (with_point,))
 
 
 def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ...], tuple[str, ...]]:
@@ -133,7 +149,7 @@ def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ..
 def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
     """The rows of a table under the columns of a schema, found by name; in a table without names, by place.
 
-    Raises `UserError` where a column is not there. What a table has beside them is left out, and said.
+    Raises `UserError` where a column is not there.
     """
     wanted = described(columns)
     own = {cells.name: cells for cells in table.cells}
@@ -147,8 +163,7 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
         )
     notes: list[str] = []
     names = {column.name for column in wanted}
-    if more := [cells.name for cells in table.cells if cells.name not in names]:
-        notes.append(f"left out, for the schema has no such column: {', '.join(map(repr, more[:20]))}")
+    others = tuple(cells.name for cells in table.cells if cells.name is not None and cells.name not in names)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     unseen: dict[int, list[str]] = {}
     for place, column in enumerate(wanted):
@@ -161,7 +176,7 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
         parts += _with_atoms(values, observed, column.atoms)
     x, observed = (np.stack(arrays, 1) for arrays in zip(*parts, strict=True))
     lines = {row: f"line {table.lines[row]}: {', '.join(found)}" for row, found in sorted(unseen.items())}
-    return Numbered(np.where(observed, x, 0.0), observed, lines, tuple(notes))
+    return Numbered(np.where(observed, x, 0.0), observed, lines, others, tuple(notes))
 
 
 def _placed(cells: Cells, column: Described, offered: Sequence[Notation]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -173,6 +188,8 @@ def _placed(cells: Cells, column: Described, offered: Sequence[Notation]) -> tup
     values = np.zeros(len(cells.values))
     if isinstance(kind, Categories):
         values[observed] = _categories(cells, observed, kind)
+    elif cells.texts is not None and isinstance(kind, Real) and kind.unit in LONG_AS:
+        values[observed] = [instant(text, kind.unit) for text in cells.texts[observed].tolist()]
     elif cells.numeric:
         values[observed] = cells.values[observed]
     else:

@@ -20,7 +20,7 @@ from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Column, Schema, Vector
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
-from vlb.data.formats.base import Declined
+from vlb.data.formats.base import Declined, File
 from vlb.data.formats.delimited import Delimited, lines_of, shown, style_of
 from vlb.data.numbers import NOTATIONS, Notation, notation, with_comma, with_point
 from vlb.data.splits import completed
@@ -144,7 +144,7 @@ def called(column: Column, number: int) -> str:
 class Text(NamedTuple):
     """A table that was read. names: None without a row of them; first: the line of the first row, a row of names too;
     rows: cells (n, columns); lines: of the rows; trailing: empty columns at the end that were taken for delimiters
-    there; offered: how numbers may be written; guessed: what was, in reading."""
+    there; offered: how numbers may be written; guessed: what was, in reading; file: all of it, a row of names too."""
 
     names: tuple[str, ...] | None
     first: int
@@ -153,6 +153,7 @@ class Text(NamedTuple):
     trailing: int
     offered: Sequence[Notation]
     guessed: tuple[str, ...]
+    file: File
 
     def of_width(self, width: int) -> "Text":
         """The same with as many columns as that, where empty ones at the end make it so."""
@@ -186,7 +187,7 @@ def read_text(path: Path, header: bool) -> Text:
         )
     guessed = () if style.encoding == "utf-8" else (f"the text is no UTF-8: taken as {style.encoding}",)
     offered = NOTATIONS if style.delimiter != "," else (with_point,)
-    return Text(names, int(lines[0]), rows, after, style.trailing, offered, guessed)
+    return Text(names, int(lines[0]), rows, after, style.trailing, offered, guessed, file)
 
 
 def _column(path: Path, text: Text, number: int) -> Column:

@@ -1,10 +1,11 @@
-"""What samples depend on. It needs no torch.
+"""What samples and filled gaps depend on. It needs no torch.
 
-A field is the flag of `vlb sample` of the same name: its name, type, default and entry below are the flag's.
+A field is the flag of `vlb sample` or `vlb impute` of the same name: its name, type, default and entry below are the
+flag's.
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -62,3 +63,37 @@ class SampleOptions(Options):
     def of_diffusion(self) -> bool:
         """Whether anything is asked for that only diffusion models have."""
         return (self.sampler, self.grid, self.steps, self.guidance, self.clip) != ("ancestral", "t", None, None, False)
+
+
+@dataclass(frozen=True)
+class ImputeOptions(Options):
+    """How to fill the gaps of a table. Raises `UserError` for options out of range, and for those that do not go
+    together.
+
+    Parameters
+    ----------
+    draws
+        How many tables to draw: all missing cells of a row together, given those that are there. Several show how
+        uncertain what is made of the table is.
+    point
+        Instead of drawing, put one value into each cell: mean, median or mode of its law. What is made of such a table
+        is surer than it should be.
+    long
+        One table of all draws, one below the other, with a first column `draw` that counts from 1.
+    uncertainty
+        Add columns that say how sure the filled cells are: NAME_sd, the standard deviation, of a real column,
+        NAME_probability, that of the value given, of others; empty beside cells that were there.
+    seed
+        The same seed gives the same draws.
+    """
+
+    draws: Annotated[int, Within(1, 10_000)] = 1
+    point: Literal["mean", "median", "mode"] | None = None
+    long: bool = False
+    uncertainty: bool = False
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.point is not None and (self.draws != 1 or self.long):
+            raise UserError("--point puts one value into each cell, without draws: leave out --draws and --long")

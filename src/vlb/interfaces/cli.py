@@ -13,6 +13,7 @@ from vlb.interfaces.commands.compare import compare
 from vlb.interfaces.commands.compress import compress
 from vlb.interfaces.commands.decompress import decompress
 from vlb.interfaces.commands.evaluate import evaluate
+from vlb.interfaces.commands.impute import impute
 from vlb.interfaces.commands.inspect import inspect
 from vlb.interfaces.commands.recipes import recipes
 from vlb.interfaces.commands.report import report
@@ -29,7 +30,10 @@ app = App(
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,  # it is `ending_cleanly` that says what happened
 )
-for verb in (recipes, train, evaluate, compare, score, tightness, sample, report, compress, decompress, inspect):
+VERBS = (
+    recipes, train, evaluate, compare, score, tightness, sample, impute, report, compress, decompress, inspect,
+)  # fmt: skip
+for verb in VERBS:
     app.command(verb)
 
 

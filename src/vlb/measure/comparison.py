@@ -161,6 +161,9 @@ def refuse_incomparable(
         raise refuse(f"one is of the {a.split} split, the other of the {b.split} split: use the same --split")
     if a.conditional != b.conditional:
         raise refuse("one is of p(x | y) and is told the labels, the other of p(x)")
+    told = [", ".join(subject.options.get("given") or ()) or "nothing" for subject in (a, b)]
+    if told[0] != told[1]:
+        raise refuse(f"one is given {told[0]}, the other {told[1]}: use the same --given")
     ways = [subject.options.get("likelihood", {}).get("dequantisation") for subject in (a, b)]
     if None not in ways and ways[0] != ways[1]:
         raise refuse(

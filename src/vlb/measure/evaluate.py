@@ -13,7 +13,7 @@ from vlb.core.surroundings import ordinary
 from vlb.core.terms import BoundKind
 from vlb.data import Dataset, Split
 from vlb.data.dataset import SPLITS
-from vlb.data.given import load_examples
+from vlb.data.given import load_examples, told
 from vlb.measure.discretise import PLACEMENTS, Discretisation, check_placement, discretise, kernel_named
 from vlb.measure.evaluation import BATCH, Bounded, check, measure_bound
 from vlb.measure.evaluation_file import Subject
@@ -24,7 +24,7 @@ from vlb.measure.planning import planning, stratified
 from vlb.measure.recognition import Recognition, recognise
 from vlb.measure.summary import PLAIN, EvaluationResult, summarise
 from vlb.models.diffusion.stratified import StratifiedBound
-from vlb.models.protocols import Denoising, offers
+from vlb.models.protocols import Denoising, offers, refuse_given
 from vlb.store.runs import Run, diffusion_model
 
 PASSES, COSTLY_PASSES, CONTINUOUS_PASSES = 8, 4, 3
@@ -107,6 +107,11 @@ def evaluate(
     given = isinstance(split, Split) or str(split) not in SPLITS
     of = _target(target, apart, conditional, data, device, given, progress)
     name, examples, own, left_out = _examples(of, split, progress)
+    if options.given:
+        refuse_given(of.model, options.given)
+        examples = told(examples, own.schema, options.given)
+        part: dict[str, Any] = {name: examples}
+        own = dataclasses.replace(own, **part)
     of = dataclasses.replace(of, data=own)
     if offers(of.model, Denoising):
         _refuse_of_classifiers(of.model, options, values)
@@ -168,7 +173,7 @@ def _evaluated(
     result = summarise(evaluation, of.data, split, examples)
     return dataclasses.replace(
         result,
-        bound=result.bound.with_how(f"rungs {PLACEMENTS[described.placement]}") if described else result.bound,
+        bound=_said(result.bound, described, options),
         discretisation=described,
         kept=keeper.path,
         estimator=None if estimator is None else _describe(estimator, evaluation.passes),
@@ -176,6 +181,13 @@ def _evaluated(
         solver_error=None if chosen is None else chosen.solver_error(),
         precision=options.precision,
     )
+
+
+def _said(bound: BoundKind, rungs: Discretisation | None, options: EvaluateOptions) -> BoundKind:
+    """What the bound is, with what belongs to it."""
+    if options.given:
+        bound = bound.with_how(f"given {', '.join(options.given)}")
+    return bound if rungs is None else bound.with_how(f"rungs {PLACEMENTS[rungs.placement]}")
 
 
 def _target(
@@ -262,6 +274,8 @@ def _subject(
         "likelihood": {way: getattr(options, way) for way in ways} | {"examples": None},
         "discretisation": None if discretisation is None else dataclasses.asdict(discretisation),
     }
+    if options.given:
+        used |= {"given": list(options.given), "modelled": of.data.split(split).dimensions}
     if of.apart.fingerprint != of.data.fingerprint and of.apart.train is not of.data.train:
         used["apart"] = of.apart.fingerprint
     data = of.data

@@ -240,7 +240,7 @@ def measure_bound(
     keep: where it goes on if it was begun before, and is kept. Raises `UserError` for data the model cannot be asked
     about, and for a bound that is not a number or, of a mass, negative.
     """
-    count = check(model, split)
+    count, dimensions = check(model, split), split.dimensions
     if passes < 2:
         raise UserError(f"an error needs at least 2 passes, not {passes}")
     if precision is not None and not 0 < precision < math.inf:
@@ -256,7 +256,7 @@ def measure_bound(
     progress.begin(f"evaluating {count} examples", passes * count)
     interrupted, seen = False, None
     try:
-        while tally is None or tally.start or not _satisfied(tally, model, passes, precision, budget):
+        while tally is None or tally.start or not _satisfied(tally, model, dimensions, passes, precision, budget):
             repetition, start = (0, 0) if tally is None else (tally.passes, tally.start)
             index = np.arange(start, min(start + batch, count))
             seen, condition = split.batch(index, conditional, device)
@@ -267,13 +267,13 @@ def measure_bound(
             tally = tally or Tally(tuple(terms), np.zeros((count, len(terms))), np.zeros(count), batch)
             tally.add(values)
             keep.watch(tally)
-            _tell(progress, tally, model, passes, precision, budget)
+            _tell(progress, tally, model, dimensions, passes, precision, budget)
     except KeyboardInterrupt:
         interrupted = True
         raise
     finally:
         keep.end(tally, progress, interrupted)
-    evaluation = tally.evaluation(math.prod(model.shape), model.bound, conditional)
+    evaluation = tally.evaluation(dimensions, model.bound, conditional)
     if seen is None:  # all of it was kept
         seen = split.batch(np.arange(1), False, device)[0]
     if not seen.is_floating_point():
@@ -291,11 +291,19 @@ def _refuse_negative(evaluation: Evaluation) -> None:
         )
 
 
-def _tell(progress: Progress, tally: Tally, model: Bounded, passes: int, precision: float | None, budget: int) -> None:
+def _tell(
+    progress: Progress,
+    tally: Tally,
+    model: Bounded,
+    dimensions: int,
+    passes: int,
+    precision: float | None,
+    budget: int,
+) -> None:
     if precision is None or tally.start or tally.passes < 2:
         progress.at(tally.seen)
         return
-    so_far = tally.evaluation(math.prod(model.shape), model.bound, False)
+    so_far = tally.evaluation(dimensions, model.bound, False)
     total = min(max(passes, passes_needed(so_far, precision)), budget) * len(tally.means)
     progress.at(tally.seen, total=total, detail=f"Monte Carlo error {so_far.se_monte_carlo:.2g}")
 
@@ -306,14 +314,16 @@ def passes_needed(evaluation: Evaluation, precision: float) -> int:
     return max(by_error, 1 + math.ceil(FREEDOM / evaluation.batch_means.shape[1]))
 
 
-def _satisfied(tally: Tally, model: Bounded, passes: int, precision: float | None, budget: int) -> bool:
+def _satisfied(
+    tally: Tally, model: Bounded, dimensions: int, passes: int, precision: float | None, budget: int
+) -> bool:
     if tally.passes < passes:
         return False
     if precision is None or tally.passes >= budget:
         return True
     if (tally.passes - 1) * tally.batches < FREEDOM:
         return False
-    return tally.evaluation(math.prod(model.shape), model.bound, False).se_monte_carlo <= precision
+    return tally.evaluation(dimensions, model.bound, False).se_monte_carlo <= precision
 
 
 def _refuse_nan(values: np.ndarray, start: int) -> None:

@@ -49,6 +49,11 @@ class Subject:
     model: str
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def dimensions(self) -> int:
+        """Of an example, but for what is given."""
+        return int(self.options.get("modelled", math.prod(self.shape)))
+
     def differences(self, other: "Subject") -> list[str]:
         """The names of what is not the same.
 
@@ -103,7 +108,7 @@ def load(path: Path) -> Kept:
             f"{path} holds an evaluation that is not finished ({tally.passes} whole passes and {tally.start} examples "
             "of another): repeat the command that began it"
         )
-    evaluation = tally.evaluation(math.prod(subject.shape), subject.bound, subject.conditional)
+    evaluation = tally.evaluation(subject.dimensions, subject.bound, subject.conditional)
     return Kept(evaluation, subject, begun.index)
 
 
@@ -226,6 +231,8 @@ def _subject(content: dict[str, Any], bound: dict[str, Any] | None) -> Subject:
     if not all(isinstance(text, str) for text in texts) or not isinstance(subject.options, dict):
         raise ValueError("its description is not one")
     if not isinstance(subject.levels, int | None) or math.prod(subject.shape) < 1:
+        raise ValueError("its description is not one")
+    if not 1 <= subject.dimensions <= math.prod(subject.shape):
         raise ValueError("its description is not one")
     return subject
 

@@ -6,10 +6,13 @@ A field is the flag of the command of the same name: its name, type, default and
 from dataclasses import dataclass
 from typing import Annotated
 
+from cyclopts import Parameter
+
 from vlb.base.domains import Count, Positive, Seed, Steps, Within
 from vlb.base.errors import UserError
 from vlb.base.options import Options
 
+Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 Several = Annotated[int, Within(2, 10**9)]  # of which a spread is known
 
 
@@ -52,6 +55,9 @@ class EvaluateOptions(Options):
     tolerance
         Of the adaptive solver, with --likelihood ode: what a step may cost of log p, nats per dimension; by default
         1e-5.
+    given
+        Columns of a table: state log p of the other columns given these, as far as they are there. For mixtures of
+        tables with gaps.
     """
 
     passes: Several | None = None
@@ -67,6 +73,7 @@ class EvaluateOptions(Options):
     dequantisation: str | None = None
     divergence: str | None = None
     tolerance: Annotated[float, Within(1e-14, 1)] | None = None
+    given: Names = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,6 +147,9 @@ class ScoreOptions(Options):
         Add −log p under another model, and the likelihood ratio: a run, independent-pixels, uniform, or lzma.
     seed
         Seed of the draws.
+    given
+        Columns of a table: state log p of the other columns given these, as far as they are there. For mixtures of
+        tables with gaps.
     """
 
     passes: Several = 16
@@ -147,6 +157,12 @@ class ScoreOptions(Options):
     typicality: bool = False
     background: str | None = None
     seed: Seed = 0
+    given: Names = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.given and self.background == "lzma":
+            raise UserError("--background lzma compresses whole examples, and --given leaves some columns out")
 
 
 @dataclass(frozen=True)

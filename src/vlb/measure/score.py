@@ -21,11 +21,12 @@ from vlb.core.terms import BoundKind
 from vlb.data import Dataset, Split
 from vlb.data.baselines import PER_EXAMPLE, per_example
 from vlb.data.dataset import SPLITS
-from vlb.data.given import Given, load_examples
+from vlb.data.given import Given, load_examples, told
 from vlb.measure.evaluation import Bounded, measure_bound
 from vlb.measure.options import ScoreOptions
 from vlb.measure.outliers import complexity, likelihood_ratio, typicality
 from vlb.measure.planning import planned, planning
+from vlb.models.protocols import refuse_given
 from vlb.store.runs import Run
 
 TRAINING_EXAMPLES = 500
@@ -132,9 +133,11 @@ class Scored:
     def scores(self, split: Split, where: str | None = None) -> Scores:
         """Of every example, equal ones once; where: the split's name, if it is another one."""
         bounded: Bounded = self.run.model(self.device)
+        refuse_given(bounded, self.options.given)
         conditional, ways = self.run.conditional, planning(bounded)
         if ways is not None:
             bounded = planned(ways, self.data, where or self.where, conditional, self.progress, self.options.draws)
+        split = told(split, self.data.schema, self.options.given)
         first, which = distinct(split, conditional)
         passes = 2 if bounded.bound.exact else self.options.passes
         found = measure_bound(
@@ -180,15 +183,17 @@ def score(
     background = _background_run(options.background, own)
     scored = Scored(opened, own, str(examples), options, device, progress)
     scores = scored.scores(given.split)
+    of = told(given.split, own.schema, options.given)
+    known = " given y" if opened.conditional else f" given {', '.join(options.given)}" if options.given else ""
     columns = {
         "nats": scores.nats,
-        "bits_per_dim": scores.nats / (own.dimensions * math.log(2)),
+        "bits_per_dim": scores.nats / (of.dimensions * math.log(2)),
         ERROR: scores.errors,
     }
     about: dict[str, Any] = {
-        "nats": f"{scores.bound}{' given y' if opened.conditional else ''}, per example",
+        "nats": f"{scores.bound}{known}, per example",
         "kind": own.schema.kind,
-        "dimensions": own.dimensions,
+        "dimensions": of.dimensions,
         "model": opened.fingerprint,
         "trained_on": own.name,
         "examples": str(examples),
@@ -201,7 +206,7 @@ def score(
         about["training_nats"] = float(training.nats.mean())
         columns["typicality"] = typicality(scores.nats, about["training_nats"])
     if options.background is not None:
-        other = _background(options.background, background, scored, given.split, data)
+        other = _background(options.background, background, scored, of, data)
         columns["background_nats"] = other
         columns["likelihood_ratio"] = likelihood_ratio(scores.nats, other)
         about["background"] = options.background

@@ -1,6 +1,6 @@
 """What every model with a likelihood offers, whatever its hierarchy: the terms of its bound, and samples."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeGuard, TypeVar, cast, runtime_checkable
 
 import torch
@@ -58,12 +58,50 @@ def require(model: object, capability: Callable[..., Capability], purpose: str) 
     raise UserError(reason or f"{purpose}, and this run holds a {type(model).__name__}")
 
 
+def refuse_given(model: object, names: Sequence[str]) -> None:
+    """Raises `UserError` for a model that cannot be told the columns of these names, where there are any."""
+    if names and "role" not in getattr(model, "takes", ()):
+        raise UserError(
+            f"--given needs a model that knows its columns given others, as mixtures of tables with gaps do, and this "
+            f"is a {type(model).__name__}: leave it out"
+        )
+
+
 @runtime_checkable
 class Resizable(Protocol):
     """A model of which data chose some sizes, so that configuration and schema do not say them."""
 
     def resize(self, weights: Mapping[str, Tensor]) -> None:
         """Make room for weights by name."""
+
+
+class Law(Protocol):
+    """The law of the cells of rows that are not known, given those that are. Each statistic is (n, D), of each cell by
+    itself, in the units of the data; known cells are as they are."""
+
+    def probabilities(self) -> tuple[Tensor, ...]:
+        """Of each column of categories, (n, its values) each."""
+
+    def mean(self) -> Tensor: ...
+
+    def deviation(self) -> Tensor:
+        """The standard deviation of real cells."""
+
+    def quantile(self, level: float | Tensor) -> Tensor:
+        """level: one number, or (n,)."""
+
+    def mode(self) -> Tensor: ...
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw of all cells that are not known, together."""
+
+
+@runtime_checkable
+class Imputing(Protocol):
+    """A model of rows that knows the law of some cells given the others."""
+
+    def conditional(self, x: Tensor, known: Tensor) -> Law:
+        """Of rows x (n, D), of which the cells that are `known` (n, D) are looked at."""
 
 
 @runtime_checkable

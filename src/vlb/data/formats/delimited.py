@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePath
 
 import numpy as np
@@ -109,6 +109,22 @@ def _lines(style: Style, cells: np.ndarray) -> Iterator[str]:
             end = breaks.get(row, style.newline) if row < count - 1 else style.tail
             lines += [style.delimiter.join(written[k : k + step]), after, end]
         yield "".join(lines)
+
+
+def rewritten(file: File, cells: np.ndarray, origin: np.ndarray) -> bytes:
+    """The text with other cells (rows, columns), in its own style: encoding, delimiter, breaks, quotes.
+
+    origin: of each, (rows, columns) int64, the flat index of the cell that it is in the file, whose quotes it keeps, or
+    −1 where it is a new one. Raises `Declined` for what the encoding cannot hold.
+    """
+    style, width = style_of(file), file.members[0].values.shape[1]
+    breaks, rows = dict(style.breaks), (origin.max(1) // width).tolist()
+    moved = replace(
+        style,
+        odd=tuple(np.flatnonzero(np.isin(origin, np.array(style.odd, np.int64))).tolist()),
+        breaks=tuple((k, breaks[row]) for k, row in enumerate(rows) if row in breaks),
+    )
+    return Delimited().write(File((Member("", cells),), _packed(moved)))
 
 
 def plain(delimiter: str) -> bytes:

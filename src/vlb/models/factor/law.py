@@ -38,8 +38,8 @@ class Moments:
         error = (y - self.means) / self.deviations
         return torch.einsum("jn,jnd->nd", self.weights, (-0.5 * error.square()).exp() / self.deviations)
 
-    def quantile(self, level: float) -> Tensor:
-        """Where `below` is `level`, by bisection: (n, reals)."""
+    def quantile(self, level: float | Tensor) -> Tensor:
+        """Where `below` is `level`, one number or (n, 1), by bisection: (n, reals)."""
         low = (self.means - WIDTHS * self.deviations).amin(0)
         high = (self.means + WIDTHS * self.deviations).amax(0)
         for _ in range(HALVINGS):
@@ -84,26 +84,40 @@ class FactorLaw:
 
     def mean(self) -> Tensor:
         """E[x], (n, D) in data units, by Gauss–Hermite quadrature through the inverse maps."""
-
-        def of(moments: Moments) -> Tensor:
-            total = torch.zeros_like(moments.means[0])
-            for node, weight in zip(NODES.tolist(), NODE_WEIGHTS.tolist(), strict=True):
-                x = self.maps.inverse(moments.means + node * moments.deviations)
-                total = total + weight * torch.einsum("jn,jnd->nd", moments.weights, x)
-            return total
-
         means = [p @ torch.arange(p.shape[1], dtype=p.dtype) for p in self.probabilities()]
-        return self._filled(self._each(of), means)
+        return self._filled(self._each(lambda moments, _: self._expected(moments, lambda x: x)), means)
+
+    def deviation(self) -> Tensor:
+        """The standard deviation of each real cell, (n, D) in data units, likewise: 0 of those that are known, NaN in
+        the columns of categories."""
+
+        def of(moments: Moments, _: slice) -> Tensor:
+            mean = self._expected(moments, lambda x: x)
+            return self._expected(moments, lambda x: (x - mean).square()).sqrt()
+
+        found = torch.full(self.x.shape, torch.nan, dtype=torch.float64)
+        known = self.known[:, self.columns.reals]
+        found[:, self.columns.reals] = torch.where(known, 0.0, self._each(of))
+        return found
+
+    def _expected(self, moments: Moments, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """E[of(x)] of each real column, (n, reals)."""
+        total = torch.zeros_like(moments.means[0])
+        for node, weight in zip(NODES.tolist(), NODE_WEIGHTS.tolist(), strict=True):
+            x = of(self.maps.inverse(moments.means + node * moments.deviations))
+            total = total + weight * torch.einsum("jn,jnd->nd", moments.weights, x)
+        return total
 
     def median(self) -> Tensor:
         """(n, D) in data units."""
         return self.quantile(0.5)
 
-    def quantile(self, level: float) -> Tensor:
-        """The least value with at least `level` of the mass at or below it, (n, D) in data units."""
-        reals = self._each(lambda moments: self.maps.inverse(moments.quantile(level)))
+    def quantile(self, level: float | Tensor) -> Tensor:
+        """The least value with at least `level`, one number or (n,), of the mass at or below it, (n, D)."""
+        levels = torch.as_tensor(level, dtype=torch.float64).expand(len(self.x)).unsqueeze(1)
+        reals = self._each(lambda moments, where: self.maps.inverse(moments.quantile(levels[where])))
         places = [
-            (p.cumsum(1) < level * p.sum(1, keepdim=True)).sum(1).clamp(max=p.shape[1] - 1)
+            (p.cumsum(1) < levels * p.sum(1, keepdim=True)).sum(1).clamp(max=p.shape[1] - 1)
             for p in self.probabilities()
         ]
         return self._filled(self._rounded(reals), places)
@@ -112,7 +126,7 @@ class FactorLaw:
         """The value with the largest density in data units, or the largest mass, (n, D); on a grid of the values
         between the 0.1 % and the 99.9 % quantile, refined once."""
 
-        def of(moments: Moments) -> Tensor:
+        def of(moments: Moments, _: slice) -> Tensor:
             low = self.maps.inverse(moments.quantile(0.001))
             high = self.maps.inverse(moments.quantile(0.999))
             for points in (COARSE, FINE):
@@ -179,9 +193,9 @@ class FactorLaw:
             chain.take_in(column, y[:, column], free)
         return reals
 
-    def _each(self, of: Callable[[Moments], Tensor]) -> Tensor:
-        """What is made of the moments of each piece of the rows, (n, reals)."""
-        parts = [of(self._moments(part)) for part, _ in self._pieces]
+    def _each(self, of: Callable[[Moments, slice], Tensor]) -> Tensor:
+        """What is made of the moments of each piece of the rows, and where these are, (n, reals)."""
+        parts = [of(self._moments(part), where) for part, where in self._pieces]
         return torch.cat(parts) if parts else self.x.new_zeros(0, len(self.columns.reals), dtype=torch.float64)
 
     def _moments(self, rows: Rows) -> Moments:

@@ -1,0 +1,191 @@
+"""`vlb.impute`: the gaps of a table filled from p(missing | observed)."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vlb.base.errors import UserError
+from vlb.base.files import written_new
+from vlb.base.progress import SILENT, Progress
+from vlb.base.results import Result, Table
+from vlb.core.schema import Column, Real
+from vlb.core.surroundings import ordinary
+from vlb.data.columns import placed
+from vlb.data.filled import Filled, filled
+from vlb.data.mixed import ARROW, FIRST, Numbered, Sheet, frame, numbered, sheet
+from vlb.data.rows import of_file, require_pyarrow
+from vlb.generate.gaps import Gaps
+from vlb.generate.options import ImputeOptions
+from vlb.generate.points import POINTS
+from vlb.models.protocols import Imputing, require
+from vlb.store.runs import Run
+
+DEFAULT = ImputeOptions()
+
+
+@dataclass(frozen=True)
+class ImputeResult(Result):
+    """What `vlb.impute` returns. tables: the table with its gaps filled, once per draw, or one with `long` or of a
+    point: the bytes of a file for a file, DataFrames of the same kind for a DataFrame; cells: how many were filled, by
+    column; rows: of the table; how: what was put there, in words."""
+
+    tables: tuple[Any, ...]
+    cells: Mapping[str, int]
+    rows: int
+    how: str
+
+    @property
+    def words(self) -> str:
+        """How many cells, and how."""
+        count = sum(self.cells.values())
+        return (
+            f"{count} cells of {self.rows} rows filled, {self.how}" if count else "no cell is missing: copied as it is"
+        )
+
+    def values(self) -> dict[str, Any]:
+        """What was filled as JSON values; the tables are in `tables`."""
+        return {"cells": dict(self.cells), "rows": self.rows, "how": self.how, "tables": len(self.tables)}
+
+    def table(self) -> Table:
+        """The columns with gaps."""
+        cells = tuple((name, str(count)) for name, count in self.cells.items())
+        return Table(self.words, ("column", "cells filled"), (cells,))
+
+    def write(self, out: str | Path) -> tuple[Path, ...]:
+        """Write a file's tables to new files, all or none: `out`, or of several draws NAME-1.csv, NAME-2.csv, … beside
+        it. Raises `UserError` for one that exists, and for DataFrames, which write themselves."""
+        if not all(isinstance(table, bytes) for table in self.tables):
+            raise UserError("DataFrames are in `tables`, and write themselves")
+        paths = outputs(Path(out), len(self.tables))
+        with ExitStack() as stack:
+            for path, content in zip(paths, self.tables, strict=True):
+                stack.enter_context(written_new(path)).write_bytes(content)
+        return paths
+
+
+def outputs(out: Path, count: int) -> tuple[Path, ...]:
+    """Where so many tables go."""
+    if count == 1:
+        return (out,)
+    return tuple(out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, count + 1))
+
+
+@ordinary()
+def impute(
+    run: Run | str | Path, table: Any, options: ImputeOptions = DEFAULT, *, progress: Progress = SILENT
+) -> ImputeResult:
+    """The table with its gaps filled from p(missing | observed), as `vlb impute` writes it.
+
+    table: the path of a file (.csv, .tsv, .parquet, …), or a DataFrame of pandas, polars or pyarrow. Cells that are
+    there are not touched, and columns that the model does not know pass through as they are.
+
+    Raises `UserError` for a model that knows no conditional laws, for a table without the model's columns, and for
+    cells that are no values of their column.
+    """
+    opened = run if isinstance(run, Run) else Run.open(run)
+    purpose = "gaps are filled by mixtures of tables with gaps (the recipe table), by no other kind of model yet"
+    model = require(opened.model(), Imputing, purpose)
+    columns = opened.schema.columns or ()
+    path = Path(table).expanduser() if isinstance(table, str | Path) else None
+    brought = frame(table) if path is None else sheet(path, columns[0].name is not None)
+    rows = numbered(brought, columns)
+    _refuse_unseen(brought, rows)
+    for note in (*brought.guessed, *rows.notes):
+        progress.say(note)
+    if rows.others:
+        progress.say(f"kept as they are, for the model has no such column: {', '.join(map(repr, rows.others[:20]))}")
+    found = Brought(brought, rows, columns)
+    draws = found.fills(model, options, progress)
+    tables = filled(brought, draws, options.long)
+    if path is not None and path.suffix.lower() in ARROW:
+        tables = [_packed(one, path.suffix.lower()) for one in tables]
+    cells = {found.name(fill): int(fill.missing.sum()) for fill in draws[0]}
+    how = f"each by its {options.point}" if options.point else f"in {options.draws} draw{'s' * (options.draws > 1)}"
+    return ImputeResult(tuple(tables), cells, len(brought), how)
+
+
+@dataclass(frozen=True, eq=False)
+class Brought:
+    """A table under the columns of a schema."""
+
+    sheet: Sheet
+    rows: Numbered
+    columns: tuple[Column, ...]
+
+    def fills(self, model: Imputing, options: ImputeOptions, progress: Progress) -> list[list[Filled]]:
+        """The columns with gaps, once for each draw, or once for a point."""
+        places = placed(self.columns)
+        missing = ~self.rows.observed[:, [place for place, _ in places]]
+        where = np.flatnonzero(missing.any(1))
+        x, known = (torch.from_numpy(part[where]) for part in (self.rows.x, self.rows.observed))
+        gaps = Gaps(model, self.columns, x, known)
+        count = 1 if options.point else options.draws
+        if not len(where):
+            return [[]] * count
+        progress.begin(f"filling the gaps of {len(where)} rows", count)
+        generator = torch.Generator().manual_seed(options.seed)
+        deviations = gaps.deviations() if options.uncertainty else []
+        found = []
+        for number in range(count):
+            said = gaps.point(POINTS[options.point]) if options.point else gaps.draw(generator)
+            sure = _sure(gaps, said, deviations) if options.uncertainty else [None] * len(said)
+            found.append(self._put(where, missing, said, sure))
+            progress.at(number + 1)
+        return found
+
+    def name(self, fill: Filled) -> str:
+        """What a column is called, by its number where it has no name."""
+        return str(fill.place + 1) if fill.column.name is None else fill.column.name
+
+    def _put(
+        self, where: np.ndarray, missing: np.ndarray, said: list[np.ndarray], sure: Sequence[np.ndarray | None]
+    ) -> list[Filled]:
+        """What is said of the rows `where`, (m,) by column, beside what is in all rows."""
+        names = [cells.name for cells in self.sheet.cells]
+        found = []
+        for number, (column, own) in enumerate(of_file(self.rows.x, self.columns)):
+            if not missing[:, number].any():
+                continue
+            values, gone = own.astype(np.float64), missing[:, number]
+            values[gone] = said[number][gone[where]]
+            how, known = sure[number], None
+            if how is not None:
+                known = np.full(len(values), np.nan)
+                known[where] = how
+            place = number if column.name is None else names.index(column.name)
+            measure = "sd" if isinstance(column.kind, Real) else "probability"
+            found.append(Filled(place, column, values, gone, known, measure))
+        return found
+
+
+def _sure(gaps: Gaps, said: list[np.ndarray], deviations: list[np.ndarray | None]) -> list[np.ndarray | None]:
+    """The standard deviation of real cells, and the probability of what is said of the others."""
+    likely = gaps.likelihoods(said)
+    return [p if deviation is None else deviation for deviation, p in zip(deviations, likely, strict=True)]
+
+
+def _refuse_unseen(brought: Sheet, rows: Numbered) -> None:
+    if rows.unseen:
+        first = "; ".join(list(rows.unseen.values())[:FIRST]) + ("; …" if len(rows.unseen) > FIRST else "")
+        raise UserError(
+            f"{brought.what}: {len(rows.unseen)} rows have cells that the model has not seen ({first}): "
+            "mend or empty these cells, or train with `other = true` for the column in schema.toml"
+        )
+
+
+def _packed(table: Any, suffix: str) -> bytes:
+    """A pyarrow table as a file."""
+    arrow, parquet = require_pyarrow()
+    stream = BytesIO()
+    if suffix == ".parquet":
+        parquet.write_table(table, stream)
+    else:
+        with arrow.ipc.new_file(stream, table.schema) as writer:
+            writer.write_table(table)
+    return stream.getvalue()
