@@ -32,13 +32,13 @@ class MonotoneMaps(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (…, D) in data units -> y and log dy/dx, (…, D) each."""
-        y, slope = through(x.reshape(-1, x.shape[-1]).T, *self.parts())
+        y, slope = through(_rows(x).T, *self.parts())
         return y.T.reshape(x.shape), slope.log().T.reshape(x.shape)
 
     def inverse(self, y: Tensor) -> Tensor:
         """x (…, D) in data units of y (…, D)."""
         knots, slopes, heights = self.parts()
-        flat = y.reshape(-1, y.shape[-1]).T.contiguous()
+        flat = _rows(y).T.contiguous()
         piece = (torch.searchsorted(heights, flat).clamp(1, KNOTS - 1) - 1, 1)
         width, height = knots.diff(dim=1).gather(1, piece[0]), heights.diff(dim=1).gather(1, piece[0])
         left, right = slopes[:, :-1].gather(1, piece[0]), slopes[:, 1:].gather(1, piece[0])
@@ -93,6 +93,11 @@ class MonotoneMaps(nn.Module):
             self.get_buffer(name).copy_(value)
 
 
+def _rows(x: Tensor) -> Tensor:
+    """x (…, D) as (n, D), D = 0 among them."""
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
 def bounded(log_slopes: Tensor) -> Tensor:
     """Slopes within [1/4, 4] of numbers on the whole line."""
     return (BOUND * torch.tanh(log_slopes / BOUND)).exp()
@@ -123,7 +128,7 @@ def placed(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = weight.sum(0).clamp(min=TINY)
     mean = (weight * x).sum(0) / count
     scale = ((weight * (x - mean).square()).sum(0) / count).sqrt()
-    flat = scale <= 1e-9 * mean.abs().clamp(min=1e-9)
+    flat = scale <= 1e-9 * mean.abs()
     scale = torch.where(flat, torch.ones_like(scale), scale)
     levels = torch.special.ndtr(torch.linspace(-OUTERMOST, OUTERMOST, KNOTS, dtype=torch.float64))
     missing = torch.where(weight > 0, x, torch.inf)
