@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.models.test_factor import MIXED, fitted, role, table
 from vlb.core.condition import Condition
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.models.factor.em import Prior, Statistics, drawn
 from vlb.models.factor.model import FactorMixture
 
 PLAIN = {"components": 2, "rank": 2, "draws": 0, "steps": 15}
@@ -192,3 +193,51 @@ def test_columns_and_tables_without_a_cell_and_columns_that_never_change() -> No
     nothing = fitted(MIXED, x, torch.zeros_like(observed), draws=1, steps=5)
     assert nothing.log_prob(x).isfinite().all()
     assert nothing.sample(3, generator=torch.Generator().manual_seed(0)).isfinite().all()
+
+
+def test_parameters_are_drawn_from_their_posterior() -> None:
+    n, count, rank = 20_000, 9, 1
+    v = torch.stack((torch.linspace(-1, 2, count, dtype=torch.float64), torch.ones(count, dtype=torch.float64)), 1)
+    y = 0.7 * v[:, 0] + 0.3 * torch.randn(count, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    outer, cross = (v.T @ v).expand(n, 1, 2, 2), (y @ v).expand(n, 1, 2)
+    told = torch.tensor([3.0, 0.0, 6.0], dtype=torch.float64)
+    size = torch.full((n, 1), float(count), dtype=torch.float64)
+    sums = Statistics(outer, cross, y.square().sum().expand(n, 1), size, size[:, 0], told.expand(n, -1))
+    strength, groups = torch.tensor([0.5, 0.25], dtype=torch.float64), torch.zeros(3, dtype=torch.int64)
+    even = torch.full((3,), 1 / 3, dtype=torch.float64)
+    prior = Prior(torch.zeros(1, 1, rank + 1).double(), strength, torch.ones(1, 1).double(), 4.0, even, 2.0, groups, 1.0, 1e-12)
+    found = drawn(sums, prior, torch.Generator().manual_seed(2))
+    precision = v.T @ v + strength.diag()
+    best = torch.linalg.solve(precision, y @ v)
+    a, b = (count + 4) / 2, float(y.square().sum() - best @ (y @ v) + 4) / 2
+    # Means of n draws, within six of their deviations: a false alarm in 2e-9 each.
+    expected = {"variances": (b / (a - 1), b / (a - 1) / math.sqrt(a - 2))}
+    spread = b / (a - 1) * torch.linalg.inv(precision).diagonal()
+    expected |= {"loadings": (float(best[0]), float(spread[0].sqrt()))}
+    expected |= {"means": (float(best[1]), float(spread[1].sqrt()))}
+    for name, (mean, deviation) in expected.items():
+        values = getattr(found, name).flatten()
+        assert abs(float(values.mean()) - mean) < 6 * deviation / math.sqrt(n), name
+    tables = found.log_tables.exp()
+    share = (told + 2 * even) / (count + 2)
+    assert torch.allclose(tables.sum(1), torch.ones(n, dtype=torch.float64))
+    deviations = (share * (1 - share) / (count + 3) / n).sqrt()
+    assert ((tables.mean(0) - share).abs() < 6 * deviations).all()
+
+
+@pytest.mark.slow
+def test_intervals_of_new_rows_cover_as_often_as_they_say() -> None:
+    hits = []
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.randn(230, 1, generator=generator, dtype=torch.float64)
+        x = z + 0.5 * torch.randn(230, 4, generator=generator, dtype=torch.float64)
+        model = fitted(schema_of(*[Real()] * 4), x[:30], None, draws=16)
+        known = torch.tensor([True, True, False, True]).expand(200, -1)
+        law = model.conditional(x[30:], known)
+        inside = (law.quantile(0.05) < x[30:]) & (x[30:] < law.quantile(0.95))
+        hits.append(float(inside[:, 2].double().mean()))
+    shares = torch.tensor(hits)
+    error = float(shares.std()) / math.sqrt(len(hits))
+    # Six deviations of the mean over tables, and two points for the maps, which are not drawn.
+    assert abs(float(shares.mean()) - 0.9) < 6 * error + 0.02, (float(shares.mean()), error)

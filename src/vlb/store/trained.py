@@ -21,7 +21,8 @@ from vlb.store.budget import Budget
 from vlb.store.identity import identity
 
 ROOM = 8  # what building may allocate, in units of what is stored
-LARGEST = 1e9  # of a weight
+LARGEST = {torch.float64: 1e100}  # of a weight: a number in the data's own units is kept in float64
+USUALLY = 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,8 @@ class Trained:
     def _refuse_senseless(self, weights: dict[str, Tensor]) -> None:
         """Raises `UserError` for numbers that no training leaves, on which everything would founder later."""
         for name, tensor in weights.items():
-            if tensor.is_floating_point() and tensor.numel() and not float(tensor.abs().max()) <= LARGEST:
+            most = LARGEST.get(tensor.dtype, USUALLY)
+            if tensor.is_floating_point() and tensor.numel() and not float(tensor.abs().max()) <= most:
                 raise broken(f"{self.source}: {name} holds {float(tensor.abs().max()):g}")
 
 
