@@ -55,7 +55,9 @@ def test_room_is_made_for_weights_that_agree_and_for_no_others() -> None:
     assert torch.equal(other.log_prob(table(40)[0]), model.log_prob(table(40)[0]))
     for name, shape in (("loadings", (1 << 40, 0, 1)), ("means", (5, 2)), ("log_tables", (6,))):
         plain = FactorAnalysers().build(MIXED)
-        plain.resize({**model.state_dict(), name: torch.zeros(1).expand(shape) if 0 not in shape else torch.empty(shape)})
+        plain.resize(
+            {**model.state_dict(), name: torch.zeros(1).expand(shape) if 0 not in shape else torch.empty(shape)}
+        )
         assert len(plain.components.means) == 1
 
 

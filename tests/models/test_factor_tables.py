@@ -115,12 +115,14 @@ def test_masses_of_several_rounded_columns_sum_to_one_and_samples_follow_them() 
     n = 20_000
     drawn = model.sample(n, generator=torch.Generator().manual_seed(5))
     counts = torch.zeros(len(cells), dtype=torch.float64)
-    at = ((drawn / step - torch.tensor([-12.0, -7.0, 0.0, -9.0])) @ torch.tensor([15.0 * 38, 38, 19, 1]).double()).long()
+    at = (
+        (drawn / step - torch.tensor([-12.0, -7.0, 0.0, -9.0])) @ torch.tensor([15.0 * 38, 38, 19, 1]).double()
+    ).long()
     counts.index_add_(0, at, torch.ones(n, dtype=torch.float64))
     often = mass * n > 20
-    chi = ((counts - mass * n).square() / (mass * n))[often].sum() + (counts[~often].sum() - mass[~often].sum() * n) ** 2 / (
-        mass[~often].sum() * n
-    )
+    chi = ((counts - mass * n).square() / (mass * n))[often].sum() + (
+        counts[~often].sum() - mass[~often].sum() * n
+    ) ** 2 / (mass[~often].sum() * n)
     freedom = int(often.sum())
     # Laurent & Massart (2000): above k + 2√(kt) + 2t with probability at most exp(−t); t = 14 is below 1e-6.
     assert freedom > 20 and float(chi) < freedom + 2 * math.sqrt(14 * freedom) + 28
@@ -205,7 +207,9 @@ def test_parameters_are_drawn_from_their_posterior() -> None:
     sums = Statistics(outer, cross, y.square().sum().expand(n, 1), size, size[:, 0], told.expand(n, -1))
     strength, groups = torch.tensor([0.5, 0.25], dtype=torch.float64), torch.zeros(3, dtype=torch.int64)
     even = torch.full((3,), 1 / 3, dtype=torch.float64)
-    prior = Prior(torch.zeros(1, 1, rank + 1).double(), strength, torch.ones(1, 1).double(), 4.0, even, 2.0, groups, 1.0, 1e-12)
+    prior = Prior(
+        torch.zeros(1, 1, rank + 1).double(), strength, torch.ones(1, 1).double(), 4.0, even, 2.0, groups, 1.0, 1e-12
+    )
     found = drawn(sums, prior, torch.Generator().manual_seed(2))
     precision = v.T @ v + strength.diag()
     best = torch.linalg.solve(precision, y @ v)
