@@ -166,7 +166,7 @@ def the_odd(content: FactorContent) -> str:
     shown = min(SCORED, content.measured.result.examples)
     caption = (
         f"Of {shown:,} test examples, by −log p of the whole row in nats. A cell is named with how many nats more it "
-        "takes, given the others of its row, than its column’s cells do in the mean. Rows with more cells take more nats."
+        "takes, given the others of its row, than its column’s cells do in the mean; rows with more cells take more."
     )
     return (
         "<section><h2>The rows least likely</h2>"
