@@ -77,3 +77,32 @@ def test_tables_of_a_few_rows_train_or_say_why_not(tmp_path: Path, n: int) -> No
         assert "rows" in str(error) or "row" in str(error)
         return
     assert vlb.sample(place, vlb.SampleOptions(n=3)).x.shape[0] == 3
+
+
+def test_every_verb_works_or_says_why_not(run: Path, tmp_path: Path) -> None:
+    page = vlb.report(run).path.read_text()
+    for heading in ("Every column by itself", "Columns together", "The rows least likely", "Lebesgue, per unit"):
+        assert heading in page
+    assert vlb.compare([run, "independent-pixels"]).first.subject.measure.startswith("Lebesgue")
+    with pytest.raises(UserError, match="exact"):
+        vlb.tightness(run)
+    with pytest.raises(UserError, match="discrete-table"):
+        vlb.compress(run, [run.parent / "table.csv"], tmp_path / "table.vlb")
+    scores = vlb.score(run, "test", vlb.ScoreOptions(typicality=True, background="independent-pixels"))
+    assert all(np.isfinite(values).all() for values in scores.columns.values())
+
+
+def test_tables_of_other_measures_are_not_compared(run: Path, tmp_path: Path) -> None:
+    schema = (run / "schema.toml").read_text()
+    other = tmp_path / "schema.toml"
+    other.write_text(schema.replace("resolution = 1.0\n", ""))
+    assert other.read_text() != schema
+    options = vlb.TrainOptions(overrides=("model.draws=1", "model.steps=3"), schema=other)
+    vlb.train("table", options, data=run.parent / "table.csv", out=tmp_path / "run")
+    with pytest.raises(UserError, match=r"Lebesgue, per unit × counting, the other.*interval of 1"):
+        vlb.compare([run, tmp_path / "run"])
+    kept = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    for place, file in zip((run, tmp_path / "run"), kept, strict=True):
+        vlb.evaluate(place, values=file)
+    with pytest.raises(UserError, match=r"the other against Lebesgue, per unit × counting: .*units"):
+        vlb.compare(kept)

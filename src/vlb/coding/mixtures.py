@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from vlb.base.errors import UserError
 from vlb.coding.bitsback import Exact
 from vlb.coding.cells import Uncodable
 from vlb.coding.codes import data_code
@@ -14,6 +15,7 @@ from vlb.coding.models import Coded, chosen_settings, coded_by, marginals
 from vlb.coding.products import ProductMixture, whole
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Reader, Writer
+from vlb.models.factor.model import FactorMixture
 from vlb.models.mixture.categorical import CategoricalMixture
 
 
@@ -53,6 +55,16 @@ class MixtureSettings:
 @coded_by.register
 def _(model: CategoricalMixture) -> type[MixtureSettings]:
     return MixtureSettings
+
+
+@coded_by.register
+def _(model: FactorMixture) -> type[MixtureSettings]:
+    raise UserError(
+        "there is no code for mixtures of tables with gaps: their masses are of floating-point Gaussians, which "
+        "machines round differently, and a code needs whole numbers. Train on the table by "
+        "`vlb train discrete-table --data FILE`, which takes every text in a column for a value of its own, and "
+        "compress with that run"
+    )
 
 
 @marginals.register
