@@ -46,3 +46,21 @@ def test_real_columns_are_refused_by_name(tmp_path: Path) -> None:
     vlb.train("table", vlb.TrainOptions(overrides=("model.draws=1",)), data=file, out=tmp_path / "run")
     with pytest.raises(UserError, match=r"'height' is real.*discrete-table"):
         vlb.compress(tmp_path / "run", [file], tmp_path / "x.vlb")
+
+
+def test_levels_and_values_that_are_not_listed_come_back(tmp_path: Path) -> None:
+    file = tmp_path / "table.csv"
+    numbers = np.random.default_rng(0).integers(0, 4, 200)
+    file.write_text("a,b,always,c\n" + "".join(f"{n},{(n + 1) % 3},one,{n // 2}\n" for n in numbers))
+    schema = tmp_path / "schema.toml"
+    schema.write_text(
+        '[[column]]\nname = "a"\ntype = "levels"\ncount = 4\n'
+        '[[column]]\nname = "b"\ntype = "categories"\nvalues = ["0", "1"]\nother = true\n'
+        '[[column]]\nname = "always"\ntype = "categories"\nvalues = ["one"]\n'
+        '[[column]]\nname = "c"\ntype = "levels"\ncount = 2\n'
+    )
+    options = vlb.TrainOptions(overrides=("model.draws=1", "model.steps=5"), schema=schema)
+    vlb.train("table", options, data=file, out=tmp_path / "run")
+    vlb.compress(tmp_path / "run", [file], tmp_path / "x.vlb")
+    vlb.decompress(tmp_path / "x.vlb", tmp_path / "back", run=tmp_path / "run")
+    assert (tmp_path / "back" / "table.csv").read_bytes() == file.read_bytes()
