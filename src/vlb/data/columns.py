@@ -142,8 +142,9 @@ def _infinite(text: str) -> bool:
     return text.strip().casefold().lstrip("+-") in ("inf", "infinity", "∞")
 
 
-def infer(cells: Cells, *, gridded: bool = True) -> tuple[Described, str]:
+def infer(cells: Cells, *, gridded: bool = True, lines: np.ndarray | None = None) -> tuple[Described, str]:
     """What a column holds, and a word on it. gridded: whether rounded numbers have mass; floats of arrays have none.
+    lines: (n,) where the rows are in their file, for messages; by default their numbers from 1.
 
     Raises `UserError` with advice for a column that cannot be modelled: no cell is there, an infinity, an identifier or
     free text, too many categories.
@@ -156,7 +157,8 @@ def infer(cells: Cells, *, gridded: bool = True) -> tuple[Described, str]:
         return _texts(cells, count)
     if not np.isfinite(values).all():
         row = int((cells.observed & ~np.isfinite(cells.values)).argmax())
-        raise UserError(f"the column {name!r} holds an infinity in row {row + 1}: mend it, or empty the cell")
+        where = f"row {row + 1}" if lines is None else f"line {lines[row]}"
+        raise UserError(f"the column {name!r} holds an infinity in {where}: mend it, or empty the cell")
     if len(values) == 1:
         return Described(name, Categories(cells.words(values))), "constant"
     if len(values) <= FEW and (cells.texts is not None or (values == np.rint(values)).all()):

@@ -61,8 +61,11 @@ class Trained:
         config: AnyModel = configuration.decode(AnyModel, self.model, f"{self.source}: model")
         stored = sum(tensor.numel() for tensor in self.tensors.values())
         most = ROOM * (stored + math.prod(schema.shape) * schema.widest)
-        with Draws(torch.Generator()), Budget(most, f"{self.source}: its weights are not of its model"):
-            model = config.build(schema)
+        try:
+            with Draws(torch.Generator()), Budget(most, "its weights are not of its model"):
+                model = config.build(schema)
+        except UserError as error:
+            raise UserError(f"{self.source}: {error}") from error
         if offers(model, Resizable):
             model.resize(self.tensors)
         load_weights(model, self.tensors, self.source)
