@@ -101,12 +101,13 @@ def test_extremes_are_the_largest_differences_of_either_sign() -> None:
         ({"levels": None}, "density"),
         ({"levels": 256}, "levels"),
         ({"shape": (4, 1)}, "shape"),
+        ({"measure": "Lebesgue, per unit"}, "against counting, the other against Lebesgue, per unit"),
         ({"conditional": True}, r"p\(x \| y\)"),
         ({"options": {"likelihood": {"dequantisation": "uniform"}}}, "dequantisation"),
     ],
 )
 def test_what_is_not_of_the_same_thing_is_refused(change: dict, words: str) -> None:
-    a = dataclasses.replace(SUBJECT, options={"likelihood": {"dequantisation": "diffused"}})
+    a = dataclasses.replace(SUBJECT, measure="counting", options={"likelihood": {"dequantisation": "diffused"}})
     b = dataclasses.replace(a, **change)
     index = np.arange(3)
     refuse_incomparable("a", a, index, "b", a, index)

@@ -37,9 +37,11 @@ def table(n: int = 200) -> tuple[torch.Tensor, torch.Tensor]:
     return x, torch.rand(n, 4, generator=generator) > 0.2
 
 
-def fitted(schema: Schema, x: torch.Tensor, observed: torch.Tensor | None, **settings) -> FactorMixture:
+def fitted(
+    schema: Schema, x: torch.Tensor, observed: torch.Tensor | None, weight: torch.Tensor | None = None, **settings
+) -> FactorMixture:
     model = FactorAnalysers(**settings).build(schema)
-    model.fit(x, observed, None, torch.Generator().manual_seed(0))
+    model.fit(x, observed, weight, torch.Generator().manual_seed(0))
     return model
 
 

@@ -203,9 +203,9 @@ class Column(Settings):
     @property
     def values(self) -> tuple[str, ...]:
         """The texts that its numbers stand for, in order. Raises `UserError` where they are not listed."""
-        if not isinstance(self.kind, Categories):
-            raise UserError(f"the column {self.name or ''!r} has no list of values")
-        return self.kind.values
+        if isinstance(self.kind, Real):
+            raise UserError(f"the column {self.name or ''!r} is real and has no list of values")
+        return tuple(map(str, range(self.kind.count))) if isinstance(self.kind, Levels) else self.kind.values
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from vlb.core.terms import key
 from vlb.data import Dataset, Split
 from vlb.measure.comparison import Comparison, Contender, Difference, LevelDifferences, holm, level_differences, paired
 from vlb.measure.contenders import Field, gather, known
+from vlb.measure.evaluation_file import Subject
 from vlb.measure.options import CompareOptions
 
 LEVEL_EXAMPLES = 500
@@ -61,7 +62,7 @@ class ComparisonResult(Result):
             "split": first.subject.split,
             "examples": len(first.index),
             "dimensions": first.evaluation.dimensions,
-            "kind": kind(first.subject.levels),
+            "kind": kind(first.subject),
             "models": [_model(contender) for contender in self.contenders],
             "against": first.name,
             "comparisons": [
@@ -99,7 +100,7 @@ class ComparisonResult(Result):
             sections.append((head, *interval, *terms))
         return Table(
             title=f"{subject.data}, {subject.split}: {len(self.first.index)} examples × {own.dimensions} dimensions, "
-            f"{kind(subject.levels)}{', given labels' if subject.conditional else ''}",
+            f"{kind(subject)}{', given labels' if subject.conditional else ''}",
             columns=("", "bits/dim", "difference", "nats/example", "p"),
             sections=tuple(sections),
             caption=f"difference: from {self.first.name}, with 95 % interval; positive is worse. p: paired t-test"
@@ -157,9 +158,11 @@ def noise_levels(field: Field, conditional: bool) -> tuple[Levels, ...]:
     )
 
 
-def kind(levels: int | None) -> str:
+def kind(subject: Subject) -> str:
     """The kind of data, in words."""
-    return "continuous" if levels is None else f"discrete, {levels} levels"
+    if subject.levels is not None:
+        return f"discrete, {subject.levels} levels"
+    return f"against {subject.measure}" if subject.measure else "continuous"
 
 
 def _model(contender: Contender) -> dict[str, Any]:

@@ -140,6 +140,14 @@ def _difference(first: Contender, second: Contender) -> Difference:
     return Difference(values, math.sqrt(variance / n), math.sqrt(sum(parts)), freedom)
 
 
+def measures(one: str, other: str) -> str | None:
+    """Why likelihoods stated against these dominating measures have no difference; None where it is one measure, or one
+    of them is not known."""
+    if not one or not other or one == other:
+        return None
+    return f"one likelihood is stated against {one}, the other against {other}: their numbers are of other units"
+
+
 def refuse_incomparable(
     name: str, a: Subject, a_index: np.ndarray, other: str, b: Subject, b_index: np.ndarray
 ) -> None:
@@ -148,13 +156,15 @@ def refuse_incomparable(
     def refuse(why: str) -> UserError:
         return UserError(f"{name} and {other} cannot be compared: {why}")
 
+    if (why := measures(a.measure, b.measure)) is not None:
+        raise refuse(why)
     if (a.levels is None) != (b.levels is None):
         raise refuse("one is the mass of discrete data, the other a density, whose value depends on the unit of x")
     if a.levels != b.levels or a.shape != b.shape:
-        raise refuse(
-            f"one is of {a.levels} levels and examples of shape {tuple(a.shape)}, the other of {b.levels} levels and "
-            f"{tuple(b.shape)}"
+        first, second = (
+            f"examples of shape {tuple(of.shape)}" + (f" and {of.levels} levels" if of.levels else "") for of in (a, b)
         )
+        raise refuse(f"one is of {first}, the other of {second}")
     if a.fingerprint != b.fingerprint:
         raise refuse(f"they are of other data ({a.data} {a.fingerprint}, {b.data} {b.fingerprint})")
     if a.split != b.split:

@@ -14,7 +14,7 @@ from vlb.core.terms import EXACT, TermPath
 from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import PER_EXAMPLE, per_example
-from vlb.measure.comparison import Contender, refuse_incomparable
+from vlb.measure.comparison import Contender, measures, refuse_incomparable
 from vlb.measure.evaluation import BATCH, Evaluation, measure_bound
 from vlb.measure.evaluation_file import Kept, Subject
 from vlb.measure.evaluation_file import load as load_values
@@ -132,10 +132,10 @@ def _run(
 ) -> Given:
     own = run.content["data"]
     if own["fingerprint"] != data.fingerprint:
-        raise UserError(
-            f"{name} cannot be compared with the others: it is of other data ({own['name']} {own['fingerprint']}, not "
-            f"{data.name} {data.fingerprint})"
-        )
+        why = f"it is of other data ({own['name']} {own['fingerprint']}, not {data.name} {data.fingerprint})"
+        if (other := measures(run.schema.measure, data.schema.measure)) is not None:
+            why += f", and {other}"
+        raise UserError(f"{name} cannot be compared with the others: {why}")
     model = run.model(device)
     conditional = run.conditional
     options = {"seed": seed, "batch": BATCH, "draws": DRAWS}
@@ -149,6 +149,7 @@ def _run(
         conditional,
         run.fingerprint,
         options,
+        data.schema.measure,
     )
     # No control variates: they draw noise of their own, and the models would not be given the same any more.
     ways = planning(model)
@@ -164,7 +165,15 @@ def _run(
 
 def _baseline(name: str, data: Dataset, split: str, part: Split) -> Given:
     subject = Subject(
-        data.name, data.fingerprint, split, data.schema.count, data.shape, EXACT, False, f"baseline {name}"
+        data.name,
+        data.fingerprint,
+        split,
+        data.schema.count,
+        data.shape,
+        EXACT,
+        False,
+        f"baseline {name}",
+        measure=data.schema.measure,
     )
 
     def evaluate() -> Evaluation:

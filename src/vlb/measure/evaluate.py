@@ -289,6 +289,7 @@ def _subject(
         of.conditional,
         "a model in memory" if of.run is None else of.run.fingerprint,
         used,
+        data.schema.measure,
     )
 
 

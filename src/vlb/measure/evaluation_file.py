@@ -36,7 +36,9 @@ class Subject:
 
     data, fingerprint: the data set; split: its part, or "given" for a person's own examples, whose fingerprint it then
     is; levels: K of discrete data, whose likelihood is a mass, or None for a density; shape: of an example;
-    bound: what their sum is; model: fingerprint of the weights; options: everything else that the numbers depend on.
+    bound: what their sum is; model: fingerprint of the weights; options: everything else that the numbers depend on;
+    measure: what the likelihood is stated against, in words, empty where an earlier version did not say: it follows
+    from the data.
     """
 
     data: str
@@ -48,6 +50,7 @@ class Subject:
     conditional: bool
     model: str
     options: dict[str, Any] = field(default_factory=dict)
+    measure: str = ""
 
     @property
     def dimensions(self) -> int:
@@ -61,7 +64,7 @@ class Subject:
         that an earlier one had not.
         """
         own, its = (subject.encode() | {"options": _said(subject.options)} for subject in (self, other))
-        return [name for name in own if own[name] != its[name]]
+        return [name for name in own if name != "measure" and own[name] != its[name]]
 
     def encode(self) -> dict[str, Any]:
         """JSON values, in which the bound is words."""
@@ -227,7 +230,7 @@ def _bound(words: str, written: dict[str, Any] | None) -> BoundKind:
 def _subject(content: dict[str, Any], bound: dict[str, Any] | None) -> Subject:
     shape = tuple(int(side) for side in content["shape"])
     subject = Subject(**{**content, "shape": shape, "bound": _bound(content["bound"], bound)})
-    texts = (subject.data, subject.fingerprint, subject.split, subject.model)
+    texts = (subject.data, subject.fingerprint, subject.split, subject.model, subject.measure)
     if not all(isinstance(text, str) for text in texts) or not isinstance(subject.options, dict):
         raise ValueError("its description is not one")
     if not isinstance(subject.levels, int | None) or math.prod(subject.shape) < 1:

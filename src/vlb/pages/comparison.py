@@ -4,7 +4,7 @@ import numpy as np
 
 from vlb.core.terms import key
 from vlb.data import Dataset, Split
-from vlb.measure.compare import ComparisonResult, Levels
+from vlb.measure.compare import ComparisonResult, Levels, kind
 from vlb.measure.comparison import Comparison
 from vlb.pages import figures, page
 from vlb.pages.gallery import drawable
@@ -32,13 +32,12 @@ def _headline(result: ComparisonResult) -> str:
         (f"{c.name}: {c.subject.bound}", f"{c.evaluation.bits_per_dim:.4f} ± {c.evaluation.standard_error:.4f}", "")
         for c in result.contenders
     ]
-    kind = "continuous data" if subject.levels is None else f"discrete data, {subject.levels} levels"
     given = " All are told the labels." if subject.conditional else ""
     return (
         f"<header><h1><b>{text(first.name)}</b> against {len(result.comparisons)} on {text(subject.data)}</h1>"
         f"<p>{len(first.index):,} {text(subject.split)} examples ({text(page.dimensions(subject.shape))}; "
-        f"{text(kind)}), the same for all.{given} Lower is better. Where a bound is stated, bounds are compared and "
-        "not likelihoods: the better model may have the looser bound.</p>"
+        f"{text(kind(subject))}), the same for all.{given} Lower is better. Where a bound is stated, bounds are "
+        "compared and not likelihoods: the better model may have the looser bound.</p>"
         f"{table(rows, 'Bits per dimension, ± one standard error', ('model', 'bits/dim'))}</header>"
     )
 

@@ -39,7 +39,7 @@ COLOURS: dict[TermPath, str] = {("reconstruction",): SECOND, ("prior",): THIRD}
 def terms_and_baselines(result: EvaluationResult) -> str:
     """The bound as a stack of its terms over a bar per baseline, bits/dim."""
     terms = result.terms
-    figure, axes = _canvas(2.3 + 0.2 * ((len(terms) - 1) // 3))
+    figure, axes = canvas(2.3 + 0.2 * ((len(terms) - 1) // 3))
     left, shade = 0.0, 1.0
     # The data's own term first, then what the latents cost, next to the data first: fainter the higher.
     for path, value in sorted(terms.items(), key=lambda item: item[0] not in COLOURS):
@@ -57,24 +57,25 @@ def terms_and_baselines(result: EvaluationResult) -> str:
     for row, (label, end) in enumerate(zip(labels, ends, strict=True)):
         weight = "bold" if row == 0 else "normal"
         axes.annotate(
-            label, (end, row), xytext=(5, 0), textcoords="offset points", va="center", color=INK, weight=weight
+            label, (max(end, 0), row), xytext=(5, 0), textcoords="offset points", va="center", color=INK, weight=weight
         )
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.invert_yaxis()
-    axes.set_xlim(0, max(ends) * 1.17)
+    low, high = min(0.0, *ends), max(0.0, *ends)  # of a density, bits may be below zero
+    axes.set_xlim(low, high + 0.17 * (high - low))
     axes.set_xlabel("bits/dim – fewer is better")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     axes.spines["left"].set_visible(False)
     _legend_above(axes, handlelength=1, handleheight=1)
-    return _svg(figure, "terms", "The bound, stacked from its terms, beside the baselines, in bits per dimension")
+    return as_svg(figure, "terms", "The bound, stacked from its terms, beside the baselines, in bits per dimension")
 
 
 def losses(history: History, reference: float, baseline: str) -> str:
     """Training and validation bounds over the steps, the chosen step, and a baseline as a dashed line."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _canvas(3.1)
+    figure, axes = canvas(3.1)
     train, validation = _columns(history.train), _columns(history.validation)
     if len(train):
         axes.plot(train[:, 0], train[:, 1], color=PLAIN, linewidth=1.3, marker=_dot(train), label="training")
@@ -103,12 +104,12 @@ def losses(history: History, reference: float, baseline: str) -> str:
     axes.set_ylabel("bits/dim")
     axes.grid(color=RULE, linewidth=0.8)
     _legend_above(axes, handlelength=2, handleheight=0.7)
-    return _svg(figure, "losses", "Training and validation bounds in bits per dimension over the steps of training")
+    return as_svg(figure, "losses", "Training and validation bounds in bits per dimension over the steps of training")
 
 
 def noise_levels(profile: NoiseProfile) -> str:
     """The bound's rate over the log SNR: its area is the diffusion term."""
-    figure, axes = _canvas(2.8)
+    figure, axes = canvas(2.8)
     width = bin_width(profile)
     edges = np.append(profile.log_snr - width / 2, profile.log_snr[-1] + width / 2)
     axes.stairs(profile.bits, edges, fill=True, color=FIRST, alpha=0.35, linewidth=0)
@@ -118,12 +119,12 @@ def noise_levels(profile: NoiseProfile) -> str:
     axes.set_xlabel("log SNR λ in nats:  noise on the left, data on the right")
     axes.set_ylabel("bits/dim per nat of λ")
     axes.grid(color=RULE, linewidth=0.8)
-    return _svg(figure, "levels", "Loss per noise level, in bits per dimension and nat of log SNR")
+    return as_svg(figure, "levels", "Loss per noise level, in bits per dimension and nat of log SNR")
 
 
 def rungs(kl: Sequence[float], information: Sequence[tuple[float, float]]) -> str:
     """The KL of each rung as a bar, bounds on its information about x as a line beside it, in nats per example."""
-    figure, axes = _canvas(2.6)
+    figure, axes = canvas(2.6)
     numbers = np.arange(1, len(kl) + 1)
     axes.bar(numbers - 0.16, kl, width=0.3, color=FIRST, label="KL")
     middle = [(low + high) / 2 for low, high in information]
@@ -142,12 +143,12 @@ def rungs(kl: Sequence[float], information: Sequence[tuple[float, float]]) -> st
     axes.set_ylabel("nats per example")
     axes.grid(axis="y", color=RULE, linewidth=0.8)
     _legend_above(axes, handlelength=1.4, handleheight=1)
-    return _svg(figure, "uses", "KL and information about x of every rung of latents, in nats per example")
+    return as_svg(figure, "uses", "KL and information about x of every rung of latents, in nats per example")
 
 
 def costs(values: Sequence[float], weights: Sequence[float]) -> str:
     """A ladder's denoising cost per unit and layer, the input first, with the weight that training gave it."""
-    figure, axes = _canvas(0.9 + 0.36 * len(values))
+    figure, axes = canvas(0.9 + 0.36 * len(values))
     names = ["input", *(f"layer {i}" for i in range(1, len(values) - 1)), "classes"]
     axes.barh(range(len(values)), values, color=FIRST, height=0.62)
     for row, (value, weight) in enumerate(zip(values, weights, strict=True)):
@@ -161,12 +162,12 @@ def costs(values: Sequence[float], weights: Sequence[float]) -> str:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color=RULE, linewidth=0.8)
     axes.spines["left"].set_visible(False)
-    return _svg(figure, "costs", "Denoising cost of every layer")
+    return as_svg(figure, "costs", "Denoising cost of every layer")
 
 
 def recognition_course(history: History) -> str:
     """A ladder's training loss and its validation error rate over the steps, side by side."""
-    figure, left = _canvas(2.8, panels=2)
+    figure, left = canvas(2.8, panels=2)
     right = figure.axes[1]
     train, validation = _columns(history.train), _columns(history.validation)
     left.plot(train[:, 0], train[:, 1], color=PLAIN, linewidth=1.3, marker=_dot(train))
@@ -186,12 +187,12 @@ def recognition_course(history: History) -> str:
         axes.grid(color=RULE, linewidth=0.8)
     for step in history.refused:
         left.axvline(step, ymax=0.04, color=SECOND, linewidth=1)
-    return _svg(figure, "course", "Training loss and validation error rate over the steps of training")
+    return as_svg(figure, "course", "Training loss and validation error rate over the steps of training")
 
 
 def differences(values: np.ndarray, name: str, first: str, second: str) -> str:
     """Histogram of differences per example, nats: zero and the mean are marked."""
-    figure, axes = _canvas(2.4)
+    figure, axes = canvas(2.4)
     reach = float(np.abs(np.quantile(values, [0.005, 0.995])).max()) or 1.0
     bins = np.linspace(-reach, reach, 42).tolist()
     axes.hist(np.clip(values, -reach, reach), bins, color=PLAIN)
@@ -200,19 +201,19 @@ def differences(values: np.ndarray, name: str, first: str, second: str) -> str:
     axes.set_xlabel("nats per example that the second pays more")
     axes.set_ylabel("examples")
     _legend_above(axes, handlelength=2, handleheight=0.7)
-    return _svg(figure, name, f"Differences of {second} from {first}, a histogram over examples")
+    return as_svg(figure, name, f"Differences of {second} from {first}, a histogram over examples")
 
 
 def level_differences(found: LevelDifferences, name: str) -> str:
     """Differences by bin of log SNR with their errors, noise on the left."""
-    figure, axes = _canvas(2.6)
+    figure, axes = canvas(2.6)
     centres, width = 0.5 * (found.edges[:-1] + found.edges[1:]), float(found.edges[1] - found.edges[0])
     axes.bar(centres, found.means, 0.9 * width, color=FIRST, yerr=found.errors, ecolor=INK, capsize=2)
     axes.axhline(0, color=MUTED, linewidth=1)
     axes.set_xlabel("log SNR – noise on the left, data on the right")
     axes.set_ylabel("nats per example")
     axes.grid(axis="y", color=RULE, linewidth=0.8)
-    return _svg(figure, name, "The difference of two bounds by noise level")
+    return as_svg(figure, name, "The difference of two bounds by noise level")
 
 
 def bin_width(profile: NoiseProfile) -> float:
@@ -239,14 +240,24 @@ def _range(history: History, reference: float) -> tuple[float, float]:
     return float(low - margin), float(high + margin)
 
 
-def _canvas(height: float, panels: int = 1) -> "tuple[Figure, Axes]":
+def canvas(height: float, panels: int = 1) -> "tuple[Figure, Axes]":
     """A transparent figure of `height` inches with bare axes, `panels` side by side; the first of them."""
+    figure, axes = _bare(panels, panels, height)
+    return figure, axes[0]
+
+
+def panels(count: int, across: int, height: float) -> "tuple[Figure, list[Axes]]":
+    """A transparent figure of `count` bare axes, `across` in a row of `height` inches each."""
+    return _bare(count, across, height * -(-count // across))
+
+
+def _bare(count: int, across: int, height: float) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     figure.patch.set_visible(False)
-    for number in range(panels):
-        axes = figure.add_subplot(1, panels, number + 1)
+    for number in range(count):
+        axes = figure.add_subplot(-(-count // across), across, number + 1)
         axes.patch.set_visible(False)
         axes.set_axisbelow(True)
         for side in ("top", "right"):
@@ -256,7 +267,7 @@ def _canvas(height: float, panels: int = 1) -> "tuple[Figure, Axes]":
         axes.tick_params(which="both", color=MUTED, labelcolor=MUTED)
         axes.xaxis.label.set_color(MUTED)
         axes.yaxis.label.set_color(MUTED)
-    return figure, figure.axes[0]
+    return figure, figure.axes
 
 
 def _legend_above(axes: "Axes", handlelength: float, handleheight: float) -> None:
@@ -274,7 +285,7 @@ def _legend_above(axes: "Axes", handlelength: float, handleheight: float) -> Non
     )
 
 
-def _svg(figure: "Figure", name: str, description: str) -> str:
+def as_svg(figure: "Figure", name: str, description: str) -> str:
     """The figure as an <svg> element for the inside of a page: no header, no sizes, ids that start with `name`."""
     from matplotlib import rc_context
 

@@ -57,3 +57,13 @@ def table(rows: Iterable[tuple[str, str, str]], caption: str, head: tuple[str, s
 def chart(svg: str, caption: str) -> str:
     """A chart with its caption, which is HTML."""
     return f'<figure><div class="chart wide">{svg}</div><figcaption>{caption}</figcaption></figure>'
+
+
+def sheet_of_words(head: Iterable[str], rows: Iterable[Iterable[str]], caption: str) -> str:
+    """A table of words in as many columns as it has headings."""
+    top = "".join(f'<th scope="col">{text(name)}</th>' for name in head)
+    body = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        f'<div class="wide"><table><caption>{text(caption)}</caption><thead><tr>{top}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )

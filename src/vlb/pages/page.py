@@ -67,7 +67,7 @@ def headline(measured: Measured, model: str, what: str, draws: str) -> str:
 <p>{text(what)}, per dimension, ± one standard error; that is {s.nats_per_example:.2f} ±
 {nats * s.standard_error:.2f} nats per example. Lower is
 better. Measured on {text(examples)} of {text(s.data)}
-({text(dimensions(about.shape))}; discrete data, {s.levels} levels). {text(draws)}
+({text(dimensions(about.shape))}; {text(s.kind)}). {text(draws)}
 The model has {about.parameters:,} parameters.</p>
 </header>"""
 
@@ -101,8 +101,8 @@ def verdict(result: EvaluationResult) -> tuple[str, str]:
             f"{error * nats:.1f} nats per example.{told}"
         )
     return "worse", (
-        f"It does not beat {baseline}: it is {-gain:.3f} ± {error:.3f} bits/dim worse, so one histogram for each "
-        f"of the {elements} describes the data better.{told}"
+        f"It does not beat {baseline}: it is {-gain:.3f} ± {error:.3f} bits/dim worse, so the {elements} by "
+        f"themselves describe the data better.{told}"
     )
 
 
@@ -111,10 +111,11 @@ def bound(measured: Measured, heading: str, meaning: str) -> str:
     s = measured.result
     which = "the test split" if s.examples == s.split_examples else "the same test examples"
     given = " They do not know the class, which the model is given." if s.conditional else ""
-    caption = (
-        f"{meaning} Uniform, independent {independent(s.shape)} (histograms fitted on the training split) and "
-        f"lzma (preset 9e) are codes for {which}.{given}"
-    )
+    fitted = f"independent {independent(s.shape)} (fitted on the training split)"
+    codes = f"For comparison {fitted}, of"
+    if "lzma" in s.baselines:
+        codes = f"Uniform, {fitted} and lzma (preset 9e) are codes for"
+    caption = f"{meaning} {codes} {which}.{given}"
     rows = [("in all", f"{s.bits_per_dim:.4f} ± {s.standard_error:.4f}", "strong")]
     rows += [(spoken(path), f"{value:.4f}", "inner") for path, value in s.terms.items()]
     by_size = sorted(s.baselines.items(), key=lambda item: item[1])

@@ -15,13 +15,14 @@ from vlb.core.draws import Draws
 from vlb.core.schema import Schema
 from vlb.core.surroundings import ordinary
 from vlb.models.kinds import AnyModel
-from vlb.models.protocols import Resizable, offers
+from vlb.models.protocols import InUnits, Resizable, offers
 from vlb.store import before
 from vlb.store.budget import Budget
 from vlb.store.identity import identity
 
 ROOM = 8  # what building may allocate, in units of what is stored
 LARGEST = 1e9  # of a weight
+LARGEST_IN_UNITS = 1e100  # of one in the data's own units
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +69,14 @@ class Trained:
         if offers(model, Resizable):
             model.resize(self.tensors)
         load_weights(model, self.tensors, self.source)
-        self._refuse_senseless(model.state_dict())
+        self._refuse_senseless(model.state_dict(), model.in_units if offers(model, InUnits) else frozenset())
         return model.eval().requires_grad_(False)
 
-    def _refuse_senseless(self, weights: dict[str, Tensor]) -> None:
+    def _refuse_senseless(self, weights: dict[str, Tensor], in_units: frozenset[str]) -> None:
         """Raises `UserError` for numbers that no training leaves, on which everything would founder later."""
         for name, tensor in weights.items():
-            if tensor.is_floating_point() and tensor.numel() and not float(tensor.abs().max()) <= LARGEST:
+            most = LARGEST_IN_UNITS if name in in_units else LARGEST
+            if tensor.is_floating_point() and tensor.numel() and not float(tensor.abs().max()) <= most:
                 raise broken(f"{self.source}: {name} holds {float(tensor.abs().max()):g}")
 
 

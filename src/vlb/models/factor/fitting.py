@@ -80,11 +80,13 @@ class Chooser:
 
     def __init__(self, rows: Rows, table: Tensor, groups: Tensor, fit: Fit, generator: torch.Generator) -> None:
         self.fit, self.table, self.groups, self.generator = fit, table, groups, generator
+        # Before anything that depends on how many rows there are: a row of weight two is as two rows.
+        self.disturbance = int(torch.randint(2**62, (), generator=generator))
         order = torch.randperm(len(rows), generator=generator)[:CHOOSING]
-        held = int(HELD_OUT * len(order)) if len(order) >= LEAST else 0
+        chosen = fit.rank is None or fit.components is None
+        held = int(HELD_OUT * len(order)) if chosen and len(order) >= LEAST else 0
         self.held, self.kept = rows.take(order[:held].sort().values), rows.take(order[held:].sort().values)
         self.columns = rows.y.shape[1]
-        self.disturbance = int(torch.randint(2**62, (), generator=generator))
         self.singles: dict[int, Components] = {}
         self.mixtures: dict[int, Components] = {}
 

@@ -123,7 +123,7 @@ def placed(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = weight.sum(0).clamp(min=TINY)
     mean = (weight * x).sum(0) / count
     scale = ((weight * (x - mean).square()).sum(0) / count).sqrt()
-    flat = scale <= 1e-9 * mean.abs().clamp(min=1e-9)
+    flat = scale <= 1e-9 * mean.abs()
     scale = torch.where(flat, torch.ones_like(scale), scale)
     levels = torch.special.ndtr(torch.linspace(-OUTERMOST, OUTERMOST, KNOTS, dtype=torch.float64))
     missing = torch.where(weight > 0, x, torch.inf)

@@ -33,6 +33,7 @@ class FactorMixture(nn.Module):
 
     bound = EXACT
     takes = TAKES
+    in_units = frozenset({"maps.knots", "maps.slopes"})
 
     def __init__(self, schema: Schema, fit: Fit) -> None:
         super().__init__()
@@ -68,13 +69,11 @@ class FactorMixture(nn.Module):
         loadings = weights.get("loadings")
         if loadings is None or loadings.ndim != 3 or min(len(loadings), loadings.shape[2]) < 1:
             return
-        count, rank = len(loadings), loadings.shape[2]
-        for name in NAMES:
-            shape = list(self.get_buffer(name).shape)
-            shape[0] = count
-            if name == "loadings":
-                shape[2] = rank
-            setattr(self, name, self.get_buffer(name).new_zeros(shape))
+        shapes = {name: (len(loadings), *self.get_buffer(name).shape[1:]) for name in NAMES}
+        shapes["loadings"] = (*shapes["loadings"][:2], loadings.shape[2])
+        if all(name in weights and tuple(weights[name].shape) == shape for name, shape in shapes.items()):
+            for name, shape in shapes.items():
+                setattr(self, name, self.get_buffer(name).new_zeros(shape))
 
     def initialise(self, data: Examples, generator: torch.Generator) -> None:
         """Maps of the columns, then everything else by EM on the cells that are there, with the weights of rows."""
@@ -95,7 +94,9 @@ class FactorMixture(nn.Module):
         used = weight > 0
         x, observed, weight = x[used], observed[used], weight[used]
         there = observed[:, self.columns.reals].double() * weight.unsqueeze(1)
-        few = torch.randperm(len(x), generator=generator)[:PIECE_OF_MAPS].sort().values
+        few: Tensor | slice = slice(None)
+        if len(x) > PIECE_OF_MAPS:
+            few = torch.randperm(len(x), generator=generator)[:PIECE_OF_MAPS].sort().values
         self.maps.fit(self._reals(x, observed)[few], there[few])
         rows = replace(self.rows(x, observed), weight=weight)
         self.components = fitted(rows, self._marginals(rows), self.columns.groups, self.fit_by, generator)
