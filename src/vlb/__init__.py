@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from vlb.core.terms import BoundKind as BoundKind
     from vlb.data import Dataset as Dataset
     from vlb.data import Split as Split
+    from vlb.estimators.density import MixtureDensity as MixtureDensity
+    from vlb.estimators.imputer import Imputer as Imputer
     from vlb.generate.options import SampleOptions as SampleOptions
     from vlb.generate.sample import SampleResult as SampleResult
     from vlb.generate.sample import sample as sample
@@ -83,6 +85,8 @@ _NAMES = {
         "Dataset",
         "Split",
     ),
+    "vlb.estimators.density": ("MixtureDensity",),
+    "vlb.estimators.imputer": ("Imputer",),
     "vlb.generate.options": ("SampleOptions",),
     "vlb.generate.sample": (
         "SampleResult",

@@ -62,7 +62,7 @@ def as_parquet(x: np.ndarray, columns: tuple[Column, ...]) -> bytes:
     arrow, parquet = require_pyarrow()
     found = list(of_file(x, columns))
     names = [str(j + 1) if column.name is None else column.name for j, (column, _) in enumerate(found)]
-    arrays = [arrow.array(_as_values(column.kind, values)) for column, values in found]
+    arrays = [arrow.array(as_values(column.kind, values)) for column, values in found]
     stream = BytesIO()
     parquet.write_table(arrow.Table.from_arrays(arrays, names), stream)
     return stream.getvalue()
@@ -80,7 +80,7 @@ def require_pyarrow() -> tuple[Any, Any]:
     return pyarrow, pyarrow.parquet
 
 
-def _as_values(kind: AnyKind, values: np.ndarray) -> np.ndarray:
+def as_values(kind: AnyKind, values: np.ndarray) -> np.ndarray:
     """The values of a column: numbers where all are, else texts."""
     if isinstance(kind, Levels):
         return values.astype(np.int64)

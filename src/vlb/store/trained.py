@@ -22,6 +22,7 @@ from vlb.store.identity import identity
 
 ROOM = 8  # what building may allocate, in units of what is stored
 LARGEST = 1e9  # of a weight
+LARGEST_IN_UNITS = 1e100  # of a number in the units of data: seconds since 1970 are above the other
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,13 +66,20 @@ class Trained:
         if offers(model, Resizable):
             model.resize(self.tensors)
         load_weights(model, self.tensors, self.source)
-        self._refuse_senseless(model.state_dict())
+        self._refuse_senseless(model)
         return model.eval().requires_grad_(False)
 
-    def _refuse_senseless(self, weights: dict[str, Tensor]) -> None:
-        """Raises `UserError` for numbers that no training leaves, on which everything would founder later."""
-        for name, tensor in weights.items():
-            if tensor.is_floating_point() and tensor.numel() and not float(tensor.abs().max()) <= LARGEST:
+    def _refuse_senseless(self, model: nn.Module) -> None:
+        """Raises `UserError` for numbers that no training leaves, on which everything would founder later. A part of a
+        model names those of its tensors that are in the units of the data as its `in_units`."""
+        in_units = {
+            f"{where}.{name}" if where else name
+            for where, part in model.named_modules()
+            for name in getattr(part, "in_units", ())
+        }
+        for name, tensor in model.state_dict().items():
+            most = LARGEST_IN_UNITS if name in in_units else LARGEST
+            if tensor.is_floating_point() and tensor.numel() and not float(tensor.abs().max()) <= most:
                 raise broken(f"{self.source}: {name} holds {float(tensor.abs().max()):g}")
 
 

@@ -24,6 +24,8 @@ class MonotoneMaps(nn.Module):
     knots: (D, J) increasing, in units of x; slopes: (D, J), dy/dx at the knots; heights: (D, J), y at the knots.
     """
 
+    in_units = frozenset({"knots", "slopes"})
+
     def __init__(self, columns: int) -> None:
         super().__init__()
         line = torch.linspace(-OUTERMOST, OUTERMOST, KNOTS, dtype=torch.float64).expand(columns, -1)
@@ -32,13 +34,13 @@ class MonotoneMaps(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (…, D) in data units -> y and log dy/dx, (…, D) each."""
-        y, slope = through(x.reshape(-1, x.shape[-1]).T, *self.parts())
+        y, slope = through(x.flatten(0, -2).T, *self.parts())
         return y.T.reshape(x.shape), slope.log().T.reshape(x.shape)
 
     def inverse(self, y: Tensor) -> Tensor:
         """x (…, D) in data units of y (…, D)."""
         knots, slopes, heights = self.parts()
-        flat = y.reshape(-1, y.shape[-1]).T.contiguous()
+        flat = y.flatten(0, -2).T.contiguous()
         piece = (torch.searchsorted(heights, flat).clamp(1, KNOTS - 1) - 1, 1)
         width, height = knots.diff(dim=1).gather(1, piece[0]), heights.diff(dim=1).gather(1, piece[0])
         left, right = slopes[:, :-1].gather(1, piece[0]), slopes[:, 1:].gather(1, piece[0])
