@@ -83,7 +83,7 @@ def types_of(frame: Any) -> dict[str, str]:
     """narwhals' name of the type of each column; of a column of objects, that of its cells."""
     table = narwhals().from_native(frame, eager_only=True)
     types = {name: type(dtype).__name__ for name, dtype in table.schema.items()}
-    held = {bool: "Boolean", float: "Float64"}
+    held: dict[type | None, str] = {bool: "Boolean", float: "Float64"}
     return {
         name: held.get(_kind(_example(table[name])), own) if own == "Object" else own for name, own in types.items()
     }

@@ -1,9 +1,10 @@
 """`MixtureDensity`: the mixture of factor analysers as a density estimator of scikit-learn."""
 
 import warnings
-from dataclasses import fields
+from collections.abc import Iterable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from vlb.base.results import Table, as_html
 from vlb.core.condition import Condition, Role
 from vlb.core.schema import Schema, Vector
 from vlb.core.surroundings import ordinary
+from vlb.data.columns import described
 from vlb.data.described import read as read_described
 from vlb.data.frames import frame_of, types_of
 from vlb.data.mixed import inferred, numbered
@@ -24,6 +26,7 @@ from vlb.data.rows import as_values, of_file
 from vlb.estimators.tables import Given, fitted_to, given
 from vlb.models.factor.config import FactorAnalysers
 from vlb.models.factor.law import FactorLaw
+from vlb.models.factor.model import FactorMixture
 from vlb.models.kinds import MODELS
 from vlb.store.carried import carried, from_carried
 from vlb.store.trained import Trained
@@ -100,16 +103,17 @@ class MixtureDensity(DensityMixin, BaseEstimator):
             weight = torch.from_numpy(_check_sample_weight(sample_weight, table.table, dtype=np.float64))
         config = FactorAnalysers(**{field.name: getattr(self, field.name) for field in fields(FactorAnalysers)})
         if self.schema is None:
-            described, _ = inferred(table.sheet, gridded=table.backend is not None)
+            held, _ = inferred(table.sheet, gridded=table.backend is not None)
         else:
-            described = read_described(Path(self.schema))
-        columns = tuple(column for one in described for column in one.columns)
+            held = read_described(Path(self.schema))
+        columns = tuple(column for one in held for column in one.columns)
         self.schema_ = Schema(layout=Vector((len(columns),)), kinds=columns, gaps=True)
         self.backend_ = table.backend
         self.types_ = {} if table.backend is None else types_of(table.table)
         found = numbered(table.sheet, columns)
         if found.unseen:
             raise UserError(f"X: {next(iter(found.unseen.values()))}: mend the cell, or the schema")
+        say(found.notes)
         x, observed = torch.from_numpy(found.x), torch.from_numpy(found.observed)
         self.model_ = config.build(self.schema_)
         self.model_.fit(x, observed, weight, seeded(self.random_state))
@@ -162,15 +166,16 @@ class MixtureDensity(DensityMixin, BaseEstimator):
 
     def rows(self, table: Given) -> Rows:
         """A table as the model takes it; what does not fit is said as a warning."""
-        found = numbered(table.sheet, self.columns)
+        named = {one.name for one in described(self.columns)}
+        cells = tuple(cells for cells in table.sheet.cells if cells.name in named)
+        found = numbered(replace(table.sheet, cells=cells), self.columns)
         most = np.array([np.inf if column.kind.count is None else column.kind.count for column in self.columns])
         with np.errstate(invalid="ignore"):
             known = found.observed & np.isfinite(found.x) & ((found.x >= 0) & (found.x < most) | np.isinf(most))
         if found.unseen:
             first = next(iter(found.unseen.values()))
-            warnings.warn(f"X: {len(found.unseen)} rows have cells that were not seen in fit ({first})", stacklevel=3)
-        for note in found.notes:
-            warnings.warn(f"X: {note}", stacklevel=3)
+            say((f"{len(found.unseen)} rows have cells that were not seen in fit ({first})",))
+        say(found.notes)
         return Rows(np.where(known, found.x, 0.0), found.observed, known)
 
     def law(self, rows: Rows) -> FactorLaw:
@@ -215,7 +220,7 @@ class MixtureDensity(DensityMixin, BaseEstimator):
         super().__setstate__(state)
         if content is not None:
             trained = from_carried(content, SOURCE)
-            self.schema_, self.model_ = trained.example, trained.build()
+            self.schema_, self.model_ = trained.example, cast(FactorMixture, trained.build())
 
     def _repr_html_inner(self) -> str:
         return self._html_repr() + self._beside()
@@ -228,6 +233,12 @@ class MixtureDensity(DensityMixin, BaseEstimator):
 
     def _beside(self) -> str:
         return as_html(self.summary()) if hasattr(self, "model_") else ""
+
+
+def say(notes: Iterable[str]) -> None:
+    """Warn of what a person should know of a table."""
+    for note in notes:
+        warnings.warn(f"X: {note}", stacklevel=4)
 
 
 def seeded(random_state: Any) -> torch.Generator:
