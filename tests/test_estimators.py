@@ -3,7 +3,9 @@
 import copy
 import inspect
 import pickle
+import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -255,7 +257,7 @@ def test_what_is_there_stays_and_the_gaps_are_of_the_law(point: str) -> None:
     keep=st.booleans(),
     mark=st.booleans(),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_any_array_is_completed(x: np.ndarray, kind: type, keep: bool, mark: bool) -> None:
     x[0, 0] = 1.5
     x = x.astype(kind)
@@ -287,6 +289,58 @@ def test_a_frame_comes_back_as_it_came(frame: Any) -> None:
         assert imputer.transform(frame).index.equals(frame.index)
     marked = Imputer(MixtureDensity(**SMALLEST), add_indicator=True).fit(frame).transform(frame)
     assert listed(marked)["missingindicator_text"] == [cell is None for cell in before["text"]]
+
+
+def test_lists_and_objects_are_arrays() -> None:
+    rows = [[1.0, None], [2, 3], [4, 5.5]]
+    for x in (rows, np.array(rows, object)):
+        completed = Imputer(MixtureDensity(**SMALLEST)).fit_transform(x)
+        assert completed.dtype == np.float64 and np.isfinite(completed).all()
+    whole = np.arange(12, dtype=np.int32).reshape(6, 2)
+    assert np.array_equal(Imputer(MixtureDensity(**SMALLEST)).fit_transform(whole), whole)
+
+
+def test_types_of_pandas_with_more_to_them_stay() -> None:
+    moments = (
+        pd.date_range("2020-01-01", periods=12, freq="7h", tz="Europe/Berlin").to_series().sample(12, random_state=0)
+    )
+    frame = pd.DataFrame({
+        "moment": moments.tolist(), "flag": pd.array([True, False, None] * 4, dtype="boolean"),
+        "text": pd.array(["u", "v", None] * 4, dtype="string[pyarrow]"), "group": pd.Categorical([1, 2, None, 2] * 3),
+        "large": pd.array([2**62 + 5, None, *range(10)], dtype="Int64"),
+    }, index=[7] * 12)  # fmt: skip
+    frame.loc[:, "moment"] = frame["moment"].where(frame["large"].notna())
+    completed = Imputer(MixtureDensity(**SMALLEST)).fit_transform(frame)
+    assert types(completed) == types(frame) and completed.notna().all(axis=None)
+    assert completed.index.equals(frame.index) and completed["large"].iloc[0] == 2**62 + 5
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (pd.DataFrame([[1.5, 2.0]], columns=["a", "a"]), "same name"),
+        (pl.LazyFrame({"a": [1.5]}), "collect"),
+        (pd.DataFrame({"a": []}), "no rows"),
+        (pd.DataFrame({"a": [1.5, np.inf]}), "infinity in row 2"),
+        (pl.DataFrame({"a": [[1.5]]}), "'a' is of List"),
+        (pl.DataFrame({"a": range(60)}), "identifier"),
+    ],
+    ids=["twice", "lazy", "empty", "infinite", "nested", "identifier"],
+)
+@pytest.mark.filterwarnings("ignore:Determining the column names of a LazyFrame")
+def test_a_frame_that_holds_no_table_is_refused_with_advice(frame: Any, said: str) -> None:
+    for estimator in (MixtureDensity(**SMALLEST), Imputer(MixtureDensity(**SMALLEST))):
+        with pytest.raises(UserError, match=said):
+            estimator.fit(frame)
+
+
+def test_a_value_beside_those_of_a_schema_is_no_value_to_fill_in(tmp_path: Any) -> None:
+    file = tmp_path / "schema.toml"
+    file.write_text('[[column]]\nname = "x0"\ntype = "categories"\nvalues = ["0", "1"]\nother = true\n')
+    x = np.array([[0.0], [2.0], [3.0], [4.0], [5.0], [np.nan]])
+    density = MixtureDensity(**SMALLEST, schema=file, random_state=0).fit(x)
+    assert np.array_equal(Imputer(density).fit_transform(x), x, equal_nan=True)  # it is likeliest another
+    assert set(np.unique(density.sample(40))[:2].tolist()) <= {0.0, 1.0} and np.isnan(density.sample(40)).any()
 
 
 def test_draws_differ_and_are_a_list() -> None:
@@ -340,6 +394,14 @@ def test_outputs_are_as_set(library: str, kind: type) -> None:
     imputer = Imputer(MixtureDensity(**SMALLEST)).set_output(transform=library)
     assert isinstance(imputer.fit_transform(gappy()), kind)
     assert isinstance(imputer.fit_transform(of_pandas()[["real", "rounded"]]), kind)
+
+
+def test_the_page_runs() -> None:
+    page = Path(__file__).parents[1] / "docs" / "scikit-learn.md"
+    names: dict[str, Any] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+        exec(compile(block, page.name, "exec"), names)
+    assert len(names["tables"]) == 2 and names["completed"].notna().all(axis=None)
 
 
 def test_they_are_offered_at_the_top() -> None:

@@ -46,6 +46,8 @@ def cells_of_frame(frame: Any) -> tuple[Cells, ...]:
         names = list(table.columns)
     except nw.exceptions.DuplicateError as error:
         raise UserError("two columns of the table have the same name: rename one") from error
+    except TypeError as error:
+        raise UserError(f"a {type(frame).__name__} is no DataFrame in memory: collect it, or make it one") from error
     for name in names:
         if not isinstance(name, str) or not name:
             raise UserError(f"a column is called {name!r}: give every column a name that is text")
@@ -82,11 +84,13 @@ def joined(frame: Any, columns: Mapping[str, np.ndarray]) -> Any:
 def types_of(frame: Any) -> dict[str, str]:
     """narwhals' name of the type of each column; of a column of objects, that of its cells."""
     table = narwhals().from_native(frame, eager_only=True)
-    types = {name: type(dtype).__name__ for name, dtype in table.schema.items()}
+    return {name: _type(table[name]) for name in table.columns}
+
+
+def _type(series: Any) -> str:
     held: dict[type | None, str] = {bool: "Boolean", float: "Float64"}
-    return {
-        name: held.get(_kind(_example(table[name])), own) if own == "Object" else own for name, own in types.items()
-    }
+    name = type(series.dtype).__name__
+    return held.get(_kind(_example(series)), name) if name in ("Object", "Decimal") else name
 
 
 def frame_of(columns: Mapping[str, np.ndarray], types: Mapping[str, str], backend: str) -> Any:

@@ -139,13 +139,14 @@ class MixtureDensity(DensityMixin, BaseEstimator):
 
     @ordinary()
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
-        """Rows from the density: an array, or a DataFrame of the library of that it was fitted to."""
+        """Rows from the density: an array, or a DataFrame of the library of the one in fit. A value that a schema
+        calls `other` is NaN, or an empty text."""
         check_is_fitted(self)
         generator = seeded(self.random_state if random_state is None else random_state)
         x = self.model_.sample(n_samples, generator=generator).numpy()
         cells = {str(column.name): as_values(column.kind, values) for column, values in of_file(x, self.columns)}
         if self.backend_ is None:
-            return np.stack([np.asarray(values, np.float64) for values in cells.values()], 1)
+            return np.array([[np.nan if cell == "" else float(cell) for cell in own] for own in cells.values()]).T
         return frame_of(cells, self.types_, self.backend_)
 
     @ordinary()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vlb.base.domains import Count, admit
 from vlb.base.errors import UserError, suggestion
+from vlb.core.schema import Categories
 from vlb.core.surroundings import ordinary
 from vlb.data.frames import joined
 from vlb.data.rows import as_values, of_file
@@ -41,7 +42,8 @@ class Imputer(TransformerMixin, BaseEstimator):
     A cell that is there is never changed. A table comes back as it came: an array, or a DataFrame of its library with
     the types of its columns, order and index, unless `set_output` says otherwise; in columns of whole numbers the mean
     is rounded. A row with no cell at all is filled in from p(x). A category that was not seen stays, and tells nothing
-    about the others. Columns that the schema of the estimator leaves out are left as they are.
+    about the others; a cell that is likeliest one of those that a schema calls `other` stays missing. Columns that the
+    schema of the estimator leaves out are left as they are.
 
     Fitted: `estimator_`, of the columns that are not empty.
     """
@@ -120,7 +122,10 @@ class Imputer(TransformerMixin, BaseEstimator):
         """What is filled in, where, by the name of the column. observed, x: (n, D) as the density has them."""
         cells, place = {}, 0
         for column, values in of_file(x, self.estimator_.columns):
-            cells[str(column.name)] = (~observed[:, place], as_values(column.kind, values))
+            gaps = ~observed[:, place]
+            if isinstance(column.kind, Categories) and column.kind.other:  # no text stands for the others
+                gaps &= values < len(column.kind.values)
+            cells[str(column.name)] = (gaps, as_values(column.kind, values))
             place += len(column.columns)
         if self.keep_empty_features:
             empty = np.setdiff1d(np.arange(self.n_features_in_), self.full_)

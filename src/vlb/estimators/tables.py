@@ -60,13 +60,15 @@ def given(estimator: BaseEstimator, X: Any) -> Given:
 
 def _read(estimator: BaseEstimator, X: Any, *, framed: bool, reset: bool) -> Given:
     if framed:
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
-        labels = None
+        table, labels = X, None
         if hasattr(X, "set_axis") and not all(isinstance(name, str) for name in X.columns):
-            X, labels = X.set_axis(numbered_names(X.shape[1]), axis=1), X.columns
-        backend = narwhals().from_native(X, eager_only=True).implementation.value
-        return Given(X, frame(X, "X"), backend, labels)
+            table, labels = X.set_axis(numbered_names(X.shape[1]), axis=1), X.columns
+        sheet = frame(table, "X")
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        return Given(table, sheet, narwhals().from_native(table, eager_only=True).implementation.value, labels)
     array = validate_data(estimator, X, reset=reset, dtype="numeric", ensure_all_finite="allow-nan")
+    if array.dtype.kind == "O":  # of lists with None
+        array = array.astype(np.float64)
     names = getattr(estimator, "feature_names_in_", numbered_names(array.shape[1]))
     values = array.astype(np.float64)
     gone = np.isnan(values)
