@@ -24,6 +24,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import vlb
@@ -232,8 +233,27 @@ def test_a_notebook_shows_the_bound_with_its_error() -> None:
     shown = f"{density.bound_[0]:.3f} ± {density.bound_[1]:.3f} nats"
     for page in (density._repr_html_(), density._repr_mimebundle_()["text/html"]):
         assert shown in page and "Lebesgue" in page
+    imputer = Imputer(density)
+    assert "nats" not in imputer._repr_html_() and shown in imputer.fit(gappy())._repr_html_()
     with config_context(display="text"):
         assert "text/html" not in density._repr_mimebundle_()
+
+
+def test_the_process_is_left_as_it_was() -> None:
+    x, alone = gappy(), Imputer(MixtureDensity(**SMALL), n_draws=1, random_state=0).fit(gappy())
+    expected = alone.estimator_.score_samples(x), alone.draws(x)[0]
+    before = torch.get_rng_state(), check_random_state(None).get_state()[1].copy()  # scikit-learn's None: numpy's own
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.inference_mode(), np.errstate(all="raise"):
+            again = Imputer(MixtureDensity(**SMALL), n_draws=1, random_state=0).fit(x)
+            found = again.estimator_.score_samples(x), again.draws(x)[0]
+        assert torch.get_default_dtype() == torch.bfloat16
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(np.array_equal(one, other) for one, other in zip(expected, found, strict=True))
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], check_random_state(None).get_state()[1])
 
 
 # Imputing.
@@ -246,8 +266,7 @@ def test_what_is_there_stays_and_the_gaps_are_of_the_law(point: str) -> None:
     completed, there = imputer.transform(x), ~np.isnan(x)
     assert completed[there].tobytes() == x[there].tobytes() and np.isfinite(completed).all()
     law = imputer.estimator_.conditional(x)
-    expected = law.sample(torch.Generator()) if point == "draw" else getattr(law, point)()
-    assert point == "draw" or np.array_equal(completed, expected.numpy())
+    assert point == "draw" or np.allclose(completed, getattr(law, point)().numpy(), rtol=1e-9, atol=0)
     assert np.array_equal(imputer.transform(x), completed)  # a seed is one
 
 
@@ -348,6 +367,12 @@ def test_draws_differ_and_are_a_list() -> None:
     first, second = Imputer(MixtureDensity(**SMALL), n_draws=2, random_state=0).fit(x).draws(x)
     gone = np.isnan(x)
     assert (first != second)[gone].all() and np.array_equal(first[~gone], second[~gone])
+
+
+def test_draws_of_a_whole_table_are_copies_of_it() -> None:
+    x = np.nan_to_num(gappy())
+    first, second = Imputer(MixtureDensity(**SMALLEST), n_draws=2).fit(x).draws(x)
+    assert np.array_equal(first, x) and not np.shares_memory(first, second) and not np.shares_memory(first, x)
 
 
 def test_names_of_pandas_that_are_no_text_stay() -> None:

@@ -14,15 +14,16 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from vlb.base.configuration import encode
 from vlb.base.errors import UserError
-from vlb.base.results import Table, as_html
+from vlb.base.results import Table
 from vlb.core.condition import Condition, Role
-from vlb.core.schema import Schema, Vector
+from vlb.core.schema import Column, Schema, Vector
 from vlb.core.surroundings import ordinary
 from vlb.data.columns import described
 from vlb.data.described import read as read_described
 from vlb.data.frames import frame_of, types_of
 from vlb.data.mixed import inferred, numbered
 from vlb.data.rows import as_values, of_file
+from vlb.estimators.shown import Shown
 from vlb.estimators.tables import Given, fitted_to, given
 from vlb.models.factor.config import FactorAnalysers
 from vlb.models.factor.law import FactorLaw
@@ -43,7 +44,7 @@ class Rows(NamedTuple):
     known: np.ndarray
 
 
-class MixtureDensity(DensityMixin, BaseEstimator):
+class MixtureDensity(Shown, DensityMixin, BaseEstimator):
     """A density of tables with gaps: a mixture of factor analysers on mapped reals, with tables for categories. It is
     fitted to the cells that are there; NaN, and None in a DataFrame, is a gap.
 
@@ -129,7 +130,7 @@ class MixtureDensity(DensityMixin, BaseEstimator):
         """log p of the cells of each row that are there, (n,) nats, per unit of each real column: −∞, with a warning,
         where one is a category that was not seen, and 0 where none is there."""
         check_is_fitted(self)
-        rows = self.rows(self.given(X))
+        rows = self.rows(given(self, X))
         log_p = self.model_.log_prob(torch.from_numpy(rows.x), told(rows.known)).numpy()
         return np.where((rows.known == rows.observed).all(1), log_p, -np.inf)
 
@@ -154,16 +155,12 @@ class MixtureDensity(DensityMixin, BaseEstimator):
         """The law of the cells that are missing given those that are there, exact: its `mean`, `quantile` and `sample`
         are of the columns of `schema_`, categories by their numbers."""
         check_is_fitted(self)
-        return self.law(self.rows(self.given(X)))
+        return self.law(self.rows(given(self, X)))
 
     @property
-    def columns(self) -> Any:
+    def columns(self) -> tuple[Column, ...]:
         """Those of `schema_`."""
         return self.schema_.columns or ()
-
-    def given(self, X: Any) -> Given:
-        """A table, checked against that it was fitted to."""
-        return given(self, X)
 
     def rows(self, table: Given) -> Rows:
         """A table as the model takes it; what does not fit is said as a warning."""
@@ -184,9 +181,10 @@ class MixtureDensity(DensityMixin, BaseEstimator):
         law: FactorLaw = self.model_.conditional(torch.from_numpy(rows.x), torch.from_numpy(rows.known))
         return law
 
-    def summary(self) -> Table:
-        """What the fitted density is, and its bound with its error."""
-        check_is_fitted(self)
+    def summary(self) -> Table | None:
+        """What the fitted density is, and its bound with its error; None before `fit`."""
+        if not hasattr(self, "model_"):
+            return None
         mean, error = self.bound_
         count, _, rank = self.model_.components.loadings.shape
         rows = (
@@ -222,18 +220,6 @@ class MixtureDensity(DensityMixin, BaseEstimator):
         if content is not None:
             trained = from_carried(content, SOURCE)
             self.schema_, self.model_ = trained.example, cast(FactorMixture, trained.build())
-
-    def _repr_html_inner(self) -> str:
-        return self._html_repr() + self._beside()
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
-        found = dict(super()._repr_mimebundle_(**kwargs))
-        if "text/html" in found:
-            found["text/html"] += self._beside()
-        return found
-
-    def _beside(self) -> str:
-        return as_html(self.summary()) if hasattr(self, "model_") else ""
 
 
 def say(notes: Iterable[str]) -> None:

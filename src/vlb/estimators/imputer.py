@@ -11,11 +11,13 @@ from torch import Tensor
 
 from vlb.base.domains import Count, admit
 from vlb.base.errors import UserError, suggestion
+from vlb.base.results import Table
 from vlb.core.schema import Categories
 from vlb.core.surroundings import ordinary
 from vlb.data.frames import joined
 from vlb.data.rows import as_values, of_file
-from vlb.estimators.density import MixtureDensity, seeded
+from vlb.estimators.density import MixtureDensity, Rows, seeded
+from vlb.estimators.shown import Shown
 from vlb.estimators.tables import Given, fitted_to, given
 from vlb.models.factor.law import FactorLaw
 
@@ -30,7 +32,7 @@ POINTS: dict[str, Point] = {
 DRAW = "draw"
 
 
-class Imputer(TransformerMixin, BaseEstimator):
+class Imputer(Shown, TransformerMixin, BaseEstimator):
     """Fills the gaps of a table from a density: p(missing cells | those that are there), exact.
 
     estimator: a `MixtureDensity`, which is fitted to X; None: one with its defaults. point: what `transform` fills in,
@@ -91,6 +93,10 @@ class Imputer(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self._completed(X, [self._drawn()] * admit(Count, self.n_draws, "n_draws"))
 
+    def summary(self) -> Table | None:
+        """That of the density; None before `fit`."""
+        return self.estimator_.summary() if hasattr(self, "estimator_") else None
+
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """The names of the columns that `transform` returns."""
         check_is_fitted(self)
@@ -114,9 +120,16 @@ class Imputer(TransformerMixin, BaseEstimator):
     def _completed(self, X: Any, points: list[Point]) -> list[Any]:
         """A table with its gaps filled by each of the points."""
         table, density = given(self, X), self.estimator_
-        rows = density.rows(density.given(_safe_indexing(table.table, self.full_, axis=1)))
-        law = density.law(rows)
-        return [self._filled(table, self._cells(table, rows.observed, point(law).numpy())) for point in points]
+        rows = density.rows(given(density, _safe_indexing(table.table, self.full_, axis=1)))
+        some = ~rows.known.all(1)
+        law = density.law(Rows(*(part[some] for part in rows))) if some.any() else None
+        completed = []
+        for point in points:
+            x = rows.x.copy()
+            if law is not None:
+                x[some] = point(law).numpy()
+            completed.append(self._filled(table, self._cells(table, rows.observed, x)))
+        return completed
 
     def _cells(self, table: Given, observed: np.ndarray, x: np.ndarray) -> Cells:
         """What is filled in, where, by the name of the column. observed, x: (n, D) as the density has them."""
