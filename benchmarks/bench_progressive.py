@@ -1,4 +1,4 @@
-"""Progressive decoding: rate against distortion level by level, with pictures, and what the order costs.
+"""Progressive decoding: rate against distortion rung by rung, with pictures, and what the order costs.
 
     python benchmarks/bench_progressive.py RUN [--steps 8] [--count 360] [--shown 10] [--figure FILE.svg]
 
@@ -61,15 +61,15 @@ def table(found: list[Preview], x: np.ndarray, deviation: float, bounds: list[fl
     rows = []
     for preview, bound in zip(found, bounds, strict=True):
         error = math.sqrt(((preview.x - x) ** 2).mean()) / deviation
-        rows.append({"levels": preview.levels, "time": preview.time, "spent": bound,
+        rows.append({"rungs": preview.rungs, "time": preview.time, "spent": bound,
                      "read": preview.read / x.size, "error": error})  # fmt: skip
-        print("{levels:>2} levels, t = {time:.3f}: {spent:.3f} bits/dim of the bound, {read:.3f} read, "
+        print("{rungs:>2} rungs, t = {time:.3f}: {spent:.3f} bits/dim of the bound, {read:.3f} read, "
               "error {error:.3f} deviations".format(**rows[-1]), flush=True)  # fmt: skip
     return rows
 
 
 def draw(path: Path, rows: list[dict[str, float]], found: list[Preview], x: np.ndarray, shown: int) -> None:
-    """The curve, and the first `shown` images at each level above it."""
+    """The curve, and the first `shown` images at each rung above it."""
     figure, (above, below) = plt.subplots(2, 1, figsize=(7, 8), height_ratios=(3, 2), layout="constrained")
     pictures = [*(preview.x[:shown] for preview in found)]
     grid = np.concatenate([np.concatenate(list(np.pad(row[:, 0], ((0, 0), (0, 1), (0, 1)))), 1) for row in pictures])

@@ -1,4 +1,4 @@
-"""Discrete-time bounds on digits: T × reverse kernel, levels even in λ and placed at least cost.
+"""Discrete-time bounds on digits: T × reverse kernel, rungs even in λ and placed at least cost.
 
 Prints the tables of docs/discrete-time.md, and how often twice the levels give an example a worse bound;
 `--figure FILE.svg` draws the first two.

@@ -18,7 +18,7 @@ KINDS = {
     "mixtures": r"CategoricalMixture|Mixture(Config|Objective|Loss|Terms|Content)",
     "ladder networks": r"Ladder(Network|Config|Objective|Loss|Terms|Content)?",
     "VAEs": r"VariationalHierarchy|(TopDown|BottomUp)VAE|(Residual)?H?VAE(Config)?|Elbo(Objective|Loss|Terms)",
-    "levels, the one kind of data that models are of": r"[Ll]evels",
+    "levels, of which most models are": r"[Ll]evels",
 }
 
 
@@ -46,6 +46,17 @@ def questions(tree: ast.Module) -> Iterator[set[str]]:
             yield names(node.args[1])
 
 
+def elsewhere(tree: ast.Module) -> set[str]:
+    """The names that a file defines as classes itself, or imports from other places than models: other classes."""
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and "models" not in (node.module or "").split(".")
+        for alias in node.names
+    }
+    return imported | {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+
+
 def methods(name: str, offered: dict[str, ast.ClassDef]) -> set[str]:
     """The methods of a class, its own and inherited from others that are offered; of a protocol, none."""
     node = offered.get(name)
@@ -67,7 +78,11 @@ def main(root: Path) -> None:
     trees = {path: ast.parse(text) for path, text in texts.items()}
     offered = classes({path: tree for path, tree in trees.items() if "models" in path.relative_to(root).parts[:-1]})
     models = {name for name in offered if whole(name, offered)}
-    asked = [found for tree in trees.values() for found in questions(tree)]
+    asked = [
+        found if "models" in path.relative_to(root).parts[:-1] else found - elsewhere(tree)
+        for path, tree in trees.items()
+        for found in questions(tree)
+    ]
     print(f"questions for a class under models/   {sum(bool(found & offered.keys()) for found in asked)}")
     print(f"  of them for a whole model           {sum(bool(found & models) for found in asked)}")
     for name, count in Counter(name for found in asked for name in found & models).most_common():

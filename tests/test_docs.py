@@ -4,12 +4,17 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from cyclopts import CycloptsError, MissingArgumentError
 
+import vlb
 from vlb.interfaces.cli import app
+from vlb.training.options import TrainOptions
+from vlb.training.recipes import recipe
+from vlb.training.verb import adjust
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,6 +29,9 @@ def lines(text: str) -> Iterator[tuple[str, bool]]:
         yield from ((line.strip(), True) for line in block.replace("\\\n", " ").splitlines())
     yield from ((" ".join(match.split()), False) for match in INLINE.findall(BLOCK.sub("", text)))
 
+
+EXAMPLE = re.search(r"e\.g\. (--set .*?);", TrainOptions.__doc__ or "")
+TRAIN_HELP = f"vlb train digits {EXAMPLE[1] if EXAMPLE else ''}"
 
 SHOWN = sorted(
     {
@@ -46,6 +54,17 @@ def test_a_shown_command_is_one(page: str, command: str, whole: bool) -> None:
             pytest.fail(f"{page}: `{command}`: {error}")
 
 
+SET = [command for _, command, whole in SHOWN if whole and command.startswith("vlb train ") and "--set" in command]
+
+
+@pytest.mark.parametrize("command", sorted({*SET, TRAIN_HELP}))
+def test_what_a_shown_command_sets_is_a_field_of_its_recipe(command: str) -> None:
+    words = shlex.split(command)
+    overrides = tuple(after for word, after in pairwise(words) if word == "--set")
+    assert overrides
+    adjust(recipe(words[2]), TrainOptions(overrides=overrides), None)
+
+
 def test_there_are_commands_to_check() -> None:
     assert len(SHOWN) > 40 and sum(whole for *_, whole in SHOWN) > 20
 
@@ -62,6 +81,14 @@ def test_what_a_page_imports_and_links_is_there(page: Path) -> None:
         exec(compile(ast.Module(imports, []), page.name, "exec"), {})
     missing = [link for link in LINK.findall(text) if not (page.parent / link).exists()]
     assert not missing
+
+
+def test_the_api_page_shows_all_that_vlb_offers() -> None:
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    shown = dict(re.findall(r"automodule:: (\S+)\n   :members:(.*)", text))
+    for name in vlb.__all__:
+        home = getattr(vlb, name).__module__
+        assert home in shown and (not shown[home].strip() or name in re.findall(r"\w+", shown[home])), (name, home)
 
 
 def test_the_design_names_every_module() -> None:

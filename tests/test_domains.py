@@ -29,6 +29,7 @@ from vlb.core.schema import (
     Levels,
     Pieces,
     Points,
+    Real,
     Schema,
     Vector,
     Volume,
@@ -36,8 +37,9 @@ from vlb.core.schema import (
     levels_schema,
 )
 from vlb.data import Dataset, Split
+from vlb.data.columns import Described
 from vlb.models.diffusion.grids import Quantiles
-from vlb.models.diffusion.times import DensityTime, UniformLevel
+from vlb.models.diffusion.times import DensityTime, UniformRung
 from vlb.models.diffusion.weightings import FromFunction, Implied
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
@@ -49,7 +51,8 @@ MADE: dict[type, dict[str, Any]] = {
     Layout: {"shape": ()}, Vector: {"shape": (3,)}, Image: {"shape": (1, 2, 2)}, Wave: {"shape": (1, 4)},
     Volume: {"shape": (1, 2, 2, 2)}, Points: {"shape": (4, 3)}, Levels: {"count": 4}, Categories: {"values": ("a",)},
     Column: {"name": "a", "kind": Levels(2)}, Pieces: {"tile": (2,)}, Experiment: {"recipe": "digits"},
-    Schema: {"layout": Vector((3,)), "kinds": Levels(4)}, UniformLevel: {"steps": 4},
+    Described: {"name": "a", "kind": Real()},
+    Schema: {"layout": Vector((3,)), "kinds": Levels(4)}, UniformRung: {"steps": 4},
     DensityTime: {"density": abs}, Quantiles: {"density": abs}, FromFunction: {"function": abs},
     Implied: {"schedule": None, "factor": abs},
 }  # fmt: skip

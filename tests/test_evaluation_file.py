@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.base.progress import SILENT
 from vlb.core.condition import Condition
 from vlb.core.terms import EXACT, BoundKind, TermPath
 from vlb.data import Split
 from vlb.measure.evaluation import Keep, Tally, measure_bound
 from vlb.measure.evaluation_file import Begun, Subject, _digest, load, read, resume, save
+from vlb.measure.keeper import Keeper
 
 BOUND = BoundKind("a bound on")
 SUBJECT = Subject("toy", "f" * 16, "test", 7, (2,), BOUND, False, "m" * 16, {"seed": 0})
@@ -145,6 +147,24 @@ def test_another_evaluation_is_not_gone_on_with(change: dict[str, object], messa
         resume(path, SUBJECT, np.arange(3) + 1)
     with pytest.raises(UserError, match="not finished"):
         load(path)
+
+
+def test_of_two_evaluations_in_one_file_one_has_it(tmp_path: Path) -> None:
+    """Whoever saves first: the same evaluation may go on there, another one is refused, and nothing is written over."""
+    path, progress = tmp_path / "values.npz", SILENT
+    tally = Tally((("a",),), np.ones((3, 1)), np.zeros(3), 2, [1.0, 1.0])
+    subjects = (SUBJECT, SUBJECT, dataclasses.replace(SUBJECT, data="other"))
+    first, same, other = (Keeper(path, subject, np.arange(3)) for subject in subjects)
+    first.end(tally, progress, False)
+    written = path.read_bytes()
+    other.end(tally, progress, False)
+    assert other.path is None  # not kept, which is said
+    assert path.read_bytes() == written
+    same.end(tally, progress, False)
+    assert np.array_equal(read(path).tally.means, tally.means)
+    (tmp_path / "link.npz").symlink_to("nowhere")
+    with pytest.raises(UserError, match="exists already"):
+        Keeper(tmp_path / "link.npz", SUBJECT, np.arange(3))
 
 
 def rewritten(change: Callable[[dict[str, np.ndarray]], None]) -> Callable[[bytes, Path], None]:

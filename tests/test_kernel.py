@@ -18,7 +18,7 @@ from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import Velocity
 from vlb.models.diffusion.process import GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
-from vlb.models.diffusion.times import UniformLevel
+from vlb.models.diffusion.times import UniformRung
 from vlb.models.mixture.gaussian import exact_reverse
 
 KERNELS: dict[str, ReverseKernel] = {"standard": Standard(), "moment": MomentMatched(), "mixture": ExactMixture()}
@@ -86,7 +86,7 @@ def test_estimate_is_unbiased_for_the_descent(kernel: ReverseKernel) -> None:
     with torch.no_grad():
         hierarchy = model.at(3, kernel)
         bound = elbo(hierarchy, hierarchy.infer(x), x, seeded(5))
-        sampled = estimate(hierarchy, x, UNCONDITIONAL, UniformLevel(3), seeded(6), draws=2)
+        sampled = estimate(hierarchy, x, UNCONDITIONAL, UniformRung(3), seeded(6), draws=2)
         assert abs(z_score(sampled.total - bound.total)) < LIMIT
         for column, level in enumerate((3, 2, 1), start=1):
             term = hierarchy.term(x, torch.full((len(x),), level), UNCONDITIONAL, seeded(20 + level))

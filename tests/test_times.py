@@ -23,7 +23,7 @@ from vlb.models.diffusion.times import (
     LowDiscrepancyTime,
     ScheduleTime,
     Times,
-    UniformLevel,
+    UniformRung,
     UniformTime,
     WarpedTime,
     isotonic,
@@ -88,7 +88,7 @@ def test_times_estimate_an_integral(measure) -> None:
 def test_levels_estimate_a_sum(steps: int) -> None:
     generator, estimates = seeded(5), []
     for _ in range(2_000):
-        level, weight = UniformLevel(steps).draw(8, generator)
+        level, weight = UniformRung(steps).draw(8, generator)
         assert level.min() >= 1
         assert level.max() <= steps
         estimates.append((weight * torch.sqrt(level.double())).mean())

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from vlb.coding.results import Inspection as Inspection
     from vlb.coding.results import Restored as Restored
     from vlb.core.condition import Condition as Condition
+    from vlb.core.emissions import Emission as Emission
+    from vlb.core.schema import Schema as Schema
     from vlb.core.terms import BoundKind as BoundKind
     from vlb.data import Dataset as Dataset
     from vlb.data import Split as Split
@@ -80,6 +82,8 @@ _NAMES = {
         "Restored",
     ),
     "vlb.core.condition": ("Condition",),
+    "vlb.core.emissions": ("Emission",),
+    "vlb.core.schema": ("Schema",),
     "vlb.core.terms": ("BoundKind",),
     "vlb.data": (
         "Dataset",

@@ -344,7 +344,7 @@ def test_damage_costs_the_files_of_its_own_chunk(tmp_path: Path, monkeypatch: py
         damaged[ends[chunk + 1] - 6] ^= 1
         (tmp_path / "b.vlb").write_bytes(damaged)
         out = tmp_path / f"out{chunk}"
-        said = restore(read(tmp_path / "b.vlb"), out, FORMATS, True)[0]
+        said = restore(read(tmp_path / "b.vlb"), out, FORMATS, True, allowed(tmp_path / "b.vlb"))[0]
         assert f"chunk {chunk}" in said and said.endswith(", ".join(f"in/{i}.npy" for i in lost))
         assert sorted(path.name for path in out.rglob("*.npy")) == [
             f"{i}.npy" for i in range(len(sizes)) if i not in lost

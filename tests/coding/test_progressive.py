@@ -39,7 +39,7 @@ def test_each_level_is_nearer_and_the_last_is_exact(codec: SequenceCodec, test_i
     shown = len(found[0].x)
     last = test_images[-shown:]
     distortion = [float(((preview.x - last) ** 2).mean()) for preview in found]
-    assert [preview.levels for preview in found] == list(range(1, 11)) and shown > 20
+    assert [preview.rungs for preview in found] == list(range(1, 11)) and shown > 20
     assert np.array_equal(found[-1].rounded, last) and distortion[-1] == 0
     # Information never grows coarser: E[x | z] of a finer level is nearer, but for what a short training leaves.
     assert all(fine < 1.1 * coarse for coarse, fine in pairwise(distortion))

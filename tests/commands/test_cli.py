@@ -164,8 +164,8 @@ def test_finished_runs_resume_to_themselves(unlabelled: Path) -> None:
         (("train", "digitz"), "did you mean 'digits'"),
         (("train", "digits", "--set", "stepz=3"), "did you mean 'steps'"),
         (
-            ("train", "digits", "--set", "steps=0"),
-            "training.steps: expected a whole number from 1 to",
+            ("train", "digits", "--set", "steps=-1"),
+            "training.steps: expected a whole number from 0 to",
         ),
         (("train", "digits", "--condition", "label"), "did you mean 'labels'"),
         (("train", "digits", "--data", "."), "brings its own data"),

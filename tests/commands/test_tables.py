@@ -3,11 +3,14 @@
 import csv
 import json
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from vlb.core.schema import Categories, Column
+from vlb.data.rows import as_parquet
 from vlb.interfaces.cli import main
 
 CITIES = ("Köln", 'the "big" one', "a,b", "")
@@ -138,6 +141,26 @@ def test_samples_as_parquet_have_the_types_of_their_columns(run: Path, tmp_path:
             {**row, "size": float(row["size"]), "year built": int(row["year built"])} for row in csv.DictReader(stream)
         ]
     assert table.to_pylist() == rows
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (("1", "9007199254740993"), "int64"),
+        (("-9223372036854775808", "9223372036854775807"), "int64"),
+        (("0.5", "1e30"), "double"),
+        (("1", "9223372036854775808"), "double"),
+        (("9223372036854775808", "9223372036854775809"), "string"),
+        (("0.1", "0.10000000000000000001"), "string"),
+    ],
+)
+def test_parquet_tells_apart_what_a_column_does(values: tuple[str, ...], kind: str) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    written = as_parquet(np.arange(len(values))[:, None], (Column("a", Categories(values)),))
+    table = parquet.read_table(BytesIO(written))
+    assert [str(field.type) for field in table.schema] == [kind]
+    cells = [row["a"] for row in table.to_pylist()]
+    assert cells == [type(cell)(value) for cell, value in zip(cells, values, strict=True)]
 
 
 def test_parquet_without_pyarrow_names_the_extra(

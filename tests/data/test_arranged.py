@@ -1,6 +1,7 @@
 """How pictures lie in folders: splits and classes by name, and nothing that looks like a split is taken for a class."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePath
 
@@ -13,7 +14,7 @@ from PIL import Image
 from vlb.base.errors import UserError
 from vlb.base.walk import Reason
 from vlb.core.schema import Schema, levels_schema
-from vlb.data.arranged import SPLIT_NAMES, natural, own_splits
+from vlb.data.arranged import SPLIT_NAMES, natural, own_splits, sounding
 from vlb.data.files import load_images
 from vlb.data.given import load_examples
 
@@ -66,7 +67,7 @@ ALIKE = st.builds(
     lambda before, name, after, case: case(f"{before}{name}{after}"),
     st.sampled_from(["", "seg_", "images-", "1_", "my data/", "nested/deep/"]),
     st.sampled_from([*sorted(SPLIT_NAMES), "eval", "evaluation", "holdout", "held-out"]),
-    st.sampled_from(["", "_set", " images", "2017", "-data", "set"]),
+    st.sampled_from(["", "s", "_set", " images", "2017", "-data", "set", "val", "_test"]),
     CASES,
 )
 
@@ -86,6 +87,35 @@ def test_classes_that_are_called_otherwise_are_classes(name: str) -> None:
     assert own_splits(Path("d"), paths) == {"train": paths}
     below = [PurePath("train", "train", "0.png"), PurePath("train", name, "0.png")]  # trains, to learn from
     assert own_splits(Path("d"), below) == {"train": below}
+
+
+PAIRS = st.permutations(sorted(SPLIT_NAMES)).map(lambda names: (names[0], names[1]))
+
+
+@given(
+    names=PAIRS,
+    around=st.sampled_from(["{}A", "{}B1", "x-{}", "my_{}_pictures", "deep/crops.{}.v2"]),
+    case=st.sampled_from([str.lower, str.title]),
+)
+@settings(derandomize=True, deadline=None)
+def test_pairs_of_folders_that_differ_by_a_split_are_refused(
+    names: tuple[str, str], around: str, case: Callable[[str], str]
+) -> None:
+    """trainA beside testA, as data sets of two domains have them; alone, or of one split, it is said."""
+    paths = [PurePath(around.format(case(name)), "0.png") for name in names]
+    if SPLIT_NAMES[names[0]] == SPLIT_NAMES[names[1]]:
+        assert own_splits(Path("d"), paths) == {"train": paths}
+    else:
+        with pytest.raises(UserError, match="looks like a split"):
+            own_splits(Path("d"), paths)
+    assert sounding(paths[:1]) == (f"folders that sound like splits and are taken for none: 1 ({paths[0].parent})",)
+
+
+def test_folders_that_sound_like_splits_are_said(tmp_path: Path) -> None:
+    for i in range(8):
+        picture(tmp_path / "train" / ("a", "val")[i % 2] / f"{i}.png", i)
+    told = "folders that sound like splits and are taken for none: 1 (train/val)"
+    assert told in load_images(tmp_path).remarks
 
 
 def test_what_is_beside_splits_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Column, Schema, Vector, levels_schema
+from vlb.data.files import load_images
 from vlb.data.given import load_examples
 from vlb.data.idx import read_idx
 
@@ -118,3 +119,18 @@ def test_a_table_is_read_by_the_columns_of_the_model(tmp_path: Path) -> None:
         load_examples(path, schema)
     with pytest.raises(UserError, match="no known kind"):
         load_examples(path, levels_schema((2,), 3))
+
+
+@pytest.mark.parametrize(("behind", "said"), [(None, "another array"), (b"\n", "1 bytes that are none")])
+def test_what_lies_behind_an_array_is_not_left_out(behind: bytes | None, said: str, tmp_path: Path) -> None:
+    """`np.save` twice into one stream writes two, of which a reader finds the first."""
+    path, x = tmp_path / "two.npy", np.zeros((9, 1, 2, 2), np.uint8)
+    with path.open("wb") as stream:
+        np.save(stream, x)
+        if behind is None:
+            np.save(stream, x + 1)
+        else:
+            stream.write(behind)
+    for read in (lambda: load_images(path), lambda: load_examples(path, levels_schema((1, 2, 2), 256))):
+        with pytest.raises(UserError, match=f"holds {said}"):
+            read()

@@ -137,7 +137,7 @@ def test_a_column_of_texts_may_list_what_else_is_missing(tmp_path: Path) -> None
         ("a,b\n", "one row"),
         ("", "no table"),
         ("a,b\n1,\n2,\n3,\n", "'b' has no cell"),
-        ("a,b\n1,inf\n2,1.5\n3,2\n", "'b' holds an infinity"),
+        ("a,b\n1,inf\n2,1.5\n3,2\n", "'b' holds an infinity in line 2"),
         ("a\n1\n2\n", "at least 3"),
     ],
 )

@@ -11,7 +11,7 @@ from vlb.core.schema import Categories, Column, Schema, Vector
 from vlb.data import load
 from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.given import load_examples
-from vlb.data.tables import as_levels, load_table, ordered
+from vlb.data.tables import as_levels, load_rows, load_table, ordered
 
 
 def test_columns_are_ordered_by_size_or_alphabetically() -> None:
@@ -94,3 +94,16 @@ def test_columns_have_names_all_or_none() -> None:
     Schema(layout=Vector((2,)), kinds=(Column(None, kind), Column(None, kind)))
     with pytest.raises(UserError, match="name all of them, or none"):
         Schema(layout=Vector((2,)), kinds=(Column("a", kind), Column(None, kind)))
+
+
+def test_numbers_that_floats_confuse_stay_apart(tmp_path: Path) -> None:
+    """Numbers of accounts, say: of 9007199254740993 a float keeps 9007199254740992."""
+    long = ["9007199254740992", "9007199254740993", "123456789012345678901", "123456789012345678902"]
+    assert ordered({*long, "9007199254740993.0"}) == tuple(long)
+    assert ordered({"1", "1e400"}) == ("1", "1e400")
+    (tmp_path / "t.csv").write_text("a\n" + "\n".join(long * 3) + "\n")
+    data = load_table(tmp_path / "t.csv")
+    assert data.schema.kinds[0].values == tuple(long)
+    with pytest.raises(UserError, match="every row"):
+        (tmp_path / "u.csv").write_text("a\n9007199254740994\n")
+        load_rows(tmp_path / "u.csv", data.schema.kinds)

@@ -28,7 +28,7 @@ from vlb.models.diffusion.denoiser import PosteriorDenoiser, Prediction
 from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
 from vlb.models.diffusion.process import GaussianDiffusion, along
 from vlb.models.diffusion.schedules import LogSNRLinear
-from vlb.models.diffusion.times import LowDiscrepancyTime, UniformLevel, UniformTime
+from vlb.models.diffusion.times import LowDiscrepancyTime, UniformRung, UniformTime
 from vlb.models.mixture.gaussian import GaussianMixture, MixtureDenoiser, exact_prior, exact_reverse, gaussian_mixture
 
 
@@ -246,7 +246,7 @@ def test_sampled_levels_are_unbiased_for_the_descent(grid) -> None:
     model, generator = misfit_model().at(grid), seeded(12)
     x = plane_mixture().expand(20_000).sample(generator)
     exact = elbo(model, model.infer(x), x, generator).total
-    sampled = estimate(model, x, UNCONDITIONAL, UniformLevel(3), generator, draws=2)
+    sampled = estimate(model, x, UNCONDITIONAL, UniformRung(3), generator, draws=2)
     assert sampled.terms.shape == (20_000, 2)
     assert abs(z_score(sampled.total - exact)) < LIMIT
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vlb.base.configuration import encode, override
 from vlb.base.errors import UserError
+from vlb.coding.carried import bare
 from vlb.core.schema import levels_schema
 from vlb.data import Dataset, Split
 from vlb.models.mixture.config import Mixture
@@ -43,7 +44,7 @@ class Said(NamedTuple):
 
     def read(self, content: Any = None, tensors: dict[str, Tensor] | None = None) -> Any:
         line = json.dumps(self.content if content is None else content)
-        return from_carried(line.encode() + b"\n" + save(tensors or self.tensors), Path("x.vlb"))
+        return bare(from_carried(line.encode() + b"\n" + save(tensors or self.tensors), Path("x.vlb")))
 
 
 def described(model: Any) -> Said:

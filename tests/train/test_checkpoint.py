@@ -1,7 +1,9 @@
 """Checkpoints come back bit for bit, or say that they are damaged."""
 
+import errno
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from tests.disk import no_file_beyond
 from vlb.base.errors import UserError
 from vlb.store.checkpoint import Checkpoint, read, save
+from vlb.store.runs import Run
 
 
 @pytest.fixture
@@ -65,6 +68,32 @@ def test_truncation_is_noticed(tmp_path: Path, example: Checkpoint, kept: int) -
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no checkpoint"):
         read(tmp_path / "c")
+
+
+@pytest.mark.parametrize("name", [b"run \xff", b"run:\n\xfc\xe9", "Läufe".encode()])
+def test_a_folder_of_any_name(name: bytes, tmp_path: Path, example: Checkpoint) -> None:
+    """File names are bytes; the library of these files takes UTF-8 alone."""
+    folder = tmp_path / os.fsdecode(name)
+    folder.mkdir()
+    save(folder / "c", example)
+    assert read(folder / "c").state == example.state
+
+
+def test_what_cannot_be_read_is_not_called_damaged(
+    tmp_path: Path, example: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a person is told to train again. Of configurations, too."""
+    save(tmp_path / "c", example)
+    (tmp_path / "config.json").write_text("{}")
+
+    def refused(path: Path, *_: object, **__: object) -> NoReturn:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(UserError, match=r"^cannot read .*/c: Permission denied$"):
+        read(tmp_path / "c")
+    with pytest.raises(UserError, match=r"^cannot read .*/config.json: Permission denied$"):
+        Run.open(tmp_path)
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])

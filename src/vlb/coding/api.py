@@ -50,7 +50,7 @@ def compress(
 ) -> Compressed:
     """Compress `inputs` (folders, pictures, arrays, tables, any files) into the new file `out` with a run's model.
 
-    data: where the run's own data are now, by which levels are placed. Raises `UserError` for a run or an input that
+    data: where the run's own data are now, by which the steps are placed. Raises `UserError` for a run or an input that
     is not there, a model that has no code, and a file that exists already; `out` is whole or not there.
     """
     opened = run if isinstance(run, Run) else Run.open(Path(run))
@@ -64,7 +64,7 @@ def compress(
     chosen = budget(options)
     model, digest, columns = bare_model(opened, device)
     if options.steps is not None and not coded_by(model).any_depth:
-        raise UserError(f"--steps is for diffusion models: a {type(model).__name__} has the levels that it has")
+        raise UserError(f"--steps is for diffusion models: a {type(model).__name__} has the rungs that it has")
     if options.tries > 1 and not coded_by(model).latent:
         raise UserError("--tries is for models with latents: a mixture has one code, and it is the shortest")
     if math.prod(model.shape) > MAX_EXAMPLE:
@@ -188,18 +188,18 @@ def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | 
 def _previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Found:
     settings = archive.header.settings
     if not isinstance(settings, DiffusionSettings):
-        raise UserError("--stop-after needs the levels of noise of a diffusion model, and this file has none")
+        raise UserError("--stop-after needs the noise levels of a diffusion model, and this file has none")
     if not 1 <= levels <= settings.steps + 1:
-        raise UserError(f"--stop-after is from 1 to {settings.steps + 1}, the levels of this file, not {levels}")
+        raise UserError(f"--stop-after is from 1 to {settings.steps + 1}, the noise levels of this file, not {levels}")
     return previews(archive, codec, FORMATS, levels)
 
 
 def _validation(run: Run, data: Path | None) -> tuple[torch.Tensor | None, list[str]]:
-    """Examples to place levels with; none, and why, where the run's data cannot be had."""
+    """Examples to place the steps by; none, and why, where the run's data cannot be had."""
     try:
         x = run.data(data).validation.x
     except UserError as error:
         if data is not None:
             raise
-        return None, [f"levels are spread evenly, for want of validation data ({error})"]
+        return None, [f"steps are spread evenly, for want of validation data ({error})"]
     return torch.from_numpy(x[:256].copy()), []

@@ -1,4 +1,4 @@
-"""A diffusion model as a code: kernel, levels, spacing, lanes – and the codec made of them."""
+"""A diffusion model as a code: kernel, times, spacing, lanes – and the codec made of them."""
 
 import math
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class DiffusionSettings:
         return len(self.places) - 1
 
     def grid(self) -> torch.Tensor:
-        """The levels' times, (T + 1,) float64."""
+        """The rungs' times, (T + 1,) float64."""
         return torch.tensor(self.places, dtype=torch.float64) / self.parts
 
     def write(self, writer: Writer) -> None:
@@ -77,7 +77,7 @@ class DiffusionSettings:
             bits = int.from_bytes(reader.raw(parts // 8 + 1), "little")
             places = tuple(place for place in range(bits.bit_length()) if bits >> place & 1)
         if len(places) != steps + 1 or places[-1] > parts or any(a >= b for a, b in pairwise(places)):
-            raise Damaged("levels that do not increase to the top")
+            raise Damaged("times that do not increase to the top")
         return cls(kernel, places, parts, spacing, lanes)
 
     @staticmethod
@@ -96,7 +96,7 @@ class DiffusionSettings:
         even = self.steps == self.parts
         times = "equal steps" if even else ", ".join(f"{time:.3f}" for time in self.grid().tolist())
         return {
-            "levels T": f"{self.steps}",
+            "steps T": f"{self.steps}",
             "times": times,
             "kernel": str(NUMBERED[self.kernel]),
             "spacing of latents": f"{self.spacing}/{SPACING_UNIT} of the smallest deviation",
@@ -109,7 +109,7 @@ def evenly(kernel: int, steps: int, spacing: int = 32, lanes: Lanes = USUAL_LANE
 
 
 def top_down(model: DiffusionModel, settings: DiffusionSettings) -> SequenceCodec:
-    """The same in top-down order, which needs the bits of all T levels at the start; for comparison."""
+    """The same in top-down order, which needs the bits of all T rungs at the start; for comparison."""
     hierarchy, unit = discretised(model, settings), settings.spacing / SPACING_UNIT
     descending = Descending(
         hierarchy, hierarchy.infer, hierarchy.start, grids(hierarchy, unit), model.shape, model.device
@@ -120,7 +120,7 @@ def top_down(model: DiffusionModel, settings: DiffusionSettings) -> SequenceCode
 def discretised(model: Coded, settings: DiffusionSettings) -> GridDiffusion:
     """The hierarchy that is coded with. Raises `Uncodable` for a model without a grid."""
     if not issubclass(coded_by(model), DiffusionSettings):
-        raise Uncodable(f"levels of a diffusion for a {type(model).__name__}")
+        raise Uncodable(f"steps of a diffusion for a {type(model).__name__}")
     return model.at(settings.grid(), NUMBERED[settings.kernel])
 
 

@@ -1,8 +1,8 @@
-"""Choosing how to code: for a diffusion model the number of levels for a time budget, then kernel and places.
+"""Choosing how to code: for a diffusion model the number of steps for a time budget, then kernel and times.
 
-The cost of every interval is measured on a run's validation examples and the levels are placed by dynamic
-programming (`vlb.models.diffusion.placement`), once per run and number of levels; the choice is kept beside the run.
-Other models have their levels: there is only how finely their latents are told apart, and how they are batched.
+The cost of every interval is measured on a run's validation examples and the rungs are placed by dynamic
+programming (`vlb.models.diffusion.placement`), once per run and number of steps; the choice is kept beside the run.
+Other models have their rungs: there is only how finely their latents are told apart, and how they are batched.
 """
 
 import json
@@ -23,7 +23,7 @@ from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import cheapest, measure_costs
 
-MEASURED = 16  # one measurement places the levels of every T up to so many
+MEASURED = 16  # one measurement places the rungs of every T up to so many
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Effort:
     lanes: Lanes = USUAL_LANES
 
 
-# Time grows with T; the rate falls like the bound on T levels.
+# Time grows with T; the rate falls like the bound in T steps.
 EFFORTS = {"fast": Effort(2), "normal": Effort(8), "high": Effort(16), "extreme": Effort(32)}
 
 
@@ -46,7 +46,7 @@ def effort(name: str) -> Effort:
 
 
 def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0) -> dict[int, DiffusionSettings]:
-    """T -> kernel and levels of least measured cost on examples x (n, *shape), for every T up to `most`.
+    """T -> kernel and times of least measured cost on examples x (n, *shape), for every T up to `most`.
 
     Raises `UserError` where no T has a finite bound.
     """
@@ -74,9 +74,9 @@ def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0)
 def remembered(
     model: DiffusionModel, folder: Path, digest: bytes, x: torch.Tensor | None, steps: int, lanes: Lanes
 ) -> DiffusionSettings:
-    """Kernel and levels of least measured cost, or those of the last time, from `coding.json` in `folder`.
+    """Kernel and times of least measured cost, or those of the last time, from `coding.json` in `folder`.
 
-    Without examples x the levels are spread evenly in λ.
+    Without examples x the rungs are spread evenly in λ.
     """
     if x is None or not len(x):
         kernel = 2 if model.learns_decoder else 0
@@ -95,7 +95,7 @@ def remembered(
         with suppress(UserError):  # a run that cannot be written to is measured again the next time
             write_text(file, json.dumps({"model": digest.hex(), "steps": entries}, indent=2) + "\n")
     if steps not in known:
-        raise UserError(f"so many levels as {steps} do not fit between this model's ends: use fewer --steps")
+        raise UserError(f"so many steps as {steps} do not fit between this model's ends: use fewer --steps")
     return replace(known[steps], lanes=lanes)
 
 

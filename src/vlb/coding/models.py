@@ -23,7 +23,7 @@ class Settings(Protocol):
     """How a model of one kind is used as a code: what a header says of it, and the codec made of it.
 
     latent: whether the code draws latents, of which others may be tried; any_depth: whether a model can have any number
-    of levels of noise.
+    of noise levels.
     """
 
     latent: ClassVar[bool]

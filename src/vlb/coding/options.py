@@ -21,9 +21,9 @@ class CompressOptions(Options):
     Parameters
     ----------
     effort
-        fast, normal, high or extreme: the number of levels, for time against size.
+        fast, normal, high or extreme: the number of steps, for time against size.
     steps
-        The number of levels T, instead of what --effort says.
+        The number of steps T, instead of what --effort says.
     lanes
         How many examples are coded at once, 64 by default.
     tries
@@ -50,7 +50,7 @@ class DecompressOptions(Options):
     Parameters
     ----------
     stop_after
-        Read so many levels of noise of each chunk, 1 being the coarsest, and write the denoised examples known by
+        Read so many noise levels of each chunk, 1 being the coarsest, and write the denoised examples known by
         then: those that were coded last.
     salvage
         Of a damaged file, restore what is whole and say what is lost.

@@ -1,4 +1,4 @@
-"""Progressive decoding: a chunk's last batch level by level, coarse levels first, denoised at each.
+"""Progressive decoding: a chunk's last batch rung by rung, the noisiest first, denoised at each.
 
 Bit-Swap order decodes the top level of a whole batch before anything finer, so that after i of the T + 1 levels
 E[x | z] is known of every example in it. Only the batch that was coded last is on top of the stack: those before it
@@ -19,13 +19,13 @@ from vlb.models.protocols import Stepped, offers
 
 @dataclass(frozen=True)
 class Preview:
-    """What is known of the last examples of a sequence after `levels` of `of` levels.
+    """What is known of the last examples of a sequence after `rungs` of `of` rungs.
 
-    x: (m, *shape) E[x | z] in units of levels, float64; time: t of the finest level read; read: bits that had to be
+    x: (m, *shape) E[x | z] in units of levels, float64; time: t of the finest rung read; read: bits that had to be
     taken from the top of the stack so far; kept: those of them that were not given back.
     """
 
-    levels: int
+    rungs: int
     of: int
     time: float
     x: np.ndarray
@@ -38,11 +38,11 @@ class Preview:
         return np.rint(self.x).astype(np.int64)
 
 
-def stopped(codec: SequenceCodec, content: bytes, count: int, levels: int) -> np.ndarray:
-    """The last preview that takes no more than `levels` levels, at least one: (m, *shape) int64."""
+def stopped(codec: SequenceCodec, content: bytes, count: int, rungs: int) -> np.ndarray:
+    """The last preview that takes no more than `rungs` rungs, at least one: (m, *shape) int64."""
     found = None
     for found in previews(codec, content, count):
-        if found.levels >= levels:
+        if found.rungs >= rungs:
             break
     assert found is not None
     return found.rounded
@@ -51,11 +51,11 @@ def stopped(codec: SequenceCodec, content: bytes, count: int, levels: int) -> np
 def previews(codec: SequenceCodec, content: bytes, count: int) -> Iterator[Preview]:
     """Previews of a sequence of `count` examples, coarse ones first; the last one is the examples themselves.
 
-    Raises `UserError` for a model without levels of noise, `Damaged`, `Underflow` or `Uncodable` as decoding does.
+    Raises `UserError` for a model without noise levels, `Damaged`, `Underflow` or `Uncodable` as decoding does.
     """
     climbing = codec.batch
     if not isinstance(climbing, Climbing) or not offers(climbing.hierarchy, Stepped):
-        raise UserError("only diffusion models have levels of noise to stop at: decompress this file as a whole")
+        raise UserError("only diffusion models have noise levels to stop at: decompress this file as a whole")
     grid = climbing.hierarchy
     depth = grid.steps + 1
     plan, stack = codec.opened(content, count)
@@ -65,11 +65,9 @@ def previews(codec: SequenceCodec, content: bytes, count: int) -> Iterator[Previ
         yield Preview(depth + 1, depth, 0.0, x, 8 * len(content), 8 * len(content))
         return
     watched, before = WatchedStack(stack.content()), stack.bits
-    for level, z in climbing.decoding(watched, batches[-1], codec.salt(watched)):
+    for rung, z in climbing.decoding(watched, batches[-1], codec.salt(watched)):
         read, kept = before - int(min(watched.lowest, watched.bits)), before - watched.bits
-        if level < 0:
+        if rung < 0:
             yield Preview(depth + 1, depth, 0.0, z.double().cpu().numpy(), read, kept)
         else:
-            yield Preview(
-                depth - level, depth, float(grid.time(level)), grid.denoised(level, z).cpu().numpy(), read, kept
-            )
+            yield Preview(depth - rung, depth, float(grid.time(rung)), grid.denoised(rung, z).cpu().numpy(), read, kept)

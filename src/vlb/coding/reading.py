@@ -65,7 +65,7 @@ def contents(archive: ArchiveReader, codec: SequenceCodec, columns: tuple[Column
 
 
 def previews(archive: ArchiveReader, codec: SequenceCodec, formats: Formats, levels: int) -> Found:
-    """Of each chunk the examples that come first, denoised after so many levels: files of one example by themselves,
+    """Of each chunk the examples that come first, denoised after so many rungs: files of one example by themselves,
     and arrays of the rows of others, which are named after these. Files that are stored as they are, are left out.
     """
     header = archive.header

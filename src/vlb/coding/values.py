@@ -59,7 +59,7 @@ def decode(reader: Reader, count: int, codec: SequenceCodec, levels: int) -> np.
 
 
 def preview(reader: Reader, count: int, codec: SequenceCodec, levels: int, stop: int) -> np.ndarray:
-    """The last m ≤ `count` examples as they are after `stop` levels, (m, *shape). Raises `Damaged`.
+    """The last m ≤ `count` examples as they are after `stop` rungs, (m, *shape). Raises `Damaged`.
 
     Of examples that the general codec holds, all are there, and exact.
     """

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from vlb.base.errors import UserError
-from vlb.base.walk import LeftOut, Reason, Walked, followed, reasons, walk
+from vlb.base.walk import SHOWN, LeftOut, Reason, Walked, followed, reasons, walk
 from vlb.data.labels import natural
 
 SUFFIXES = frozenset(
@@ -29,8 +30,9 @@ SPLIT_NAMES = {
 }
 MORE = r"(?:sets?|data|images?|imgs?|pictures?|pics?|photos?|files?|seg|[\W\d_])*"
 LIKE_SPLIT = re.compile(
-    rf"{MORE}(?:{'|'.join(SPLIT_NAMES)}|eval|evaluation|hold-?_?out|held-?_?out){MORE}", re.IGNORECASE
+    rf"{MORE}(?:(?:{'|'.join(SPLIT_NAMES)}|eval|evaluation|hold-?_?out|held-?_?out)s?{MORE})+", re.IGNORECASE
 )
+WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[^A-Za-z]+")
 
 
 @dataclass(frozen=True)
@@ -104,15 +106,47 @@ def own_splits(folder: Path, paths: Iterable[PurePath]) -> dict[str, list[PurePa
     return splits
 
 
+def sounding(paths: Iterable[PurePath]) -> tuple[str, ...]:
+    """What there is to say of folders that are none of the splits, but sound like one: my_test_pictures, train/val."""
+    folders = {parent for path in paths for parent in path.parents if _sound(parent.name)}
+    found = sorted(str(f) for f in folders if len(f.parts) > 1 or f.name.casefold() not in SPLIT_NAMES)
+    words = "folders that sound like splits and are taken for none"
+    return (str(Reason(words, len(found), tuple(found[:SHOWN]))),) if found else ()
+
+
 def _refuse_alike(folder: Path, paths: list[PurePath]) -> None:
     """For pictures of a test set must not get into training because its folder is called, or lies, otherwise."""
+    pairs = _paired(paths)
     for path in paths:
-        alike = next((part for part in path.parent.parts if LIKE_SPLIT.fullmatch(part)), None)
+        folders = [parent for parent in path.parents if parent.name]
+        alike = next((f.name for f in folders if LIKE_SPLIT.fullmatch(f.name) or f in pairs), None)
         if alike is not None:
             raise UserError(
                 f"{folder}: the folder {alike} of {path} looks like a split and is none: splits are the folders train, "
                 "validation and test of the folder that you give; give the folder that holds these, or rename it"
             )
+
+
+def _paired(paths: Iterable[PurePath]) -> set[PurePath]:
+    """Folders beside each other that differ by a word for a split: trainA and testA, x-train and x-val."""
+    alike: dict[tuple[PurePath, str], dict[PurePath, str]] = {}
+    for folder in {parent for path in paths for parent in path.parents if parent.name}:
+        if sound := _sound(folder.name):
+            alike.setdefault((folder.parent, sound.rest), {})[folder] = sound.split
+    return {folder for found in alike.values() if len(set(found.values())) > 1 for folder in found}
+
+
+class _Sound(NamedTuple):
+    """The split that a word of a name stands for, and the name without that word."""
+
+    split: str
+    rest: str
+
+
+def _sound(name: str) -> _Sound | None:
+    words = [word.casefold() for word in WORDS.findall(name)]
+    at = next((i for i, word in enumerate(words) if word in SPLIT_NAMES), None)
+    return None if at is None else _Sound(SPLIT_NAMES[words[at]], "".join(words[:at] + words[at + 1 :]))
 
 
 def class_of(path: PurePath, split: bool) -> str | None:

@@ -58,9 +58,13 @@ def _load_npy(path: Path) -> np.ndarray:
     if content[:2] == b"PK":
         raise UserError(f"{path} holds several arrays although it is called .npy; rename it to .npz")
     try:
-        return Npy().read(content).members[0].values
+        file = Npy().read(content)
     except Declined as error:
         raise _unreadable(str(path), error) from error
+    if behind := Npy().behind(file):
+        what = "another array" if behind.startswith(MAGIC) else f"{len(behind):,} bytes that are none of it"
+        raise UserError(f"{path} holds {what} behind its array: save one array, and others in files of their own")
+    return file.members[0].values
 
 
 class Stored(NamedTuple):

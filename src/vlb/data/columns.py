@@ -142,9 +142,10 @@ def _infinite(text: str) -> bool:
     return text.strip().casefold().lstrip("+-") in ("inf", "infinity", "∞")
 
 
-def infer(cells: Cells, *, gridded: bool = True) -> tuple[Described, str]:
+def infer(cells: Cells, *, gridded: bool = True, lines: np.ndarray | None = None) -> tuple[Described, str]:
     """What a column holds, and a word on it. gridded: whether numbers may be rounded, in order or have atoms; those of
     arrays are reals with a density, unless all are the same.
+    lines: (n,) where the rows are in their file, for messages; by default their numbers from 1.
 
     Raises `UserError` with advice for a column that cannot be modelled: no cell is there, an infinity, an identifier or
     free text, too many categories.
@@ -157,7 +158,8 @@ def infer(cells: Cells, *, gridded: bool = True) -> tuple[Described, str]:
         return _texts(cells, count)
     if not np.isfinite(values).all():
         row = int((cells.observed & ~np.isfinite(cells.values)).argmax())
-        raise UserError(f"the column {name!r} holds an infinity in row {row + 1}: mend it, or empty the cell")
+        where = f"row {row + 1}" if lines is None else f"line {lines[row]}"
+        raise UserError(f"the column {name!r} holds an infinity in {where}: mend it, or empty the cell")
     if len(values) == 1:
         return Described(name, Categories(cells.words(values))), "constant"
     if not gridded:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vlb.base.errors import UserError
-from vlb.data.arranged import SPLIT_NAMES, Pictures, class_of, own_splits, pictures
+from vlb.data.arranged import SPLIT_NAMES, Pictures, class_of, own_splits, pictures, sounding
 from vlb.data.dataset import Dataset, Split
 from vlb.data.labels import natural
 from vlb.data.pictures import UNSAID, Picture, Tally, read_picture
@@ -25,7 +25,7 @@ def load_folder(folder: Path, levels: int | None) -> Dataset:
     named = {path: class_of(path, split_folders) for path in found.paths}
     classes = {name: i for i, name in enumerate(sorted({n for n in named.values() if n is not None}, key=natural))}
     stray = next((path for path, name in named.items() if name is None), None)
-    remarks = found.remarks
+    remarks = found.remarks + sounding(found.paths)
     if stray is not None and classes:
         remarks += (f"folders are no classes, for not every picture lies in exactly one: {stray}",)
     labelled = stray is None

@@ -92,7 +92,10 @@ def load_mixed_rows(path: Path, schema: Schema) -> Numbered:
 def sheet(path: Path, header: bool = True) -> Sheet:
     """The table in a file: delimited text, .parquet, .arrow or .feather. Raises `UserError` for what is none."""
     if path.suffix.lower() in ARROW:
-        return frame(_arrow(path), str(path))
+        try:
+            return frame(_arrow(path), str(path))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
     text = read_text(path, header)
     names: Sequence[str | None] = text.names or [None] * text.rows.shape[1]
     empty = [number for number, name in enumerate(names, 1) if name is not None and not name.strip()]
@@ -106,7 +109,7 @@ def frame(table: Any, what: str = "the table") -> Sheet:
     """A DataFrame of pandas, polars or pyarrow. Raises `UserError` for columns that hold no cells."""
     cells = cells_of_frame(table)
     if not cells or not len(cells[0].values):
-        raise UserError(f"{what} has no rows")
+        raise UserError("there are no rows")
     return Sheet(what, cells, np.arange(1, len(cells[0].values) + 1), (with_point,))
 
 
@@ -115,7 +118,7 @@ def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ..
     found, words, wrong = [], [], []
     for number, cells in enumerate(table.cells, 1):
         try:
-            column, word = infer(cells, gridded=gridded)
+            column, word = infer(cells, gridded=gridded, lines=table.lines)
         except UserError as error:
             wrong.append(str(error))
             continue
@@ -184,17 +187,22 @@ def _placed(cells: Cells, column: Described, offered: Sequence[Notation]) -> tup
 
 def _categories(cells: Cells, observed: np.ndarray, kind: Categories) -> np.ndarray:
     """The number of each observed cell's category, by its text or, of numbers, by its value; NaN for none."""
-    by_text = {text: float(number) for number, text in enumerate(kind.values)}
     read = notation(kind.values)
-    by_value = {} if read is None else {read(text): float(number) for number, text in enumerate(kind.values)}
+
+    def value(text: str) -> float | None:
+        found = None if read is None else read(text)
+        return None if found is None else float(found)
+
+    by_text = {text: float(number) for number, text in enumerate(kind.values)}
+    by_value = {} if read is None else {value(text): float(number) for number, text in enumerate(kind.values)}
     spare = float(len(kind.values)) if kind.other else np.nan
     found = []
     for row in np.flatnonzero(observed).tolist():
-        text = None if cells.texts is None else cells.texts[row]
-        number = None if text is None else by_text.get(text)
-        if number is None and by_value:
-            number = by_value.get(float(cells.values[row]) if cells.numeric else read(text) if read and text else None)
-        found.append(spare if number is None else number)
+        text = "" if cells.texts is None else str(cells.texts[row])
+        number = by_text.get(text)
+        if number is None:
+            number = by_value.get(float(cells.values[row]) if cells.numeric else value(text), spare)
+        found.append(number)
     return np.array(found, np.float64)
 
 
@@ -243,9 +251,9 @@ def _arrow(path: Path) -> Any:
             else arrow.ipc.open_file(content).read_all()
         )
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UserError(f"it cannot be read: {error.strerror or error}") from error
     except (arrow.ArrowException, ValueError) as error:
-        raise UserError(f"{path} is no {path.suffix[1:]} file that can be read ({error})") from error
+        raise UserError(f"no {path.suffix[1:]} file that can be read ({error})") from error
 
 
 __all__ = ["ARROW", "MISSING", "Numbered", "Sheet", "frame", "inferred", "load_mixed", "numbered", "sheet"]

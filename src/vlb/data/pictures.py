@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from vlb.base.errors import UserError
+from vlb.data.ends import end_of
 from vlb.data.formats.pnm import Pnm
 
 # Pillow's other formats include ones that start an interpreter (PostScript).
@@ -43,7 +45,8 @@ class PictureFacts:
 
     mode: Pillow's name for its channels; most: the largest value that a sample may have as stored, on the scale of the
     file; widened: whether channels of 5 or 6 bits are read as 8; several, further: whether it holds more pictures, as
-    frames or as a camera's other views; orientation: EXIF's, 1 where the picture is stored as it is to be seen.
+    frames or as a camera's other views; orientation: EXIF's, 1 where the picture is stored as it is to be seen; behind,
+    short: whether the file goes on behind the picture's end, or ends before it.
     """
 
     mode: str
@@ -54,6 +57,8 @@ class PictureFacts:
     transparent: bool = False
     orientation: int = 1
     profile: bool = False
+    behind: bool = False
+    short: bool = False
 
 
 class Outcome(Enum):
@@ -138,6 +143,18 @@ RULES = (
         lambda facts: facts.profile,
         "a colour profile, which is not applied: pixels are taken as stored",
     ),
+    Rule(
+        "bytes behind the picture's end (of TIFF not looked for)",
+        Outcome.SAID,
+        lambda facts: facts.behind,
+        "bytes behind the picture's end, a further picture perhaps, which are not read",
+    ),
+    Rule(
+        "a file cut short behind its last pixel",
+        Outcome.SAID,
+        lambda facts: facts.short,
+        "a file that is cut short, though no pixel is missing",
+    ),
 )
 
 
@@ -153,9 +170,9 @@ class Picture(NamedTuple):
 def read_picture(path: Path) -> Picture:
     """One picture. Raises `UserError`, naming it, if it will not do."""
     try:
-        with path.open("rb") as stream:
-            head = stream.read(HEAD)
-        facts, values = _netpbm(path) if Pnm().recognises(path.name, head) else _decoded(path, head)
+        content = path.read_bytes()
+        netpbm = Pnm().recognises(path.name, content[:HEAD])
+        facts, values = _netpbm(path, content) if netpbm else _decoded(path, content)
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -204,22 +221,22 @@ def _check(facts: PictureFacts, path: Path) -> None:
             raise UserError(f"{path} {rule.words.format(mode=facts.mode)}")
 
 
-def _netpbm(path: Path) -> tuple[PictureFacts, np.ndarray]:
+def _netpbm(path: Path, content: bytes) -> tuple[PictureFacts, np.ndarray]:
     """Read by its own format, for Pillow stretches values to 255."""
-    file = Pnm().read(path.read_bytes())
+    file = Pnm().read(content)
     values = file.members[0].values
     mode = "1" if values.dtype == np.bool_ else "L" if values.ndim == 2 else "RGB"
-    facts = PictureFacts(mode, Pnm().most(file), several=Pnm().several(file))
+    facts = PictureFacts(mode, Pnm().most(file), several=Pnm().several(file), behind=bool(Pnm().behind(file).strip()))
     _check(facts, path)
     return facts, values
 
 
-def _decoded(path: Path, head: bytes) -> tuple[PictureFacts, np.ndarray]:
+def _decoded(path: Path, content: bytes) -> tuple[PictureFacts, np.ndarray]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a decoder's remarks on metadata are no concern here
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=DECODED) as image:
-            facts = _facts(image, head)
+        with Image.open(BytesIO(content), formats=DECODED) as image:
+            facts = _facts(image, content)
             _check(facts, path)
             values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
             if image.format == "TIFF" and facts.orientation != 1:
@@ -229,8 +246,9 @@ def _decoded(path: Path, head: bytes) -> tuple[PictureFacts, np.ndarray]:
     return facts, values
 
 
-def _facts(image: Image.Image, head: bytes) -> PictureFacts:
-    mode, info = image.mode, image.info
+def _facts(image: Image.Image, content: bytes) -> PictureFacts:
+    mode, info, head = image.mode, image.info, content[:HEAD]
+    end = end_of(content)
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     many = getattr(image, "is_animated", False)
     return PictureFacts(
@@ -242,6 +260,8 @@ def _facts(image: Image.Image, head: bytes) -> PictureFacts:
         transparent=mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in info,
         orientation=orientation if orientation in TURNS else 1,
         profile=any(info.get(key) is not None for key in PROFILES),
+        behind=end is not None and end < len(content) and not (many and image.format == "MPO"),
+        short=end is not None and end > len(content),
     )
 
 

@@ -1,6 +1,6 @@
 """Rows as tables of the columns' own cells: delimited text, and Parquet."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from io import BytesIO
 from typing import Any
@@ -14,7 +14,7 @@ from vlb.data.formats.base import File, Member
 from vlb.data.formats.delimited import Delimited, plain
 from vlb.data.numbers import notation
 
-EXACT = 1 << 53  # whole numbers below it are floats, too
+INT64 = 1 << 63
 
 
 def as_text(x: np.ndarray, columns: tuple[Column, ...], delimiter: str) -> bytes:
@@ -81,15 +81,22 @@ def require_pyarrow() -> tuple[Any, Any]:
 
 
 def as_values(kind: AnyKind, values: np.ndarray) -> np.ndarray:
-    """The values of a column: numbers where all are, else texts."""
+    """The values of a column: numbers where all are and an array tells them apart, else texts."""
     if isinstance(kind, Levels):
         return values.astype(np.int64)
     if isinstance(kind, Real):
         return texts(values, kind) if kind.unit in (DAYS, SECONDS) else values.astype(np.float64)
-    read = notation(kind.values)
-    if read is None or kind.other:
-        return texts(values, kind)
-    numbers = np.array([read(text) for text in kind.values], np.float64)
-    whole = (numbers == np.rint(numbers)).all() and np.abs(numbers).max() < EXACT
-    chosen = numbers[values.astype(np.int64)]
-    return chosen.astype(np.int64) if whole else chosen
+    numbers = None if kind.other else _numbers(kind.values)
+    return texts(values, kind) if numbers is None else numbers[values.astype(np.int64)]
+
+
+def _numbers(written: Sequence[str]) -> np.ndarray | None:
+    """Texts as int64 or, where these tell them apart, as float64; None where they are no numbers."""
+    read = notation(written)
+    values = [] if read is None else [value for text in written if (value := read(text)) is not None]
+    if not values:
+        return None
+    if all(value == value.to_integral_value() and -INT64 <= value < INT64 for value in values):
+        return np.array([int(value) for value in values], np.int64)
+    numbers = np.array(values, np.float64)
+    return numbers if len(np.unique(numbers)) == len(written) else None

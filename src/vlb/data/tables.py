@@ -10,6 +10,7 @@ and files of the same columns then have no such row either.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,7 +129,7 @@ def ordered(values: set[str], offered: Sequence[Notation] = NOTATIONS) -> tuple[
     read = notation(texts, offered)
     if read is None:
         return tuple(sorted(values))
-    shortest: dict[float, str] = {}
+    shortest: dict[Decimal, str] = {}
     for text in texts:
         if (value := read(text)) is not None:
             shortest.setdefault(value, text)

@@ -1,4 +1,4 @@
-"""A diffusion model on T steps: the kernel of one step, and where the levels lie, by the names that options have."""
+"""A diffusion model on T steps: the kernel of one step, and where the rungs lie, by the names that options have."""
 
 from dataclasses import dataclass
 
@@ -45,7 +45,7 @@ def check_placement(name: str, steps: int) -> None:
 def discretise(
     model: DiffusionModel, validation: Split, steps: int, kernel: ReverseKernel, placement: str, conditional: bool
 ) -> GridDiffusion:
-    """The model on T steps of a kernel, its levels placed; `dp` looks at up to 1000 validation examples."""
+    """The model on T steps of a kernel, its rungs placed; `dp` looks at up to 1000 validation examples."""
     if placement != "dp":
         grid = GRIDS.kind(placement, "--placement")()(model.process.schedule, steps)
     else:

@@ -168,7 +168,7 @@ def _evaluated(
     result = summarise(evaluation, of.data, split, examples)
     return dataclasses.replace(
         result,
-        bound=result.bound.with_how(f"levels {PLACEMENTS[described.placement]}") if described else result.bound,
+        bound=result.bound.with_how(f"rungs {PLACEMENTS[described.placement]}") if described else result.bound,
         discretisation=described,
         kept=keeper.path,
         estimator=None if estimator is None else _describe(estimator, evaluation.passes),

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.base.files import written_whole
-from vlb.core.terms import EXACT, BoundKind, TermPath
+from vlb.base.files import refuse_existing, written_new, written_whole
+from vlb.core.terms import BoundKind, TermPath
 from vlb.data.contents import content_of
 from vlb.data.formats.npz import arrays_in
+from vlb.measure import before
 from vlb.measure.evaluation import Evaluation, Tally
 
 FORMAT = 2
@@ -83,24 +84,14 @@ class Begun:
 
 def save(path: Path, begun: Begun) -> None:
     """Write the state of an evaluation, whole or not at all. Raises `UserError` if the disk refuses."""
-    tally = begun.tally
-    arrays = {
-        "values": tally.means,
-        "index": begun.index,
-        "deviations": tally.deviations,
-        "batch_means": np.array(tally.batch_means, dtype=np.float64),
-        "batch": np.array(tally.batch),
-    }
-    about = {
-        "format": FORMAT,
-        "names": tally.paths,
-        "subject": begun.subject.encode(),
-        "bound": dataclasses.asdict(begun.subject.bound),
-        "notes": begun.notes,
-    }
-    about["digest"] = _digest(arrays, about)
-    with written_whole(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+    with written_whole(path) as temporary:
+        _write(temporary, begun)
+
+
+def save_new(path: Path, begun: Begun) -> None:
+    """As `save`, where nothing may stand at `path` yet. Raises `UserError` where something does."""
+    with written_new(path) as temporary:
+        _write(temporary, begun)
 
 
 def load(path: Path) -> Kept:
@@ -117,8 +108,10 @@ def load(path: Path) -> Kept:
 
 
 def resume(path: Path, subject: Subject, index: np.ndarray) -> Begun | None:
-    """What a file holds of this evaluation; None where there is none. Raises `UserError` if it is of another."""
+    """What a file holds of this evaluation; None where there is none. Raises `UserError` if it is of another,
+    or a link to nothing."""
     if not path.exists():
+        refuse_existing(path)
         return None
     begun = read(path)
     different = subject.differences(begun.subject)
@@ -179,6 +172,27 @@ def _said(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+def _write(path: Path, begun: Begun) -> None:
+    tally = begun.tally
+    arrays = {
+        "values": tally.means,
+        "index": begun.index,
+        "deviations": tally.deviations,
+        "batch_means": np.array(tally.batch_means, dtype=np.float64),
+        "batch": np.array(tally.batch),
+    }
+    about = {
+        "format": FORMAT,
+        "names": tally.paths,
+        "subject": begun.subject.encode(),
+        "bound": dataclasses.asdict(begun.subject.bound),
+        "notes": begun.notes,
+    }
+    about["digest"] = _digest(arrays, about)
+    with path.open("wb") as stream:
+        np.savez(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+
+
 def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
     """Of the arrays and of `about` without a digest of its own."""
     # As it is read: JSON makes lists of tuples and texts of numbered keys.
@@ -189,20 +203,16 @@ def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
 
 
 def _term(written: object) -> TermPath:
-    """A term's path. Files of before have its words, such as kl_3."""
     if isinstance(written, str):
-        name, _, level = written.rpartition("_")
-        return ("kl", int(level)) if name == "kl" else (written,)
+        return before.term(written)
     if not isinstance(written, list) or not written or not all(isinstance(part, str | int) for part in written):
         raise ValueError("its terms have no names")
     return tuple(written)
 
 
 def _bound(words: str, written: dict[str, Any] | None) -> BoundKind:
-    """What the bound is. Files of before have its words alone, of which only mixtures' are exact."""
     if written is None:
-        what, _, how = words.partition(" -log p(x)")
-        return BoundKind(what, how, exact=what == EXACT.what)
+        return before.bound(words)
     bound = BoundKind(str(written["what"]), str(written["how"]), bool(written["exact"]))
     if str(bound) != words:
         raise ValueError("its description is not one")

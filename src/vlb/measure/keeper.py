@@ -10,7 +10,7 @@ import numpy as np
 from vlb.base.errors import UserError
 from vlb.base.progress import Progress
 from vlb.measure.evaluation import Keep, Tally
-from vlb.measure.evaluation_file import Begun, Subject, read, resume, save
+from vlb.measure.evaluation_file import Begun, Subject, read, resume, save, save_new
 
 SAVE_SECONDS = 10.0
 
@@ -54,6 +54,7 @@ class Keeper(Keep):
         found = None if path is None else resume(path, subject, index)
         super().__init__(found.tally if found else None)
         self.notes = found.notes if found else {}
+        self._ours = found is not None
         self._saved = time.monotonic()
 
     def watch(self, tally: Tally) -> None:
@@ -77,7 +78,11 @@ class Keeper(Keep):
         self._saved = time.monotonic()
         try:
             if self.path is not None:
-                save(self.path, Begun(tally, self.subject, self.index, self.notes))
+                begun = Begun(tally, self.subject, self.index, self.notes)
+                # Another command may have begun in this file meanwhile: the same evaluation, or it is not written over.
+                new = not self._ours and resume(self.path, self.subject, self.index) is None
+                (save_new if new else save)(self.path, begun)
+                self._ours = True
         except UserError as refused:
             return refused
         return None

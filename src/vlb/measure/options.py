@@ -34,7 +34,7 @@ class EvaluateOptions(Options):
         What one step down is, with --steps: standard (one Gaussian with the posterior's variance), moment
         (one Gaussian with the head's variance added) or mixture (over the head's levels, the tightest).
     placement
-        Where the levels lie, with --steps: t (even in t), snr (even in log SNR) or dp (the best, both ends
+        Where the rungs lie, with --steps: t (even in t), snr (even in log SNR) or dp (the best, both ends
         free, by costs measured on validation data).
     likelihood
         bound, importance (the importance-weighted bound from --draws of the latents, for a diffusion model whole
@@ -158,7 +158,7 @@ class TightnessOptions(Options):
     examples
         How many random examples of the split.
     steps
-        T of the discrete-time model whose trajectories are weighed, even in log SNR; VAEs have their own levels.
+        T of the discrete-time model whose trajectories are weighed, even in log SNR; VAEs have their own rungs.
     kernel
         What one of these steps is: standard, moment or mixture, as in `vlb evaluate`.
     draws

@@ -47,13 +47,13 @@ class UNetBackbone(nn.Module):
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips, current = [widths[0]], widths[0]
-        for level, (after, attend) in enumerate(zip(widths, attention, strict=True)):
+        for number, (after, attend) in enumerate(zip(widths, attention, strict=True)):
             stages = nn.ModuleList()
             for _ in range(blocks):
                 stages.append(stage(current, after, attend))
                 current = after
                 skips.append(current)
-            if level < len(widths) - 1:
+            if number < len(widths) - 1:
                 skips.append(current)
             self.down.append(stages)
         self.middle = nn.ModuleList([stage(current, current, True), stage(current, current, False)])

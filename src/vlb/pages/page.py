@@ -236,9 +236,9 @@ def _changed(path: str, changed: frozenset[str]) -> bool:
 
 
 def settings(about: About) -> Iterator[tuple[str, str]]:
-    """(path, value) of every configuration field; a nested configuration's value is its class name."""
+    """(path, value) of every configuration field; a nested configuration's value is its tag."""
     encoded = config.encode(about.experiment)
-    yield "model", _kind(encoded["model"])
+    yield "model", encoded["model"]["type"]
     yield from _leaves(encoded, "")
 
 
@@ -250,13 +250,8 @@ def _leaves(value: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield prefix + name, item if isinstance(item, str) else _plain(item)
             continue
         if prefix:
-            yield prefix + name, _kind(item)
+            yield prefix + name, item["type"]
         yield from _leaves(item, f"{prefix}{name}.")
-
-
-def _kind(value: dict[str, Any]) -> str:
-    name: str = value["type"]
-    return name.removesuffix("Config")
 
 
 def _plain(value: Any) -> str:

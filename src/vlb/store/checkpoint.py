@@ -48,11 +48,13 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
-    """Read a checkpoint into fresh memory. Raises `UserError` if it is missing, truncated or edited."""
+    """Read a checkpoint into fresh memory. Raises `UserError` if it is missing, unreadable, truncated or edited."""
     if not path.is_file():
         raise UserError(f"there is no checkpoint {path}: has the run been trained?")
     try:
-        with safe_open(path, framework="pt") as stored:
+        # By its descriptor, for the library takes no names but UTF-8 ones, and of what it cannot open says that it is
+        # not there.
+        with path.open("rb") as file, safe_open(f"/dev/fd/{file.fileno()}", framework="pt") as stored:
             metadata = stored.metadata() or {}
             # Copies: tensors mapped at odd offsets give slightly other results than aligned ones.
             tensors = {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
@@ -60,7 +62,9 @@ def read(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
         state = json.loads(metadata["state"])
         if not isinstance(state, dict):
             raise ValueError("its state is no JSON object")
-    except (SafetensorError, KeyError, ValueError, RecursionError, OSError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except (SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a whole checkpoint ({error}): restore it from a copy or train again") from error
     if not intact:
         raise UserError(f"{path} was changed after it was written: restore it from a copy or train again")

@@ -94,6 +94,8 @@ class Run:
                 raise ValueError("model, schema and experiment are objects")
             if not all(isinstance(content["data"][name], str) for name in ("name", "fingerprint")):
                 raise ValueError("name and fingerprint of data are text")
+        except OSError as error:
+            raise UserError(f"cannot read {file}: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise UserError(f"{file} is damaged ({error!r}): restore it from a copy") from error
         return cls(path, content)

@@ -15,14 +15,14 @@ from vlb.core.draws import Draws
 from vlb.core.schema import Schema
 from vlb.core.surroundings import ordinary
 from vlb.models.kinds import AnyModel
-from vlb.models.protocols import Resizable, offers
+from vlb.models.protocols import InUnits, Resizable, offers
 from vlb.store import before
 from vlb.store.budget import Budget
 from vlb.store.identity import identity
 
 ROOM = 8  # what building may allocate, in units of what is stored
 LARGEST = 1e9  # of a weight
-LARGEST_IN_UNITS = 1e100  # of a number in the units of data: seconds since 1970 are above the other
+LARGEST_IN_UNITS = 1e100  # of one in the data's own units
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +61,20 @@ class Trained:
         config: AnyModel = configuration.decode(AnyModel, self.model, f"{self.source}: model")
         stored = sum(tensor.numel() for tensor in self.tensors.values())
         most = ROOM * (stored + math.prod(schema.shape) * schema.widest)
-        with Draws(torch.Generator()), Budget(most, f"{self.source}: its weights are not of its model"):
-            model = config.build(schema)
+        try:
+            with Draws(torch.Generator()), Budget(most, "its weights are not of its model"):
+                model = config.build(schema)
+        except UserError as error:
+            raise UserError(f"{self.source}: {error}") from error
         if offers(model, Resizable):
             model.resize(self.tensors)
         load_weights(model, self.tensors, self.source)
-        self._refuse_senseless(model)
+        self._refuse_senseless(model.state_dict(), model.in_units if offers(model, InUnits) else frozenset())
         return model.eval().requires_grad_(False)
 
-    def _refuse_senseless(self, model: nn.Module) -> None:
-        """Raises `UserError` for numbers that no training leaves, on which everything would founder later. A part of a
-        model names those of its tensors that are in the units of the data as its `in_units`."""
-        in_units = {
-            f"{where}.{name}" if where else name
-            for where, part in model.named_modules()
-            for name in getattr(part, "in_units", ())
-        }
-        for name, tensor in model.state_dict().items():
+    def _refuse_senseless(self, weights: dict[str, Tensor], in_units: frozenset[str]) -> None:
+        """Raises `UserError` for numbers that no training leaves, on which everything would founder later."""
+        for name, tensor in weights.items():
             most = LARGEST_IN_UNITS if name in in_units else LARGEST
             if tensor.is_floating_point() and tensor.numel() and not float(tensor.abs().max()) <= most:
                 raise broken(f"{self.source}: {name} holds {float(tensor.abs().max()):g}")

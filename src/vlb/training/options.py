@@ -24,7 +24,7 @@ class TrainOptions(Options):
     seed
         Seed of everything random.
     overrides
-        Override a field, e.g. --set steps=500 --set model.backbone.width=256; may be repeated.
+        Override a field, e.g. --set steps=500 --set model.backbone.dropout=0.1; may be repeated.
     header
         The first row of a table names its columns; --no-header where it is data.
     schema

@@ -87,6 +87,10 @@ class Npy:
             raise Declined("its header is of another array")
         return b"".join((header, values.tobytes("F" if style.fortran else "C"), tail))
 
+    def behind(self, file: File) -> bytes:
+        """What follows the array, such as another one."""
+        return unpack(Style, file.rest)[1]
+
     def same(self, one: Content, other: Content) -> bool:
         return one == other
 

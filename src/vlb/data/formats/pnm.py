@@ -50,6 +50,11 @@ class Pnm:
         style, kept = rests.unpack(Style, file.rest)
         return self.recognises("", kept[style.head :].lstrip())
 
+    def behind(self, file: File) -> bytes:
+        """What follows the pixels in bytes, by a file's rest."""
+        style, kept = rests.unpack(Style, file.rest)
+        return b"" if style.plain else kept[style.head :]
+
     def read(self, content: Content) -> File:
         start = bytes(content[: 1 << 16])
         kind = start[1] - ord("0") if re.match(rb"P[1-6]", start) else 0

@@ -32,7 +32,7 @@ def compress(
     out
         The file to make, e.g. digits.vlb; it must not exist yet. - is standard output.
     data
-        Where your own data are now, if they have moved: levels are placed by them.
+        Where your own data are now, if they have moved: the steps are placed by them.
     device
         cpu or cuda; decompression needs the same.
     """

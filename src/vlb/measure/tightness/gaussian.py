@@ -90,13 +90,13 @@ def split_gaussian(hierarchy: Climbable, data: GaussianMixture) -> Split:
         raise ValueError("the closed form is of Gaussian data: a mixture of several components is none")
     mean, covariance = data.mean()[0], data.covariance()[0]
     ups, size, sizes = [], len(mean), [len(mean)]
-    for level in range(hierarchy.depth):
-        ups.append(_link(lambda z, level=level: hierarchy.up(level, z), size))  # type: ignore[misc]
+    for rung in range(hierarchy.depth):
+        ups.append(_link(lambda z, rung=rung: hierarchy.up(rung, z), size))  # type: ignore[misc]
         size = len(ups[-1].shift)
         sizes.append(size)
     downs = [
-        _link(lambda z, level=level: hierarchy.down(level, z), sizes[level + 1])  # type: ignore[misc]
-        for level in reversed(range(hierarchy.depth))
+        _link(lambda z, rung=rung: hierarchy.down(rung, z), sizes[rung + 1])  # type: ignore[misc]
+        for rung in reversed(range(hierarchy.depth))
     ]
     top_mean, top_covariance = moments(hierarchy.top(torch.zeros(1, size, dtype=torch.float64)))
     q, p = Chain(mean, covariance, tuple(ups)), Chain(top_mean[0], top_covariance, tuple(downs))

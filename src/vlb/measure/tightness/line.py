@@ -21,21 +21,21 @@ def split_line(
     nodes = torch.linspace(low, high, points, dtype=torch.float64).unsqueeze(1)
     log_step = torch.log(nodes[1, 0] - nodes[0, 0])
     log_q, ups = [data.log_prob(nodes)], []
-    for level in range(hierarchy.depth):
-        ups.append(_pairs(hierarchy.up(level, nodes), nodes))
+    for rung in range(hierarchy.depth):
+        ups.append(_pairs(hierarchy.up(rung, nodes), nodes))
         log_q.append((log_q[-1].unsqueeze(1) + ups[-1]).logsumexp(0) + log_step)
     log_p = [hierarchy.top(nodes).log_prob(nodes).double()]
     steps = [_kl(log_q[-1], log_p[0], log_step)]
     loosenesses: list[float] = []
-    for level in reversed(range(hierarchy.depth)):
+    for rung in reversed(range(hierarchy.depth)):
         above = log_p[0]
-        down = _pairs(hierarchy.down(level, nodes), nodes).mT  # log p(below | z), below × z
+        down = _pairs(hierarchy.down(rung, nodes), nodes).mT  # log p(below | z), below × z
         below = (above + down).logsumexp(1) + log_step
-        joint = log_q[level].unsqueeze(1) + ups[level]
+        joint = log_q[rung].unsqueeze(1) + ups[rung]
         mass = joint.exp()
         ratio = torch.where(mass > 0, joint - down, 0.0)
-        given_above = torch.where(mass > 0, ratio - log_q[level + 1], 0.0)
-        given_below = torch.where(mass > 0, ratio - above + below.unsqueeze(1) - log_q[level].unsqueeze(1), 0.0)
+        given_above = torch.where(mass > 0, ratio - log_q[rung + 1], 0.0)
+        given_below = torch.where(mass > 0, ratio - above + below.unsqueeze(1) - log_q[rung].unsqueeze(1), 0.0)
         steps.insert(0, float((mass * given_above).sum() * (2 * log_step).exp()))
         loosenesses.insert(0, float((mass * given_below).sum() * (2 * log_step).exp()))
         log_p.insert(0, below)

@@ -34,7 +34,7 @@ LOOSENESS = (
     "--draws. It says nothing of the misfit, KL(q(x) ‖ p(x)), which needs the entropy of the data"
 )
 LEVELS = (
-    "a level's cost is not its error: most of it is what noise took from x and any model must pay. Which part is "
+    "a rung's cost is not its error: most of it is what noise took from x and any model must pay. Which part is "
     "excess cannot be told without the true q(z_s | z_t)"
 )
 ANOTHER = "the ODE's likelihood is that of another model with the same network: it neither bounds nor estimates p(x)"
@@ -44,7 +44,7 @@ ANOTHER = "the ODE's likelihood is that of another model with the same network: 
 class TightnessResult(Result):
     """What `vlb.tightness` returns.
 
-    discrete: the bound by levels; weighed: two bounds by draws of all latents; continuous: a diffusion model's own
+    discrete: the bound by rungs; weighed: two bounds by draws of all latents; continuous: a diffusion model's own
     bound; ode: the likelihood of the probability-flow ODE, where it was asked for; solver_error: its solver's, nats;
     split: of split_examples, of which some were taken; levels: K of the data, named `data` with a fingerprint.
     """
@@ -105,7 +105,7 @@ class TightnessResult(Result):
         }
 
     def table(self) -> Table:
-        """What was found, in bits/dim, levels from the data up."""
+        """What was found, in bits/dim, rungs from the data up."""
 
         def row(evaluation: Evaluation, before: str = "") -> tuple[str, str]:
             words = before + evaluation.bound.given(evaluation.conditional)
@@ -164,7 +164,7 @@ def tightness(
     """
     kernel = kernel_named(options.kernel)
     if not 1 <= options.steps <= WALK:
-        raise UserError(f"--steps is from 1 to {WALK}, for all levels are walked, not {options.steps}")
+        raise UserError(f"--steps is from 1 to {WALK}, for all rungs are walked, not {options.steps}")
     opened = run if isinstance(run, Run) else Run.open(run)
     own = opened.data(data)
     whole = own.split(split)
@@ -191,7 +191,7 @@ def tightness(
         hierarchy = cast(WeightedBound, model)
     else:
         hierarchy = discretise(diffusion, own.validation, options.steps, kernel, "snr", conditional)
-    levels = measured(hierarchy)
+    discrete = measured(hierarchy)
     weighed = weigh(
         hierarchy,
         part,
@@ -206,7 +206,7 @@ def tightness(
         bound = FlowBound(Flow(diffusion, divergence=divergence))
         flow, solver = measured(bound, 2), bound.solver_error
     of = (split, len(whole), own.levels, own.name, own.fingerprint)
-    return TightnessResult(levels, weighed, continuous, flow, solver, *of)
+    return TightnessResult(discrete, weighed, continuous, flow, solver, *of)
 
 
 @dataclass(frozen=True)

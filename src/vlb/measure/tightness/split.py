@@ -11,8 +11,8 @@ class Split:
     """E[−VLB] − H(q), nats per example, from the top down (`steps`) and from the data up (`loosenesses`, `misfit`).
 
     entropy: H(q(x)). steps: (L + 1,), E KL(q(below | z_i) ‖ p(below | z_i)) from the decoder, i = 0, to the prior
-    mismatch KL(q(z_top) ‖ p(z_top)). loosenesses: (L,), E KL(q(z_i | below) ‖ p(z_i | below)), level 0 first.
-    marginals: (L + 1,), KL(q ‖ p) of x and of each z_i. They are float64, and obey, level by level,
+    mismatch KL(q(z_top) ‖ p(z_top)). loosenesses: (L,), E KL(q(z_i | below) ‖ p(z_i | below)), rung 0 first.
+    marginals: (L + 1,), KL(q ‖ p) of x and of each z_i. They are float64, and obey, rung by rung,
     steps_i = loosenesses_i + marginals_i − marginals_{i+1}: what a step gets wrong makes the bound looser or the
     marginal below it worse.
     """

@@ -1,7 +1,7 @@
 """The configuration of a variational diffusion model."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from vlb.base.domains import Settings
 from vlb.base.errors import UserError
@@ -12,8 +12,8 @@ from vlb.models.diffusion.denoiser import Posterior
 from vlb.models.diffusion.heads import AnyHead
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.process import SCALINGS, VP, GaussianDiffusion
-from vlb.models.diffusion.schedules import SCHEDULES, LogSNRLinear
+from vlb.models.diffusion.process import SCALINGS, VP, GaussianDiffusion, Scaling
+from vlb.models.diffusion.schedules import AnySchedule, LogSNRLinear
 from vlb.nn.backbones import Backbone
 from vlb.nn.mlp import MLP
 
@@ -26,8 +26,8 @@ class Diffusion(Settings):
     why_not: ClassVar = ""  # why it has no likelihood, where it has none
     shares_noise: ClassVar = True  # whether equal seeds give models of this kind equal noise
 
-    schedule: Annotated[Any, SCHEDULES] = field(default_factory=LogSNRLinear)
-    scaling: Annotated[Any, SCALINGS] = field(default_factory=VP)
+    schedule: AnySchedule = field(default_factory=LogSNRLinear)
+    scaling: Annotated[Scaling, SCALINGS] = field(default_factory=VP)
     backbone: Backbone = field(default_factory=MLP)
     head: AnyHead = field(default_factory=Posterior)
     condition: Literal["none", "labels"] = "none"

@@ -14,7 +14,7 @@ Each is built from a frozen configuration beside it: `Posterior` and `Mixture`, 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -228,7 +228,7 @@ class Mixture(HeadChoice):
 class Regression(HeadChoice):
     """Plain regression on x, ε, v, the score, the flow u or EDM's F."""
 
-    output: Annotated[Any, PARAMETERIZATIONS] = field(default_factory=Velocity)
+    output: Annotated[Parameterization, PARAMETERIZATIONS] = field(default_factory=Velocity)
 
     def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> RegressionDenoiser:
         return RegressionDenoiser(backbone.build(schema.shape, 1, classes), self.output, scaling)

@@ -7,7 +7,7 @@ The true q(z_s | z_t) = E over p(x | z_t) of q(z_s | z_t, x) = N(μ_Q(z_t, x), �
 * `MomentMatched`: the Gaussian with the right mean and variance, σ_Q² + b² Var[x | z_t];
 * `ExactMixture`: the average itself, element by element, Σ_k w_k N(μ_Q(z_t, v_k), σ_Q²).
 
-All have the same limit as the step s → t; on few levels the second and third are far tighter, and
+All have the same limit as the step s → t; on few rungs the second and third are far tighter, and
 free where the head says what p(x | z_t) is. With independent elements the third is exact.
 """
 

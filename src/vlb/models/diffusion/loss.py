@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -12,8 +11,8 @@ from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.schedules import Schedule
-from vlb.models.diffusion.times import TIMES, LowDiscrepancyTime, Times
-from vlb.models.diffusion.weightings import WEIGHTINGS, Likelihood, Weighting, check
+from vlb.models.diffusion.times import AnyTimes, LowDiscrepancyTime, Times
+from vlb.models.diffusion.weightings import AnyWeighting, Likelihood, Weighting, check
 from vlb.models.loss import Sums, Terms
 
 
@@ -25,8 +24,8 @@ class DiffusionLoss(Settings):
     network evaluation and varies little.
     """
 
-    weighting: Annotated[Any, WEIGHTINGS] = field(default_factory=Likelihood)
-    times: Annotated[Any, TIMES] = field(default_factory=LowDiscrepancyTime)
+    weighting: AnyWeighting = field(default_factory=Likelihood)
+    times: AnyTimes = field(default_factory=LowDiscrepancyTime)
     decoder_share: Share = 0.125
 
     def build(self, model: DiffusionModel) -> "DiffusionTerms":

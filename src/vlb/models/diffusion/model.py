@@ -1,10 +1,10 @@
 """The variational diffusion model: the hierarchy whose q is fixed (Section 3).
 
-What the fixed q buys is random access: the KL of any level can be had without walking there.
+What the fixed q buys is random access: the KL of any rung can be had without walking there.
 `DiffusionModel` is the continuous-time model, an integral over t (Eq. 3.124, 3.134); `model.at(grid)`
-is its discretisation, a hierarchy to descend or climb, and a sum over levels (Eq. 3.93, A.36).
+is its discretisation, a hierarchy to descend or climb, and a sum over rungs (Eq. 3.93, A.36).
 Both terms are the same noise error under two weights: γ′(t) and expm1(γ_t − γ_s). On a grid the
-model has a choice of reverse kernel (`vlb.models.diffusion.kernels`) and of where its levels begin and end
+model has a choice of reverse kernel (`vlb.models.diffusion.kernels`) and of where its rungs begin and end
 (`vlb.models.diffusion.placement`): the head decodes at any noise level, so the finest need not be t = 0.
 """
 
@@ -24,10 +24,10 @@ from vlb.core.terms import BoundKind, TermPath
 from vlb.models.diffusion.denoiser import Denoises, Prediction, Transported
 from vlb.models.diffusion.kernels import ReverseKernel, Standard
 from vlb.models.diffusion.process import GaussianDiffusion, Scaling, along
-from vlb.models.diffusion.times import LowDiscrepancyTime, UniformLevel
+from vlb.models.diffusion.times import LowDiscrepancyTime, UniformRung
 
 STANDARD = Standard()
-WALK = 128  # a bound walks every level of a grid of up to so many steps, and samples the levels of longer ones
+WALK = 128  # a bound walks every rung of a grid of up to so many steps, and samples the rungs of longer ones
 
 
 class DiffusionModel(nn.Module):
@@ -224,8 +224,8 @@ class DiffusionState(NamedTuple):
 class GridDiffusion:
     """A diffusion model on a grid 0 ≤ t_0 < … < t_T ≤ 1: a hierarchy of T + 1 latents z_{t_i}.
 
-    Level T is the prior's; its KL is the prior term. Level i < T has p(z_{t_i} | z_{t_{i+1}}). Latents
-    are float64 however the network computes: neighbouring levels differ by less than float32 resolves.
+    Rung T is the prior's; its KL is the prior term. Rung i < T has p(z_{t_i} | z_{t_{i+1}}). Latents
+    are float64 however the network computes: neighbouring ones differ by less than float32 resolves.
     """
 
     def __init__(
@@ -322,7 +322,7 @@ class GridDiffusion:
         return Ends(reconstruction, self.model.prior_kl(x, generator, self.time(self.depth - 1)))
 
     def term(self, x: Tensor, place: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
-        """KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) of the steps ending in levels `place` (batch,), 1 … T: (batch,) nats.
+        """KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) of the steps ending in rungs `place` (batch,), 1 … T: (batch,) nats.
 
         In closed form for one-Gaussian kernels (A.36 for `Standard`), else the log-ratio at one draw of z_s.
         """
@@ -350,7 +350,7 @@ class GridDiffusion:
         """
         steps = self.depth - 1
         if steps > WALK:
-            drawn = estimate(self, x, condition, UniformLevel(steps), generator)
+            drawn = estimate(self, x, condition, UniformRung(steps), generator)
             return {("reconstruction",): drawn.reconstruction, ("prior",): drawn.prior, ("diffusion",): drawn.diffusion}
         walked = elbo(self, self.infer(x, condition), x, generator)
         kls: dict[TermPath, Tensor] = {("kl", i): walked.kl[:, steps + 1 - i] for i in range(1, steps + 1)}

@@ -1,4 +1,4 @@
-"""Where the levels of a discrete-time model lie: evenly in t, evenly in λ, or where they cost least.
+"""Where the rungs of a discrete-time model lie: evenly in t, evenly in λ, or where they cost least.
 
 The bound of a hierarchy t_0 < … < t_T is a sum of costs that know only neighbours,
 

@@ -1,7 +1,7 @@
-"""How places in the hierarchy are drawn: times t ∈ [0, 1), or levels of a grid.
+"""How places in the hierarchy are drawn: times t ∈ [0, 1), or rungs of a grid.
 
 Each law returns (n,) places and (n,) weights, 1/density, so that the weighted mean of a term is
-unbiased for its integral over t or its sum over levels (Eq. 3.93, 4.121). A law that speaks of λ is
+unbiased for its integral over t or its sum over rungs (Eq. 3.93, 4.121). A law that speaks of λ is
 given the schedule as it draws, and keeps none.
 
 A law is a frozen dataclass under the tag of `TIMES`; `build(schedule)` gives the law that draws: itself, or a
@@ -11,7 +11,7 @@ module where it learns.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from vlb.base.configuration import Family
 from vlb.base.domains import BelowOne, Count, Settings, Within
 from vlb.base.errors import UserError
-from vlb.models.diffusion.schedules import COLUMN_SCHEDULES, Cosine, Schedule
+from vlb.models.diffusion.schedules import ColumnSchedule, Cosine, Schedule
 
 
 def uniform(n: int, generator: torch.Generator) -> Tensor:
@@ -91,15 +91,15 @@ class LowDiscrepancyTime(FixedTimes):
 
 
 @dataclass(frozen=True)
-class UniformLevel(Settings):
+class UniformRung(Settings):
     """Level i uniform on {1, …, T}, evenly spread over the batch; weight T (Eq. 3.93)."""
 
     steps: Count
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         t = low_discrepancy(n, generator)
-        level = (t * self.steps).floor().long().clamp(max=self.steps - 1) + 1
-        return level, torch.full_like(t, float(self.steps))
+        rung = (t * self.steps).floor().long().clamp(max=self.steps - 1) + 1
+        return rung, torch.full_like(t, float(self.steps))
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class ScheduleTime(FixedTimes):
 
     keeps_ends: ClassVar = True
 
-    density: Annotated[Any, COLUMN_SCHEDULES] = field(default_factory=Cosine)
+    density: ColumnSchedule = field(default_factory=Cosine)
 
     def draw(self, n: int, generator: torch.Generator, schedule: Schedule) -> tuple[Tensor, Tensor]:
         other = replace(self.density, gamma_0=schedule.gamma_0, gamma_1=schedule.gamma_1)
@@ -336,3 +336,4 @@ TIMES = Family(
         "warped": WarpedTime,
     },
 )
+AnyTimes = Annotated[FixedTimes | LearningTime, TIMES]

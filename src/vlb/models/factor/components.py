@@ -74,8 +74,8 @@ class Rows:
     @cached_property
     def patterns(self) -> tuple[Tensor, Tensor]:
         """The different rows of `known`, (U, D), and which of them each row has, (n,)."""
-        if not self.known.shape[1]:  # a table of categories alone
-            return self.known[:1], torch.zeros(len(self.known), dtype=torch.int64)
+        if not self.known.shape[1]:  # a table of categories alone, which torch's unique refuses
+            return self.known[:1], torch.zeros(len(self), dtype=torch.int64)
         found = torch.unique(self.known, dim=0, return_inverse=True)
         return found[0], found[1].reshape(-1)
 

@@ -24,8 +24,6 @@ class MonotoneMaps(nn.Module):
     knots: (D, J) increasing, in units of x; slopes: (D, J), dy/dx at the knots; heights: (D, J), y at the knots.
     """
 
-    in_units = frozenset({"knots", "slopes"})
-
     def __init__(self, columns: int) -> None:
         super().__init__()
         line = torch.linspace(-OUTERMOST, OUTERMOST, KNOTS, dtype=torch.float64).expand(columns, -1)

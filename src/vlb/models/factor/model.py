@@ -33,6 +33,7 @@ class FactorMixture(nn.Module):
 
     bound = EXACT
     takes = TAKES
+    in_units = frozenset({"maps.knots", "maps.slopes"})
 
     def __init__(self, schema: Schema, fit: Fit) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """Generative networks of hierarchies: what p is made of, whoever infers.
 
 A generator is walked from the top. Its features h summarise the latents chosen so far; `prior` reads
-p(z_level | above) from them, `advance` takes a latent in, `decode` gives p(x | all latents). In
+p(z_rung | above) from them, `advance` takes a latent in, `decode` gives p(x | all latents). In
 `MarkovGenerator` the features *are* the latent chosen last (Eq. 2.12), so that inference may go either
 way; in `ResidualGenerator` they keep everything above (Kingma et al. 2016, Child 2021).
 """

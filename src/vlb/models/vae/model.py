@@ -67,7 +67,7 @@ class VariationalHierarchy(nn.Module, ABC):
 
     @abstractmethod
     def rung(self, number: int, state: FeatureState) -> Rung:
-        """p(z_level | above), and q(z_level | above, x) where it is known."""
+        """p(z_rung | above), and q(z_rung | above, x) where it is known."""
 
     def embed(self, x: Tensor) -> Tensor:
         """x as numbers, in the precision of the networks."""

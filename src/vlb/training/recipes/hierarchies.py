@@ -60,7 +60,7 @@ def digits_vae() -> Experiment:
 
 
 def digits_hvae_bottom_up() -> Experiment:
-    """Digits: three levels inferred from the bottom up; the generative network of digits-hvae-top-down."""
+    """Digits: three rungs inferred from the bottom up; the generative network of digits-hvae-top-down."""
     return Experiment(
         recipe="digits-hvae-bottom-up",
         data=DataSource(name="digits"),
@@ -71,7 +71,7 @@ def digits_hvae_bottom_up() -> Experiment:
 
 
 def digits_hvae_top_down() -> Experiment:
-    """Digits: three levels inferred from the top down, a ladder VAE: half a minute on a CPU."""
+    """Digits: three rungs inferred from the top down, a ladder VAE: half a minute on a CPU."""
     return Experiment(
         recipe="digits-hvae-top-down",
         data=DataSource(name="digits"),
@@ -104,7 +104,7 @@ def mnist_vae() -> Experiment:
 
 
 def mnist_hvae() -> Experiment:
-    """Statically binarised MNIST: a ladder VAE of five levels (published: 81.7 nats); an hour on a CPU."""
+    """Statically binarised MNIST: a ladder VAE of five rungs (published: 81.7 nats); an hour on a CPU."""
     return Experiment(
         recipe="mnist-hvae",
         data=DataSource(name="binarised-mnist"),

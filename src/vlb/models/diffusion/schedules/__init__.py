@@ -9,9 +9,11 @@ Each is a frozen dataclass under the tag of `SCHEDULES`; `build(dimensions)` giv
 where nothing is learned, else a module.
 """
 
+from typing import Annotated
+
 from vlb.base.configuration import Family
 from vlb.models.diffusion.schedules.base import Ends, FixedSchedule, Place, Restricted, Schedule
-from vlb.models.diffusion.schedules.given import COLUMN_SCHEDULES, GIVEN, FromFunction, PerColumn
+from vlb.models.diffusion.schedules.given import COLUMN_SCHEDULES, GIVEN, ColumnSchedule, FromFunction, PerColumn
 from vlb.models.diffusion.schedules.learned import (
     LEARNED,
     Learned,
@@ -31,11 +33,14 @@ from vlb.models.diffusion.schedules.named import (
 )
 
 SCHEDULES = Family("noise schedule", NAMED | LEARNED | GIVEN)
+AnySchedule = Annotated[FixedSchedule | PerColumn | Learned | LearnedPerDimension, SCHEDULES]
 
 __all__ = [
     "COLUMN_SCHEDULES",
     "EDM",
     "SCHEDULES",
+    "AnySchedule",
+    "ColumnSchedule",
     "Cosine",
     "Ends",
     "FixedSchedule",

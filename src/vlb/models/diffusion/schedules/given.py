@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import torch
 from torch import Tensor
@@ -11,10 +11,11 @@ from torch import Tensor
 from vlb.base.configuration import Family
 from vlb.base.domains import Settings
 from vlb.base.errors import UserError
-from vlb.models.diffusion.schedules.base import Schedule, bisect, check_ends
+from vlb.models.diffusion.schedules.base import FixedSchedule, Schedule, bisect, check_ends
 from vlb.models.diffusion.schedules.named import NAMED
 
 COLUMN_SCHEDULES = Family("noise schedule of one column", NAMED)
+ColumnSchedule = Annotated[FixedSchedule, COLUMN_SCHEDULES]
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class PerColumn(Settings, Schedule):
     The reference coordinate is the mean of γ over dimensions.
     """
 
-    columns: tuple[Annotated[Any, COLUMN_SCHEDULES], ...] = ()
+    columns: tuple[ColumnSchedule, ...] = ()
 
     def build(self, dimensions: int) -> Self:
         """Itself. Raises `UserError` unless there is one schedule for each of the data's dimensions."""

@@ -9,6 +9,8 @@ Each is a frozen dataclass under the tag of `WEIGHTINGS`; `build(schedule)` give
 where nothing is learned, else a module.
 """
 
+from typing import Annotated
+
 from vlb.base.configuration import Family
 from vlb.models.diffusion.weightings.augmentation import Description, Share, describe
 from vlb.models.diffusion.weightings.base import FixedWeighting, Weighting
@@ -31,11 +33,13 @@ from vlb.models.diffusion.weightings.named import (
 )
 
 WEIGHTINGS = Family("weighting", NAMED | LEARNED)
+AnyWeighting = Annotated[FixedWeighting | Uncertainty, WEIGHTINGS]
 
 __all__ = [
     "EDM",
     "P2",
     "WEIGHTINGS",
+    "AnyWeighting",
     "Description",
     "EDMMonotonic",
     "FixedWeighting",
