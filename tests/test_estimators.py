@@ -338,7 +338,7 @@ def test_types_of_pandas_with_more_to_them_stay() -> None:
     ("frame", "said"),
     [
         (pd.DataFrame([[1.5, 2.0]], columns=["a", "a"]), "same name"),
-        (pl.LazyFrame({"a": [1.5]}), "collect"),
+        (pl.LazyFrame({"a": [1.5]}), "LazyFrame is no DataFrame"),
         (pd.DataFrame({"a": []}), "no rows"),
         (pd.DataFrame({"a": [1.5, np.inf]}), "infinity in line 2"),
         (pl.DataFrame({"a": [[1.5]]}), "'a' is of List"),

@@ -20,9 +20,9 @@ from vlb.core.schema import Column, Schema, Vector
 from vlb.core.surroundings import ordinary
 from vlb.data.columns import described
 from vlb.data.described import read as read_described
-from vlb.data.frames import frame_of, types_of
 from vlb.data.mixed import inferred, numbered
 from vlb.data.rows import as_values, of_file
+from vlb.estimators.frames import frame_of, types_of
 from vlb.estimators.shown import Shown
 from vlb.estimators.tables import Given, fitted_to, given
 from vlb.models.factor.config import FactorAnalysers

@@ -14,9 +14,9 @@ from vlb.base.errors import UserError, suggestion
 from vlb.base.results import Table
 from vlb.core.schema import Categories
 from vlb.core.surroundings import ordinary
-from vlb.data.frames import joined
 from vlb.data.rows import as_values, of_file
 from vlb.estimators.density import MixtureDensity, Rows, seeded
+from vlb.estimators.frames import joined
 from vlb.estimators.shown import Shown
 from vlb.estimators.tables import Given, fitted_to, given
 from vlb.models.factor.law import FactorLaw

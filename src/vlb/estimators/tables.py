@@ -8,9 +8,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from vlb.data.columns import Cells
-from vlb.data.frames import NUMBERS, filled, narwhals, types_of
+from vlb.data.frames import narwhals
 from vlb.data.mixed import Sheet, frame
 from vlb.data.numbers import with_point
+from vlb.estimators.frames import NUMBERS, filled, types_of
 
 
 class Given(NamedTuple):
