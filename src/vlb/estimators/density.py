@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from vlb.models.factor.config import FactorAnalysers
 from vlb.models.factor.law import FactorLaw
 from vlb.models.factor.model import FactorMixture
 from vlb.models.kinds import MODELS
+from vlb.models.protocols import require
 from vlb.store.carried import carried, from_carried
 from vlb.store.trained import Trained
 
@@ -108,21 +109,21 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         else:
             held = read_described(Path(self.schema))
         columns = tuple(column for one in held for column in one.columns)
-        self.schema_ = Schema(layout=Vector((len(columns),)), kinds=columns, gaps=True)
-        self.backend_ = table.backend
-        self.types_ = {} if table.backend is None else types_of(table.table)
+        schema = Schema(layout=Vector((len(columns),)), kinds=columns, gaps=True)
         found = numbered(table.sheet, columns)
         if found.unseen:
             raise UserError(f"X: {next(iter(found.unseen.values()))}: mend the cell, or the schema")
         say(found.notes)
         x, observed = torch.from_numpy(found.x), torch.from_numpy(found.observed)
-        self.model_ = config.build(self.schema_)
-        self.model_.fit(x, observed, weight, seeded(self.random_state))
-        log_p = self.model_.log_prob(x, told(found.observed)).numpy()
+        model = config.build(schema)
+        model.fit(x, observed, weight, seeded(self.random_state))
+        log_p = model.log_prob(x, told(found.observed)).numpy()
         share = np.ones(len(x)) if weight is None else weight.numpy()
         share = share / share.sum()
         mean = float(share @ log_p)
         self.bound_ = (mean, float(np.sqrt((share**2) @ (log_p - mean) ** 2)))
+        self.model_, self.schema_, self.backend_ = model, schema, table.backend
+        self.types_ = {} if table.backend is None else types_of(table.table)
         return self
 
     @ordinary()
@@ -219,7 +220,8 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         super().__setstate__(state)
         if content is not None:
             trained = from_carried(content, SOURCE)
-            self.schema_, self.model_ = trained.example, cast(FactorMixture, trained.build())
+            self.schema_ = trained.example
+            self.model_ = require(trained.build(), FactorMixture, "a MixtureDensity is of a mixture for tables")
 
 
 def say(notes: Iterable[str]) -> None:

@@ -72,13 +72,12 @@ class Imputer(Shown, TransformerMixin, BaseEstimator):
         if self.point not in (*POINTS, DRAW):
             raise UserError(f"point: {self.point!r} is not offered; {suggestion(str(self.point), (*POINTS, DRAW))}")
         table = fitted_to(self, X)
-        self.backend_ = table.backend
-        self.full_ = np.flatnonzero(table.observed.any(0))
-        self.gaps_ = np.flatnonzero(~table.observed.all(0))
-        if not len(self.full_):
+        full, gaps = np.flatnonzero(table.observed.any(0)), np.flatnonzero(~table.observed.all(0))
+        if not len(full):
             raise UserError("X has no cell that is not missing")
         estimator = MixtureDensity(random_state=self.random_state) if self.estimator is None else self.estimator
-        self.estimator_ = clone(estimator).fit(_safe_indexing(table.table, self.full_, axis=1))
+        self.estimator_ = clone(estimator).fit(_safe_indexing(table.table, full, axis=1))
+        self.full_, self.gaps_, self.backend_ = full, gaps, table.backend
         return self
 
     @ordinary()
