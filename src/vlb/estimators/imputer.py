@@ -5,7 +5,6 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from vlb.data.rows import as_values, of_file
 from vlb.estimators.density import MixtureDensity, Rows, seeded
 from vlb.estimators.frames import joined
 from vlb.estimators.shown import Shown
-from vlb.estimators.tables import Given, fitted_to, given
+from vlb.estimators.tables import Given, fitted_to, given, taken
 from vlb.models.factor.law import FactorLaw
 
 Point = Callable[[FactorLaw], Tensor]
@@ -76,7 +75,7 @@ class Imputer(Shown, TransformerMixin, BaseEstimator):
         if not len(full):
             raise UserError("X has no cell that is not missing")
         estimator = MixtureDensity(random_state=self.random_state) if self.estimator is None else self.estimator
-        self.estimator_ = clone(estimator).fit(_safe_indexing(table.table, full, axis=1))
+        self.estimator_ = clone(estimator).fit(taken(table.table, full))
         self.full_, self.gaps_, self.backend_ = full, gaps, table.backend
         return self
 
@@ -119,7 +118,7 @@ class Imputer(Shown, TransformerMixin, BaseEstimator):
     def _completed(self, X: Any, points: list[Point]) -> list[Any]:
         """A table with its gaps filled by each of the points."""
         table, density = given(self, X), self.estimator_
-        rows = density.rows(given(density, _safe_indexing(table.table, self.full_, axis=1)))
+        rows = density.rows(given(density, taken(table.table, self.full_)))
         some = ~rows.known.all(1)
         law = density.law(Rows(*(part[some] for part in rows))) if some.any() else None
         completed = []
@@ -146,7 +145,7 @@ class Imputer(Shown, TransformerMixin, BaseEstimator):
         return cells
 
     def _filled(self, table: Given, cells: Cells) -> Any:
-        kept = _safe_indexing(table.filled(cells), self._kept, axis=1)
+        kept = taken(table.filled(cells), self._kept)
         marks = {indicator(table.names[place]): ~table.observed[:, place] for place in self._shown}
         if table.backend is None:
             return np.column_stack((kept, *marks.values())) if marks else kept

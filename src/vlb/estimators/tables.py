@@ -77,6 +77,14 @@ def _read(estimator: BaseEstimator, X: Any, *, framed: bool, reset: bool) -> Giv
     return Given(array, Sheet("X", tuple(cells), np.arange(1, len(array) + 1), (with_point,)))
 
 
+def taken(table: Any, places: np.ndarray) -> Any:
+    """The columns of an array or DataFrame at some places."""
+    if isinstance(table, np.ndarray):
+        return table[:, places]
+    frame = narwhals().from_native(table, eager_only=True)
+    return frame.select(np.array(frame.columns, object)[places].tolist()).to_native()
+
+
 def numbered_names(count: int) -> list[str]:
     """What columns without names are called, as scikit-learn does."""
     return [f"x{place}" for place in range(count)]
