@@ -32,7 +32,7 @@ from other_codecs import sizes
 from vlb.base.memory import keep_freed_memory
 from vlb.base.walk import gather
 from vlb.coding import diffusion as coding
-from vlb.coding.carried import bare_model, carried, numerics
+from vlb.coding.carried import bare_model, numerics
 from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader
 from vlb.coding.contents import Data
@@ -47,6 +47,7 @@ from vlb.data import Dataset
 from vlb.data.formats import FORMATS
 from vlb.measure.evaluation import measure_bound
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.store.carried import carried
 from vlb.store.runs import Run
 
 LOG2 = math.log(2)
@@ -134,7 +135,7 @@ def headline(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> dict[s
     chosen = bench.settings(steps, options.lanes[0], options.tries[0])
     bound, error = bench.bound(chosen, x, options.draws)
     line = bench.file(chosen, x)
-    model_bytes = len(carried(bench.run))
+    model_bytes = len(carried(bench.run.trained))
     result = {"images": len(x), "steps": steps, "bound": bound, "error": error, "model_bytes": model_bytes} | line
     print(f"{len(x)} images, T = {steps}, {coding.NUMBERED[chosen.kernel]}: bound {bound:.4f} ± {error:.4f}, "
           f"net {line['net']:.4f} ({line['net'] / bound - 1:+.2%}), whole file {line['gross']:.4f} bits/dim "

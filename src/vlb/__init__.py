@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from vlb.core.terms import BoundKind as BoundKind
     from vlb.data import Dataset as Dataset
     from vlb.data import Split as Split
+    from vlb.estimators.density import MixtureDensity as MixtureDensity
+    from vlb.estimators.imputer import Imputer as Imputer
     from vlb.generate.impute import ImputeResult as ImputeResult
     from vlb.generate.impute import impute as impute
     from vlb.generate.options import ImputeOptions as ImputeOptions
@@ -98,6 +100,9 @@ _NAMES = {
         "ImputeOptions",
         "SampleOptions",
     ),
+    "vlb.estimators.density": ("MixtureDensity",),
+    "vlb.estimators.imputer": ("Imputer",),
+    "vlb.generate.options": ("SampleOptions",),
     "vlb.generate.sample": (
         "SampleResult",
         "sample",

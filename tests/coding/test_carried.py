@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from vlb.base.errors import UserError
-from vlb.coding.carried import bare, bare_model, carried, from_carried
+from vlb.coding.carried import bare, bare_model
 from vlb.data import Dataset
 from vlb.store.budget import Budget
+from vlb.store.carried import carried, from_carried
 from vlb.store.runs import Run
 from vlb.training.recipes import recipe
 
@@ -29,7 +30,7 @@ def mixture_run(digits: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 def test_a_carried_model_is_the_run_s(tiny_run: Run, mixture_run: Run) -> None:
     for run in (tiny_run, mixture_run):
-        here, there = bare_model(run), bare(from_carried(carried(run), Path("x.vlb")))
+        here, there = bare_model(run), bare(from_carried(carried(run.trained), Path("x.vlb")))
         assert here.digest == there.digest
         state = there.model.state_dict()
         assert all(torch.equal(tensor, state[name]) for name, tensor in here.model.state_dict().items())
@@ -46,7 +47,7 @@ def test_a_carried_model_is_the_run_s(tiny_run: Run, mixture_run: Run) -> None:
 def test_configurations_that_ask_for_too_much_are_refused(
     kind: str, field: str, value: int, tiny_run: Run, mixture_run: Run
 ) -> None:
-    line, _, weights = carried(tiny_run if kind == "diffusion" else mixture_run).partition(b"\n")
+    line, _, weights = carried((tiny_run if kind == "diffusion" else mixture_run).trained).partition(b"\n")
     said = json.loads(line)
     place = said["model"]
     (place["backbone"] if kind == "diffusion" else place)[field] = value
@@ -55,7 +56,7 @@ def test_configurations_that_ask_for_too_much_are_refused(
 
 
 def test_steps_of_fitting_are_not_repeated(mixture_run: Run) -> None:
-    line, _, weights = carried(mixture_run).partition(b"\n")
+    line, _, weights = carried(mixture_run.trained).partition(b"\n")
     said = json.loads(line)
     said["model"]["em_steps"] = 10**9
     bare(from_carried(json.dumps(said).encode() + b"\n" + weights, Path("x.vlb")))

@@ -17,7 +17,6 @@ from vlb.base.errors import UserError
 from vlb.coding import before, values
 from vlb.coding.allowance import Allowance
 from vlb.coding.api import decompress, inspect
-from vlb.coding.carried import carried, from_carried
 from vlb.coding.container import DATA, MODEL, VERBATIM, ArchiveReader, ArchiveWriter
 from vlb.coding.contents import NOTHING, Continued, Piece, Plan, checked
 from vlb.coding.elements import Model, Numbers, Texts
@@ -34,6 +33,7 @@ from vlb.core.schema import Categories
 from vlb.data import Column
 from vlb.data.formats.base import File, Member
 from vlb.data.formats.delimited import Delimited
+from vlb.store.carried import carried, from_carried
 from vlb.store.runs import Run
 
 LONG = "x" * 4096
@@ -202,7 +202,7 @@ def misleading(tiny_run: Run) -> Callable[..., bytes]:
     """The model of a run, changed: its JSON by a function."""
 
     def made(change: Callable[[dict], object]) -> bytes:
-        line, _, weights = carried(tiny_run).partition(b"\n")
+        line, _, weights = carried(tiny_run.trained).partition(b"\n")
         said = json.loads(line)
         change(said)
         return json.dumps(said).encode() + b"\n" + weights

@@ -1,5 +1,7 @@
 """Kinds of columns: inferred from cells, written for people to edit, read back; advice where none fits."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -83,8 +85,9 @@ def test_what_has_no_law_is_refused_with_advice(texts: tuple[str, ...], advice: 
         inferred(*texts)
 
 
-def test_arrays_of_floats_have_densities() -> None:
-    values = np.array([0.5, 1.0, 1.5] * 20 + [2.25])
+@pytest.mark.parametrize("values", [[0.5, 1.0, 1.5] * 20 + [2.25], range(100), [0] * 60 + [1], [*[0] * 90, *range(9)]])
+def test_arrays_of_floats_have_densities(values: Sequence[float]) -> None:
+    values = np.array(values, np.float64)
     column, _ = infer(Cells("c", values, np.ones(len(values), bool)), gridded=False)
     assert column.kind == Real()
 

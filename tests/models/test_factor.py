@@ -175,3 +175,15 @@ def test_weights_below_zero_and_cells_without_value_are_refused() -> None:
     x[3, 2] = torch.nan
     with pytest.raises(UserError, match="row 3, column 'weight'"):
         model.log_prob(x)
+
+
+def test_a_table_of_categories_alone_is_a_product_of_their_shares() -> None:
+    schema = Schema(layout=Vector((2,)), kinds=(Column("a", Categories(("u", "v", "w"))), Column("b", Levels(2))))
+    x = torch.tensor([[0.0, 1], [1, 1], [0, 0], [2, 1], [0, 1]], dtype=torch.float64)
+    model = fitted(schema, x, None, components=1, draws=0, smoothing=1e-9)
+    cells = torch.cartesian_prod(torch.arange(3.0), torch.arange(2.0)).double()
+    shares = torch.tensor([3, 1, 1]).double() / 5, torch.tensor([1, 4]).double() / 5
+    assert torch.allclose(model.log_prob(cells).exp(), torch.outer(*shares).reshape(-1), atol=1e-6)
+    known = torch.tensor([[True, False]]).expand(6, -1)
+    assert torch.equal(model.conditional(cells, known).mode(), torch.stack((cells[:, 0], torch.ones(6).double()), 1))
+    assert model.sample(3, generator=torch.Generator().manual_seed(0)).shape == (3, 2)

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from vlb.base.configuration import encode, override
 from vlb.base.errors import UserError
-from vlb.coding.carried import bare, from_carried
+from vlb.coding.carried import bare
 from vlb.core.schema import levels_schema
 from vlb.data import Dataset, Split
 from vlb.models.mixture.config import Mixture
 from vlb.models.vae.config import HVAE, VAE
 from vlb.models.vae.prior import Vamp
 from vlb.nn.coder import DenseCoder
+from vlb.store.carried import from_carried
 from vlb.store.experiment import Experiment
 from vlb.store.runs import FORMAT, Run
 from vlb.training.recipes import recipe

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from vlb.coding.carried import bare, carried, from_carried
+from vlb.coding.carried import bare
+from vlb.store.carried import carried, from_carried
 from vlb.store.identity import identity
 from vlb.store.runs import Run
 from vlb.training.options import TrainOptions
@@ -39,7 +40,7 @@ def test_a_run_of_the_second_format_keeps_its_model_and_its_name(table: Path, tm
     x = torch.tensor([[1, 3, 0]])
     mass = torch.as_tensor(old.model().log_prob(x))  # the same tensors, normalised over all seven
     assert mass < today.model().log_prob(x) + 1e-6
-    once = bare(from_carried(carried(old), file))
+    once = bare(from_carried(carried(old.trained), file))
     assert once.digest == old.trained.identity[:8] and len(once.columns or ()) == 3
-    again = bare(from_carried(carried(today), file))
+    again = bare(from_carried(carried(today.trained), file))
     assert again.digest == once.digest and [c.kind.count for c in again.columns or ()] == [2, 7, 1]

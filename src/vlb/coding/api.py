@@ -13,7 +13,7 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.walk import gather
 from vlb.coding.accounting import Outline, audited, outlined
 from vlb.coding.allowance import Allowance
-from vlb.coding.carried import bare, bare_model, carried, from_carried, numerics
+from vlb.coding.carried import bare, bare_model, numerics
 from vlb.coding.cells import Uncodable
 from vlb.coding.container import ArchiveReader
 from vlb.coding.diffusion import DiffusionSettings
@@ -31,6 +31,7 @@ from vlb.coding.writing import Options, write_archive
 from vlb.core.surroundings import ordinary
 from vlb.data import Column
 from vlb.data.formats import FORMATS
+from vlb.store.carried import carried, from_carried
 from vlb.store.runs import Run
 
 DEFAULT, ALL, OUTSIDE = CompressOptions(), DecompressOptions(), InspectOptions()
@@ -73,7 +74,7 @@ def compress(
     count = levels(model)
     header = Header(digest, options.embed_model, model.shape, count, settings, numerics(device))
     how = Options(options.verify, progress, columns)
-    embedded = carried(opened) if options.embed_model else None
+    embedded = carried(opened.trained) if options.embed_model else None
     progress.begin("compressing")
     summary = write_archive(Path(out), header, settings.codec(model), gathered.files, FORMATS, embedded, how)
     summary.notes[:0] = [*gathered.notes, *note]

@@ -153,7 +153,8 @@ def _infinite(text: str) -> bool:
 
 
 def infer(cells: Cells, *, gridded: bool = True, lines: np.ndarray | None = None) -> tuple[Described, str]:
-    """What a column holds, and a word on it. gridded: whether rounded numbers have mass; floats of arrays have none.
+    """What a column holds, and a word on it. gridded: whether numbers may be rounded, in order or have atoms; those of
+    arrays are reals with a density, unless all are the same.
     lines: (n,) where the rows are in their file, for messages; by default their numbers from 1.
 
     Raises `UserError` with advice for a column that cannot be modelled: no cell is there, an infinity, an identifier or
@@ -171,6 +172,8 @@ def infer(cells: Cells, *, gridded: bool = True, lines: np.ndarray | None = None
         raise UserError(f"the column {name!r} holds an infinity in {where}: mend it, or empty the cell")
     if len(values) == 1:
         return Described(name, Categories(cells.words(values))), "constant"
+    if not gridded:
+        return Described(name, Real()), "real"
     if len(values) <= FEW and (cells.texts is not None or (values == np.rint(values)).all()):
         return Described(name, Categories(cells.words(values), ordered=True)), f"{len(values)} numbers in order"
     unit, whole = _unit(cells), bool((values == np.rint(values)).all())
@@ -180,7 +183,7 @@ def infer(cells: Cells, *, gridded: bool = True, lines: np.ndarray | None = None
             "to learn; leave it out"
         )
     atom = _atom(values, counts, count)
-    kind = Real(resolution(values) if gridded or (unit and whole) else None, unit)
+    kind = Real(resolution(values), unit)
     words = "real" if kind.resolution is None else f"real, in steps of {kind.resolution:g}"
     if unit:
         words += f", {unit}: dates are taken as numbers; parts such as weekdays are columns of their own to make"

@@ -60,7 +60,7 @@ def _cells(nw: ModuleType, series: Any, name: str) -> Cells:
         return Cells(name, np.where(observed, values, 0.0), observed)
     gone = np.asarray(series.is_null().to_numpy(), bool)
     cells = [None if lost or _nan(cell) else cell for cell, lost in zip(series.to_list(), gone, strict=True)]
-    kinds = {kind for kind in map(_kind, cells) if kind is not None}
+    kinds = {kind for kind in map(kind_of, cells) if kind is not None}
     if len(kinds) > 1:
         raise UserError(
             f"the column {name!r} holds {' beside '.join(sorted(k.__name__ for k in kinds))}: make it one type"
@@ -79,7 +79,7 @@ def _cells(nw: ModuleType, series: Any, name: str) -> Cells:
     return Cells(name, np.where(observed, texts, ""), observed, texts)
 
 
-def _kind(cell: Any) -> type | None:
+def kind_of(cell: Any) -> type | None:
     """What a cell is to a column; None for one that is missing."""
     if cell is None:
         return None
