@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from vlb.core.terms import BoundKind as BoundKind
     from vlb.data import Dataset as Dataset
     from vlb.data import Split as Split
-    from vlb.estimators.density import MixtureDensity as MixtureDensity
-    from vlb.estimators.imputer import Imputer as Imputer
     from vlb.generate.impute import ImputeResult as ImputeResult
     from vlb.generate.impute import impute as impute
     from vlb.generate.options import ImputeOptions as ImputeOptions
     from vlb.generate.options import SampleOptions as SampleOptions
     from vlb.generate.sample import SampleResult as SampleResult
     from vlb.generate.sample import sample as sample
+    from vlb.interfaces.estimators.density import MixtureDensity as MixtureDensity
+    from vlb.interfaces.estimators.imputer import Imputer as Imputer
     from vlb.measure.classification import classify as classify
     from vlb.measure.compare import ComparisonResult as ComparisonResult
     from vlb.measure.compare import compare as compare
@@ -100,9 +100,8 @@ _NAMES = {
         "ImputeOptions",
         "SampleOptions",
     ),
-    "vlb.estimators.density": ("MixtureDensity",),
-    "vlb.estimators.imputer": ("Imputer",),
-    "vlb.generate.options": ("SampleOptions",),
+    "vlb.interfaces.estimators.density": ("MixtureDensity",),
+    "vlb.interfaces.estimators.imputer": ("Imputer",),
     "vlb.generate.sample": (
         "SampleResult",
         "sample",

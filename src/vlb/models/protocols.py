@@ -114,15 +114,6 @@ class InUnits(Protocol):
 
 
 @runtime_checkable
-class InUnits(Protocol):
-    """A model of which some weights are in the units of the data, so that they may be of any size."""
-
-    @property
-    def in_units(self) -> frozenset[str]:
-        """Their names."""
-
-
-@runtime_checkable
 class Classifying(Protocol):
     """A model of p(y | x)."""
 

@@ -11,7 +11,7 @@ from vlb.data.columns import Cells
 from vlb.data.frames import narwhals
 from vlb.data.mixed import Sheet, frame
 from vlb.data.numbers import with_point
-from vlb.estimators.frames import NUMBERS, filled, types_of
+from vlb.interfaces.estimators.frames import NUMBERS, filled, types_of
 
 
 class Given(NamedTuple):

@@ -14,10 +14,10 @@ from vlb.base.results import Table
 from vlb.core.schema import Categories
 from vlb.core.surroundings import ordinary
 from vlb.data.rows import as_values, of_file
-from vlb.estimators.density import MixtureDensity, Rows, seeded
-from vlb.estimators.frames import joined
-from vlb.estimators.shown import Shown
-from vlb.estimators.tables import Given, fitted_to, given, taken
+from vlb.interfaces.estimators.density import MixtureDensity, Rows, seeded
+from vlb.interfaces.estimators.frames import joined
+from vlb.interfaces.estimators.shown import Shown
+from vlb.interfaces.estimators.tables import Given, fitted_to, given, taken
 from vlb.models.factor.law import FactorLaw
 
 Point = Callable[[FactorLaw], Tensor]

@@ -22,9 +22,9 @@ from vlb.data.columns import described
 from vlb.data.described import read as read_described
 from vlb.data.mixed import inferred, numbered
 from vlb.data.rows import as_values, of_file
-from vlb.estimators.frames import frame_of, types_of
-from vlb.estimators.shown import Shown
-from vlb.estimators.tables import Given, fitted_to, given
+from vlb.interfaces.estimators.frames import frame_of, types_of
+from vlb.interfaces.estimators.shown import Shown
+from vlb.interfaces.estimators.tables import Given, fitted_to, given
 from vlb.models.factor.config import FactorAnalysers
 from vlb.models.factor.law import FactorLaw
 from vlb.models.factor.model import FactorMixture
@@ -113,7 +113,7 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         found = numbered(table.sheet, columns)
         if found.unseen:
             raise UserError(f"X: {next(iter(found.unseen.values()))}: mend the cell, or the schema")
-        say(found.notes)
+        say(found.remarks)
         x, observed = torch.from_numpy(found.x), torch.from_numpy(found.observed)
         model = config.build(schema)
         model.fit(x, observed, weight, seeded(self.random_state))
@@ -174,7 +174,7 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         if found.unseen:
             first = next(iter(found.unseen.values()))
             say((f"{len(found.unseen)} rows have cells that were not seen in fit ({first})",))
-        say(found.notes)
+        say(found.remarks)
         return Rows(np.where(known, found.x, 0.0), found.observed, known)
 
     def law(self, rows: Rows) -> FactorLaw:
