@@ -89,7 +89,7 @@ def _(model: FactorMixture) -> type[MixtureSettings]:
             f"the column {reals[0]!r} is real, and a mixture of tables has a code for categories and levels alone: the "
             "masses of rounded cells are of floating-point Gaussians, which machines round differently. Train on the "
             "table by `vlb train discrete-table --data FILE`, which takes every text in a column for a value of its "
-            "own, and compress with that run"
+            "own, at most 1024 of them, and compress with that run"
         )
     return MixtureSettings
 
