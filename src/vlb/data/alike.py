@@ -37,7 +37,8 @@ def alike(values: np.ndarray, kind: AnyKind, seen: Seen, comma: bool) -> np.ndar
         return _words(values, kind, seen, comma)
     if kind.unit in LONG_AS:
         return _dates(values, kind.unit, seen)
-    found = [_number(value, kind, *_places(kind, seen)) for value in values.tolist()]
+    places, fixed = _places(kind, seen)
+    found = [_number(value, places, fixed) for value in values.tolist()]
     return np.array([text.replace(".", ",") if comma else text for text in found], object)
 
 
@@ -72,7 +73,7 @@ def _decimals(text: str) -> int:
     return len(text.partition(".")[2])
 
 
-def _number(value: float, kind: Real, places: int | None, fixed: bool) -> str:
+def _number(value: float, places: int | None, fixed: bool) -> str:
     if places is None:
         return repr(value + 0.0)
     text = f"{round(value, places) + 0.0:.{places}f}"
