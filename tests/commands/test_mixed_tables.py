@@ -80,6 +80,20 @@ def test_the_schema_that_a_run_writes_may_be_edited(run: Path, tmp_path: Path) -
     assert run_vlb("train", "digits", "--schema", tmp_path / "schema.toml", "--out", tmp_path / "x") == 2
 
 
+def test_identifiers_are_refused_until_they_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [[str(i), f"user {i}", *row] for i, row in enumerate(rows(0, 60))]
+    table = write_csv(tmp_path / "t.csv", cells, names=("id", "user", *NAMES))
+    words = ("train", "table", "--data", table, "--out", tmp_path / "run", *QUICK)
+    assert run_vlb(*words) == 2
+    said = capsys.readouterr().err
+    assert "'id'" in said and "'user'" in said and "--leave-out" in said
+    assert run_vlb(*words, "--leave-out", "id", "user") == 0
+    assert (tmp_path / "run/schema.toml").read_text().count("[[column]]") == len(NAMES)
+    assert run_vlb("score", tmp_path / "run", table, "-o", tmp_path / "s.csv") == 0
+    assert run_vlb("evaluate", tmp_path / "run") == 0
+    assert run_vlb(*words[: -len(QUICK) - 1], tmp_path / "other", "--leave-out", "name") == 2
+
+
 def test_models_of_discrete_data_refuse_real_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = write_csv(tmp_path / "t.csv", rows(0, 50))
     assert (

@@ -1,10 +1,12 @@
 """Options of the verbs: settings whose fields are flags of the command line."""
 
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
 from cyclopts import Parameter
 
 from vlb.base.domains import Settings, hints
+
+Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 
 
 class Options(Settings):

@@ -1,7 +1,7 @@
 """Tables of columns of any kind, with gaps: text, Parquet, Arrow and DataFrames as rows of a schema."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,18 +62,26 @@ class Numbered(NamedTuple):
         return (f"left out, for the schema has no such column: {', '.join(map(repr, self.others[:20]))}", *self.notes)
 
 
-def load_mixed(path: Path, header: bool = True, schema: Path | Sequence[Column] | None = None) -> Dataset:
+def load_mixed(
+    path: Path,
+    header: bool = True,
+    schema: Path | Sequence[Column] | None = None,
+    leave_out: Sequence[str] = (),
+) -> Dataset:
     """A table of columns of any kind, with gaps, divided as `splits` says: examples of shape (columns,).
 
     header: whether the first row of a text names the columns; schema: a schema.toml, or the columns of a run, in place
-    of what cells look like. Raises `UserError`, naming file, column and line, for what is no such table.
+    of what cells look like; leave_out: names of columns that are not modelled. Raises `UserError`, naming file, column
+    and line, for what is no such table.
     """
     table = sheet(Path(path).expanduser(), header)
+    if lost := set(leave_out) - {cells.name for cells in table.cells}:
+        raise UserError(f"{table.what} has no column {sorted(lost)[0]!r}, which is to be left out")
     if schema is None:
-        found, words = inferred(table)
+        found, words = inferred(replace(table, cells=tuple(c for c in table.cells if c.name not in leave_out)))
     else:
         found = read_described(schema) if isinstance(schema, Path) else described(schema)
-        words = ()
+        found, words = tuple(one for one in found if one.name not in leave_out), ()
     columns = tuple(column for one in found for column in one.columns)
     rows = numbered(table, columns)
     if rows.unseen:
@@ -142,7 +150,7 @@ def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ..
         words.append(f"{shown(cells.name) if cells.name is not None else f'column {number}'}: {word}")
     if wrong:
         more = f"; and {len(wrong) - FIRST} more columns" if len(wrong) > FIRST else ""
-        raise UserError(f"{table.what}: {'; '.join(wrong[:FIRST])}{more}")
+        raise UserError(f"{table.what}: {'; '.join(wrong[:FIRST])}{more} (--leave-out NAME leaves a column out)")
     return tuple(found), tuple(words)
 
 

@@ -164,17 +164,24 @@ OWN = ("images", "table", "mixed-table")  # kinds of data that a person brings
 
 
 def load(
-    name: str, path: Path | None = None, header: bool = True, schema: Path | Sequence[Column] | None = None
+    name: str,
+    path: Path | None = None,
+    header: bool = True,
+    schema: Path | Sequence[Column] | None = None,
+    leave_out: Sequence[str] = (),
 ) -> Dataset:
     """A data set by name: one of `SOURCES`, or 'images', 'table' (of discrete columns) or 'mixed-table' for a person's
     own data at `path`.
 
     For a known source `path`, if given, is the cache folder to use. header: whether the first row of a table names its
-    columns; schema: what the columns of a mixed table hold, where that is not to be inferred. Raises `UserError` for an
+    columns; schema: what the columns of a mixed table hold, where that is not to be inferred; leave_out: those of
+    its columns that are not to be modelled. Raises `UserError` for an
     unknown name, for one's own data without a path, and for data that cannot be had or read.
     """
     if schema is not None and name != "mixed-table":
         raise UserError(f"a schema says what the columns of a table hold: leave out --schema for the data {name!r}")
+    if leave_out and name != "mixed-table":
+        raise UserError(f"--leave-out names columns that the recipe table does not model: not for the data {name!r}")
     if not header and name not in ("table", "mixed-table"):
         raise UserError(f"only tables come without a row of names: leave out --no-header for the data {name!r}")
     if name == "images":
@@ -190,7 +197,7 @@ def load(
     if name == "mixed-table":
         if path is None:
             raise UserError("the data set 'mixed-table' needs a path: a .csv, .tsv, .parquet or .arrow file")
-        return load_mixed(Path(path), header, schema)
+        return load_mixed(Path(path), header, schema, leave_out)
     if name not in SOURCES:
         raise UserError(f"there is no data set {name!r}; {suggestion(name, [*SOURCES, *OWN])}")
     return SOURCES[name](None if path is None else Path(path).expanduser())

@@ -6,13 +6,10 @@ A field is the flag of the command of the same name: its name, type, default and
 from dataclasses import dataclass
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from vlb.base.domains import Count, Positive, Seed, Steps, Within
 from vlb.base.errors import UserError
-from vlb.base.options import Options
+from vlb.base.options import Names, Options
 
-Names = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 Several = Annotated[int, Within(2, 10**9)]  # of which a spread is known
 
 

@@ -32,6 +32,10 @@ def train_command(experiment: Experiment, out: Path) -> str:
             words += ["--data", value]
         elif path == "data.header":
             words += ["--no-header"]
+        elif path == "data.schema" and isinstance(value, str):
+            words += ["--schema", value]
+        elif path == "data.leave_out":
+            words += ["--leave-out", *value]
         elif path == "condition":
             words += ["--condition", value]
         elif path == "seed":

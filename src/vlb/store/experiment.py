@@ -28,12 +28,14 @@ __all__ = ["DataSource", "Experiment", "Training"]
 @dataclass(frozen=True, kw_only=True)
 class DataSource(Settings):
     """A named data set, or `images`, `table` or `mixed-table` with the path of one's own; header: whether the first row
-    of a table names its columns; schema: the path of a schema.toml that said what they hold, if one did."""
+    of a table names its columns; schema: the path of a schema.toml that said what they hold, if one did; leave_out:
+    columns that are not modelled."""
 
     name: str = "digits"
     path: str | None = None
     header: bool = True
     schema: str | None = None
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from vlb.base.domains import Seed
-from vlb.base.options import Options
+from vlb.base.options import Names, Options
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class TrainOptions(Options):
         Override a field, e.g. --set steps=500 --set model.backbone.dropout=0.1; may be repeated.
     header
         The first row of a table names its columns; --no-header where it is data.
+    leave_out
+        Columns of a table that are not to be modelled, such as identifiers: --leave-out id name.
     schema
         A schema.toml that says what the columns of a table hold, such as the one that a run writes.
     """
@@ -36,3 +38,4 @@ class TrainOptions(Options):
     overrides: Annotated[tuple[str, ...], Parameter(name="--set")] = ()
     header: Annotated[bool, Parameter(negative="--no-header")] = True
     schema: Path | None = None
+    leave_out: Names = ()

@@ -97,6 +97,9 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
     if options.schema is not None:
         source = dataclasses.replace(experiment.data, schema=str(options.schema.absolute()))
         experiment = dataclasses.replace(experiment, data=source)
+    if options.leave_out:
+        source = dataclasses.replace(experiment.data, leave_out=options.leave_out)
+        experiment = dataclasses.replace(experiment, data=source)
     return experiment
 
 
@@ -107,7 +110,7 @@ def _begun(experiment: Experiment, out: Path | None) -> tuple[Run, Dataset, nn.M
     if out is not None:
         Run.refuse_existing(out)
     path, schema = (None if where is None else Path(where) for where in (source.path, source.schema))
-    data = load(source.name, path, source.header, schema)
+    data = load(source.name, path, source.header, schema, source.leave_out)
     model = experiment.build(data)
     experiment.build_loss(model)  # a configuration that cannot be built must leave no run behind
     return Run.create(out or _free_folder(experiment.recipe), experiment, data), data, model
@@ -121,8 +124,8 @@ def _resumed(name: str, out: Path | None, changed: bool) -> Run:
         raise UserError(f"{out} is a run of the recipe {run.experiment.recipe!r}, not {name!r}")
     if changed:
         raise UserError(
-            "--resume goes on with the run's own configuration: leave out --set, --seed, --condition, --schema and "
-            "--no-header"
+            "--resume goes on with the run's own configuration: leave out --set, --seed, --condition, --schema, "
+            "--leave-out and --no-header"
         )
     return run
 
