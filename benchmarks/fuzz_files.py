@@ -1,9 +1,9 @@
-"""Damage files in every way that we could think of, and read them: is the outcome ever anything but the truth or a refusal?
+"""Damage files in every way that we could think of, and read them: is the outcome ever other than truth or refusal?
 
-    python benchmarks/fuzz_files.py --archives 1000000 --others 100000 --seconds 100000 [--seed 0] [--from 0] [--json FILE]
+    python benchmarks/fuzz_files.py --archives 1000000 --others 100000 --seconds 1e6 [--seed 0] [--from 0] [--json FILE]
 
 Archives of every kind of code and with files of every format, and the files of runs (`fuzz_samples.py`), are damaged
-(`fuzz_mutations.py`), every other one with all checksums made right again, and read as the commands read them, in
+(`fuzz_mutations.py`), half of them with all checksums made right again, and read as the commands read them, in
 processes with a limit on time and on memory. Each is one of
 
     refused   with a sentence that a person can read (`UserError`)
@@ -56,8 +56,8 @@ from vlb.training.loop import fit
 OUTCOMES = ("refused", "same", "other", "wrong", "crash", "hang", "memory")
 BAD = ("wrong", "crash", "hang", "memory")
 ADDRESS_SPACE = 6 << 30  # beyond what the process has when it begins
-SALVAGED = 8  # one in so many is salvaged and inspected, too
-REPORTED = 200  # items between two reports of a worker
+SALVAGED = 16  # two in so many are salvaged, and inspected
+REPORTED = 20  # items between two reports of a worker
 QUIET = 600  # bytes of a message that are kept
 
 
@@ -109,7 +109,7 @@ def _of_archive(archive: Archive, own: Parts, all_: list[Archive], parts: list[P
         path, out = folder / "a.vlb", folder / "out"
         path.write_bytes(item.content)
         problems: tuple[str, ...] = ()
-        if number // 2 % SALVAGED:
+        if number % SALVAGED > 1:
             decompress(path, out, run=archive.run)
         else:
             with contextlib.suppress(UserError):
@@ -199,12 +199,12 @@ READ: dict[str, Callable[[Path], Any]] = {
 
 
 def item(samples: list[Sample], seed: int, number: int, folder: Path) -> tuple[Sample, Item]:
-    """Damaged file `number` of a seed: another than any sample, the odd ones with checksums that are right."""
+    """Damaged file `number` of a seed: another than any sample, half of them with checksums that are right."""
     rng = np.random.default_rng((seed, number))
     originals = {sample.original for sample in samples}
     sample = samples[int(rng.integers(len(samples)))]
     while True:
-        if honest := number % 2 == 0:
+        if honest := bool(rng.random() < 0.5):
             content = damaged(sample.original, samples[int(rng.integers(len(samples)))].original, rng)
         else:
             content = sample.make(rng, folder)
@@ -216,11 +216,21 @@ class Watched:
     """A process that reads items `first`, `first` + `step`, …, and what is seen of it from outside."""
 
     def __init__(self, samples: list[Sample], seed: int, first: int, stop: int, step: int, keep: Path) -> None:
+        self.folder = tempfile.TemporaryDirectory(dir=memory())  # here, for a process that is killed cannot remove it
         context = multiprocessing.get_context("fork")
         self.number = context.Value("q", first, lock=False)
         self.begun = context.Value("d", time.monotonic(), lock=False)
         self.receiver, sender = context.Pipe(duplex=False)
-        arguments = (samples, seed, range(first, stop, step), keep, self.number, self.begun, sender)
+        arguments = (
+            samples,
+            seed,
+            range(first, stop, step),
+            keep,
+            Path(self.folder.name),
+            self.number,
+            self.begun,
+            sender,
+        )
         self.process: ForkProcess = context.Process(target=work, args=arguments, daemon=True)
         self.process.start()
         sender.close()
@@ -233,41 +243,41 @@ class Watched:
                 self.tally.add(self.receiver.recv())
 
 
-def work(samples: list[Sample], seed: int, numbers: range, keep: Path, at: Any, begun: Any, sender: Any) -> None:
+def work(
+    samples: list[Sample], seed: int, numbers: range, keep: Path, made: Path, at: Any, begun: Any, sender: Any
+) -> None:
     """Read items, and report now and then."""
     space = status("VmSize") + ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")
-    tally = Tally()
-    with tempfile.TemporaryDirectory(dir=memory()) as made:
-        folder = Path(made) / "item"
-        for done, number in enumerate(numbers):
-            folder.mkdir()
-            sample, one = item(samples, seed, number, folder)
-            at.value, begun.value = number, time.monotonic()
-            before = status("VmRSS")
-            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-            said = ""
-            try:
-                outcome = sample.read(one, folder, number)
-            except UserError:
-                outcome = "refused"
-            except MemoryError:
-                outcome, said = "memory", traceback.format_exc()
-            except Exception:
-                outcome, said = "crash", traceback.format_exc()
-            share = (status("VmHWM") - before) / most(len(one.content) + sample.weighs, RATIO)
-            if share > 1:
-                outcome, said = "memory", f"{share:.3f} of what it may take"
-            if outcome in BAD:
-                store(keep, one, number, outcome, said)
-            tally.counts[sample.kind, one.honest, outcome] += 1
-            tally.seconds = max(tally.seconds, time.monotonic() - begun.value)
-            tally.grown = max(tally.grown, share)
-            shutil.rmtree(folder)
-            if done % REPORTED == REPORTED - 1:
-                sender.send(tally)
-                tally = Tally()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    tally, folder = Tally(), made / "item"
+    for done, number in enumerate(numbers):
+        folder.mkdir()
+        sample, one = item(samples, seed, number, folder)
+        at.value, begun.value = number, time.monotonic()
+        before = status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        said = ""
+        try:
+            outcome = sample.read(one, folder, number)
+        except UserError:
+            outcome = "refused"
+        except MemoryError:
+            outcome, said = "memory", traceback.format_exc()
+        except Exception:
+            outcome, said = "crash", traceback.format_exc()
+        share = (status("VmHWM") - before) / most(len(one.content) + sample.weighs, RATIO)
+        if share > 1:
+            outcome, said = "memory", f"{share:.3f} of what it may take"
+        if outcome in BAD:
+            store(keep, one, number, outcome, said)
+        tally.counts[sample.kind, one.honest, outcome] += 1
+        tally.seconds = max(tally.seconds, time.monotonic() - begun.value)
+        tally.grown = max(tally.grown, share)
+        shutil.rmtree(folder)
+        if done % REPORTED == REPORTED - 1:
+            sender.send(tally)
+            tally = Tally()
     sender.send(tally)
 
 
@@ -309,6 +319,7 @@ def fuzzed(
             watched.process.kill()
             watched.process.join()
             watched.listen()
+            watched.folder.cleanup()
             tally.add(watched.tally)
             number = watched.number.value
             running[place] = None  # type: ignore[call-overload]

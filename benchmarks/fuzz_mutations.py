@@ -1,14 +1,15 @@
-"""How `fuzz_files.py` damages files: bytes as disks and networks do, and contents as someone would who wants to mislead.
+"""How `fuzz_files.py` damages files: bytes, as disks and networks do, and contents, as one would who wants to mislead.
 
-A file damaged in the second way has all checksums made right again: those of an archive's header, chunks and end marker,
-and the digest of the model that it carries; those of checkpoints and saved values. What an archive says of the *decoded*
-values and files cannot be made right without decoding, and stays as it was.
+A file damaged in the second way has all checksums made right again: those of an archive's header, chunks and end
+marker, and the digest of the model that it carries; those of checkpoints and saved values. What an archive says of the
+*decoded* values and files cannot be made right without decoding, and stays as it was.
 """
 
 import io
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ from vlb.store.checkpoint import Checkpoint
 Rng = np.random.Generator
 RUNS_OF = (0, 0x01, 0x7F, 0x80, 0xFF)
 SENSELESS: tuple[Any, ...] = (
-    -1, 0, 0.5, 1, 3, 1000, 2**31, 2**62, 10**12, 10**30, 1e30, -1e30, 1e-30, float("nan"), float("inf"), None, True, "",
-    "x", "a" * 5000, [], [[]], [-1], [1] * 70, [10**12], ["a", "a"], {}, {"type": "mlp"}, {"x": {"x": {}}},
+    -1, 0, 0.5, 1, 3, 1000, 2**31, 2**62, 10**12, 10**30, 1e30, -1e30, 1e-30, float("nan"), float("inf"), None, True,
+    "", "x", "a" * 5000, [], [[]], [-1], [1] * 70, [10**12], ["a", "a"], {}, {"type": "mlp"}, {"x": {"x": {}}},
 )  # fmt: skip
 
 
@@ -188,10 +189,8 @@ def with_another_model(parts: Parts, rng: Rng) -> bytes:
     else:
         model = damaged(line, line, rng) + b"\n" + weights
     header = parts.header
-    try:
+    with suppress(Exception):  # what is no model has no digest
         header = header[:1] + from_carried(model, Path("fuzzed")).identity[:DIGEST] + header[1 + DIGEST :]
-    except Exception:  # what is no model has no digest
-        pass
     chunk = MODEL, Writer().number(len(model)).content() + b"\0" + model
     return Parts(header, (chunk, *parts.chunks[count:])).content()
 

@@ -24,23 +24,28 @@ from vlb.training.verb import train
 
 SIDE, LEVELS = 4, 4
 BRIEF = ("steps=300", "batch=32", "validate_every=300", "validation_examples=8", "learning_rate=0.01", "ema=0.9")
-SMALL_CODER = ("coder.width=8", "coder.dropout=0.0")
 MLP = ("backbone=mlp", "backbone.width=8", "backbone.blocks=1", *BRIEF)
 EARLIER = Path(__file__).parents[1] / "tests/store/before"
 
-# Recipe, changes, steps of the code: every kind of model that codes, each form of the file.
+MIXTURE = ("model=mixture", "loss=mixture", *BRIEF)
+VAE = ("model=vae", "loss=elbo", "model.latents=2", "coder.width=8", "coder.dropout=0.0", *BRIEF)
+VAMP = (*VAE, "prior=vamp", "prior.inputs=3", "likelihood=discretised-logistic")
+HVAE = ("model=hvae", "loss=elbo", "model.latents=[3, 2]", "model.width=8", *BRIEF)
+UNET = ("backbone=unet", "backbone.widths=[8]", "backbone.attention=[true]", *BRIEF, "steps=50")
+
+# Recipe, changes, steps of the code.
 KINDS: dict[str, tuple[str, tuple[str, ...], int | None]] = {
     "diffusion": ("images", MLP, 4),
     "diffusion, regression": ("images", ("head=regression", *MLP), 4),
-    "diffusion, U-Net": ("images", ("backbone=unet", "backbone.widths=[8]", "backbone.attention=[true]", *BRIEF, "steps=50"), 1),
-    "mixture": ("images", ("model=mixture", "loss=mixture", "model.components=2", *BRIEF), None),
-    "VAE": ("images", ("model=vae", "loss=elbo", "model.latents=2", *SMALL_CODER, *BRIEF), None),
-    "VAE, Vamp": ("images", ("model=vae", "loss=elbo", "model.latents=2", "prior=vamp", "prior.inputs=3", "likelihood=discretised-logistic", *SMALL_CODER, *BRIEF), None),
-    "VAE, top-down": ("images", ("model=hvae", "loss=elbo", "model.latents=[3, 2]", "model.width=8", *BRIEF), None),
-    "VAE, bottom-up": ("images", ("model=hvae", "loss=elbo", "model.latents=[3, 2]", "model.width=8", "model.inference=bottom-up", *BRIEF), None),
+    "diffusion, U-Net": ("images", UNET, 1),
+    "mixture": ("images", (*MIXTURE, "model.components=2"), None),
+    "VAE": ("images", VAE, None),
+    "VAE, Vamp": ("images", VAMP, None),
+    "VAE, top-down": ("images", HVAE, None),
+    "VAE, bottom-up": ("images", (*HVAE, "model.inference=bottom-up"), None),
     "table": ("table", ("model.components=2", *BRIEF), None),
-    "CIFAR": ("images", ("model=mixture", "loss=mixture", "model.components=1", *BRIEF), None),
-}  # fmt: skip
+    "CIFAR": ("images", (*MIXTURE, "model.components=1"), None),
+}
 
 VALUES = "values.npz"
 PLACES = {
@@ -175,6 +180,12 @@ def table(seed: int, rows: int) -> bytes:
     columns = (["no", "yes"], ["red", '"blue, light"', "grey"], ["0", "1", "2", "3"])
     lines = [",".join(str(rng.choice(values)) for values in columns) for _ in range(rows)]
     return "\r\n".join(["member,colour,count", *lines, ""]).encode()
+
+
+def tabbed(seed: int, rows: int) -> bytes:
+    """The same with tabs, and a word that the model does not know."""
+    content = table(seed, rows).replace(b'"blue, light"', b"grey").replace(b",", b"\t").replace(b"\r\n", b"\n")
+    return content + b"no\tviolet\t2\n"
 
 
 FILES: dict[str, Callable[[], bytes]] = {
