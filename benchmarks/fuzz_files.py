@@ -86,13 +86,13 @@ class Tally:
     """What was found."""
 
     counts: Counter[tuple[str, bool, str]] = field(default_factory=Counter)
-    seconds: float = 0.0
-    grown: float = 0.0  # the largest share of what an item may take
+    longest: tuple[float, int] = (0.0, 0)  # seconds of the processor, and which item
+    grown: tuple[float, int] = (0.0, 0)  # the largest share of what an item may take, and which
 
     def add(self, other: "Tally") -> None:
         """What another process found."""
         self.counts += other.counts
-        self.seconds, self.grown = max(self.seconds, other.seconds), max(self.grown, other.grown)
+        self.longest, self.grown = max(self.longest, other.longest), max(self.grown, other.grown)
 
 
 def of_archives(found: list[Archive]) -> list[Sample]:
@@ -255,7 +255,7 @@ def work(
         folder.mkdir()
         sample, one = item(samples, seed, number, folder)
         at.value, begun.value = number, time.monotonic()
-        before = status("VmRSS")
+        before, started = status("VmRSS"), time.process_time()
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         said = ""
         try:
@@ -272,8 +272,8 @@ def work(
         if outcome in BAD:
             store(keep, one, number, outcome, said)
         tally.counts[sample.kind, one.honest, outcome] += 1
-        tally.seconds = max(tally.seconds, time.monotonic() - begun.value)
-        tally.grown = max(tally.grown, share)
+        tally.longest = max(tally.longest, (time.process_time() - started, number))
+        tally.grown = max(tally.grown, (share, number))
         shutil.rmtree(folder)
         if done % REPORTED == REPORTED - 1:
             sender.send(tally)
@@ -338,8 +338,11 @@ def fuzzed(
 
 def shown(title: str, tally: Tally) -> dict[str, Any]:
     """Print a table; the same as JSON values."""
-    print(f"\n{title}: {tally.counts.total():,} damaged files; the longest {tally.seconds:.1f} s, the largest "
-          f"{100 * tally.grown:.0f} % of what it may take")  # fmt: skip
+    (seconds, slow), (share, large) = tally.longest, tally.grown
+    print(
+        f"\n{title}: {tally.counts.total():,} damaged files; the longest, number {slow}, {seconds:.1f} s of a processor, "
+        f"the largest, number {large}, {100 * share:.0f} % of what it may take"
+    )
     kinds = sorted({(kind, honest) for kind, honest, _ in tally.counts})
     print(f"{'':44}" + "".join(f"{outcome:>10}" for outcome in OUTCOMES))
     rows = {}
@@ -354,7 +357,7 @@ def shown(title: str, tally: Tally) -> dict[str, Any]:
     }
     for half, row in sums.items():
         print(f"{half:44}" + "".join(f"{row[outcome]:>10,}" for outcome in OUTCOMES))
-    return {"total": tally.counts.total(), "sums": sums, "kinds": rows, "seconds": tally.seconds, "share": tally.grown}
+    return {"total": tally.counts.total(), "sums": sums, "kinds": rows, "longest": seconds, "share": share}
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

@@ -218,6 +218,9 @@ def same_values(one: Path, other: Path) -> bool:
     return a.evaluation.values.tobytes() == b.evaluation.values.tobytes()
 
 
+VALUES = ".npz", same_values, whole
+
+
 def verbs(archive: Path, pictures: Path) -> list[Verb]:
     """All that write, but for `train`; archive: to be restored."""
     few = ("--passes", "2", "--examples", "100")
