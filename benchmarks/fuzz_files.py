@@ -340,8 +340,8 @@ def shown(title: str, tally: Tally) -> dict[str, Any]:
     """Print a table; the same as JSON values."""
     (seconds, slow), (share, large) = tally.longest, tally.grown
     print(
-        f"\n{title}: {tally.counts.total():,} damaged files; the longest, number {slow}, {seconds:.1f} s of a processor, "
-        f"the largest, number {large}, {100 * share:.0f} % of what it may take"
+        f"\n{title}: {tally.counts.total():,} damaged files; the longest, {slow}, {seconds:.1f} s of a processor, "
+        f"the largest, {large}, {100 * share:.0f} % of what it may take"
     )
     kinds = sorted({(kind, honest) for kind, honest, _ in tally.counts})
     print(f"{'':44}" + "".join(f"{outcome:>10}" for outcome in OUTCOMES))

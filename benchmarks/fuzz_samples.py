@@ -27,7 +27,7 @@ BRIEF = ("steps=300", "batch=32", "validate_every=300", "validation_examples=8",
 MLP = ("backbone=mlp", "backbone.width=8", "backbone.blocks=1", *BRIEF)
 EARLIER = Path(__file__).parents[1] / "tests/store/before"
 
-MIXTURE = ("model=mixture", "loss=mixture", *BRIEF)
+MIXTURE = ("model=mixture", "loss=mixture", *BRIEF, "steps=20")
 VAE = ("model=vae", "loss=elbo", "model.latents=2", "coder.width=8", "coder.dropout=0.0", *BRIEF)
 VAMP = (*VAE, "prior=vamp", "prior.inputs=3", "likelihood=discretised-logistic")
 HVAE = ("model=hvae", "loss=elbo", "model.latents=[3, 2]", "model.width=8", *BRIEF)
@@ -43,7 +43,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...], int | None]] = {
     "VAE, Vamp": ("images", VAMP, None),
     "VAE, top-down": ("images", HVAE, None),
     "VAE, bottom-up": ("images", (*HVAE, "model.inference=bottom-up"), None),
-    "table": ("table", ("model.components=2", *BRIEF), None),
+    "table": ("table", ("model.components=2", *BRIEF, "steps=20"), None),
     "CIFAR": ("images", (*MIXTURE, "model.components=1"), None),
 }
 

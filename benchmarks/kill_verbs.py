@@ -167,7 +167,7 @@ def litter(folder: Path) -> bool:
 
 
 def trainings(folder: Path, rng: random.Random, models: list[str], tally: Tally) -> Iterator[None]:
-    """Trainings that are killed and resumed, one kill after the other, of all models in turn."""
+    """One training after the other, of all models in turn, each killed up to `CHAIN` times before its end."""
     undisturbed, seconds = dict[tuple[str, int], Path](), dict[tuple[str, int], float]()
     for number, (name, threads) in enumerate(cycle([(name, threads) for name in models for threads in THREADS])):
         recipe, overrides = MODELS[name]
@@ -186,7 +186,6 @@ def trainings(folder: Path, rng: random.Random, models: list[str], tally: Tally)
             if not ended:
                 break
             tally.note(what, "kills")
-            yield
         failed = finished(trained(recipe, overrides, run), threads) is None
         outcome = "failed" if failed else "same" if same_runs(undisturbed[key], run) else "other"
         tally.note(what, outcome)
@@ -194,6 +193,7 @@ def trainings(folder: Path, rng: random.Random, models: list[str], tally: Tally)
             tally.note(what, "litter")
         if outcome == "same":
             shutil.rmtree(run)
+        yield
 
 
 def same_bytes(one: Path, other: Path) -> bool:
