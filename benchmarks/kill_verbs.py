@@ -52,7 +52,14 @@ from vlb.store.runs import Run
 from vlb.training.loop import read_metrics
 
 IMPORTED = sklearn.datasets, torch, vlb  # for the commands, which import them by themselves
-BRIEF = ("batch=16", "validate_every=6", "validation_examples=32", "checkpoint_every=1", "log_every=1", "warmup=2")
+BRIEF = (
+    "batch=16",
+    "validate_every=6",
+    "validation_examples=32",
+    "checkpoint_every=1",
+    "log_every=1",
+    "training.warmup=2",
+)
 MODELS = {
     "MLP": ("digits", ("steps=30", "backbone=mlp", "backbone.width=24", "backbone.blocks=1")),
     "U-Net": ("digits", ("steps=12", "backbone=unet", "backbone.widths=[8, 8]", "backbone.attention=[false, true]")),
@@ -323,15 +330,19 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     deadline, tally = time.monotonic() + options.seconds, Tally()
-    with tempfile.TemporaryDirectory() as folder:
-        for killing, share in ((trainings, options.kills // 2), (others, options.kills)):
-            (Path(folder) / killing.__name__).mkdir()
-            for _ in killing(Path(folder) / killing.__name__, random.Random(options.seed), options.models, tally):
-                if tally.kills >= share or time.monotonic() > deadline - (killing is trainings) * options.seconds / 2:
-                    break
-    found = shown(tally)
-    if options.json:
-        options.json.write_text(json.dumps({"seed": options.seed, **found}, indent=1) + "\n")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for killing, share in ((trainings, options.kills // 2), (others, options.kills)):
+                place = Path(folder) / killing.__name__
+                place.mkdir()
+                until = deadline - (killing is trainings) * options.seconds / 2
+                for _ in killing(place, random.Random(options.seed), options.models, tally):
+                    if tally.kills >= share or time.monotonic() > until:
+                        break
+    finally:  # what was found before something failed, too
+        found = {"seed": options.seed, **shown(tally)}
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
     return found
 
 
