@@ -47,6 +47,8 @@ def test_snapped_probabilities_are_near_a_softmax(logits: np.ndarray) -> None:
     assert (cost <= LOG_STEP**2 / 8 + 30 * np.exp(LOG_FLOOR)).all()
     whole = snapped_weights(logits)
     assert (whole == np.rint(whole)).all() and (whole.max(-1) == 1 << 20).all() and (whole >= 0).all()
+    for snapped in (snapped_weights, snapped_probabilities):  # each row by itself, however many axes are before it
+        assert np.array_equal(snapped(logits.reshape(2, 2, 7)), snapped(logits).reshape(2, 2, 7))
 
 
 def test_small_differences_disappear() -> None:
