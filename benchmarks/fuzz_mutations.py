@@ -5,6 +5,7 @@ marker, and the digest of the model that it carries; those of checkpoints and sa
 *decoded* values and files cannot be made right without decoding, and stays as it was.
 """
 
+import copy
 import io
 import json
 import tempfile
@@ -243,7 +244,7 @@ def other_json(value: Any, rng: Rng) -> Any:
     for _ in range(int(rng.integers(1, 4))):
         places = list(inner(value))
         if not places:
-            return SENSELESS[int(rng.integers(len(SENSELESS)))]
+            return senseless(rng)
         holder, key = places[int(rng.integers(len(places)))]
         found, how = holder[key], rng.random()
         if how < 0.1:
@@ -255,10 +256,15 @@ def other_json(value: Any, rng: Rng) -> Any:
         elif how < 0.6 and isinstance(found, list):
             holder[key] = found + found if rng.random() < 0.5 else found[:-1]
         elif how < 0.7 and isinstance(holder, dict):
-            holder[f"{key}x"] = found
+            holder[f"{key}x"] = copy.deepcopy(found)
         else:
-            holder[key] = SENSELESS[int(rng.integers(len(SENSELESS)))]
+            holder[key] = senseless(rng)
     return value
+
+
+def senseless(rng: Rng) -> Any:
+    """One of `SENSELESS`, to be changed further."""
+    return copy.deepcopy(SENSELESS[int(rng.integers(len(SENSELESS)))])
 
 
 def inner(value: Any) -> list[tuple[Any, Any]]:
