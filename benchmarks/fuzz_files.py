@@ -253,8 +253,8 @@ def work(
     tally, folder = Tally(), made / "item"
     for done, number in enumerate(numbers):
         folder.mkdir()
-        sample, one = item(samples, seed, number, folder)
         at.value, begun.value = number, time.monotonic()
+        sample, one = item(samples, seed, number, folder)
         before, started = status("VmRSS"), time.process_time()
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
         said = ""
