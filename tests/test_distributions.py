@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracles import LIMIT, seeded, z_score
-from vlb.core.distributions import Categorical, Normal, expm1_minus
+from vlb.core.distributions import Categorical, MixtureOfNormals, Normal, NormalMixture, Rescaled, expm1_minus
 from vlb.core.emissions import Bernoulli, Centres, DiscretisedMixture
 
 
@@ -150,3 +150,28 @@ def test_log_prob_and_kl_are_sums_over_the_event() -> None:
     parts = torch.stack([Normal(p.mean[:, i], p.log_variance[:, i]).log_prob(value[:, i]) for i in range(3)])
     torch.testing.assert_close(p.log_prob(value), parts.sum(0))
     assert p.kl(q).shape == (4,)
+
+
+@pytest.mark.parametrize("widths", [1, 3])  # one for all components, or one for each
+def test_mixtures_of_normals_are_torchs(widths: int) -> None:
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    generator = seeded(0)
+    law = NormalMixture(drawn(5, 2, 3), drawn(5, 2), drawn(5, 2, 3), drawn(5, 2, widths))
+    value, factor = drawn(5, 2), drawn(5, 2).exp()
+    torchs = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=law.log_weights),
+        torch.distributions.Normal(law.location[..., None] + law.offsets, (0.5 * law.log_variance).exp()),
+    )
+    assert torch.allclose(law.log_prob(value), torchs.log_prob(value).sum(1))
+    scaled = torchs.log_prob(value / factor) - factor.log()
+    assert torch.allclose(Rescaled(law, factor).log_prob(value), scaled.sum(1))
+    # One law over whole events: components are of events, and so are the weights.
+    whole = MixtureOfNormals(drawn(3), drawn(3, 2, 2), drawn(3, 2, 2))
+    events = torch.distributions.Independent(
+        torch.distributions.Normal(whole.means, (0.5 * whole.log_variances).exp()), 2
+    )
+    of_events = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=whole.log_weights), events)
+    value = drawn(5, 2, 2)
+    assert torch.allclose(whole.log_prob(value), of_events.log_prob(value))

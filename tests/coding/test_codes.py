@@ -12,7 +12,7 @@ from vlb.coding.cells import Code, Uncodable
 from vlb.coding.codes import FreeMixtureCode, MixtureCode, data_code, drawn, scored
 from vlb.coding.stack import BitStack
 from vlb.core.distributions import Categorical, Normal, NormalMixture
-from vlb.core.emissions import Bernoulli, Centres, DiscretisedMixture
+from vlb.core.emissions import Bernoulli, Centres, DiscretisedLogistic, DiscretisedMixture
 
 
 def generator(seed: int) -> torch.Generator:
@@ -140,9 +140,14 @@ def test_pops_are_draws_of_q() -> None:
             (2 * torch.randn(500, 4, 3, generator=generator(4)).double() - 6).exp(),
             Centres(64),
         ),
+        DiscretisedLogistic(
+            2 * torch.rand(500, 4, generator=generator(6)).double() - 1,
+            0.5 * torch.randn(500, 4, generator=generator(7)).double() - 3,
+            Centres(64),
+        ),
     ],
 )
-def test_data_cost_their_log_mass(p: Categorical | Bernoulli | DiscretisedMixture) -> None:
+def test_data_cost_their_log_mass(p: Categorical | Bernoulli | DiscretisedLogistic | DiscretisedMixture) -> None:
     x = p.sample(generator(5))
     ideal = -p.log_prob(x).sum().item() / math.log(2)
     cost = bits_of(data_code(p), x.numpy().reshape(-1).astype(np.int64))

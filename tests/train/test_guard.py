@@ -76,5 +76,5 @@ def test_a_restored_guard_decides_alike() -> None:
     guard, other = Guard(clip=1.0, spike=10.0), Guard(clip=1.0, spike=10.0)
     usual(guard)
     guard.admit(*backward(100.0), {}, 30)
-    other.restore(json.loads(json.dumps(guard.state)))
+    other.restore(json.loads(json.dumps(guard.state)), "x")
     assert other == guard

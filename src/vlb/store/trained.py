@@ -83,14 +83,24 @@ class Trained:
 def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> None:
     """Copy named weights into a model. Raises `UserError` where they do not fit, or are not finite."""
     expected = model.state_dict()
+    refuse_unfit(weights, expected, source)
+    model.load_state_dict({name: weights[name] for name in expected})
+
+
+def refuse_unfit(found: dict[str, Tensor], expected: dict[str, Tensor], source: Path) -> None:
+    """Raises `UserError` where tensors are not all there, of other shapes or kinds of numbers, or not finite."""
     for name, tensor in expected.items():
-        if name not in weights or weights[name].shape != tensor.shape:
-            found = tuple(weights[name].shape) if name in weights else "nothing"
+        if name not in found or found[name].shape != tensor.shape:
+            shown = tuple(found[name].shape) if name in found else "nothing"
             raise UserError(
-                f"{source} does not fit config.json: {name} should be {tuple(tensor.shape)}, found {found}. "
+                f"{source} does not fit config.json: {name} should be {tuple(tensor.shape)}, found {shown}. "
+                "One of the two files was changed"
+            )
+        if found[name].is_complex() or found[name].is_floating_point() != tensor.is_floating_point():
+            raise UserError(
+                f"{source} does not fit config.json: {name} should be of {tensor.dtype}, found {found[name].dtype}. "
                 "One of the two files was changed"
             )
     for name in expected:
-        if not bool(weights[name].isfinite().all()):
+        if not bool(found[name].isfinite().all()):
             raise broken(f"{source}: {name} has numbers that are not finite")
-    model.load_state_dict({name: weights[name] for name in expected})

@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
+
+from vlb.base.domains import Whole, Within, admit, hints
+from vlb.base.errors import UserError
 
 PATIENCE = 25
 SPIKES = 10  # in a row; by then the large gradient is the usual one, and is let through
@@ -27,11 +30,11 @@ class Guard:
 
     clip: float
     spike: float = math.inf
-    skipped: int = 0
-    in_a_row: int = 0
-    spikes_in_a_row: int = 0
-    log_norm: float = 0.0
-    admitted: int = 0
+    skipped: Whole = 0
+    in_a_row: Whole = 0
+    spikes_in_a_row: Whole = 0
+    log_norm: Annotated[float, Within(-100, 700)] = 0.0
+    admitted: Whole = 0
     reason: str = ""
 
     def admit(self, model: nn.Module, loss: Tensor, terms: dict[str, Tensor], step: int) -> float | None:
@@ -65,10 +68,12 @@ class Guard:
         """What a checkpoint must hold."""
         return {field.name: getattr(self, field.name) for field in fields(self)[2:]}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's `state`."""
+    def restore(self, state: Any, where: str) -> None:
+        """Go on from a checkpoint's `state`. Raises `UserError`, naming `where`, for what none is."""
+        if not isinstance(state, dict):
+            raise UserError(f"{where}: expected an object with what was skipped, not {state!r}")
         for name in self.state:
-            setattr(self, name, state[name])
+            setattr(self, name, admit(hints(Guard)[name], state.get(name), f"{where}.{name}"))
 
     def _learn(self, norm: float) -> None:
         """Take an admitted norm into what is usual; after as many spikes as are skipped, it alone is."""

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlb.base.domains import Finite, Positive, Whole, admit
 from vlb.base.errors import UserError
 from vlb.base.files import write_text
 from vlb.base.progress import SILENT, Progress
@@ -30,7 +31,7 @@ from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
 from vlb.store.experiment import Experiment, Training
 from vlb.store.runs import Run
-from vlb.store.trained import load_weights
+from vlb.store.trained import load_weights, refuse_unfit
 from vlb.training.average import Average
 from vlb.training.batches import NOISE, batch_indices, network_generator, step_generator, stream_seed
 from vlb.training.guard import Diverged, Guard
@@ -153,25 +154,41 @@ class Trainer:
         """Load the last checkpoint of `run`. Raises `UserError` if it is damaged or does not fit."""
         stored = checkpoint.read(run.last, self.device)
         load_weights(self.module, stored.section("weights"), run.last)
-        moments, state = stored.section("optimiser"), stored.state
+        state, where = stored.state, f"{run.last}: state"
         missing = [name for name in ("step", "best", "ema_updates", "guard", "scaler") if name not in state]
         if missing:
             raise UserError(f"{run.last} has no {', '.join(missing)}: another version of vlb wrote it, train again")
-        self.average.load(stored.section("average"), state["ema_updates"])
+        averaged = stored.section("average")
+        refuse_unfit(averaged, self.average.tensors, run.last)
+        self.average.load(averaged, admit(Whole, state["ema_updates"], f"{where}.ema_updates"))
+        moments = stored.section("optimiser")
         for name, parameter in self.module.named_parameters():
-            entry = {k: moments[f"{name}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{k}" in moments}
-            if entry:
-                self.optimiser.state[parameter] = {k: laid_out_like(parameter, v) for k, v in entry.items()}
-        self.step = state["step"]
-        self.best = math.inf if state["best"] is None else state["best"]
-        self.guard.restore(state["guard"])
-        if state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
+            if f"{name}.step" in moments:
+                like = {"step": torch.zeros((), device=self.device), "exp_avg": parameter, "exp_avg_sq": parameter}
+                refuse_unfit(moments, {f"{name}.{key}": value for key, value in like.items()}, run.last)
+                self.optimiser.state[parameter] = {
+                    key: laid_out_like(value, moments[f"{name}.{key}"]) for key, value in like.items()
+                }
+        self.step = admit(Whole, state["step"], f"{where}.step")
+        self.best = math.inf if state["best"] is None else admit(Finite, state["best"], f"{where}.best")
+        self.guard.restore(state["guard"], f"{where}.guard")
+        self._restore_scaler(state["scaler"], f"{where}.scaler")
+
+    def _restore_scaler(self, state: Any, where: str) -> None:
+        """Where losses are scaled."""
+        known = self.scaler.state_dict()
+        if not known:
+            return
+        if not isinstance(state, dict):
+            raise UserError(f"{where}: expected an object with how the loss is scaled, not {state!r}")
+        kinds = {name: Positive if isinstance(value, float) else Whole for name, value in known.items()}
+        read = {name: admit(kind, state.get(name), f"{where}.{name}") for name, kind in kinds.items()}
+        self.scaler.load_state_dict(read)
 
 
 def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     """A moment in the memory order of its parameter, in which a fused optimiser reads both; files know none."""
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value) if value.shape == parameter.shape else value
+    return torch.empty_like(parameter).copy_(value)
 
 
 @ordinary()

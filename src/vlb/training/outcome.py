@@ -36,10 +36,10 @@ def refuse(run: Run, why: str, uniform: float) -> UserError:
 def _good(run: Run, uniform: float) -> str:
     best = checkpoint.read(run.best).state if run.best.is_file() else {}
     found = best.get("validation")
-    if found and fault(found, uniform) is None:
+    if "step" in best and isinstance(found, dict) and found and fault(found, uniform) is None:
         name, merit = next(iter(found.items()))
         return f"{run.best} is good: step {best['step']}, {name} {merit:.4f} on validation data; every command reads it"
     if not run.last.is_file():
         return "No good checkpoint was written"
-    step = checkpoint.read(run.last).state["step"]
+    step = checkpoint.read(run.last).state.get("step")
     return f"No checkpoint is known to be good; {run.last}, of step {step}, has finite weights"
