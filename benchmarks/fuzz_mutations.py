@@ -19,7 +19,6 @@ import numpy as np
 import torch
 
 from vlb.base.errors import UserError
-from vlb.coding.carried import from_carried
 from vlb.coding.container import DATA, HEADER_CRC, MAGIC, MODEL, ArchiveReader, ArchiveWriter, Chunk
 from vlb.coding.general import unpack
 from vlb.coding.header import DIGEST
@@ -27,6 +26,7 @@ from vlb.coding.records import MAX_PIECE
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.measure import evaluation_file
 from vlb.store import checkpoint
+from vlb.store.carried import from_carried
 from vlb.store.checkpoint import Checkpoint
 
 Rng = np.random.Generator

@@ -37,5 +37,5 @@ class TrainOptions(Options):
     seed: Seed | None = None
     overrides: Annotated[tuple[str, ...], Parameter(name="--set")] = ()
     header: Annotated[bool, Parameter(negative="--no-header")] = True
-    schema: Path | None = None
     leave_out: Names = ()
+    schema: Path | None = None
