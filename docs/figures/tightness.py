@@ -24,7 +24,7 @@ from vlb.core.emissions import Continuous
 from vlb.measure.tightness.gaussian import split_gaussian
 from vlb.measure.tightness.line import split_line
 from vlb.measure.tightness.perturbed import Perturbed
-from vlb.measure.tightness.split import Split
+from vlb.measure.tightness.split import Parts
 from vlb.models.diffusion.denoiser import RegressionDenoiser
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import Velocity
@@ -57,7 +57,7 @@ def continuous(model: DiffusionModel, data: GaussianMixture, steps: int = 200) -
     return 2 * parts(two) - parts(one)
 
 
-def parts(split: Split) -> np.ndarray:
+def parts(split: Parts) -> np.ndarray:
     """Excess, misfit and looseness, nats."""
     return np.array([split.excess, split.misfit, split.looseness])
 
@@ -186,7 +186,7 @@ def train(count: int, loss: Callable[[Tensor, torch.Generator], Tensor], free: l
 
 def learned(figure: matplotlib.figure.Figure) -> None:
     """Who may change what: q alone (5.1) cannot reduce the misfit; p alone (5.2) reduces both."""
-    bars: dict[str, Split] = {}
+    bars: dict[str, Parts] = {}
     kinds = {"VAE, untrained": "", "VAE, q alone": "q", "VAE, p alone": "p", "VAE, both": "qp"}
     for name, which in kinds.items():
         torch.manual_seed(0)

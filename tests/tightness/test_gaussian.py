@@ -14,7 +14,7 @@ from vlb.core.bound import elbo
 from vlb.core.emissions import Continuous
 from vlb.measure.tightness.gaussian import split_gaussian
 from vlb.measure.tightness.perturbed import Perturbed
-from vlb.measure.tightness.split import Split
+from vlb.measure.tightness.split import Parts
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import Cosine, LogSNRLinear, Schedule
@@ -46,7 +46,7 @@ def limit(model: DiffusionModel, data: GaussianMixture, steps: int) -> tuple[flo
     return extrapolated[0], extrapolated[1], extrapolated[2]
 
 
-def assert_divided(split: Split) -> None:
+def assert_divided(split: Parts) -> None:
     """Both divisions are of the same KL, level by level, into parts that are not negative."""
     scale = 1 + split.excess
     assert abs(split.excess - split.misfit - split.looseness) < 1e-9 * scale

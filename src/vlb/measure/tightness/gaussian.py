@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vlb.core.distributions import LOG_2PI, Distribution, Normal
 from vlb.core.hierarchy import Climbable
-from vlb.measure.tightness.split import Split, assemble
+from vlb.measure.tightness.split import Parts, assemble
 from vlb.models.mixture.gaussian import GaussianMixture
 
 
@@ -80,7 +80,7 @@ def kl(covariance: Tensor, other: Tensor, second_moment: Tensor) -> float:
     return float(0.5 * ((excess - torch.log1p(excess)).sum() + distance))
 
 
-def split_gaussian(hierarchy: Climbable, data: GaussianMixture) -> Split:
+def split_gaussian(hierarchy: Climbable, data: GaussianMixture) -> Parts:
     """The split of a linear Gaussian hierarchy on data of one Gaussian over (D,) reals.
 
     The hierarchy's conditionals are found by asking for them at zero and at unit vectors. Raises `ValueError`

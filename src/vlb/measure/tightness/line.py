@@ -5,14 +5,14 @@ from torch import Tensor
 
 from vlb.core.distributions import LOG_2PI, Distribution, Normal
 from vlb.core.hierarchy import Climbable
-from vlb.measure.tightness.split import Split, assemble
+from vlb.measure.tightness.split import Parts, assemble
 from vlb.models.mixture.gaussian import GaussianMixture
 
 
 @torch.no_grad()
 def split_line(
     hierarchy: Climbable, data: GaussianMixture, *, low: float = -6.0, high: float = 6.0, points: int = 801
-) -> Split:
+) -> Parts:
     """The split of a hierarchy of numbers on data of a mixture on the line, by `points` nodes from low to high.
 
     Exact to rounding where the nodes reach beyond all mass and lie no further apart than the narrowest conditional's

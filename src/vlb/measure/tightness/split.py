@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Split:
+class Parts:
     """E[−VLB] − H(q), nats per example, from the top down (`steps`) and from the data up (`loosenesses`, `misfit`).
 
     entropy: H(q(x)). steps: (L + 1,), E KL(q(below | z_i) ‖ p(below | z_i)) from the decoder, i = 0, to the prior
@@ -53,6 +53,6 @@ class Split:
         return self.entropy + self.excess
 
 
-def assemble(entropy: float, steps: list[float], loosenesses: list[float], marginals: list[float]) -> Split:
-    """A `Split` of numbers, data first."""
-    return Split(entropy, *(torch.tensor(values, dtype=torch.float64) for values in (steps, loosenesses, marginals)))
+def assemble(entropy: float, steps: list[float], loosenesses: list[float], marginals: list[float]) -> Parts:
+    """A `Parts` of numbers, data first."""
+    return Parts(entropy, *(torch.tensor(values, dtype=torch.float64) for values in (steps, loosenesses, marginals)))
