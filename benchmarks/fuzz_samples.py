@@ -43,7 +43,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...], int | None]] = {
     "VAE, Vamp": ("images", VAMP, None),
     "VAE, top-down": ("images", HVAE, None),
     "VAE, bottom-up": ("images", (*HVAE, "model.inference=bottom-up"), None),
-    "table": ("table", ("model.components=2", *BRIEF, "steps=20"), None),
+    "table": ("discrete-table", ("model.components=2", *BRIEF, "steps=20"), None),
     "CIFAR": ("images", (*MIXTURE, "model.components=1"), None),
 }
 
@@ -90,7 +90,7 @@ def archives(folder: Path, kinds: list[str]) -> Iterator[Archive]:
         recipe, changes, steps = KINDS[name]
         run = trained(folder, name, recipe, changes)
         inputs = folder / f"{name} in"
-        made = TABLES if recipe == "table" else COLOUR if name == "CIFAR" else FILES
+        made = TABLES if recipe == "discrete-table" else COLOUR if name == "CIFAR" else FILES
         write(inputs, made)
         for embedded in (True, False) if name in ("diffusion", "mixture", "VAE") else (name != "CIFAR",):
             out = folder / f"{name} {embedded}.vlb"
@@ -128,7 +128,7 @@ def run_files(folder: Path, kinds: list[str]) -> Iterator[RunFile]:
 
 def trained(folder: Path, name: str, recipe: str, changes: tuple[str, ...]) -> Path:
     """The run of that name."""
-    if recipe == "table":
+    if recipe == "discrete-table":
         data = folder / "data.csv"
         data.write_bytes(table(0, 80))
     else:
