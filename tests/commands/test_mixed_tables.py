@@ -50,6 +50,13 @@ def test_rows_are_scored_in_order_with_gaps(run: Path, tmp_path: Path) -> None:
     assert found[2]["nats"] == "" and "blue" in found[2]["left_out"]
 
 
+@pytest.mark.parametrize("background", ["lzma", "uniform"])
+def test_backgrounds_of_discrete_data_are_refused_at_once(run: Path, background: str, tmp_path: Path, capsys) -> None:
+    assert run_vlb("score", run, "test", "--background", background, "-o", tmp_path / "s.csv") == 2
+    said = capsys.readouterr().err
+    assert "independent-pixels" in said and "evaluating" not in said
+
+
 def test_evaluation_names_what_it_is_stated_against(run: Path, tmp_path: Path) -> None:
     assert run_vlb("evaluate", run, "--json", tmp_path / "e.json") == 0
     said = json.loads((tmp_path / "e.json").read_text())

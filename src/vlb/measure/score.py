@@ -249,6 +249,8 @@ def check_background(name: str | None) -> None:
 
 def _background_run(name: str | None, data: Dataset) -> Run | None:
     """The background where it is a run. Raises `UserError` for one that gives no ratio."""
+    if data.schema.gaps and name in (LZMA, "uniform"):
+        raise UserError(f"--background {name} is of discrete data without gaps: use independent-pixels, or another run")
     if name is None or name == LZMA or name in PER_EXAMPLE:
         return None
     run = _opened(name)
