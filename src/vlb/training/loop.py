@@ -223,8 +223,9 @@ def fit(
     # Of real columns a bound may be anything: only what is not finite is nothing.
     nothing = uniform(data) / data.dimensions / math.log(2) if data.schema.discrete else math.inf
     begun, first = time.monotonic(), trainer.step
-    progress.begin("training", settings.steps)
-    progress.at(first)  # where there is nothing left to do, the bar is full
+    if settings.steps:
+        progress.begin("training", settings.steps)
+        progress.at(first)  # where there is nothing left to do, the bar is full
 
     def note(line: dict[str, Any]) -> None:
         try:
