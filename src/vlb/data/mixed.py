@@ -10,7 +10,7 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
-from vlb.data.columns import LONG_AS, MISSING, Cells, Described, cells_of, described, infer, instant, there, values_of
+from vlb.data.columns import LONG_AS, Cells, Described, cells_of, described, infer, instant, there, values_of
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.described import read as read_described
@@ -279,6 +279,3 @@ def _arrow(path: Path) -> Any:
         raise UserError(f"it cannot be read: {error.strerror or error}") from error
     except (arrow.ArrowException, ValueError) as error:
         raise UserError(f"no {path.suffix[1:]} file that can be read ({error})") from error
-
-
-__all__ = ["ARROW", "MISSING", "Numbered", "Sheet", "frame", "inferred", "load_mixed", "numbered", "sheet"]
