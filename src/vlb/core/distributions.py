@@ -57,6 +57,15 @@ def expm1_minus(delta: Tensor) -> Tensor:
     return torch.where(delta.abs() < 1e-4, series, torch.expm1(delta) - delta)
 
 
+def log_between(low: Tensor, high: Tensor) -> Tensor:
+    """log(Φ(high) − Φ(low)) for low < high, with the digits of a tail: nats."""
+    swapped = low > 0
+    low, high = torch.where(swapped, -high, low), torch.where(swapped, -low, high)
+    above, below = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+    tiny = torch.finfo(low.dtype).tiny
+    return above + (-torch.expm1(below - above)).clamp(min=tiny).log()
+
+
 @dataclass(frozen=True)
 class Normal:
     """N(mean, exp(log_variance)), independent per element.

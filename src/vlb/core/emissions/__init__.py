@@ -4,6 +4,7 @@ from vlb.core.emissions.base import Components, Embedding, Emission, Law, Mixed,
 from vlb.core.emissions.embedding import Centres, Continuous
 from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture
 from vlb.core.emissions.listed import Listed
+from vlb.core.emissions.masked import Masked, counted
 from vlb.core.emissions.modules import (
     BernoulliEmission,
     CategoricalEmission,
@@ -12,6 +13,8 @@ from vlb.core.emissions.modules import (
     GaussianEmission,
     MixtureEmission,
 )
+from vlb.core.emissions.particles import Particles
+from vlb.core.emissions.table import TableEmission, TableLaw
 
 __all__ = [
     "Bernoulli",
@@ -29,7 +32,12 @@ __all__ = [
     "GaussianEmission",
     "Law",
     "Listed",
+    "Masked",
     "Mixed",
     "MixedEmission",
     "MixtureEmission",
+    "Particles",
+    "TableEmission",
+    "TableLaw",
+    "counted",
 ]

@@ -5,10 +5,9 @@ rule does: P(cell of column d | centres of the cells before it) is a difference 
 each component, and taking a column in changes p(j, z) by a density and a rank-one update (a Kalman filter's).
 """
 
-import torch
 from torch import Tensor
 
-from vlb.core.distributions import LOG_2PI
+from vlb.core.distributions import LOG_2PI, log_between
 from vlb.models.factor.components import Components, Posterior
 
 
@@ -50,12 +49,3 @@ class Chain:
         """Cov[z] W_d, (J, n, Q)."""
         loading = self.components.loadings[:, column]
         return (self.covariance @ loading[:, None, :, None]).squeeze(-1)
-
-
-def log_between(low: Tensor, high: Tensor) -> Tensor:
-    """log(Φ(high) − Φ(low)) for low < high, with the digits of a tail: nats."""
-    swapped = low > 0
-    low, high = torch.where(swapped, -high, low), torch.where(swapped, -low, high)
-    above, below = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
-    tiny = torch.finfo(low.dtype).tiny
-    return above + (-torch.expm1(below - above)).clamp(min=tiny).log()

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
+from vlb.core.columns import Columns
 from vlb.core.condition import UNCONDITIONAL, Condition, Role, refuse_others
 from vlb.core.initial import Examples
+from vlb.core.maps import MonotoneMaps
 from vlb.core.schema import Schema
 from vlb.core.terms import EXACT, TermPath
 from vlb.models.factor.chain import Chain
-from vlb.models.factor.columns import Columns
 from vlb.models.factor.components import NAMES, PIECE, Components, Rows, posterior
 from vlb.models.factor.fitting import Fit, fitted
 from vlb.models.factor.law import FactorLaw
-from vlb.models.factor.maps import MonotoneMaps
 
 TAKES = frozenset({"role", "values"})
 
@@ -148,7 +148,7 @@ class FactorMixture(nn.Module):
     @torch.no_grad()
     def conditional(self, x: Tensor, known: Tensor) -> FactorLaw:
         """The law of the cells of rows x (n, D) that are not `known` (n, D), given those that are."""
-        return FactorLaw(self.components, self.maps, self.columns, x, known, self.rows(x, known))
+        return FactorLaw(self.maps, self.columns, x, known, self.components, self.rows(x, known))
 
     def responsibilities(self, x: Tensor, known: Tensor | None = None) -> Tensor:
         """p(j | known cells), (n, J), over the components of all draws."""

@@ -1,4 +1,4 @@
-"""How the columns of a table meet a factor mixture: which are real, which of these are rounded, where the tables of the
+"""How the columns of a table meet a model: which are real, which of these are rounded, where the tables of the
 others begin."""
 
 import numpy as np
@@ -6,22 +6,24 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
-from vlb.core.schema import Levels, Real, Schema
+from vlb.core.schema import Categories, Levels, Real, Schema
 
 
 class Columns:
-    """The columns of a schema. reals, categories: their places in x; ordered: of the categories, those with an order;
-    resolutions: of the reals, 0 where they are not rounded; counts: values of each category."""
+    """The columns of a schema. reals, categories: their places in x; ordered: of the categories, those that are whole
+    numbers; on_line: those whose values have an order; resolutions: of the reals, 0 where they are not rounded; counts:
+    values of each category."""
 
     def __init__(self, schema: Schema) -> None:
         if len(schema.shape) != 1:
-            raise UserError("a factor mixture is of tables: for pictures and sound train another kind of model")
+            raise UserError("this kind of model is of tables: for pictures and sound train another")
         kinds = schema.each if schema.columns is not None else schema.each * schema.dimensions
         self.count = len(kinds)
         self.reals = [place for place, kind in enumerate(kinds) if isinstance(kind, Real)]
         self.categories = [place for place, kind in enumerate(kinds) if not isinstance(kind, Real)]
         self.names = [column.name for column in schema.columns or ()] or [str(place) for place in range(self.count)]
         self.ordered = [isinstance(kinds[place], Levels) for place in self.categories]
+        self.on_line = [_on_line(kinds[place]) for place in self.categories]
         self.counts = [kinds[place].count or 1 for place in self.categories]
         self.resolutions = torch.tensor([_resolution(kinds[place]) for place in self.reals], dtype=torch.float64)
         self.offsets = np.concatenate(([0], np.cumsum(self.counts))).astype(int).tolist()
@@ -36,7 +38,10 @@ class Columns:
 
     def centres(self, x: Tensor) -> Tensor:
         """The reals of x (n, D), rounded ones to the centres of their cells: (n, reals) float64."""
-        reals = x[:, self.reals].double()
+        return self.to_grid(x[:, self.reals].double())
+
+    def to_grid(self, reals: Tensor) -> Tensor:
+        """Reals (…, reals) as the centres of their cells where they are rounded, float64."""
         step = self.resolutions.to(reals.device)
         return torch.where(step > 0, (reals / step.clamp(min=1e-300)).round() * step, reals)
 
@@ -56,6 +61,10 @@ class Columns:
                 f"row {row}, column {name!r}: {numbers[row, column]} is none of its {self.counts[column]} values"
             )
         return numbers + offsets
+
+
+def _on_line(kind: object) -> bool:
+    return isinstance(kind, Levels) or (isinstance(kind, Categories) and kind.ordered)
 
 
 def _resolution(kind: object) -> float:

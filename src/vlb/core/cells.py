@@ -1,0 +1,152 @@
+"""The law of the cells of rows that are not known, given those that are: what every such law says of single cells.
+
+Each real cell is a mixture of Gaussians in mapped space, each category a table: mean, deviation, quantile and mode in
+the units of the data follow.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlb.core.columns import Columns
+from vlb.core.maps import MonotoneMaps
+
+NODES, NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
+NODE_WEIGHTS = NODE_WEIGHTS / NODE_WEIGHTS.sum()
+WIDTHS = 10.0  # standard deviations within which a quantile is looked for
+HALVINGS = 45
+COARSE, FINE = 65, 33  # points among which a mode is looked for, twice
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """p(j | known), (J, n, 1), or by column (J, n, reals); mean and deviation of each mapped real in each component,
+    (J, n, reals)."""
+
+    weights: Tensor
+    means: Tensor
+    deviations: Tensor
+
+    def below(self, y: Tensor) -> Tensor:
+        """P(y_d < y) of each column by itself, (n, reals)."""
+        return (self.weights * torch.special.ndtr((y - self.means) / self.deviations)).sum(0)
+
+    def density(self, y: Tensor) -> Tensor:
+        """Of each column by itself, up to a constant: (n, reals)."""
+        error = (y - self.means) / self.deviations
+        return (self.weights * (-0.5 * error.square()).exp() / self.deviations).sum(0)
+
+    def quantile(self, level: float | Tensor) -> Tensor:
+        """Where `below` is `level`, one number or (n, 1), by bisection: (n, reals)."""
+        low = (self.means - WIDTHS * self.deviations).amin(0)
+        high = (self.means + WIDTHS * self.deviations).amax(0)
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            short = self.below(middle) < level
+            low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+        return (low + high) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class UnknownCells(ABC):
+    """p(cells that are not known | those that are) of rows x (n, D); known: (n, D) bool. In every result the known
+    cells are those of x; rounded columns come as centres of cells, unordered categories as the likeliest.
+
+    Values and statistics of a single cell are of its own law, `sample` draws all cells of a row together.
+    """
+
+    maps: MonotoneMaps
+    columns: Columns
+    x: Tensor
+    known: Tensor
+
+    @abstractmethod
+    def probabilities(self) -> tuple[Tensor, ...]:
+        """Of each categorical column, (n, its values) each; of a column that is known, what the others say of it."""
+
+    @abstractmethod
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw of all cells that are not known, (n, D)."""
+
+    @abstractmethod
+    def each(self, of: Callable[[Moments, slice], Tensor]) -> Tensor:
+        """What is made of the moments of each piece of the rows, and where these are, (n, reals)."""
+
+    def mean(self) -> Tensor:
+        """E[x], (n, D) in data units, by Gauss–Hermite quadrature through the inverse maps."""
+        means = [p @ torch.arange(p.shape[1], dtype=p.dtype) for p in self.probabilities()]
+        return self._filled(self.each(lambda moments, _: self._expected(moments, lambda x: x)), means)
+
+    def deviation(self) -> Tensor:
+        """The standard deviation of each real cell, (n, D) in data units, likewise: 0 of those that are known, NaN in
+        the columns of categories."""
+
+        def of(moments: Moments, _: slice) -> Tensor:
+            mean = self._expected(moments, lambda x: x)
+            return self._expected(moments, lambda x: (x - mean).square()).sqrt()
+
+        found = torch.full(self.x.shape, torch.nan, dtype=torch.float64)
+        known = self.known[:, self.columns.reals]
+        found[:, self.columns.reals] = torch.where(known, 0.0, self.each(of))
+        return found
+
+    def _expected(self, moments: Moments, of: Callable[[Tensor], Tensor]) -> Tensor:
+        """E[of(x)] of each real column, (n, reals)."""
+        total = torch.zeros_like(moments.means[0])
+        for node, weight in zip(NODES.tolist(), NODE_WEIGHTS.tolist(), strict=True):
+            x = of(self.maps.inverse(moments.means + node * moments.deviations))
+            total = total + weight * (moments.weights * x).sum(0)
+        return total
+
+    def median(self) -> Tensor:
+        """(n, D) in data units."""
+        return self.quantile(0.5)
+
+    def quantile(self, level: float | Tensor) -> Tensor:
+        """The least value with at least `level`, one number or (n,), of the mass at or below it, (n, D)."""
+        levels = torch.as_tensor(level, dtype=torch.float64).expand(len(self.x)).unsqueeze(1)
+        reals = self.each(lambda moments, where: self.maps.inverse(moments.quantile(levels[where])))
+        places = [
+            (p.cumsum(1) < levels * p.sum(1, keepdim=True)).sum(1).clamp(max=p.shape[1] - 1)
+            for p in self.probabilities()
+        ]
+        return self._filled(self.columns.to_grid(reals), places)
+
+    def mode(self) -> Tensor:
+        """The value with the largest density in data units, or the largest mass, (n, D); on a grid of the values
+        between the 0.1 % and the 99.9 % quantile, refined once."""
+
+        def of(moments: Moments, _: slice) -> Tensor:
+            low = self.maps.inverse(moments.quantile(0.001))
+            high = self.maps.inverse(moments.quantile(0.999))
+            for points in (COARSE, FINE):
+                step = (high - low) / (points - 1)
+                best, most = low, torch.full_like(low, -torch.inf)
+                for point in range(points):
+                    x = low + point * step
+                    y, log_slope = self.maps(x)
+                    density = moments.density(y).log() + log_slope
+                    best, most = torch.where(density > most, x, best), torch.maximum(density, most)
+                low, high = best - step, best + step
+            return best
+
+        return self._filled(self.columns.to_grid(self.each(of)), [p.argmax(1) for p in self.probabilities()])
+
+    def _filled(self, reals: Tensor, ordered: list[Tensor]) -> Tensor:
+        """x with what is not known from `reals` and, of the categories, `ordered`, or the likeliest without order."""
+        likeliest = [p.argmax(1) for p in self.probabilities()]
+        chosen = [a if has else b for a, b, has in zip(ordered, likeliest, self.columns.ordered, strict=True)]
+        return merged(self.columns, self.x, self.known, reals, chosen)
+
+
+def merged(columns: Columns, x: Tensor, known: Tensor, reals: Tensor, categories: list[Tensor]) -> Tensor:
+    """x (n, D) float64 where it is known, else reals (n, reals) and categories, (n,) each."""
+    found = torch.empty(x.shape, dtype=torch.float64)
+    found[:, columns.reals] = reals
+    for place, values in zip(columns.categories, categories, strict=True):
+        found[:, place] = values.double()
+    return torch.where(known, x.double(), found)
