@@ -98,6 +98,7 @@ FAMILY = {
     "unet, labels": ("digits", (*SMALL_UNET, "condition=labels", "precision=bfloat16")),
     "adaptive": ("digits", ("backbone=mlp", "backbone.width=24", "times=adaptive", "weighting=sigmoid")),
     "warped, uncertainty": ("digits", ("backbone=mlp", "backbone.width=24", "times=warped", "weighting=uncertainty")),
+    "muon": ("digits", (*SMALL_UNET, "optimiser=muon", "times=adaptive")),
     "energy": ("digits", (*SMALL_UNET, "head=energy")),
     "mlp": ("digits", ("backbone=mlp", "backbone.width=24")),
     "mixture": ("digits-mixture", ("em_steps=2", "components=3")),

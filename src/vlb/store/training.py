@@ -1,16 +1,20 @@
 """The configuration of training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from vlb.base.domains import BelowOne, Count, Positive, Settings, Whole, Within
 from vlb.base.errors import UserError
+from vlb.nn.optimisers import AdamW, AnyOptimiser
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Settings):
-    """AdamW with warm-up and cosine decay, in steps, of which a model that is fitted beforehand takes none;
+    """An optimiser with warm-up and cosine decay, in steps, of which a model that is fitted beforehand takes none;
     `validate_every` 0 never validates.
+
+    learning_rate, betas and weight_decay are AdamW's; final_learning_rate: at the end of training, that of all falling
+    in the same ratio.
 
     clip: the largest norm of a gradient; spike: updates whose gradient is so many times the usual one are skipped;
     precision: of the network (float16 with a scaled loss), never of noise levels, heads and losses.
@@ -18,6 +22,7 @@ class Training(Settings):
 
     steps: Annotated[int, Within(0, 10**9)] = 2000
     batch: Annotated[int, Within(1, 1 << 16)] = 64
+    optimiser: AnyOptimiser = field(default_factory=AdamW)
     learning_rate: Annotated[float, Within(0, 100, above=True)] = 1e-3
     final_learning_rate: Annotated[float, Within(0, 100)] = 1e-5
     warmup: Whole = 100

@@ -27,6 +27,7 @@ from vlb.data import Dataset
 from vlb.data.baselines import uniform
 from vlb.models.loss import AnyTerms
 from vlb.nn.dropout import Dropout, dropouts, masked
+from vlb.nn.optimisers import AdamWOptimiser, MuonOptimiser
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
 from vlb.store.experiment import Experiment, Training
@@ -68,7 +69,7 @@ class Trainer:
     step: int = 0
     best: float = math.inf
     module: Step = field(init=False)
-    optimiser: torch.optim.AdamW = field(init=False)
+    optimisers: tuple[AdamWOptimiser | MuonOptimiser, ...] = field(init=False)
     average: Average = field(init=False)
     guard: Guard = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
@@ -76,42 +77,45 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.module = Step(self.model, self.loss).to(self.device).train()
-        decayed = [p for p in self.module.parameters() if p.ndim > 1]
-        others = [p for p in self.module.parameters() if p.ndim <= 1]
         s = self.settings
-        groups = [{"params": decayed, "weight_decay": s.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=s.learning_rate, betas=(s.betas[0], s.betas[1]), fused=True)
+        betas = (s.betas[0], s.betas[1])
+        self.optimisers = s.optimiser.build(self.module, s.learning_rate, betas, s.weight_decay)
         self.average = Average(self.module, s.ema)
         self.guard = Guard(s.clip, s.spike)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=s.precision == "float16")
         self.dropouts = dropouts(self.module)
 
-    def learning_rate(self) -> float:
-        """Linear warm-up, then a cosine from `learning_rate` to `final_learning_rate`."""
+    def learning_rate(self, peak: float) -> float:
+        """Linear warm-up, then a cosine from a largest rate, falling by as much as from `learning_rate` to
+        `final_learning_rate`."""
         s = self.settings
         warm = min(1.0, (self.step + 1) / max(1, s.warmup))
         cosine = 0.5 + 0.5 * math.cos(math.pi * self.step / s.steps)
-        return warm * (s.final_learning_rate + (s.learning_rate - s.final_learning_rate) * cosine)
+        last = s.final_learning_rate if peak == s.learning_rate else peak * s.final_learning_rate / s.learning_rate
+        return warm * (last + (peak - last) * cosine)
 
     def update(self, x: Tensor, condition: Condition) -> Update:
         """One step on a batch x (batch, *shape)."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.learning_rate(group["peak"])
         generator = step_generator(self.seed, self.step, self.device)
         masks = network_generator(self.seed, self.step, self.device)
         with masked(self.dropouts, masks), self.autocast():
             terms, sums = self.module(x, condition, generator, self.step)
         self.loss.learn(sums)
         loss = torch.stack(list(terms.values())).sum()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.module.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimiser)
+        for optimiser in self.optimisers:
+            self.scaler.unscale_(optimiser)
         norm = self.guard.admit(self.module, loss, terms, self.step + 1)
         note = ""
         if norm is None:
             note = self.guard.reason
         else:
-            self.optimiser.step()
+            for optimiser in self.optimisers:
+                optimiser.step()
             self.average.update(self.module)
         self.scaler.update()
         self.step += 1
@@ -129,9 +133,10 @@ class Trainer:
         tensors = {f"weights.{k}": v for k, v in self.module.state_dict().items()}
         tensors |= self.averaged()
         names = {p: n for n, p in self.module.named_parameters()}
-        for parameter, entry in self.optimiser.state.items():
-            assert isinstance(parameter, nn.Parameter)
-            tensors |= {f"optimiser.{names[parameter]}.{k}": v for k, v in entry.items()}
+        for optimiser in self.optimisers:
+            for parameter, entry in optimiser.state.items():
+                assert isinstance(parameter, nn.Parameter)
+                tensors |= {f"optimiser.{names[parameter]}.{k}": v for k, v in entry.items()}
         state = {
             "step": self.step,
             "best": None if math.isinf(self.best) else self.best,
@@ -162,13 +167,16 @@ class Trainer:
         refuse_unfit(averaged, self.average.tensors, run.last)
         self.average.load(averaged, admit(Whole, state["ema_updates"], f"{where}.ema_updates"))
         moments = stored.section("optimiser")
-        for name, parameter in self.module.named_parameters():
-            if f"{name}.step" in moments:
-                like = {"step": torch.zeros((), device=self.device), "exp_avg": parameter, "exp_avg_sq": parameter}
-                refuse_unfit(moments, {f"{name}.{key}": value for key, value in like.items()}, run.last)
-                self.optimiser.state[parameter] = {
-                    key: laid_out_like(value, moments[f"{name}.{key}"]) for key, value in like.items()
-                }
+        names = {p: n for n, p in self.module.named_parameters()}
+        for optimiser in self.optimisers:
+            for parameter in (p for group in optimiser.param_groups for p in group["params"]):
+                like = optimiser.moments(parameter)
+                own = {f"{names[parameter]}.{key}": value for key, value in like.items()}
+                if any(name in moments for name in own):
+                    refuse_unfit(moments, own, run.last)
+                    optimiser.state[parameter] = {
+                        key: laid_out_like(value, moments[f"{names[parameter]}.{key}"]) for key, value in like.items()
+                    }
         self.step = admit(Whole, state["step"], f"{where}.step")
         self.best = math.inf if state["best"] is None else admit(Finite, state["best"], f"{where}.best")
         self.guard.restore(state["guard"], f"{where}.guard")
@@ -260,7 +268,7 @@ def fit(
                     "step": trainer.step,
                     trainer.loss.unit.key: sum(window) / len(window),
                     "gradient_norm": update.gradient_norm,
-                    "learning_rate": trainer.optimiser.param_groups[0]["lr"],
+                    "learning_rate": trainer.optimisers[-1].param_groups[0]["lr"],
                     "skipped": update.skipped,
                     "seconds": elapsed,
                 }
