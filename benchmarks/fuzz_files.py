@@ -20,6 +20,7 @@ that are wrong, crash, hang or take too much are kept in --keep. The exit status
 
 import argparse
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -31,10 +32,11 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,18 +47,24 @@ from fuzz_samples import KINDS, Archive, RunFile, archives, run_files, tree
 
 from vlb.base.errors import UserError
 from vlb.base.growth import most
+from vlb.coding import api
 from vlb.coding.allowance import RATIO
 from vlb.coding.api import decompress, inspect
+from vlb.coding.carried import Bare, bare
+from vlb.coding.container import ArchiveReader
 from vlb.coding.options import DecompressOptions
 from vlb.measure import evaluation_file
 from vlb.store import checkpoint
+from vlb.store.carried import from_carried
 from vlb.store.runs import Run
+from vlb.store.trained import Trained
 from vlb.training.loop import fit
 
 OUTCOMES = ("refused", "same", "other", "wrong", "crash", "hang", "memory")
 BAD = ("wrong", "crash", "hang", "memory")
 ADDRESS_SPACE = 6 << 30  # beyond what the process has when it begins
 SALVAGED = 16  # two in so many are salvaged, and inspected
+ANEW = 16  # of one in so many every model is built anew
 REPORTED = 20  # items between two reports of a worker
 QUIET = 600  # bytes of a message that are kept
 
@@ -95,17 +103,63 @@ class Tally:
         self.longest, self.grown = max(self.longest, other.longest), max(self.grown, other.grown)
 
 
-def of_archives(found: list[Archive]) -> list[Sample]:
-    """Samples of archives."""
+class Known:
+    """The models of undamaged archives and runs, built once: what reading does with a model that is not damaged has
+    nothing to do with the damage, and building it takes longer than all else. Runs are opened once, too.
+
+    An archive that carries a model is read, unpacked and compared with these as any is; what differs in the least is
+    built. So are all of one item in `ANEW`.
+    """
+
+    def __init__(self, found: list[Archive], folder: Path) -> None:
+        self.runs = {
+            archive.run: SimpleNamespace(trained=Run.open(archive.run).trained) for archive in found if archive.run
+        }
+        self.models: dict[tuple[bytes, str], Bare] = {}
+        for archive in found:
+            if archive.run:
+                trained = self.runs[archive.run].trained
+            else:
+                path = folder / "known.vlb"
+                path.write_bytes(archive.content)
+                trained = from_carried(api.embedded_model(ArchiveReader(path)), path)
+            self.models[self._said(trained)] = bare(trained)
+
+    @staticmethod
+    def _said(trained: Trained) -> tuple[bytes, str]:
+        return trained.identity, json.dumps((trained.model, trained.schema, trained.earlier))
+
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """Within it, these are in place of what would be built again."""
+
+        def known(trained: Trained, device: Any = "cpu") -> Bare:
+            return self.models.get(self._said(trained)) or bare(trained, device)
+
+        before = api.Run, api.bare
+        api.Run, api.bare = SimpleNamespace(open=self.runs.__getitem__), known  # type: ignore[misc,assignment]
+        try:
+            yield
+        finally:
+            api.Run, api.bare = before  # type: ignore[misc]
+
+
+def of_archives(found: list[Archive], folder: Path) -> list[Sample]:
+    """Samples of archives; folder: for a moment."""
+    known = Known(found, folder)
     parts = [taken_apart(archive.content) for archive in found]
-    return [_of_archive(archive, own, found, parts) for archive, own in zip(found, parts, strict=True)]
+    return [_of_archive(archive, own, parts, known) for archive, own in zip(found, parts, strict=True)]
 
 
-def _of_archive(archive: Archive, own: Parts, all_: list[Archive], parts: list[Parts]) -> Sample:
+def _of_archive(archive: Archive, own: Parts, parts: list[Parts], known: Known) -> Sample:
     def make(rng: np.random.Generator, _: Path) -> bytes:
         return misleading(own, parts[int(rng.integers(len(parts)))], rng)
 
     def read(item: Item, folder: Path, number: int) -> str:
+        with known.used() if number % ANEW else contextlib.nullcontext():
+            return outcome(item, folder, number)
+
+    def outcome(item: Item, folder: Path, number: int) -> str:
         path, out = folder / "a.vlb", folder / "out"
         path.write_bytes(item.content)
         problems: tuple[str, ...] = ()
@@ -201,14 +255,13 @@ READ: dict[str, Callable[[Path], Any]] = {
 def item(samples: list[Sample], seed: int, number: int, folder: Path) -> tuple[Sample, Item]:
     """Damaged file `number` of a seed: another than any sample, half of them with checksums that are right."""
     rng = np.random.default_rng((seed, number))
-    originals = {sample.original for sample in samples}
     sample = samples[int(rng.integers(len(samples)))]
     while True:
         if honest := bool(rng.random() < 0.5):
             content = damaged(sample.original, samples[int(rng.integers(len(samples)))].original, rng)
         else:
             content = sample.make(rng, folder)
-        if content not in originals:
+        if all(content != other.original for other in samples):
             return sample, Item(sample.kind, content, honest)
 
 
@@ -250,6 +303,7 @@ def work(
     space = status("VmSize") + ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    gc.freeze()  # what was there before is not looked through again and again
     tally, folder = Tally(), made / "item"
     for done, number in enumerate(numbers):
         folder.mkdir()
@@ -379,7 +433,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         whole = list(archives(Path(made), options.kinds))
         files = list(run_files(Path(made), options.kinds))
         for title, samples, count in (
-            ("archives", of_archives(whole), options.archives),
+            ("archives", of_archives(whole, Path(made)), options.archives),
             ("others", of_run_files(files), options.others),
         ):
             rest = options.seconds, options.limit, options.workers, options.keep / title
