@@ -32,61 +32,26 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkProcess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from fuzz_mutations import Parts, damaged, misleading, misleading_checkpoint, misleading_values, other_json, taken_apart
-from fuzz_samples import KINDS, Archive, RunFile, archives, run_files, tree
+from fuzz_mutations import damaged
+from fuzz_reading import Item, Sample, of_archives, of_run_files
+from fuzz_samples import KINDS, archives, run_files
 
 from vlb.base.errors import UserError
 from vlb.base.growth import most
-from vlb.coding import api
 from vlb.coding.allowance import RATIO
-from vlb.coding.api import decompress, inspect
-from vlb.coding.carried import Bare, bare
-from vlb.coding.container import ArchiveReader
-from vlb.coding.options import DecompressOptions
-from vlb.measure import evaluation_file
-from vlb.store import checkpoint
-from vlb.store.carried import from_carried
-from vlb.store.runs import Run
-from vlb.store.trained import Trained
-from vlb.training.loop import fit
 
 OUTCOMES = ("refused", "same", "other", "wrong", "crash", "hang", "memory")
 BAD = ("wrong", "crash", "hang", "memory")
 ADDRESS_SPACE = 6 << 30  # beyond what the process has when it begins
-SALVAGED = 16  # two in so many are salvaged, and inspected
-ANEW = 16  # of one in so many every model is built anew
 REPORTED = 20  # items between two reports of a worker
-QUIET = 600  # bytes of a message that are kept
-
-
-@dataclass(frozen=True)
-class Item:
-    """A damaged file. honest: whether its checksums are those of what was written."""
-
-    kind: str
-    content: bytes
-    honest: bool
-
-
-@dataclass
-class Sample:
-    """What is damaged, and how its outcome is found. read: in a folder, (item) -> an outcome; may raise anything."""
-
-    kind: str
-    original: bytes
-    make: Callable[[np.random.Generator, Path], bytes]
-    read: Callable[[Item, Path, int], str]
-    weighs: int = 0  # bytes that are read beside the file's own
 
 
 @dataclass
@@ -101,155 +66,6 @@ class Tally:
         """What another process found."""
         self.counts += other.counts
         self.longest, self.grown = max(self.longest, other.longest), max(self.grown, other.grown)
-
-
-class Known:
-    """The models of undamaged archives and runs, built once: what reading does with a model that is not damaged has
-    nothing to do with the damage, and building it takes longer than all else. Runs are opened once, too.
-
-    An archive that carries a model is read, unpacked and compared with these as any is; what differs in the least is
-    built. So are all of one item in `ANEW`.
-    """
-
-    def __init__(self, found: list[Archive], folder: Path) -> None:
-        self.runs = {
-            archive.run: SimpleNamespace(trained=Run.open(archive.run).trained) for archive in found if archive.run
-        }
-        self.models: dict[tuple[bytes, str], Bare] = {}
-        for archive in found:
-            if archive.run:
-                trained = self.runs[archive.run].trained
-            else:
-                path = folder / "known.vlb"
-                path.write_bytes(archive.content)
-                trained = from_carried(api.embedded_model(ArchiveReader(path)), path)
-            self.models[self._said(trained)] = bare(trained)
-
-    @staticmethod
-    def _said(trained: Trained) -> tuple[bytes, str]:
-        return trained.identity, json.dumps((trained.model, trained.schema, trained.earlier))
-
-    @contextlib.contextmanager
-    def used(self) -> Iterator[None]:
-        """Within it, these are in place of what would be built again."""
-
-        def known(trained: Trained, device: Any = "cpu") -> Bare:
-            return self.models.get(self._said(trained)) or bare(trained, device)
-
-        before = api.Run, api.bare
-        api.Run, api.bare = SimpleNamespace(open=self.runs.__getitem__), known  # type: ignore[misc,assignment]
-        try:
-            yield
-        finally:
-            api.Run, api.bare = before  # type: ignore[misc]
-
-
-def of_archives(found: list[Archive], folder: Path) -> list[Sample]:
-    """Samples of archives; folder: for a moment."""
-    known = Known(found, folder)
-    parts = [taken_apart(archive.content) for archive in found]
-    return [_of_archive(archive, own, parts, known) for archive, own in zip(found, parts, strict=True)]
-
-
-def _of_archive(archive: Archive, own: Parts, parts: list[Parts], known: Known) -> Sample:
-    def make(rng: np.random.Generator, _: Path) -> bytes:
-        return misleading(own, parts[int(rng.integers(len(parts)))], rng)
-
-    def read(item: Item, folder: Path, number: int) -> str:
-        with known.used() if number % ANEW else contextlib.nullcontext():
-            return outcome(item, folder, number)
-
-    def outcome(item: Item, folder: Path, number: int) -> str:
-        path, out = folder / "a.vlb", folder / "out"
-        path.write_bytes(item.content)
-        problems: tuple[str, ...] = ()
-        if number % SALVAGED > 1:
-            decompress(path, out, run=archive.run)
-        else:
-            with contextlib.suppress(UserError):
-                inspect(path)
-            problems = decompress(path, out, DecompressOptions(salvage=True), run=archive.run).problems
-        restored = tree(out)
-        if restored == archive.files and not problems:
-            return "same"
-        if not item.honest:
-            return "other"
-        told = " ".join(problems)
-        lost = [name for name, content in restored.items() if archive.files.get(name) != content and name not in told]
-        return "wrong" if lost or not problems else "refused"
-
-    weighs = sum(len(content) for content in tree(archive.run).values()) if archive.run else 0
-    return Sample(archive.kind, archive.content, make, read, weighs)
-
-
-def of_run_files(found: list[RunFile]) -> list[Sample]:
-    """Samples of the files of runs."""
-    return [_of_run_file(file) for file in found]
-
-
-def _of_run_file(file: RunFile) -> Sample:
-    def make(rng: np.random.Generator, folder: Path) -> bytes:
-        if file.kind == "configuration":
-            return json.dumps(other_json(json.loads(file.content), rng)).encode()
-        if file.kind == "saved values":
-            return misleading_values(file.content, rng)
-        return misleading_checkpoint(file.content, rng, folder)
-
-    def read(item: Item, folder: Path, number: int) -> str:
-        copy = folder / "run"
-        shutil.copytree(file.run, copy)
-        (copy / file.place).write_bytes(item.content)
-        if READ[file.kind](copy) == expected:
-            return "same"
-        return "wrong" if item.honest and file.kind != "configuration" else "other"
-
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(file.run, Path(folder) / "run")
-        expected = READ[file.kind](Path(folder) / "run")
-    return Sample(file.kind, file.content, make, read, sum(len(content) for content in tree(file.run).values()))
-
-
-def used(path: Path) -> Any:
-    """What a run's checkpoint is read to."""
-    run = Run.open(path)
-    run.loss(run.model())
-    return run.trained.identity
-
-
-def gone_on(path: Path) -> Any:
-    """What comes of a training that goes on from it."""
-    run = Run.open(path)
-    fit(run.experiment, run.data(), run, resume=True)
-    stored = checkpoint.read(run.last)
-    return stored.state, {name: tensor.numpy().tobytes() for name, tensor in stored.tensors.items()}
-
-
-def kept(path: Path) -> Any:
-    """What a run kept of its data."""
-    stored = checkpoint.read(Run.open(path).kept)
-    return stored.state, {name: tensor.numpy().tobytes() for name, tensor in stored.tensors.items()}
-
-
-def configured(path: Path) -> Any:
-    """What a run says of itself."""
-    run = Run.open(path)
-    run.loss(run.model())
-    return run.about, run.experiment, run.schema, run.conditional, run.trained.identity, run.content["data"]
-
-
-def valued(path: Path) -> Any:
-    """What an evaluation's file says."""
-    found = evaluation_file.load(path / "values.npz")
-    return found.evaluation.values.tobytes(), found.subject, found.index.tobytes(), str(found.evaluation)
-
-
-READ: dict[str, Callable[[Path], Any]] = {
-    "saved values": valued,
-    "checkpoint to use": used,
-    "checkpoint to go on from": gone_on,
-    "kept marginals": kept,
-    "configuration": configured,
-}
 
 
 def item(samples: list[Sample], seed: int, number: int, folder: Path) -> tuple[Sample, Item]:

@@ -44,16 +44,18 @@ KINDS: dict[str, tuple[str, tuple[str, ...], int | None]] = {
     "VAE, top-down": ("images", HVAE, None),
     "VAE, bottom-up": ("images", (*HVAE, "model.inference=bottom-up"), None),
     "table": ("discrete-table", ("model.components=2", *BRIEF, "steps=20"), None),
+    "factors": ("table", ("model.components=2", "model.rank=1", "model.draws=2", "model.steps=20"), None),
     "CIFAR": ("images", (*MIXTURE, "model.components=1"), None),
 }
 
-VALUES = "values.npz"
+VALUES, SCHEMA = "values.npz", "schema.toml"
 PLACES = {
     "saved values": VALUES,
     "checkpoint to use": "checkpoints/best.safetensors",
     "checkpoint to go on from": "checkpoints/last.safetensors",
     "kept marginals": "reference.safetensors",
     "configuration": "config.json",
+    "metrics": "metrics.jsonl",
 }
 
 
@@ -109,7 +111,7 @@ def inputs_of(name: str) -> dict[str, Callable[[], bytes]]:
     """What a code of that name is given: files of every format, but a few where an example takes long to decode."""
     if name.startswith("diffusion"):
         return {file: FILES[file] for file in ("a.png", "a.npy")}
-    return TABLES if name == "table" else COLOUR if name == "CIFAR" else FILES
+    return TABLES if "table" in KINDS[name][0] else COLOUR if name == "CIFAR" else FILES
 
 
 def archive(kind: str, path: Path, run: Path | None, folder: Path) -> Archive:
@@ -130,11 +132,17 @@ def run_files(folder: Path, kinds: list[str]) -> Iterator[RunFile]:
         evaluate(original, options=EvaluateOptions(passes=2, examples=6), values=original / VALUES)
         for kind, place in PLACES.items():
             yield RunFile(kind, (original / place).read_bytes(), original, place)
+    described = folder / "described"
+    described.mkdir()
+    (described / "table.csv").write_bytes(mixed(0, 40))
+    for content in SCHEMAS * 4:  # else two samples among seventy
+        (described / SCHEMA).write_text(content)
+        yield RunFile("schema", content.encode(), described, SCHEMA)
 
 
 def trained(folder: Path, name: str, recipe: str, changes: tuple[str, ...]) -> Path:
     """The run of that name."""
-    if recipe == "discrete-table":
+    if "table" in recipe:
         data = folder / "data.csv"
         data.write_bytes(table(0, 80))
     else:
@@ -188,12 +196,61 @@ def table(seed: int, rows: int) -> bytes:
     return "\r\n".join(["member,colour,count", *lines, ""]).encode()
 
 
+def mixed(seed: int, rows: int) -> bytes:
+    """Columns of words, of numbers on a grid and not, half of one of which are zeros, and of levels, with gaps."""
+    rng = np.random.default_rng(seed)
+    lines = ["member,income,height,count"]
+    for _ in range(rows):
+        income = 0 if rng.random() < 0.5 else 100 * int(rng.integers(1, 90))
+        cells = str(rng.choice(["no", "yes"])), str(income), f"{rng.normal(1.7, 0.1):.7g}", str(rng.integers(4))
+        lines.append(",".join(cell if rng.random() < 0.9 else "-9" for cell in cells))
+    return "\n".join([*lines, ""]).encode()
+
+
 def tabbed(seed: int, rows: int) -> bytes:
     """The same with tabs, and a word that the model does not know."""
     content = table(seed, rows).replace(b'"blue, light"', b"grey").replace(b",", b"\t").replace(b"\r\n", b"\n")
     return content + b"no\tviolet\t2\n"
 
 
+SCHEMAS = (
+    """missing = ["-9"]  # as the survey wrote it
+
+[[column]]
+name = "member"
+type = "categories"
+values = ["no", "yes"]
+other = true
+
+[[column]]
+name = "income"
+type = "real"
+resolution = 100.0
+unit = "EUR"
+atoms = [0.0]
+
+[[column]]
+name = "height"
+type = "real"
+
+[[column]]
+name = "count"
+type = "levels"
+count = 4
+""",
+    """[[column]]
+name = "count"
+type = "categories"
+values = ["0", "1", "2", "3"]
+ordered = true
+missing = ["-9"]
+
+[[column]]
+name = "member"
+type = "categories"
+values = ["no", "yes", "-9"]
+""",
+)
 FILES: dict[str, Callable[[], bytes]] = {
     "a.png": lambda: image(1, "png"),
     "bits.png": lambda: image(2, "png", "1"),
