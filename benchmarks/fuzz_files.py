@@ -20,6 +20,7 @@ that are wrong, crash, hang or take too much are kept in --keep. The exit status
 
 import argparse
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -31,7 +32,6 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -40,45 +40,18 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-from fuzz_mutations import Parts, damaged, misleading, misleading_checkpoint, misleading_values, other_json, taken_apart
-from fuzz_samples import KINDS, Archive, RunFile, archives, run_files, tree
+from fuzz_mutations import damaged
+from fuzz_reading import Item, Sample, of_archives, of_run_files
+from fuzz_samples import KINDS, archives, run_files
 
 from vlb.base.errors import UserError
 from vlb.base.growth import most
 from vlb.coding.allowance import RATIO
-from vlb.coding.api import decompress, inspect
-from vlb.coding.options import DecompressOptions
-from vlb.measure import evaluation_file
-from vlb.store import checkpoint
-from vlb.store.runs import Run
-from vlb.training.loop import fit
 
 OUTCOMES = ("refused", "same", "other", "wrong", "crash", "hang", "memory")
 BAD = ("wrong", "crash", "hang", "memory")
 ADDRESS_SPACE = 6 << 30  # beyond what the process has when it begins
-SALVAGED = 16  # two in so many are salvaged, and inspected
 REPORTED = 20  # items between two reports of a worker
-QUIET = 600  # bytes of a message that are kept
-
-
-@dataclass(frozen=True)
-class Item:
-    """A damaged file. honest: whether its checksums are those of what was written."""
-
-    kind: str
-    content: bytes
-    honest: bool
-
-
-@dataclass
-class Sample:
-    """What is damaged, and how its outcome is found. read: in a folder, (item) -> an outcome; may raise anything."""
-
-    kind: str
-    original: bytes
-    make: Callable[[np.random.Generator, Path], bytes]
-    read: Callable[[Item, Path, int], str]
-    weighs: int = 0  # bytes that are read beside the file's own
 
 
 @dataclass
@@ -95,120 +68,16 @@ class Tally:
         self.longest, self.grown = max(self.longest, other.longest), max(self.grown, other.grown)
 
 
-def of_archives(found: list[Archive]) -> list[Sample]:
-    """Samples of archives."""
-    parts = [taken_apart(archive.content) for archive in found]
-    return [_of_archive(archive, own, found, parts) for archive, own in zip(found, parts, strict=True)]
-
-
-def _of_archive(archive: Archive, own: Parts, all_: list[Archive], parts: list[Parts]) -> Sample:
-    def make(rng: np.random.Generator, _: Path) -> bytes:
-        return misleading(own, parts[int(rng.integers(len(parts)))], rng)
-
-    def read(item: Item, folder: Path, number: int) -> str:
-        path, out = folder / "a.vlb", folder / "out"
-        path.write_bytes(item.content)
-        problems: tuple[str, ...] = ()
-        if number % SALVAGED > 1:
-            decompress(path, out, run=archive.run)
-        else:
-            with contextlib.suppress(UserError):
-                inspect(path)
-            problems = decompress(path, out, DecompressOptions(salvage=True), run=archive.run).problems
-        restored = tree(out)
-        if restored == archive.files and not problems:
-            return "same"
-        if not item.honest:
-            return "other"
-        told = " ".join(problems)
-        lost = [name for name, content in restored.items() if archive.files.get(name) != content and name not in told]
-        return "wrong" if lost or not problems else "refused"
-
-    weighs = sum(len(content) for content in tree(archive.run).values()) if archive.run else 0
-    return Sample(archive.kind, archive.content, make, read, weighs)
-
-
-def of_run_files(found: list[RunFile]) -> list[Sample]:
-    """Samples of the files of runs."""
-    return [_of_run_file(file) for file in found]
-
-
-def _of_run_file(file: RunFile) -> Sample:
-    def make(rng: np.random.Generator, folder: Path) -> bytes:
-        if file.kind == "configuration":
-            return json.dumps(other_json(json.loads(file.content), rng)).encode()
-        if file.kind == "saved values":
-            return misleading_values(file.content, rng)
-        return misleading_checkpoint(file.content, rng, folder)
-
-    def read(item: Item, folder: Path, number: int) -> str:
-        copy = folder / "run"
-        shutil.copytree(file.run, copy)
-        (copy / file.place).write_bytes(item.content)
-        if READ[file.kind](copy) == expected:
-            return "same"
-        return "wrong" if item.honest and file.kind != "configuration" else "other"
-
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(file.run, Path(folder) / "run")
-        expected = READ[file.kind](Path(folder) / "run")
-    return Sample(file.kind, file.content, make, read, sum(len(content) for content in tree(file.run).values()))
-
-
-def used(path: Path) -> Any:
-    """What a run's checkpoint is read to."""
-    run = Run.open(path)
-    run.loss(run.model())
-    return run.trained.identity
-
-
-def gone_on(path: Path) -> Any:
-    """What comes of a training that goes on from it."""
-    run = Run.open(path)
-    fit(run.experiment, run.data(), run, resume=True)
-    stored = checkpoint.read(run.last)
-    return stored.state, {name: tensor.numpy().tobytes() for name, tensor in stored.tensors.items()}
-
-
-def kept(path: Path) -> Any:
-    """What a run kept of its data."""
-    stored = checkpoint.read(Run.open(path).kept)
-    return stored.state, {name: tensor.numpy().tobytes() for name, tensor in stored.tensors.items()}
-
-
-def configured(path: Path) -> Any:
-    """What a run says of itself."""
-    run = Run.open(path)
-    run.loss(run.model())
-    return run.about, run.experiment, run.schema, run.conditional, run.trained.identity, run.content["data"]
-
-
-def valued(path: Path) -> Any:
-    """What an evaluation's file says."""
-    found = evaluation_file.load(path / "values.npz")
-    return found.evaluation.values.tobytes(), found.subject, found.index.tobytes(), str(found.evaluation)
-
-
-READ: dict[str, Callable[[Path], Any]] = {
-    "saved values": valued,
-    "checkpoint to use": used,
-    "checkpoint to go on from": gone_on,
-    "kept marginals": kept,
-    "configuration": configured,
-}
-
-
 def item(samples: list[Sample], seed: int, number: int, folder: Path) -> tuple[Sample, Item]:
     """Damaged file `number` of a seed: another than any sample, half of them with checksums that are right."""
     rng = np.random.default_rng((seed, number))
-    originals = {sample.original for sample in samples}
     sample = samples[int(rng.integers(len(samples)))]
     while True:
         if honest := bool(rng.random() < 0.5):
             content = damaged(sample.original, samples[int(rng.integers(len(samples)))].original, rng)
         else:
             content = sample.make(rng, folder)
-        if content not in originals:
+        if all(content != other.original for other in samples):
             return sample, Item(sample.kind, content, honest)
 
 
@@ -250,6 +119,7 @@ def work(
     space = status("VmSize") + ADDRESS_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    gc.freeze()  # what was there before is not looked through again and again
     tally, folder = Tally(), made / "item"
     for done, number in enumerate(numbers):
         folder.mkdir()
@@ -379,7 +249,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         whole = list(archives(Path(made), options.kinds))
         files = list(run_files(Path(made), options.kinds))
         for title, samples, count in (
-            ("archives", of_archives(whole), options.archives),
+            ("archives", of_archives(whole, Path(made)), options.archives),
             ("others", of_run_files(files), options.others),
         ):
             rest = options.seconds, options.limit, options.workers, options.keep / title

@@ -9,6 +9,7 @@ import copy
 import io
 import json
 import tempfile
+import tomllib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 import torch
 
 from vlb.base.errors import UserError
@@ -313,7 +315,7 @@ def other_tensor(name: str, tensor: torch.Tensor, rng: Rng) -> dict[str, torch.T
     return {name: changed.reshape(tensor.shape)}
 
 
-def misleading_values(content: bytes, rng: Rng) -> bytes:
+def misleading_values(content: bytes, rng: Rng, _: Path) -> bytes:
     """Saved values of other numbers or of another description, with a digest that is right."""
     with np.load(io.BytesIO(content)) as stored:
         arrays = {name: stored[name] for name in stored.files}
@@ -343,3 +345,22 @@ def misleading_values(content: bytes, rng: Rng) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
     return stream.getvalue()
+
+
+def misleading_said(content: bytes, rng: Rng, _: Path) -> bytes:
+    """JSON that says something else, in one of its lines where it is one value per line."""
+    try:
+        return json.dumps(other_json(json.loads(content), rng)).encode()
+    except ValueError:
+        lines = content.splitlines()
+        at = int(rng.integers(len(lines)))
+        lines[at] = json.dumps(other_json(json.loads(lines[at]), rng)).encode()
+        return b"\n".join([*lines, b""])
+
+
+def misleading_schema(content: bytes, rng: Rng, _: Path) -> bytes:
+    """TOML that says something else."""
+    said = other_json(tomllib.loads(content.decode()), rng)
+    with suppress(TypeError, ValueError, AttributeError):  # TOML has no null, and a table at its top
+        return tomli_w.dumps(said).encode()
+    return damaged(content, content, rng)

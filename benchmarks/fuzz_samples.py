@@ -28,15 +28,15 @@ MLP = ("backbone=mlp", "backbone.width=8", "backbone.blocks=1", *BRIEF)
 EARLIER = Path(__file__).parents[1] / "tests/store/before"
 
 MIXTURE = ("model=mixture", "loss=mixture", *BRIEF, "steps=20")
-VAE = ("model=vae", "loss=elbo", "model.latents=2", "coder.width=8", "coder.dropout=0.0", *BRIEF)
+VAE = ("model=vae", "loss=elbo", "model.latents=2", "coder.width=8", "coder.blocks=0", "coder.dropout=0.0", *BRIEF)
 VAMP = (*VAE, "prior=vamp", "prior.inputs=3", "likelihood=discretised-logistic")
-HVAE = ("model=hvae", "loss=elbo", "model.latents=[3, 2]", "model.width=8", *BRIEF)
-UNET = ("backbone=unet", "backbone.widths=[8]", "backbone.attention=[true]", *BRIEF, "steps=50")
+HVAE = ("model=hvae", "loss=elbo", "model.latents=[2, 1]", "model.width=8", "model.blocks=0", *BRIEF)
+UNET = ("backbone=unet", "backbone.widths=[4]", "backbone.attention=[true]", *BRIEF, "steps=150")
 
 # Recipe, changes, steps of the code.
 KINDS: dict[str, tuple[str, tuple[str, ...], int | None]] = {
-    "diffusion": ("images", MLP, 4),
-    "diffusion, regression": ("images", ("head=regression", *MLP), 4),
+    "diffusion": ("images", MLP, 2),
+    "diffusion, regression": ("images", ("head=regression", *MLP), 2),
     "diffusion, U-Net": ("images", UNET, 1),
     "mixture": ("images", (*MIXTURE, "model.components=2"), None),
     "VAE": ("images", VAE, None),
@@ -44,16 +44,18 @@ KINDS: dict[str, tuple[str, tuple[str, ...], int | None]] = {
     "VAE, top-down": ("images", HVAE, None),
     "VAE, bottom-up": ("images", (*HVAE, "model.inference=bottom-up"), None),
     "table": ("discrete-table", ("model.components=2", *BRIEF, "steps=20"), None),
+    "factors": ("table", ("model.components=2", "model.rank=1", "model.draws=2", "model.steps=20"), None),
     "CIFAR": ("images", (*MIXTURE, "model.components=1"), None),
 }
 
-VALUES = "values.npz"
+VALUES, SCHEMA = "values.npz", "schema.toml"
 PLACES = {
     "saved values": VALUES,
     "checkpoint to use": "checkpoints/best.safetensors",
     "checkpoint to go on from": "checkpoints/last.safetensors",
     "kept marginals": "reference.safetensors",
     "configuration": "config.json",
+    "metrics": "metrics.jsonl",
 }
 
 
@@ -90,8 +92,7 @@ def archives(folder: Path, kinds: list[str]) -> Iterator[Archive]:
         recipe, changes, steps = KINDS[name]
         run = trained(folder, name, recipe, changes)
         inputs = folder / f"{name} in"
-        made = TABLES if recipe == "discrete-table" else COLOUR if name == "CIFAR" else FILES
-        write(inputs, made)
+        write(inputs, inputs_of(name))
         for embedded in (True, False) if name in ("diffusion", "mixture", "VAE") else (name != "CIFAR",):
             out = folder / f"{name} {embedded}.vlb"
             tries = 2 if name == "VAE, top-down" else 1
@@ -104,6 +105,13 @@ def archives(folder: Path, kinds: list[str]) -> Iterator[Archive]:
             runs = sorted((EARLIER / "runs").glob(f"{out.stem}*"))
             if carried or runs:
                 yield archive(f"version 2, {out.stem}", out, None if carried else runs[0], folder)
+
+
+def inputs_of(name: str) -> dict[str, Callable[[], bytes]]:
+    """What a code of that name is given: files of every format, but a few where an example takes long to decode."""
+    if name.startswith("diffusion"):
+        return {file: FILES[file] for file in ("a.png", "a.npy")}
+    return TABLES if "table" in KINDS[name][0] else COLOUR if name == "CIFAR" else FILES
 
 
 def archive(kind: str, path: Path, run: Path | None, folder: Path) -> Archive:
@@ -124,11 +132,17 @@ def run_files(folder: Path, kinds: list[str]) -> Iterator[RunFile]:
         evaluate(original, options=EvaluateOptions(passes=2, examples=6), values=original / VALUES)
         for kind, place in PLACES.items():
             yield RunFile(kind, (original / place).read_bytes(), original, place)
+    described = folder / "described"
+    described.mkdir()
+    (described / "table.csv").write_bytes(mixed(0, 40))
+    for content in SCHEMAS * 4:  # else two samples among seventy
+        (described / SCHEMA).write_text(content)
+        yield RunFile("schema", content.encode(), described, SCHEMA)
 
 
 def trained(folder: Path, name: str, recipe: str, changes: tuple[str, ...]) -> Path:
     """The run of that name."""
-    if recipe == "discrete-table":
+    if "table" in recipe:
         data = folder / "data.csv"
         data.write_bytes(table(0, 80))
     else:
@@ -161,16 +175,16 @@ def image(seed: int, suffix: str, mode: str = "L") -> bytes:
 def array(seed: int, packed: bool) -> bytes:
     stream = io.BytesIO()
     if packed:
-        np.savez(stream, x=pictures(seed, 5), weights=np.linspace(0, 1, 7))
+        np.savez(stream, x=pictures(seed, 3), weights=np.linspace(0, 1, 7))
     else:
-        x = pictures(seed, 40).astype(np.int64)
+        x = pictures(seed, 8).astype(np.int64)
         x[3, 0, 1, 1] = 77  # an exception
         np.save(stream, x)
     return stream.getvalue()
 
 
 def idx(seed: int) -> bytes:
-    x = pictures(seed, 5)[:, 0]
+    x = pictures(seed, 3)[:, 0]
     return struct.pack(">4B3I", 0, 0, 8, 3, *x.shape) + x.tobytes()
 
 
@@ -182,12 +196,61 @@ def table(seed: int, rows: int) -> bytes:
     return "\r\n".join(["member,colour,count", *lines, ""]).encode()
 
 
+def mixed(seed: int, rows: int) -> bytes:
+    """Columns of words, of numbers on a grid and not, half of one of which are zeros, and of levels, with gaps."""
+    rng = np.random.default_rng(seed)
+    lines = ["member,income,height,count"]
+    for _ in range(rows):
+        income = 0 if rng.random() < 0.5 else 100 * int(rng.integers(1, 90))
+        cells = str(rng.choice(["no", "yes"])), str(income), f"{rng.normal(1.7, 0.1):.7g}", str(rng.integers(4))
+        lines.append(",".join(cell if rng.random() < 0.9 else "-9" for cell in cells))
+    return "\n".join([*lines, ""]).encode()
+
+
 def tabbed(seed: int, rows: int) -> bytes:
     """The same with tabs, and a word that the model does not know."""
     content = table(seed, rows).replace(b'"blue, light"', b"grey").replace(b",", b"\t").replace(b"\r\n", b"\n")
     return content + b"no\tviolet\t2\n"
 
 
+SCHEMAS = (
+    """missing = ["-9"]  # as the survey wrote it
+
+[[column]]
+name = "member"
+type = "categories"
+values = ["no", "yes"]
+other = true
+
+[[column]]
+name = "income"
+type = "real"
+resolution = 100.0
+unit = "EUR"
+atoms = [0.0]
+
+[[column]]
+name = "height"
+type = "real"
+
+[[column]]
+name = "count"
+type = "levels"
+count = 4
+""",
+    """[[column]]
+name = "count"
+type = "categories"
+values = ["0", "1", "2", "3"]
+ordered = true
+missing = ["-9"]
+
+[[column]]
+name = "member"
+type = "categories"
+values = ["no", "yes", "-9"]
+""",
+)
 FILES: dict[str, Callable[[], bytes]] = {
     "a.png": lambda: image(1, "png"),
     "bits.png": lambda: image(2, "png", "1"),

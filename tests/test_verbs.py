@@ -15,6 +15,7 @@ from rich.console import Console
 import vlb
 from tests.commands.test_cli import TINY
 from tests.commands.test_cli import vlb as command
+from vlb.base.domains import domains, hints
 from vlb.base.results import Result, Strong, Table, as_html, show
 from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
 from vlb.generate.options import ImputeOptions, SampleOptions
@@ -218,7 +219,8 @@ def test_every_option_is_a_flag_and_says_what_it_is(verb: str, capsys: pytest.Ca
     assert list(described) == [field.name for field in dataclasses.fields(OPTIONS[verb])]
     for name, entry in described.items():
         assert f"--{SPELLED.get(name, name).replace('_', '-')}" in shown
-        assert entry.replace("`", "") in shown
+        range_ = "".join(f" [{within}]" for within in domains(hints(OPTIONS[verb])[name]))
+        assert entry.replace("`", "") + range_ in shown
 
 
 def test_everything_public_is_there() -> None:

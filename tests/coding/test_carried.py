@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import vlb
 from vlb.base.errors import UserError
+from vlb.coding import api
 from vlb.coding.carried import bare, bare_model
 from vlb.data import Dataset
 from vlb.store.budget import Budget
@@ -85,3 +87,17 @@ def test_a_budget_counts_what_is_made() -> None:
         torch.empty((5, 10))
         with pytest.raises(UserError, match="too much"):
             torch.randn(1)
+
+
+def test_damage_is_refused_before_a_model_is_built(
+    mixture_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "note.txt").write_text("a note, as it is")
+    vlb.compress(mixture_run, [tmp_path / "note.txt"], tmp_path / "a.vlb", vlb.CompressOptions(embed_model=True))
+    content = bytearray((tmp_path / "a.vlb").read_bytes())
+    at = content.rindex(b"as it is")
+    content[at] ^= 1
+    (tmp_path / "a.vlb").write_bytes(content)
+    monkeypatch.setattr(api, "bare", lambda *_: pytest.fail("it was built"))
+    with pytest.raises(UserError, match=r"chunk \d+ is damaged .* it held note.txt"):
+        vlb.decompress(tmp_path / "a.vlb", tmp_path / "out")

@@ -12,10 +12,12 @@ import torch
 from tests.train.test_loop import tiny
 from vlb.base.errors import UserError
 from vlb.data import Dataset, load
+from vlb.pages.history import history
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
 from vlb.store.runs import Run
 from vlb.training.loop import fit
+from vlb.training.metrics import read_metrics
 
 ABSENT: Any = object()
 SENSELESS: list[Any] = [-1, 0.5, 10**30, 1e300, float("nan"), None, True, "", [], {}, {"x": 1}]
@@ -57,6 +59,30 @@ def went_on(begun: tuple[Run, Dataset], changed: Checkpoint, folder: Path) -> bo
     except UserError as error:
         assert "last.safetensors" in str(error) or "failed" in str(error)
         return False
+
+
+LINES: list[Any] = [
+    [], 1, "x", {}, {"step": None}, {"step": True}, {"step": -1}, {"step": 0.5}, {"step": 10**400}, {"step": 1e300},
+    {"step": 10**10}, {"step": 1, "bits_per_dim": 10**400}, {"step": 1, "bits_per_dim": [1]}, {"step": 2, "lr": {}},
+    {"step": 1, "validation": []}, {"step": 1, "validation": {}}, {"step": 1, "validation": {"bits_per_dim": None}},
+    {"step": 1, "validation": {"bits_per_dim": 10**400}}, {"step": 1, "validation": "x"}, {"step": 1, "note": None},
+]  # fmt: skip
+
+
+def test_metrics_may_say_anything(begun: tuple[Run, Dataset], tmp_path: Path) -> None:
+    original, data = begun
+    shutil.copytree(original.path, tmp_path / "run")
+    run = Run.open(tmp_path / "run")
+    whole = [line for line in run.metrics.read_text().splitlines() if line]
+    assert whole and [json.dumps(line) for line in read_metrics(run)] == whole
+    run.metrics.write_text("\n".join([*map(json.dumps, LINES), *whole, "[" * 10**5, "1" * 5000, "\x00"]))
+    assert fit(run.experiment, data, run, resume=True)
+    assert run.metrics.read_text().splitlines() == whole
+    assert history(run).steps == 2
+    run.metrics.unlink()
+    run.metrics.mkdir()
+    with pytest.raises(UserError, match="cannot read"):
+        read_metrics(run)
 
 
 def with_state(stored: Checkpoint, path: tuple[str, ...], value: Any) -> Checkpoint:

@@ -24,7 +24,8 @@ from vlb.store import checkpoint
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
 from vlb.training.batches import step_generator
-from vlb.training.loop import Trainer, drop_labels, fit, read_metrics
+from vlb.training.loop import Trainer, drop_labels, fit
+from vlb.training.metrics import read_metrics
 from vlb.training.recipes import recipe
 
 SETTINGS = (

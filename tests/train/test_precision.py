@@ -17,7 +17,8 @@ from vlb.data import Dataset, load
 from vlb.models.diffusion.times import LowDiscrepancyTime
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
-from vlb.training.loop import Trainer, fit, read_metrics
+from vlb.training.loop import Trainer, fit
+from vlb.training.metrics import read_metrics
 from vlb.training.recipes import recipe
 
 LOW = ("bfloat16", "float16")

@@ -40,11 +40,15 @@ class Within:
         """What they are, as in "a number from 0 to 1"; whole: of the whole ones among them."""
         bounded = math.isfinite(self.low) and math.isfinite(self.high)
         number = "a whole number" if whole else "a number" if bounded else "a finite number"
-        if bounded and not self.above and not self.below:
-            return f"{number} from {_end(self.low)} to {_end(self.high)}"
+        return " ".join(filter(None, (number, str(self))))
+
+    def __str__(self) -> str:
+        """From where to where they lie, as in "from 0 to 1"; nothing where that is anywhere."""
+        if math.isfinite(self.low) and math.isfinite(self.high) and not self.above and not self.below:
+            return f"from {_end(self.low)} to {_end(self.high)}"
         low = "" if self.low == -math.inf else f"{'above' if self.above else 'of at least'} {_end(self.low)}"
         high = "" if self.high == math.inf else f"{'below' if self.below else 'at most'} {_end(self.high)}"
-        return " ".join(filter(None, (number, low, "and" if low and high else "", high)))
+        return " ".join(filter(None, (low, "and" if low and high else "", high)))
 
 
 REALS, INTEGERS = Within(), Within(-LARGEST, LARGEST)
@@ -90,6 +94,12 @@ def hints(kind: Any) -> dict[str, Any]:
 def domain(kind: Any) -> Within | None:
     """That of a number, where its annotation declares one; the number is one of any size otherwise."""
     return next((extra for extra in get_args(kind)[1:] if isinstance(extra, Within)), None)
+
+
+def domains(kind: Any) -> list[Within]:
+    """Those of a field's numbers, of whatever type it is: of one that may be left out, of those of a list."""
+    own = domain(kind)
+    return [own] if own else [found for inner in get_args(kind) for found in domains(inner)]
 
 
 def choice(arguments: tuple[Any, ...], value: Any) -> Any:

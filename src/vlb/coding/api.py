@@ -22,7 +22,7 @@ from vlb.coding.header import DIGEST, MAX_EXAMPLE, Header
 from vlb.coding.models import Coded, chosen_settings, coded_by, levels
 from vlb.coding.names import refuse_unstorable
 from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
-from vlb.coding.reading import Found, contents, embedded_model, previews
+from vlb.coding.reading import Found, contents, embedded_model, previews, refuse_damaged
 from vlb.coding.restoring import restore
 from vlb.coding.results import Compressed, Inspection, Restored
 from vlb.coding.sequence import Lanes, SequenceCodec
@@ -98,6 +98,8 @@ def decompress(
     """
     refuse_existing(Path(out))
     archive = ArchiveReader(Path(file))
+    if not options.salvage:
+        refuse_damaged(archive)
     opened = open_model(archive, None if run is None else Path(run), device, options.trust)
     progress.begin("decompressing")
     if options.stop_after is None:

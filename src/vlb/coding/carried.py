@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from vlb.coding.header import DIGEST, Numerics
-from vlb.coding.models import Coded, checked, prepared
+from vlb.coding.models import Coded, checked, widened
 from vlb.core.schema import Column
 from vlb.store.runs import Run
 from vlb.store.trained import Trained
@@ -32,5 +32,5 @@ def numerics(device: torch.device | str) -> Numerics:
 
 def bare(trained: Trained, device: torch.device | str = "cpu") -> Bare:
     """A model for coding. Raises `UserError` for one that cannot be built, or cannot code."""
-    model = prepared(checked(trained.build().to(device)))
+    model = widened(checked(trained.build().to(device)))
     return Bare(model, trained.identity[:DIGEST], trained.example.columns)

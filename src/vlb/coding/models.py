@@ -82,7 +82,12 @@ def checked(model: Coded) -> Coded:
 
 def prepared(model: Model) -> Model:
     """A copy in float64, where machines differ in the 16th digit instead of the 7th."""
-    return copy.deepcopy(model).double().eval().requires_grad_(False)
+    return widened(copy.deepcopy(model))
+
+
+def widened(model: Model) -> Model:
+    """The same model in float64, for one that nobody else has."""
+    return model.double().eval().requires_grad_(False)
 
 
 def continuous() -> UserError:

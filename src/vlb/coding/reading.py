@@ -48,6 +48,14 @@ def embedded_model(archive: ArchiveReader) -> bytes:
     return b"".join(parts)
 
 
+def refuse_damaged(archive: ArchiveReader) -> None:
+    """Raises `UserError` for the first chunk that is not as it was written: known before a model is built and anything
+    decoded, which takes so much longer than to read the file."""
+    for chunk in archive.chunks():
+        if isinstance(chunk, UserError):
+            raise _named(chunk, Model(archive.header.shape, archive.header.levels))
+
+
 def contents(archive: ArchiveReader, codec: SequenceCodec, columns: tuple[Column, ...] | None = None) -> Found:
     """What the archive holds, decoded, each part with the number of its chunk – or what is wrong with that.
 
@@ -90,10 +98,8 @@ def walked(
 ) -> Iterator[tuple[int, Part | UserError]]:
     """What `read` makes of each chunk, and `take` of its values; without chunks of the kinds `skipped`."""
     for position, chunk in enumerate(archive.chunks()):
-        if isinstance(chunk, DamagedChunk):
-            yield position, UserError(f"{chunk}{_names(chunk.chunk, model)}")
-        elif isinstance(chunk, UserError):
-            yield position, chunk
+        if isinstance(chunk, UserError):
+            yield position, _named(chunk, model)
         elif chunk.kind not in skipped:
             try:
                 yield position, read(chunk.kind, Reader(chunk.body), model, take)
@@ -108,6 +114,11 @@ def content(kind: int, reader: Reader, model: Model, take: Take) -> Content:
     if kind == DATA:
         return Data.read(reader, model, take)
     raise Damaged(f"a chunk of unknown kind {kind}")
+
+
+def _named(error: UserError, model: Model) -> UserError:
+    """The same, of a chunk with the files that it held."""
+    return UserError(f"{error}{_names(error.chunk, model)}") if isinstance(error, DamagedChunk) else error
 
 
 def _names(chunk: Chunk, model: Model) -> str:

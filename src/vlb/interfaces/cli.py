@@ -21,6 +21,7 @@ from vlb.interfaces.commands.sample import sample
 from vlb.interfaces.commands.score import score
 from vlb.interfaces.commands.tightness import tightness
 from vlb.interfaces.commands.train import train
+from vlb.interfaces.help import Ranged
 from vlb.interfaces.signals import ending_cleanly
 
 app = App(
@@ -34,7 +35,7 @@ VERBS = (
     recipes, train, evaluate, compare, score, tightness, sample, impute, report, compress, decompress, inspect,
 )  # fmt: skip
 for verb in VERBS:
-    app.command(verb)
+    app.command(verb, help_formatter=Ranged(verb))
 
 
 READING = ("decompress", "inspect")  # commands that read an archive from standard input

@@ -6,7 +6,7 @@ from typing import Any
 
 from vlb.store import checkpoint
 from vlb.store.runs import Run
-from vlb.training.loop import read_metrics
+from vlb.training.metrics import read_metrics
 
 Points = tuple[tuple[int, float], ...]
 

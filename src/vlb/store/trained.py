@@ -46,7 +46,7 @@ class Trained:
         """What an example is. Raises `UserError` where the section makes no sense."""
         return cast(Schema, configuration.decode(Schema, self.schema, f"{self.source}: schema"))
 
-    @property
+    @cached_property
     def identity(self) -> bytes:
         """32 bytes that tell trained models apart."""
         if self.earlier is not None:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from vlb.base.domains import Finite, Positive, Whole, admit
 from vlb.base.errors import UserError
-from vlb.base.files import write_text
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition
 from vlb.core.surroundings import ordinary
@@ -36,6 +35,7 @@ from vlb.store.trained import load_weights, refuse_unfit
 from vlb.training.average import Average
 from vlb.training.batches import NOISE, batch_indices, network_generator, step_generator, stream_seed
 from vlb.training.guard import Diverged, Guard
+from vlb.training.metrics import forget_metrics_after, read_metrics
 from vlb.training.outcome import fault, refuse
 from vlb.training.step import Step
 from vlb.training.validation import merit
@@ -226,7 +226,7 @@ def fit(
         run.tidy()
         if run.last.is_file():
             trainer.restore(run)
-    _forget_metrics_after(run, trainer.step)
+    forget_metrics_after(run, trainer.step)
     settings = experiment.training
     # Of real columns a bound may be anything: only what is not finite is nothing.
     nothing = uniform(data) / data.dimensions / math.log(2) if data.schema.discrete else math.inf
@@ -352,24 +352,3 @@ def interruptible() -> Iterator[Callable[[], bool]]:
             signal.signal(name, handler)
     if asked and asked[0] != signal.SIGINT:
         signal.raise_signal(asked[0])
-
-
-def _forget_metrics_after(run: Run, step: int) -> None:
-    """Drop lines that a killed run wrote beyond its last checkpoint (a torn last line, too)."""
-    kept = [line for line in read_metrics(run) if line["step"] <= step]
-    write_text(run.metrics, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-def read_metrics(run: Run) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl` that are whole."""
-    if not run.metrics.is_file():
-        return []
-    lines = []
-    for text in run.metrics.read_text("utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
-            lines.append(line)
-    return lines

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from vlb.base.errors import UserError
 from vlb.store import checkpoint
 from vlb.store.runs import Run
+from vlb.training.metrics import figures
 
 FAR = 10  # times the bits of the uniform law: beyond it a bound says that the weights are no model of these data
 MEND = (
@@ -36,7 +37,7 @@ def refuse(run: Run, why: str, uniform: float) -> UserError:
 def _good(run: Run, uniform: float) -> str:
     best = checkpoint.read(run.best).state if run.best.is_file() else {}
     found = best.get("validation")
-    if "step" in best and isinstance(found, dict) and found and fault(found, uniform) is None:
+    if "step" in best and figures(found) and fault(found, uniform) is None:
         name, merit = next(iter(found.items()))
         return f"{run.best} is good: step {best['step']}, {name} {merit:.4f} on validation data; every command reads it"
     if not run.last.is_file():
