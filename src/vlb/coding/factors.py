@@ -161,7 +161,7 @@ class Gapped:
         for number in self.columns.rounded:
             place, window = self.columns.reals[number], self.windows[number]
             some = there[:, place]
-            mean, variance = chain.predicted(number)
+            mean, variance, _ = chain.predicted(number)
             means, deviations = snapped(mean.T.numpy()[some], variance.T.numpy()[some])
             cell = GriddedCode(window, _weights(chain.log_joint, some), means, deviations)
             y = np.zeros(n)

@@ -26,6 +26,7 @@ from vlb.coding.wire import Damaged, Reader, Writer
 
 GROWTH_UNIT = 64
 MAX_GROWTH = 1 << 16
+UNBOUND = (1 << 14) - 1  # where nothing has to be there before: the largest that two bytes say
 ATTEMPTS = 12
 PROBE_WORDS = 1 << 16
 
@@ -201,7 +202,7 @@ class SequenceCodec:
         except Underflow:
             return Plan(len(x), 0)
         if not np.isfinite(need):  # nothing was popped: there are no latents
-            return Plan(0, MAX_GROWTH)
+            return Plan(0, UNBOUND)
         stack = BitStack()
         self._direct(1).push(stack, x[:1].reshape(-1).astype(np.int64))
         direct = int(np.ceil(1.05 * (need + 64) / max(stack.bits, 1)))

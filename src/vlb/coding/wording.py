@@ -11,7 +11,6 @@ from decimal import Decimal
 
 import numpy as np
 
-from vlb.coding.rows import unfolded
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.schema import Categories, Real
 from vlb.data.columns import LONG_AS, Described
@@ -124,7 +123,7 @@ class Wording:
         if number < 0:
             return ""
         if isinstance(kind, Real):
-            steps = Decimal(int(unfolded(np.array(number))))
+            steps = Decimal(number // 2 if number % 2 == 0 else -(number + 1) // 2)
             return self._number(steps * Decimal(repr(kind.resolution or 1.0)), kind)
         return self._number(Decimal(number), kind)
 
