@@ -2,8 +2,8 @@
 
     python benchmarks/bench_table_codes.py --gaps 0.1
 
-Each table of scikit-learn is written as a CSV of rounded numbers, cells are hidden at random, the recipe `table` is trained
-on the file, and the file is compressed and restored. The model is not in the archive.
+Each table of scikit-learn is written as a CSV of rounded numbers, cells are hidden at random, the recipe `table` is
+trained on the file, and the file is compressed and restored. The model is not in the archive.
 """
 
 import argparse
