@@ -164,6 +164,8 @@ class Cascade(Independent):
 class ColumnsSettings:
     latent: ClassVar = False
     any_depth: ClassVar = False
+    gaps: ClassVar = False
+    usual: ClassVar = USUAL_LANES
     lanes: Lanes = USUAL_LANES
 
     def write(self, writer: Writer) -> None:
@@ -175,6 +177,9 @@ class ColumnsSettings:
 
     def codec(self, model: nn.Module) -> SequenceCodec:
         return SequenceCodec(coder(model), marginals(model), model.shape, self.lanes)
+
+    def bounded(self, model: nn.Module) -> nn.Module:
+        return model
 
     def describe(self) -> dict[str, str]:
         return {"order": "column by column"}

@@ -131,7 +131,7 @@ def test_binary_data(digits: Dataset) -> None:
     model = wild(chosen("digits-vae", (*VAE, "model.likelihood=bernoulli")).build(binary))
     codec = settings_for(model, parts[2].x).codec(model)
     content, _ = codec.encode(parts[2].x)
-    assert models.levels(model) == 2
+    assert models.levels(binary.schema) == 2
     assert np.array_equal(codec.decode(content, len(parts[2].x)), parts[2].x)
 
 

@@ -1,5 +1,6 @@
 """Where an archive's bits went: by what each chunk says of itself, and measured with the model it was made with."""
 
+import itertools
 import math
 import time
 from dataclasses import dataclass, field
@@ -11,18 +12,15 @@ from vlb.base.errors import UserError
 from vlb.coding import values
 from vlb.coding.container import MODEL, ArchiveReader
 from vlb.coding.contents import Data
-from vlb.coding.diffusion import DiffusionSettings, discretised
 from vlb.coding.elements import Model, plain_dtype
 from vlb.coding.header import Header
 from vlb.coding.models import Coded
 from vlb.coding.names import safe
 from vlb.coding.reading import looked_at
 from vlb.coding.sequence import Account, SequenceCodec
-from vlb.coding.settings import Settings
 from vlb.coding.wire import Damaged, Reader
 from vlb.core.condition import UNCONDITIONAL
 from vlb.core.schema import Categories, Column
-from vlb.measure.evaluation import Bounded
 
 BATCH = 64
 
@@ -128,14 +126,11 @@ def _model(header: Header, columns: tuple[Column, ...] | None) -> Model:
 @torch.no_grad()
 def bits(model: Coded, header: Header, x: np.ndarray, draws: int = 1) -> float:
     """The bound on −log₂ p(x) of all examples together, under the hierarchy that they are coded by."""
-    bounded, total = _bounded(model, header.settings), 0.0
+    bounded, total = header.settings.bounded(model), 0.0
+    device = next(itertools.chain(model.parameters(), model.buffers())).device
     for draw in range(draws):
         generator = torch.Generator().manual_seed(draw)
         for start in range(0, len(x), BATCH):
-            part = torch.tensor(x[start : start + BATCH].astype(np.int64), device=next(model.parameters()).device)
+            part = torch.tensor(x[start : start + BATCH].astype(np.int64), device=device)
             total += float(sum(term.double().sum() for term in bounded.terms(part, UNCONDITIONAL, generator).values()))
     return total / draws / math.log(2)
-
-
-def _bounded(model: Coded, settings: Settings) -> Bounded:
-    return discretised(model, settings) if isinstance(settings, DiffusionSettings) else model

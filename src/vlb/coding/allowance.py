@@ -8,7 +8,9 @@ import math
 from dataclasses import dataclass
 
 from vlb.base.growth import most
+from vlb.coding.gridded import PARTS
 from vlb.coding.header import Header
+from vlb.coding.rows import CODES
 from vlb.coding.values import MAX_VALUES
 from vlb.coding.wire import Damaged
 
@@ -48,4 +50,5 @@ class Allowance:
         """Raises `Damaged` where the examples that a header wants decoded at once take too much."""
         dimensions = math.prod(header.shape)
         at_once = min(header.settings.lanes.width, max(1, MAX_VALUES // dimensions))
-        self.hold(at_once * dimensions * max(header.levels, WIDTH) * NUMBER)
+        each = PARTS if header.levels == CODES else max(header.levels, WIDTH)
+        self.hold(at_once * dimensions * each * NUMBER)

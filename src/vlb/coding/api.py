@@ -61,8 +61,8 @@ def compress(
     refuse_existing(Path(out))
     gathered = gather(paths)
     refuse_unstorable(gathered.files)
-    chosen = budget(options)
     model, digest, columns = bare_model(opened, device)
+    chosen = budget(options, coded_by(model).usual)
     if options.steps is not None and not coded_by(model).any_depth:
         raise UserError(f"--steps is for diffusion models: a {type(model).__name__} has the rungs that it has")
     if options.tries > 1 and not coded_by(model).latent:
@@ -71,7 +71,7 @@ def compress(
         raise UserError(f"examples of {math.prod(model.shape):,} values are too large to code: at most {MAX_EXAMPLE:,}")
     x, note = _validation(opened, data)
     settings = chosen_settings(model, opened.path, digest, x, chosen.steps, chosen.lanes)
-    count = levels(model)
+    count = levels(opened.trained.example)
     header = Header(digest, options.embed_model, model.shape, count, settings, numerics(device))
     how = Options(options.verify, progress, columns)
     embedded = carried(opened.trained) if options.embed_model else None
@@ -139,10 +139,10 @@ def inspect(
     )
 
 
-def budget(options: CompressOptions) -> Effort:
-    """Raises `UserError` for an unknown effort."""
+def budget(options: CompressOptions, usual: Lanes) -> Effort:
+    """usual: how examples are batched where the options do not say. Raises `UserError` for an unknown effort."""
     base = effort(options.effort)
-    width = base.lanes.width if options.lanes is None else options.lanes
+    width = usual.width if options.lanes is None else options.lanes
     return Effort(base.steps if options.steps is None else options.steps, Lanes(width, options.tries))
 
 
@@ -175,7 +175,7 @@ def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | 
             f"{archive.path} was made with the model {header.digest.hex()}, and this is {digest.hex()}: "
             "give the run it was made with, --model RUN, with the same weights"
         )
-    if trained.example.shape != header.shape or trained.example.levels != header.levels:
+    if trained.example.shape != header.shape or levels(trained.example) != header.levels:
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
         allowance.work(header)

@@ -32,5 +32,5 @@ def numerics(device: torch.device | str) -> Numerics:
 
 def bare(trained: Trained, device: torch.device | str = "cpu") -> Bare:
     """A model for coding. Raises `UserError` for one that cannot be built, or cannot code."""
-    model = widened(checked(trained.build().to(device)))
+    model = widened(checked(trained.build().to(device), trained.example.gaps))
     return Bare(model, trained.identity[:DIGEST], trained.example.columns)

@@ -44,7 +44,7 @@ class TableCode:
     def pop(self, stack: BitStack) -> np.ndarray:
         step = max(1, CELLS_AT_ONCE // self.weights.shape[1])
         parts = [self.weights[start : start + step] for start in range(0, len(self.weights), step)]
-        return np.concatenate([stack.pop(len(part), _TABLE, part) for part in parts])
+        return np.concatenate([np.zeros(0, np.int64), *(stack.pop(len(part), _TABLE, part) for part in parts)])
 
 
 def push_far(stack: BitStack, offsets: np.ndarray, low: int, high: int) -> np.ndarray:

@@ -35,6 +35,8 @@ class DiffusionSettings:
 
     latent: ClassVar = True
     any_depth: ClassVar = True
+    gaps: ClassVar = False
+    usual: ClassVar = USUAL_LANES
 
     kernel: int
     places: tuple[int, ...]
@@ -90,6 +92,10 @@ class DiffusionSettings:
         hierarchy, unit = discretised(model, self), self.spacing / SPACING_UNIT
         climbing = Climbing(hierarchy, grids(hierarchy, unit), hierarchy.shape, hierarchy.model.device)
         return SequenceCodec(climbing, marginals(model), hierarchy.shape, self.lanes)
+
+    def bounded(self, model: Coded) -> GridDiffusion:
+        """The hierarchy that is coded with."""
+        return discretised(model, self)
 
     def describe(self) -> dict[str, str]:
         """For people."""

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from vlb.coding.rows import CODES
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.schema import Column
 from vlb.data.tables import unquoted
@@ -27,6 +28,11 @@ class Model:
     shape: tuple[int, ...]
     levels: int
     columns: tuple[Column, ...] | None = None
+
+    @property
+    def gaps(self) -> bool:
+        """Whether examples are rows of a table with gaps, as `rows` numbers them."""
+        return self.levels == CODES
 
     @property
     def dtype(self) -> np.dtype:

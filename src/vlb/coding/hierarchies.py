@@ -20,6 +20,7 @@ from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.distributions import Normal
 from vlb.core.hierarchy import Climbable, descend, from_prior
+from vlb.measure.evaluation import Bounded
 from vlb.models.vae.model import VariationalHierarchy
 
 FINEST, MAX_LEVELS = 24, 256
@@ -33,6 +34,8 @@ class HierarchySettings:
 
     latent: ClassVar = True
     any_depth: ClassVar = False
+    gaps: ClassVar = False
+    usual: ClassVar = USUAL_LANES
 
     halvings: tuple[int, ...]
     lanes: Lanes = USUAL_LANES
@@ -63,6 +66,11 @@ class HierarchySettings:
         else:
             order = Descending(model, model.infer, model.start, grids, model.shape, device)
         return SequenceCodec(order, marginals(model), model.shape, self.lanes)
+
+    def bounded(self, model: Coded) -> Bounded:
+        """The model itself."""
+        bounded: Bounded = model
+        return bounded
 
     def describe(self) -> dict[str, str]:
         """For people."""

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from vlb.base.errors import UserError, broken
 from vlb.coding.cells import Uncodable
+from vlb.coding.rows import CODES
 from vlb.coding.sequence import Lanes, SequenceCodec
 from vlb.coding.wire import Writer
+from vlb.core.schema import Schema
+from vlb.measure.evaluation import Bounded
 from vlb.models.protocols import LikelihoodModel, require
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -23,11 +26,14 @@ class Settings(Protocol):
     """How a model of one kind is used as a code: what a header says of it, and the codec made of it.
 
     latent: whether the code draws latents, of which others may be tried; any_depth: whether a model can have any number
-    of noise levels.
+    of noise levels; gaps: whether examples are rows of tables with gaps, as `rows` numbers them; usual: how examples
+    are batched where nobody says.
     """
 
     latent: ClassVar[bool]
     any_depth: ClassVar[bool]
+    gaps: ClassVar[bool]
+    usual: ClassVar[Lanes]
 
     @property
     def lanes(self) -> Lanes: ...
@@ -36,12 +42,16 @@ class Settings(Protocol):
 
     def codec(self, model: Coded) -> SequenceCodec: ...
 
+    def bounded(self, model: Coded) -> Bounded:
+        """The bound, of examples as they are coded, that the code's rate is measured against."""
+
     def describe(self) -> dict[str, str]: ...
 
 
 @singledispatch
-def marginals(model: nn.Module) -> np.ndarray:
-    """(D, K) weights: what the model says of each dimension by itself; uniform where it is silent.
+def marginals(model: nn.Module) -> np.ndarray | None:
+    """(D, K) weights: what the model says of each dimension by itself; uniform where it is silent. None where no
+    example is ever coded by them.
 
     Raises `UserError` for a model of continuous data, whose density is no code.
     """
@@ -64,15 +74,20 @@ def chosen_settings(
     raise TypeError(f"settings for a {type(model).__name__}")
 
 
-def levels(model: Coded) -> int:
-    """K."""
-    return int(marginals(model).shape[1])
+def levels(schema: Schema) -> int:
+    """K, as a header has it."""
+    return CODES if schema.gaps else schema.levels
 
 
 @torch.no_grad()
-def checked(model: Coded) -> Coded:
-    """The model, if it can code. Raises `UserError` with the reason if not."""
-    coded_by(model)
+def checked(model: Coded, gaps: bool = False) -> Coded:
+    """The model, if it can code; gaps: rows of tables with gaps. Raises `UserError` with the reason if not."""
+    kind = coded_by(model)
+    if gaps and not kind.gaps:
+        raise UserError(
+            f"there is no code for tables with gaps by a {type(model).__name__}: compress with a run of the recipe "
+            "table, whose model is a mixture"
+        )
     try:
         marginals(model)
     except Uncodable as error:

@@ -25,7 +25,7 @@ class CompressOptions(Options):
     steps
         The number of steps T, instead of what --effort says.
     lanes
-        How many examples are coded at once, 64 by default.
+        How many examples are coded at once: by default 64, and of tables with gaps 4096.
     tries
         Encode each batch so many times from other latents and keep the shortest code: smaller files for most models,
         the more so the fewer --lanes there are; encoding takes so many times as long, decoding no longer.

@@ -93,10 +93,10 @@ class GaussianProductMixture:
 
 def _table(joint: np.ndarray, cells: np.ndarray) -> np.ndarray:
     """(n, K): the weights of a dimension's cells, none of them 0, from log w_j p_j(v_<d) (n, J)."""
-    weights = _mass(joint.max(1, keepdims=True) - joint)
-    masses = np.maximum(_mass(-cells), 1)
-    return weights @ masses
+    weights = masses(joint.max(1, keepdims=True) - joint)
+    return weights @ np.maximum(masses(-cells), 1)
 
 
-def _mass(below: np.ndarray) -> np.ndarray:
+def masses(below: np.ndarray) -> np.ndarray:
+    """exp of so many 1/1024 nats below 0, in whole numbers of 2⁻²⁰."""
     return _masses()[np.clip(below, 0, len(_masses()) - 1)]

@@ -11,6 +11,7 @@ from vlb.coding.elements import Elements, Model, elements_of, read_elements
 from vlb.coding.general import pack, unpack
 from vlb.coding.header import MAX_AXES
 from vlb.coding.layouts import LAYOUTS, Layout, layout_of
+from vlb.coding.tabled import TABLED, Tabled, tabled
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.data.formats.base import Declined, File, Member
 from vlb.data.formats.delimited import shown
@@ -53,6 +54,9 @@ class Stored(Protocol):
     def part(self, x: np.ndarray, model: Model) -> np.ndarray:
         """Values of some of its examples, as far as the model has them; all of what is no examples."""
 
+    def remarks(self, model: Model) -> list[str]:
+        """What is to be said of what the model does not code, as the ends of sentences about the file."""
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -90,6 +94,9 @@ class Coded:
     def part(self, x: np.ndarray, model: Model) -> np.ndarray:
         return self.elements.values(x, model)
 
+    def remarks(self, model: Model) -> list[str]:
+        return []
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -117,6 +124,9 @@ class Kept:
     def part(self, x: np.ndarray, model: Model) -> np.ndarray:
         content = unpack(self.packed, self.size)
         return self.elements.parse(content, math.prod(self.shape)).reshape(self.shape)
+
+    def remarks(self, model: Model) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True)
@@ -215,7 +225,9 @@ def holdable(shape: tuple[int, ...], dtype: np.dtype) -> bool:
 
 
 def _read(reader: Reader, beside: Reader, model: Model) -> Stored:
-    name, layout = reader.text(), reader.number(len(LAYOUTS))
+    name, layout = reader.text(), reader.number(TABLED)
+    if layout == TABLED:
+        return Tabled.read(name, reader, beside, MAX_SAID)
     elements = read_elements(reader)
     if layout == KEPT:
         shape, size = reader.numbers(MAX_AXES, MAX_AXIS), reader.number(MAX_SAID)
@@ -235,9 +247,11 @@ def _read(reader: Reader, beside: Reader, model: Model) -> Stored:
     return Coded(name, elements, LAYOUTS[layout - 1], examples, places, odd)
 
 
-def _coded(member: Member, elements: Elements, model: Model) -> tuple[Coded, np.ndarray] | str:
+def _coded(member: Member, elements: Elements, model: Model) -> tuple[Stored, np.ndarray] | str:
     """A member as examples and these as levels, or why it is none."""
     values = member.values
+    if model.gaps:
+        return tabled(member, model) if values.dtype == object and values.ndim == 2 else "no table of text"
     kind = "texts" if values.dtype == object else str(values.dtype)
     layout = layout_of(values.shape, model.shape)
     if layout is None:

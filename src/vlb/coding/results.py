@@ -9,6 +9,7 @@ from vlb.base.results import Result, Table, show
 from vlb.coding.accounting import Audit, Outline
 from vlb.coding.container import KIND_NAMES
 from vlb.coding.header import Header
+from vlb.coding.rows import CODES
 from vlb.coding.settings import Settings
 from vlb.coding.summary import Summary
 
@@ -148,7 +149,7 @@ class Inspection(Result):
         torch = f"torch {numerics.torch[0]}.{numerics.torch[1]}"
         return [
             ("model", header.digest.hex() + (" (carried)" if header.embedded else "")),
-            ("examples", f"{header.shape}, {header.levels} levels"),
+            ("examples", f"{header.shape}, {_scale(header)}"),
             *header.settings.describe().items(),
             ("lanes", str(header.settings.lanes)),
             ("computed in", f"float64 on {numerics.device}, {numerics.threads} threads, {torch}"),
@@ -190,3 +191,7 @@ def _row(chunk: Outline) -> tuple[str, ...]:
     else:
         how = "by the general codec"
     return f"{chunk.index}", KIND_NAMES[chunk.kind], f"{chunk.size:,}", f"{chunk.examples or ''}", how
+
+
+def _scale(header: Header) -> str:
+    return "rows of a table with gaps" if header.levels == CODES else f"{header.levels} levels"

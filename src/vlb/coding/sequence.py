@@ -12,6 +12,7 @@ saying so; it then comes near the importance-weighted bound of K draws (cf. Ruan
 Decoding costs nothing more.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import constriction
@@ -24,6 +25,8 @@ from vlb.coding.stack import BitStack, Underflow, WatchedStack
 from vlb.coding.wire import Damaged, Reader, Writer
 
 GROWTH_UNIT = 64
+MAX_GROWTH = 1 << 16
+UNBOUND = (1 << 14) - 1  # where nothing has to be there before: the largest that two bytes say
 ATTEMPTS = 12
 PROBE_WORDS = 1 << 16
 
@@ -86,10 +89,11 @@ class Account:
 
 @dataclass(frozen=True)
 class SequenceCodec:
-    """Codes examples of one shape. marginals: (D, K) weights, each dimension's levels by themselves."""
+    """Codes examples of one shape. marginals: (D, K) weights, each dimension's levels by themselves; None of a
+    model without latents that codes no example by them."""
 
     batch: BatchCodec
-    marginals: np.ndarray
+    marginals: np.ndarray | None
     shape: tuple[int, ...]
     lanes: Lanes
 
@@ -102,6 +106,11 @@ class SequenceCodec:
             except Underflow:
                 plan = Plan(plan.direct + max(1, plan.direct // 4), max(1, plan.growth * 7 // 8))
         return self._encode(x, Plan(len(x), 0))
+
+    @property
+    def forms(self) -> tuple[Callable[[np.ndarray], tuple[bytes, Account]], ...]:
+        """The ways in which x may be encoded, of which the shortest is kept."""
+        return (self.encode,) if self.marginals is None else (self.encode, self.direct)
 
     def direct(self, x: np.ndarray) -> tuple[bytes, Account]:
         """The same without latents: every example under the marginals."""
@@ -128,7 +137,7 @@ class SequenceCodec:
         direct = reader.number(count + 1) - 1
         if direct < 0:
             raise Damaged("it is no sequence")
-        plan = Plan(direct, reader.number(1 << 16))
+        plan = Plan(direct, reader.number(MAX_GROWTH))
         try:
             return plan, BitStack(reader.rest())
         except ValueError as error:
@@ -178,10 +187,12 @@ class SequenceCodec:
         return constriction.stream.model.Uniform(self.lanes.tries)
 
     def _direct_parts(self, count: int) -> list[tuple[int, int]]:
-        step = max(1, CELLS_AT_ONCE // self.marginals.size)
+        step = max(1, count) if self.marginals is None else max(1, CELLS_AT_ONCE // self.marginals.size)
         return [(start, min(start + step, count)) for start in range(0, count, step)]
 
     def _direct(self, count: int) -> TableCode:
+        if self.marginals is None:
+            raise Uncodable("examples that are coded directly, by a model that has no code of them")
         return TableCode(np.tile(self.marginals, (count, 1)))
 
     def _plan(self, x: np.ndarray) -> Plan:
@@ -191,7 +202,7 @@ class SequenceCodec:
         except Underflow:
             return Plan(len(x), 0)
         if not np.isfinite(need):  # nothing was popped: there are no latents
-            return Plan(0, GROWTH_UNIT * 4)
+            return Plan(0, UNBOUND)
         stack = BitStack()
         self._direct(1).push(stack, x[:1].reshape(-1).astype(np.int64))
         direct = int(np.ceil(1.05 * (need + 64) / max(stack.bits, 1)))

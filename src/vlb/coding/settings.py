@@ -2,12 +2,13 @@
 
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.effort import remembered  # registers how a diffusion model chooses its settings
+from vlb.coding.factors import FactorSettings
 from vlb.coding.hierarchies import HierarchySettings
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.models import Settings
 from vlb.coding.wire import Damaged, Reader
 
-KINDS = (DiffusionSettings, HierarchySettings, MixtureSettings)
+KINDS = (DiffusionSettings, HierarchySettings, MixtureSettings, FactorSettings)
 
 
 def kind(settings: Settings) -> int:

@@ -19,13 +19,14 @@ MAX_BESIDE = 1 << 24  # bytes of a file that the model does not code
 @dataclass(frozen=True)
 class Source:
     """A file that the model codes. x: its examples as levels; checksum: of what must come back; size: in bytes;
-    freedom: what of it comes back otherwise, if anything does."""
+    freedom: what of it comes back otherwise, if anything does; remarks: what of it the model does not code."""
 
     record: Record
     x: np.ndarray
     checksum: int
     size: int
     freedom: str | None
+    remarks: tuple[str, ...] = ()
 
 
 def understood(found: Named, content: Content, model: Model, formats: Formats) -> Source:
@@ -37,7 +38,8 @@ def understood(found: Named, content: Content, model: Model, formats: Formats) -
     exact = made == content
     if not exact and not _same(format_, made, content):
         raise Declined("its format would not give every byte of it back")
-    return Source(record, x, checksum(format_, made), len(content), None if exact else format_.freedom)
+    remarks = tuple(remark for stored in record.members for remark in stored.remarks(model))
+    return Source(record, x, checksum(format_, made), len(content), None if exact else format_.freedom, remarks)
 
 
 def content_of(found: Named) -> Content:

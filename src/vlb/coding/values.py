@@ -34,7 +34,7 @@ def encode(x: np.ndarray, codec: SequenceCodec, levels: int, verify: bool) -> Co
     general = BY_GENERAL + pack(plain.tobytes(), _strides(plain))
     account, reason = None, None
     chosen = general
-    for form in (codec.encode, codec.direct):
+    for form in codec.forms:
         try:
             coded, spent = form(plain)
             if len(coded) + CRC >= len(chosen):

@@ -111,6 +111,7 @@ class _Job:
         """A file for the model, whose examples go with those that wait already into chunks of one size."""
         summary = self.summary
         summary.bytes_in += source.size
+        summary.notes += [f"{source.record.name}: {remark}" for remark in source.remarks]
         summary.unpacked += source.record.weight(source.x, self.model)
         if source.freedom is not None:
             summary.reencoded.setdefault(source.freedom, []).append(source.record.name)

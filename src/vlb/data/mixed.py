@@ -176,18 +176,20 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
     unseen: dict[int, list[str]] = {}
     for place, column in enumerate(wanted):
         cells = table.cells[place] if column.name is None else own[column.name]
-        values, observed, wrong = _placed(cells, column, table.offered)
+        values, observed, wrong = placed_cells(cells, column, table.offered)
         for row in np.flatnonzero(wrong).tolist():
             unseen.setdefault(row, []).append(f"{_called(column, place)} has {shown(_written(cells, row))}")
         if isinstance(column.kind, Real):
             notes += _rounded(values[observed & ~wrong], column.kind, _called(column, place))
-        parts += _with_atoms(values, observed, column.atoms)
+        parts += with_atoms(values, observed, column.atoms)
     x, observed = (np.stack(arrays, 1) for arrays in zip(*parts, strict=True))
     lines = {row: f"line {table.lines[row]}: {', '.join(found)}" for row, found in sorted(unseen.items())}
     return Numbered(np.where(observed, x, 0.0), observed, lines, others, tuple(notes))
 
 
-def _placed(cells: Cells, column: Described, offered: Sequence[Notation]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def placed_cells(
+    cells: Cells, column: Described, offered: Sequence[Notation]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Numbers of the cells of a column, which are observed, and which of these are no value of it: (n,) each."""
     kind, observed = column.kind, cells.observed
     if cells.texts is not None:
@@ -237,9 +239,7 @@ def _one(text: str, offered: Sequence[Notation]) -> float:
     return float("nan") if values is None else float(values[0])
 
 
-def _with_atoms(
-    values: np.ndarray, observed: np.ndarray, atoms: Sequence[float]
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def with_atoms(values: np.ndarray, observed: np.ndarray, atoms: Sequence[float]) -> list[tuple[np.ndarray, np.ndarray]]:
     """The columns of the schema that a column is: with atoms, which of them, and the value elsewhere."""
     if not atoms:
         return [(values, observed)]

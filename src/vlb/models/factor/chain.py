@@ -5,10 +5,20 @@ rule does: P(cell of column d | centres of the cells before it) is a difference 
 each component, and taking a column in changes p(j, z) by a density and a rank-one update (a Kalman filter's).
 """
 
+from typing import NamedTuple
+
 from torch import Tensor
 
 from vlb.core.distributions import LOG_2PI, log_between
 from vlb.models.factor.components import Components, Posterior
+
+
+class Predicted(NamedTuple):
+    """Mean and variance of a column in each component, (J, n) each, and Cov[z] W_d, (J, n, Q)."""
+
+    mean: Tensor
+    variance: Tensor
+    gain: Tensor
 
 
 class Chain:
@@ -18,34 +28,33 @@ class Chain:
         self.components = components
         self.log_joint, self.mean = start.log_joint, start.mean
         self.covariance = start.covariance[:, start.which]
+        self._asked: dict[int, Predicted] = {}  # since a column was taken in last
 
-    def predicted(self, column: int) -> tuple[Tensor, Tensor]:
-        """Mean and variance of a real column in each component, (J, n) each."""
-        loading = self.components.loadings[:, column]
-        mean = self.components.means[:, column, None] + (self.mean @ loading.unsqueeze(-1)).squeeze(-1)
-        spread = (self._gain(column) @ loading.unsqueeze(-1)).squeeze(-1)
-        return mean, self.components.variances[:, column, None] + spread
+    def predicted(self, column: int) -> "Predicted":
+        """What a real column is expected to be, before it is taken in."""
+        if column not in self._asked:
+            loading = self.components.loadings[:, column]
+            mean = self.components.means[:, column, None] + (self.mean @ loading.unsqueeze(-1)).squeeze(-1)
+            gain = (self.covariance @ loading[:, None, :, None]).squeeze(-1)
+            spread = (gain @ loading.unsqueeze(-1)).squeeze(-1)
+            self._asked[column] = Predicted(mean, self.components.variances[:, column, None] + spread, gain)
+        return self._asked[column]
 
     def log_mass(self, column: int, low: Tensor, high: Tensor) -> Tensor:
         """log P(low < y < high) of a column given what was taken in, (n,) nats."""
-        mean, variance = self.predicted(column)
+        mean, variance, _ = self.predicted(column)
         deviation = variance.sqrt()
         mass = log_between((low - mean) / deviation, (high - mean) / deviation)
         return (self.log_joint + mass).logsumexp(0) - self.log_joint.logsumexp(0)
 
     def take_in(self, column: int, y: Tensor, rows: Tensor) -> None:
         """Take in y (n,) of a column, in the rows that are marked, (n,) bool."""
-        mean, variance = self.predicted(column)
+        mean, variance, gain = self.predicted(column)
+        self._asked.clear()
         used = rows.to(y.dtype)
         error = (y - mean) * used
-        gain = self._gain(column)
         density = -0.5 * (error.square() / variance + variance.log() + LOG_2PI)
         self.log_joint = self.log_joint + density * used
         self.mean = self.mean + gain * (error / variance).unsqueeze(-1)
         scaled = gain * (used / variance).unsqueeze(-1)
         self.covariance = self.covariance - scaled.unsqueeze(-1) * gain.unsqueeze(-2)
-
-    def _gain(self, column: int) -> Tensor:
-        """Cov[z] W_d, (J, n, Q)."""
-        loading = self.components.loadings[:, column]
-        return (self.covariance @ loading[:, None, :, None]).squeeze(-1)

@@ -79,7 +79,7 @@ class FactorLaw(UnknownCells):
         chain = Chain(self.components, posterior(self.components, start))
         for column in self.columns.rounded:
             free = rows.known[:, column] == 0
-            mean, variance = chain.predicted(column)
+            mean, variance, _ = chain.predicted(column)
             chosen = Categorical(chain.log_joint.T).sample(generator)
             row = torch.arange(len(y))
             noise = torch.randn(len(y), generator=generator, dtype=torch.float64)

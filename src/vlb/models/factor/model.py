@@ -37,7 +37,7 @@ class FactorMixture(nn.Module):
 
     def __init__(self, schema: Schema, fit: Fit) -> None:
         super().__init__()
-        self.shape, self.fit_by = schema.shape, fit
+        self.schema, self.shape, self.fit_by = schema, schema.shape, fit
         self.columns = Columns(schema)
         reals, categories = len(self.columns.reals), len(self.columns.groups)
         self.maps = MonotoneMaps(reals)
@@ -116,7 +116,7 @@ class FactorMixture(nn.Module):
         refuse_others(condition, TAKES, "this mixture")
         role = torch.zeros(x.shape, dtype=torch.uint8) if condition.role is None else condition.role
         modelled, known = role == Role.MODELLED, role == Role.KNOWN
-        size = self._piece()
+        size = self.piece
         parts = [
             self._log_prob(x[at : at + size], modelled[at : at + size], known[at : at + size])
             for at in range(0, len(x), size)
@@ -182,7 +182,8 @@ class FactorMixture(nn.Module):
         x = torch.zeros(n, *self.shape, dtype=torch.float64) if condition.values is None else condition.values
         return self.conditional(x, known).sample(generator)
 
-    def _piece(self) -> int:
+    @property
+    def piece(self) -> int:
         """Rows whose p(z | …) of all components fits in memory."""
         components = self.components
         width = len(components.means) * max((components.rank + 1) ** 2, *self.shape, 1)
