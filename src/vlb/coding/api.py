@@ -53,6 +53,7 @@ def compress(
     data: where the run's own data are now, by which the steps are placed. Raises `UserError` for a run or an input that
     is not there, a model that has no code, and a file that exists already; `out` is whole or not there.
     """
+    progress.begin("opening the run and what is to be compressed")
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     opened.refuse_unlabelled("compression")
     paths = [Path(given) for given in inputs]
@@ -97,6 +98,7 @@ def decompress(
     that is not to be salvaged, another model, or a folder that exists already.
     """
     refuse_existing(Path(out))
+    progress.begin("opening the archive and its model")
     archive = ArchiveReader(Path(file))
     opened = open_model(archive, None if run is None else Path(run), device, options.trust)
     progress.begin("decompressing")
@@ -123,6 +125,7 @@ def inspect(
     run: whose model the archive was made with, unless it carries it, for `account`. Raises `UserError` for what is no
     archive, and with `account` as `decompress` does; a damaged chunk is among the result's problems.
     """
+    progress.begin("opening the archive")
     archive = ArchiveReader(Path(file))
     found = outlined(archive)
     problems = tuple(str(chunk) for chunk in found if isinstance(chunk, UserError))

@@ -113,6 +113,7 @@ def sample(
     """
     SAMPLERS.kind(options.sampler, "--sampler")
     GRIDS.kind(options.grid, "--grid")
+    progress.begin("opening the run")
     opened = run if isinstance(run, Run) else Run.open(run)
     n, label = options.n, _label(opened, options.label)
     if label is None or options.guidance is not None:
