@@ -1,7 +1,7 @@
 """Progress that a test listens to."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,26 @@ class Told:
     def say(self, line: str) -> None: ...
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A progress that keeps the stretches that were begun, with their totals."""
+@dataclass
+class Bar:
+    """A stretch: its total, and how much was said to be done, call by call."""
 
-    stretches: list[tuple[str, int | None]]
+    what: str
+    total: int | None
+    done: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Bars:
+    """A progress that keeps every stretch."""
+
+    bars: list[Bar] = field(default_factory=list)
 
     def begin(self, what: str, total: int | None = None) -> None:
-        self.stretches.append((what, total))
+        self.bars.append(Bar(what, total))
 
-    def at(self, done: int, *, total: int | None = None, detail: str = "") -> None: ...
+    def at(self, done: int, *, total: int | None = None, detail: str = "") -> None:
+        self.bars[-1].done.append(done)
+        self.bars[-1].total = total or self.bars[-1].total
 
     def say(self, line: str) -> None: ...

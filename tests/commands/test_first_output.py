@@ -9,7 +9,7 @@ import pytest
 import vlb
 from tests.commands.test_cli import TINY
 from tests.commands.test_cli import vlb as command
-from tests.told import Begun
+from tests.told import Bars
 from vlb.measure.options import EvaluateOptions
 
 ASKED = """
@@ -58,15 +58,17 @@ def test_every_command_prints_before_it_imports_what_is_heavy(tmp_path: Path) ->
 def test_a_verb_says_what_it_does_before_it_opens_the_run(
     verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = Begun([])
-    monkeypatch.setattr(vlb.Run, "open", lambda path: pytest.fail("silent") if not heard.stretches else 1 / 0)
+    heard = Bars()
+    monkeypatch.setattr(vlb.Run, "open", lambda path: pytest.fail("silent") if not heard.bars else 1 / 0)
     with pytest.raises(ZeroDivisionError):
         getattr(vlb, verb)(tmp_path, progress=heard)
 
 
 def test_placing_rungs_has_a_bar_before_it_is_evaluated(tmp_path: Path) -> None:
     assert command("train", "digits", "--out", tmp_path / "run", *TINY) == 0
-    heard = Begun([])
+    heard = Bars()
     vlb.evaluate(tmp_path / "run", options=EvaluateOptions(steps=2, passes=2, placement="dp"), progress=heard)
-    placing = next(number for number, (what, _) in enumerate(heard.stretches) if what.startswith("placing"))
-    assert heard.stretches[placing][1] and any(what.startswith("evaluating") for what, _ in heard.stretches[placing:])
+    placing, evaluating = (
+        next(bar for bar in heard.bars if bar.what.startswith(word)) for word in ("placing", "evaluating")
+    )
+    assert placing.total == placing.done[-1] and heard.bars.index(placing) < heard.bars.index(evaluating)

@@ -1,6 +1,5 @@
 """Samples come in batches of bounded memory, which do not depend on how many follow, under a bar that ends full."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,28 +10,11 @@ from torch import Tensor
 import vlb
 from tests.commands.test_cli import TINY
 from tests.commands.test_cli import vlb as command
-from vlb.base.progress import Progress
+from tests.told import Bars
 from vlb.core.schema import levels_schema
 from vlb.generate import batches
 from vlb.generate.options import SampleOptions
 from vlb.models.diffusion.samplers import SAMPLERS
-
-
-@dataclass
-class Stretches:
-    """What was told of each stretch: its total, and how much was done."""
-
-    totals: list[int | None] = field(default_factory=list)
-    done: list[list[int]] = field(default_factory=list)
-
-    def begin(self, what: str, total: int | None = None) -> None:
-        self.totals.append(total)
-        self.done.append([])
-
-    def at(self, done: int, *, total: int | None = None, detail: str = "") -> None:
-        self.done[-1].append(done)
-
-    def say(self, line: str) -> None: ...
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +42,12 @@ def test_the_bar_ends_full_whatever_the_sampler(
 ) -> None:
     """It moves with every evaluation where it is known how many there will be."""
     monkeypatch.setattr(batches, "MOST", 2)
-    heard: Stretches | Progress = Stretches()
+    heard = Bars()
     steps = None if sampler == "ode" else 2
     vlb.sample(runs["diffusion"], SampleOptions(n=3, sampler=sampler, steps=steps), progress=heard)
-    assert isinstance(heard, Stretches)
-    assert heard.done[-1][-1] == heard.totals[-1] and heard.done[-1] == sorted(set(heard.done[-1]))
-    assert len(heard.done[-1]) == 2 if steps is None else len(heard.done[-1]) >= 2 * 3
+    bar = heard.bars[-1]
+    assert bar.done[-1] == bar.total and bar.done == sorted(set(bar.done))
+    assert len(bar.done) == 2 if steps is None else len(bar.done) >= 2 * 3
 
 
 def test_the_memory_of_a_batch_is_bounded_and_every_example_is_drawn_once() -> None:

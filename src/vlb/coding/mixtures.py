@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import singledispatch
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +12,7 @@ from vlb.base.errors import UserError
 from vlb.coding.bitsback import Exact
 from vlb.coding.cells import Uncodable
 from vlb.coding.codes import data_code
-from vlb.coding.models import Coded, chosen_settings, coded_by, marginals
+from vlb.coding.models import Coded, Measuring, chosen_settings, coded_by, marginals
 from vlb.coding.products import ProductMixture, whole
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Reader, Writer
@@ -113,12 +112,5 @@ def _(model: FactorMixture) -> np.ndarray:
 
 @chosen_settings.register(CategoricalMixture)
 @chosen_settings.register(FactorMixture)
-def _(
-    model: CategoricalMixture | FactorMixture,
-    folder: Path,
-    digest: bytes,
-    x: torch.Tensor | None,
-    steps: int,
-    lanes: Lanes,
-) -> MixtureSettings:
+def _(model: CategoricalMixture | FactorMixture, by: Measuring, steps: int, lanes: Lanes) -> MixtureSettings:
     return MixtureSettings(lanes)
