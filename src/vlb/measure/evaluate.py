@@ -119,11 +119,11 @@ def evaluate(
         return recognise(of.model, examples, device=device, progress=progress)
     if of.run is None and values is not None:
         raise UserError("values are kept of runs, whose weights have a fingerprint: leave out values, or give the run")
-    result = _evaluated(of, name, examples, options, values, keep, device, progress)
+    result = evaluated(of, name, examples, options, values, keep, device, progress)
     return dataclasses.replace(result, left_out=left_out)
 
 
-def _evaluated(
+def evaluated(
     of: Target,
     split: str,
     whole: Split,
@@ -133,6 +133,7 @@ def _evaluated(
     device: torch.device | str,
     progress: Progress,
 ) -> EvaluationResult:
+    """The bound of a target that is open, on the examples of a split of that name; the rest as `evaluate` has it."""
     levels, chosen = _discretised(of, options, progress), None
     target: Bounded = of.model if levels is None else levels[0]
     if options.likelihood == "importance":
