@@ -38,6 +38,7 @@ from vlb.coding.container import ArchiveReader
 from vlb.coding.contents import Data
 from vlb.coding.effort import remembered
 from vlb.coding.header import Header
+from vlb.coding.models import Measuring
 from vlb.coding.reading import contents
 from vlb.coding.sequence import Lanes
 from vlb.coding.stack import BitStack
@@ -88,7 +89,9 @@ class Bench:
 
     def settings(self, steps: int, lanes: int, tries: int) -> coding.DiffusionSettings:
         validation = torch.from_numpy(self.data.validation.x[:256].copy())
-        return remembered(self.model, self.run.path, self.digest, validation, steps, Lanes(lanes, tries))
+        return remembered(
+            self.model, Measuring(self.run.path, self.digest, lambda: validation), steps, Lanes(lanes, tries)
+        )
 
     def bound(self, chosen: coding.DiffusionSettings, x: np.ndarray, draws: int) -> tuple[float, float]:
         """The discrete bound in bits/dim, and its standard error over draws of the latents."""

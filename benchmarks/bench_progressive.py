@@ -18,6 +18,7 @@ import torch
 from vlb.coding.bitsback import Climbing
 from vlb.coding.carried import bare_model
 from vlb.coding.effort import remembered
+from vlb.coding.models import Measuring
 from vlb.coding.progressive import Preview, previews
 from vlb.coding.sequence import Lanes, Plan, SequenceCodec
 from vlb.coding.stack import BitStack
@@ -100,7 +101,7 @@ def main() -> None:
     data = run.data()
     x, deviation = data.test.x[: options.count], float(data.train.x.astype(float).std())
     validation = torch.from_numpy(data.validation.x[:256].copy())
-    codec = remembered(model, run.path, digest, validation, options.steps, Lanes(4096)).codec(model)
+    codec = remembered(model, Measuring(run.path, digest, lambda: validation), options.steps, Lanes(4096)).codec(model)
     assert isinstance(codec.batch, Climbing)
 
     content, account = codec.encode(x)

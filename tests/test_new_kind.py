@@ -22,7 +22,7 @@ from vlb.base.configuration import Family
 from vlb.base.progress import SILENT
 from vlb.coding import settings as codes
 from vlb.coding.bitsback import Exact
-from vlb.coding.models import chosen_settings, coded_by, marginals
+from vlb.coding.models import Measuring, chosen_settings, coded_by, marginals
 from vlb.coding.products import ProductMixture, whole
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.stack import BitStack
@@ -216,7 +216,7 @@ def _(model: nn.Module) -> type[ColumnsSettings]:
 
 @chosen_settings.register(Columns)
 @chosen_settings.register(Halves)
-def _(model: nn.Module, folder: Path, digest: bytes, x: Tensor | None, steps: int, lanes: Lanes) -> ColumnsSettings:
+def _(model: nn.Module, by: Measuring, steps: int, lanes: Lanes) -> ColumnsSettings:
     return ColumnsSettings(lanes)
 
 

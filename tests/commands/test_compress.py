@@ -10,6 +10,10 @@ import pytest
 from PIL import Image
 
 from tests.commands.test_cli import vlb
+from tests.told import Bars
+from vlb.coding.api import compress
+from vlb.coding.options import CompressOptions
+from vlb.store.runs import Run
 
 TINY = [
     part
@@ -64,6 +68,23 @@ def same(images: Path, out: Path) -> bool:
 def test_there_and_back(run: Path, images: Path, archive: Path, tmp_path: Path) -> None:
     assert vlb("decompress", archive, "--model", run, "-o", tmp_path / "out") == 0
     assert same(images, tmp_path / "out")
+
+
+def test_data_are_not_read_where_the_noise_levels_are_known(
+    run: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 8, 8), np.uint8))
+    monkeypatch.setattr(Run, "data", lambda self, path=None: pytest.fail("the data were read"))
+    assert vlb("compress", run, tmp_path / "x.npy", "-o", tmp_path / "x.vlb", "--effort", "fast") == 0
+
+
+def test_placing_noise_levels_has_a_bar_that_ends_full(run: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((3, 8, 8), np.uint8))
+    (run / "coding.json").unlink(missing_ok=True)
+    heard = Bars()
+    compress(run, [tmp_path / "x.npy"], tmp_path / "x.vlb", CompressOptions(effort="fast"), progress=heard)
+    placing = [bar for bar in heard.bars if bar.what.startswith("placing noise levels")]
+    assert placing and all(bar.total == bar.done[-1] and len(bar.done) > 20 for bar in placing)
 
 
 def test_inspection_needs_no_model(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:

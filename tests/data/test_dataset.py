@@ -1,5 +1,6 @@
 """Splits, shapes, fingerprints, and the known sources that need no network."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +33,14 @@ def test_digits_are_the_stated_permutation_of_the_bundled_data(digits: Dataset) 
     assert (digits.shape, digits.dimensions, digits.levels, digits.schema.classes) == ((1, 8, 8), 64, 17, 10)
     assert digits.train.x.dtype == np.uint8
     assert max(int(part.x.max()) for part in parts) == 16
+
+
+def test_digits_are_read_without_importing_scikit_learn(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)  # whoever imports it fails
+    assert load("digits").fingerprint == digits.fingerprint
+    monkeypatch.setattr(sources, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="install scikit-learn"):
+        load("digits")
 
 
 def test_fingerprint_is_of_the_content_not_the_name(digits: Dataset) -> None:

@@ -18,8 +18,11 @@ from tests.report.reading import read
 from vlb.base.errors import UserError
 from vlb.data import Dataset
 from vlb.data.baselines import baselines
+from vlb.measure.evaluate import evaluate
 from vlb.measure.evaluation import measure_bound
-from vlb.measure.summary import summarise
+from vlb.measure.options import EvaluateOptions
+from vlb.measure.summary import EvaluationResult, summarise
+from vlb.models.diffusion.stratified import StratifiedBound
 from vlb.pages.content import About, Content, content_of
 from vlb.pages.kinds.diffusion import DiffusionContent
 from vlb.pages.kinds.hierarchy import DESCENTS, HierarchyContent, decided
@@ -115,6 +118,17 @@ def test_the_numbers_are_those_of_the_command_that_the_page_names(plain: Diffusi
     ):
         assert words in text
     assert f"{result.nats_per_example:.2f} ± " in text and "nats per example" in text
+
+
+def test_what_is_kept_is_not_evaluated_anew(
+    plain_run: Run, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.open(shutil.copytree(plain_run.path, tmp_path / "run"))
+    kept = evaluate(run, options=EvaluateOptions(passes=4), keep=True)
+    monkeypatch.setattr(StratifiedBound, "terms", lambda *_: pytest.fail("evaluated anew"))
+    found = content_of(run.model(), run, digits, CPU).found
+    assert isinstance(found, EvaluationResult) and isinstance(kept, EvaluationResult)
+    assert (found.passes, found.bits_per_dim) == (4, kept.bits_per_dim)
 
 
 def test_a_conditional_model_is_classified_by_and_shown_by_class(labelled: DiffusionContent) -> None:

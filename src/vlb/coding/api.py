@@ -19,7 +19,7 @@ from vlb.coding.container import ArchiveReader
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.effort import Effort, effort
 from vlb.coding.header import DIGEST, MAX_EXAMPLE, Header
-from vlb.coding.models import Coded, chosen_settings, coded_by, levels
+from vlb.coding.models import Coded, Measuring, chosen_settings, coded_by, levels
 from vlb.coding.names import refuse_unstorable
 from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
 from vlb.coding.reading import Found, contents, embedded_model, previews, refuse_damaged
@@ -53,6 +53,7 @@ def compress(
     data: where the run's own data are now, by which the steps are placed. Raises `UserError` for a run or an input that
     is not there, a model that has no code, and a file that exists already; `out` is whole or not there.
     """
+    progress.begin("opening the run and what is to be compressed")
     opened = run if isinstance(run, Run) else Run.open(Path(run))
     opened.refuse_unlabelled("compression")
     paths = [Path(given) for given in inputs]
@@ -69,15 +70,16 @@ def compress(
         raise UserError("--tries is for models with latents: a mixture has one code, and it is the shortest")
     if math.prod(model.shape) > MAX_EXAMPLE:
         raise UserError(f"examples of {math.prod(model.shape):,} values are too large to code: at most {MAX_EXAMPLE:,}")
-    x, note = _validation(opened, data)
-    settings = chosen_settings(model, opened.path, digest, x, chosen.steps, chosen.lanes)
+    validation = Validation(opened, data)
+    by = Measuring(opened.path, digest, validation.examples, progress)
+    settings = chosen_settings(model, by, chosen.steps, chosen.lanes)
     count = levels(opened.trained.example)
     header = Header(digest, options.embed_model, model.shape, count, settings, numerics(device))
     how = Options(options.verify, progress, columns)
     embedded = carried(opened.trained) if options.embed_model else None
     progress.begin("compressing")
     summary = write_archive(Path(out), header, settings.codec(model), gathered.files, FORMATS, embedded, how)
-    summary.notes[:0] = [*gathered.notes, *note]
+    summary.notes[:0] = [*gathered.notes, *validation.notes]
     return Compressed(Path(out), summary, settings, math.prod(model.shape))
 
 
@@ -97,6 +99,7 @@ def decompress(
     that is not to be salvaged, another model, or a folder that exists already.
     """
     refuse_existing(Path(out))
+    progress.begin("opening the archive and its model")
     archive = ArchiveReader(Path(file))
     if not options.salvage:
         refuse_damaged(archive)
@@ -125,6 +128,7 @@ def inspect(
     run: whose model the archive was made with, unless it carries it, for `account`. Raises `UserError` for what is no
     archive, and with `account` as `decompress` does; a damaged chunk is among the result's problems.
     """
+    progress.begin("opening the archive")
     archive = ArchiveReader(Path(file))
     found = outlined(archive)
     problems = tuple(str(chunk) for chunk in found if isinstance(chunk, UserError))
@@ -196,12 +200,22 @@ def _previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Foun
     return previews(archive, codec, FORMATS, levels)
 
 
-def _validation(run: Run, data: Path | None) -> tuple[torch.Tensor | None, list[str]]:
-    """Examples to place the steps by; none, and why, where the run's data cannot be had."""
-    try:
-        x = run.data(data).validation.x
-    except UserError as error:
-        if data is not None:
-            raise
-        return None, [f"steps are spread evenly, for want of validation data ({error})"]
-    return torch.from_numpy(x[:256].copy()), []
+class Validation:
+    """A run's validation examples, by which steps are placed. data: where they are now, if they have moved; notes: why
+    there are none, once they were asked for."""
+
+    def __init__(self, run: Run, data: Path | None) -> None:
+        self.run, self.data = run, data
+        self.notes: list[str] = []
+
+    def examples(self) -> torch.Tensor | None:
+        """Some of them, (n, *shape); None where the run's data cannot be had. Raises `UserError` where they are not at
+        the place that was given."""
+        try:
+            x = self.run.data(self.data).validation.x
+        except UserError as error:
+            if self.data is not None:
+                raise
+            self.notes.append(f"steps are spread evenly, for want of validation data ({error})")
+            return None
+        return torch.from_numpy(x[:256].copy())

@@ -5,6 +5,7 @@ programming (`vlb.models.diffusion.placement`), once per run and number of steps
 Other models have their rungs: there is only how finely their latents are told apart, and how they are batched.
 """
 
+import copy
 import json
 import math
 from contextlib import suppress
@@ -12,11 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from vlb.base.errors import UserError, suggestion
 from vlb.base.files import write_text
+from vlb.base.progress import SILENT, Progress
 from vlb.coding.diffusion import FINE, NUMBERED, DiffusionSettings, evenly
-from vlb.coding.models import chosen_settings
+from vlb.coding.models import Measuring, chosen_settings
 from vlb.coding.sequence import USUAL_LANES, Lanes
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.models.diffusion.grids import UniformLogSNR
@@ -45,11 +48,17 @@ def effort(name: str) -> Effort:
     return EFFORTS[name]
 
 
-def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0) -> dict[int, DiffusionSettings]:
+def placements(
+    model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0, progress: Progress = SILENT
+) -> dict[int, DiffusionSettings]:
     """T -> kernel and times of least measured cost on examples x (n, *shape), for every T up to `most`.
 
+    The network is asked in float32: costs need no more digits, and places are what the archive says that they are.
     Raises `UserError` where no T has a finite bound.
     """
+    model = copy.deepcopy(model)
+    if isinstance(model.denoiser, nn.Module):
+        model.denoiser.float()
     decodes, dimensions = model.learns_decoder, math.prod(model.shape)
     # Too few draws, and the placing falls for those that came out cheap by luck.
     x = x[: max(16, min(256, (1 << 14) // dimensions))]
@@ -58,8 +67,9 @@ def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0)
     for index, kernel in enumerate(NUMBERED):
         if decodes == kernel.is_noise_error:
             continue  # without p(x | z_t) there is only the standard kernel, and with it both others are better
-        generator = torch.Generator().manual_seed(seed)
-        costs = measure_costs(model, x, torch.tensor(places, dtype=torch.float64) / parts, kernel, generator)
+        generator, times = torch.Generator().manual_seed(seed), torch.tensor(places, dtype=torch.float64) / parts
+        progress.begin(f"placing noise levels, {kernel} kernel", len(times) * (len(times) + 1) // 2)
+        costs = measure_costs(model, x, times, kernel, generator, progress=progress)
         for steps in range(1, min(most, len(places) - 1) + 1):
             placed = cheapest(costs, steps)
             total = costs.total(placed)
@@ -71,29 +81,28 @@ def placements(model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0)
 
 
 @chosen_settings.register
-def remembered(
-    model: DiffusionModel, folder: Path, digest: bytes, x: torch.Tensor | None, steps: int, lanes: Lanes
-) -> DiffusionSettings:
-    """Kernel and times of least measured cost, or those of the last time, from `coding.json` in `folder`.
+def remembered(model: DiffusionModel, by: Measuring, steps: int, lanes: Lanes) -> DiffusionSettings:
+    """Kernel and times of least measured cost, or those of the last time, from `coding.json` in the run's folder.
 
-    Without examples x the rungs are spread evenly in λ.
+    Without examples the rungs are spread evenly in λ.
     """
-    if x is None or not len(x):
+    file = by.folder / "coding.json"
+    known = _known(file, by.digest)
+    x = None if steps in known else by.examples()
+    if steps not in known and (x is None or not len(x)):
         kernel = 2 if model.learns_decoder else 0
         places, parts = _candidates(model, steps)
         if len(places) != steps + 1:
             return evenly(kernel, steps, lanes=lanes)
         return DiffusionSettings(kernel, places, parts, lanes=lanes)
-    file = folder / "coding.json"
-    known = _known(file, digest)
-    if steps not in known:
-        known = placements(model, x, max(steps, MEASURED)) | known
+    if x is not None:
+        known = placements(model, x, max(steps, MEASURED), progress=by.progress) | known
         entries = {
             str(steps): {"kernel": settings.kernel, "places": settings.places, "parts": settings.parts}
             for steps, settings in sorted(known.items())
         }
         with suppress(UserError):  # a run that cannot be written to is measured again the next time
-            write_text(file, json.dumps({"model": digest.hex(), "steps": entries}, indent=2) + "\n")
+            write_text(file, json.dumps({"model": by.digest.hex(), "steps": entries}, indent=2) + "\n")
     if steps not in known:
         raise UserError(f"so many steps as {steps} do not fit between this model's ends: use fewer --steps")
     return replace(known[steps], lanes=lanes)

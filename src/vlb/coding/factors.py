@@ -8,7 +8,6 @@ has it (`vlb.models.factor.chain`). Nothing is drawn, so that no bits are needed
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import constriction
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from vlb.coding.cells import Code, TableCode, Uncodable
 from vlb.coding.gridded import PARTS, GriddedCode, Window, snapped
-from vlb.coding.models import Coded, chosen_settings, coded_by, marginals
+from vlb.coding.models import Coded, Measuring, chosen_settings, coded_by, marginals
 from vlb.coding.options import MAX_LANES
 from vlb.coding.portable import snapped_weights
 from vlb.coding.products import MAX_COMPONENTS, masses, whole
@@ -238,5 +237,5 @@ def _(model: FactorMixture) -> None:
 
 
 @chosen_settings.register
-def _(model: FactorMixture, folder: Path, digest: bytes, x: Tensor | None, steps: int, lanes: Lanes) -> FactorSettings:
+def _(model: FactorMixture, by: Measuring, steps: int, lanes: Lanes) -> FactorSettings:
     return FactorSettings(lanes)

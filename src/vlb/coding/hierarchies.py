@@ -6,7 +6,6 @@ the narrow posteriors of its rung, measured: latents wider than that cost bits t
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from vlb.coding.bitsback import BatchCodec, Climbing, Descending, Grid
 from vlb.coding.cells import Uncodable
 from vlb.coding.codes import data_code
-from vlb.coding.models import Coded, chosen_settings, coded_by, continuous, marginals
+from vlb.coding.models import Coded, Measuring, chosen_settings, coded_by, continuous, marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.distributions import Normal
@@ -113,9 +112,8 @@ def _(model: VariationalHierarchy) -> np.ndarray:
 
 
 @chosen_settings.register
-def _(
-    model: VariationalHierarchy, folder: Path, digest: bytes, x: torch.Tensor | None, steps: int, lanes: Lanes
-) -> HierarchySettings:
+def _(model: VariationalHierarchy, by: Measuring, steps: int, lanes: Lanes) -> HierarchySettings:
+    x = by.examples()
     if x is None or not len(x):
         x = model.sample(64, generator=torch.Generator().manual_seed(0))
     return measured(model, x[:256], lanes)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import singledispatch
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from vlb.coding.bitsback import Exact
 from vlb.coding.cells import Uncodable
 from vlb.coding.codes import data_code
-from vlb.coding.models import Coded, chosen_settings, coded_by, marginals
+from vlb.coding.models import Coded, Measuring, chosen_settings, coded_by, marginals
 from vlb.coding.products import ProductMixture, whole
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Reader, Writer
@@ -80,7 +79,5 @@ def _(model: CategoricalMixture) -> np.ndarray:
 
 
 @chosen_settings.register
-def _(
-    model: CategoricalMixture, folder: Path, digest: bytes, x: torch.Tensor | None, steps: int, lanes: Lanes
-) -> MixtureSettings:
+def _(model: CategoricalMixture, by: Measuring, steps: int, lanes: Lanes) -> MixtureSettings:
     return MixtureSettings(lanes)

@@ -1,6 +1,8 @@
 """What the codec asks of a model of any kind: the module that codes the kind answers, and registers here."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import singledispatch
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError, broken
+from vlb.base.progress import SILENT, Progress
 from vlb.coding.cells import Uncodable
 from vlb.coding.rows import CODES
 from vlb.coding.sequence import Lanes, SequenceCodec
@@ -65,12 +68,21 @@ def coded_by(model: nn.Module) -> type[Settings]:
     raise UserError(f"there is no code for a {type(model).__name__}: compression needs a model of discrete data")
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """What settings are chosen by. folder: of the run, where measurements are kept beside the model's digest; examples:
+    reads some (n, *shape) to measure costs on, None where there are none, and is called only where they are needed;
+    progress: told of what takes long."""
+
+    folder: Path
+    digest: bytes
+    examples: Callable[[], Tensor | None]
+    progress: Progress = SILENT
+
+
 @singledispatch
-def chosen_settings(
-    model: nn.Module, folder: Path, digest: bytes, x: Tensor | None, steps: int, lanes: Lanes
-) -> Settings:
-    """How to code with a model; x (n, *shape): examples to measure costs on, samples of the model without any; folder:
-    of the run, where measurements are kept beside the model's digest; steps: T, where a model can have any."""
+def chosen_settings(model: nn.Module, by: Measuring, steps: int, lanes: Lanes) -> Settings:
+    """How to code with a model; steps: T, where a model can have any."""
     raise TypeError(f"settings for a {type(model).__name__}")
 
 

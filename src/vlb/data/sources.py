@@ -10,6 +10,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
@@ -107,14 +108,22 @@ def digits(cache: Path | None = None) -> Dataset:
     The order is numpy's `default_rng(0).permutation(1797)` (PCG64): its first 360 are the test split,
     the next 180 the validation split, the remaining 1257 the train split.
     """
-    from sklearn.datasets import load_digits  # a second of import that only this source needs
-
-    bunch = load_digits()
-    x = bunch.images.astype(np.uint8)[:, None]
-    labels = bunch.target.astype(np.int64)
+    table = _bundled_digits()
+    x, labels = table[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8), table[:, -1].astype(np.int64)
     order = np.random.default_rng(0).permutation(len(x))
     test, validation, train = (Split(x[part], labels[part]) for part in (order[:360], order[360:540], order[540:]))
     return Dataset("digits", levels_schema((1, 8, 8), 17, 10), train, validation, test)
+
+
+def _bundled_digits() -> np.ndarray:
+    """(1797, 65): pixels and the class. The file is read where scikit-learn has it: importing that takes a second."""
+    spec = find_spec("sklearn")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    files = [Path(folder) / "datasets" / "data" / "digits.csv.gz" for folder in folders]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise UserError("the digits are a file of scikit-learn, which is not installed as usual: install scikit-learn")
+    return np.loadtxt(found, delimiter=",")
 
 
 def mnist(cache: Path | None = None) -> Dataset:

@@ -88,6 +88,7 @@ def impute(
     Raises `UserError` for a model that knows no conditional laws, for a table without the model's columns, and for
     cells that are no values of their column.
     """
+    progress.begin("opening the run and the table")
     opened = run if isinstance(run, Run) else Run.open(run)
     purpose = "gaps are filled by mixtures of tables with gaps (the recipe table), by no other kind of model yet"
     model = require(opened.model(), Imputing, purpose)

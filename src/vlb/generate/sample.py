@@ -7,7 +7,7 @@ from functools import partial
 from html import escape
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.schema import Column
 from vlb.core.surroundings import ordinary
 from vlb.data.rows import as_parquet, as_text
+from vlb.generate.batches import Bar, drawn
 from vlb.generate.options import SampleOptions
 from vlb.generate.pictures import grid, png
 from vlb.models.diffusion.grids import GRIDS, Density
@@ -27,7 +28,8 @@ from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers import SAMPLERS
 from vlb.models.diffusion.samplers.generate import generate
-from vlb.models.diffusion.samplers.transforms import Guided, clip_to_levels, transformed
+from vlb.models.diffusion.samplers.stepping import Sampler
+from vlb.models.diffusion.samplers.transforms import Guided, Told, clip_to_levels, transformed
 from vlb.models.diffusion.schedules import Schedule
 from vlb.models.diffusion.times import LearnedTime
 from vlb.models.loss import AnyTerms
@@ -109,39 +111,71 @@ def sample(
 
     Raises `UserError` for options that the model cannot serve. The run's data are not needed.
     """
-    sampler = SAMPLERS.kind(options.sampler, "--sampler")()
+    SAMPLERS.kind(options.sampler, "--sampler")
     GRIDS.kind(options.grid, "--grid")
+    progress.begin("opening the run")
     opened = run if isinstance(run, Run) else Run.open(run)
     n, label = options.n, _label(opened, options.label)
     if label is None or options.guidance is not None:
         opened.refuse_unlabelled("sampling without --class" if label is None else "--guidance")
     model = require(opened.model(device), LikelihoodModel, "samples are of a model of p(x)")
-    condition = UNCONDITIONAL if label is None else Condition(label=torch.tensor([label], device=device)).repeat(n)
     if label is not None and opened.about is not None and opened.schema.labels is not None:
         name = opened.schema.labels[label]
         if opened.about.examples_of(name) == 0:
             progress.say(f"the class {name} had no training example: the model knows nothing of it")
-    generator, how = torch.Generator().manual_seed(options.seed), ""
-    temperatures = tuple(options.temperature)
-    if temperatures and not offers(model, Cooled):
+    if options.temperature and not offers(model, Cooled):
         raise UserError(
             f"--temperature cools the rungs of a hierarchical VAE, and this run holds a {type(model).__name__}: "
             "leave it out"
         )
-    progress.begin(f"sampling {n} examples")
+
+    def told(count: int) -> Condition:
+        return UNCONDITIONAL if label is None else Condition(label=torch.tensor([label], device=device)).repeat(count)
+
+    schema, bar = opened.schema, Bar(progress)
     if offers(model, DiffusionModel) or options.of_diffusion:
-        chosen = diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip")
-        prepared = _prepared(chosen, options)
-        times = _times(options, prepared.process.schedule, lambda: opened.loss(chosen))
-        x = generate(prepared, sampler, n, times, generator, condition)
-        how = f" by {options.sampler}" + ("" if options.sampler == "ode" else f" in {len(times) - 1} steps")
-    elif temperatures and offers(model, Cooled):
-        x = model.cooled(n, temperatures, generator)
+        way = _by_diffusion(opened, model, options, told, bar)
+    elif options.temperature and offers(model, Cooled):
+        way = Way(lambda count, generator: model.cooled(count, tuple(options.temperature), generator))
     else:
-        x = model.sample(n, generator=generator, condition=condition)
-    schema = opened.schema
+        way = Way(lambda count, generator: model.sample(count, generator=generator, condition=told(count)))
+    x, done = np.empty((n, *schema.shape), schema.dtype), 0
+    progress.begin(f"sampling {n} examples" + (", evaluations" if way.told else ""), n * (way.told or 1))
+    for batch in drawn(n, schema, options.seed, way.draw):
+        x[done : done + len(batch)] = batch
+        done += len(batch)
+        if way.told is None:
+            bar.move(len(batch))
     of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
-    return SampleResult(x.cpu().numpy().astype(schema.dtype), schema.count, of + how, schema.columns)
+    return SampleResult(x, schema.count, of + way.how, schema.columns)
+
+
+class Way(NamedTuple):
+    """How samples are drawn. draw: (count, generator) -> (count, *shape); told: of how many evaluations of the denoiser
+    per example the bar is told meanwhile, None where only whole batches are counted; how: in words."""
+
+    draw: Callable[[int, torch.Generator], Tensor]
+    told: int | None = None
+    how: str = ""
+
+
+def _by_diffusion(
+    run: Run, model: LikelihoodModel, options: SampleOptions, told: Callable[[int], Condition], bar: Bar
+) -> Way:
+    """By the sampler and the grid that were chosen; told: the condition of so many examples."""
+    sampler: Sampler = SAMPLERS.kind(options.sampler, "--sampler")()
+    chosen = diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip")
+    prepared, evaluations = _prepared(chosen, options), None
+    times = _times(options, prepared.process.schedule, lambda: run.loss(chosen))
+    how = f" by {options.sampler}" + ("" if options.sampler == "ode" else f" in {len(times) - 1} steps")
+    if sampler.evaluations is not None:
+        evaluations = sampler.evaluations * (len(times) - 1) + prepared.learns_decoder
+        prepared = transformed(prepared, Told(prepared.denoiser, bar.move))
+
+    def draw(count: int, generator: torch.Generator) -> Tensor:
+        return generate(prepared, sampler, count, times, generator, told(count))
+
+    return Way(draw, evaluations, how)
 
 
 def _label(run: Run, name: str | None) -> int | None:

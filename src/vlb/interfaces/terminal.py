@@ -1,9 +1,12 @@
-"""What the commands share: where they print, their bars, the device, and results as JSON."""
+"""What the commands share: where they print, their bars, the device, and results as JSON.
+
+It needs no torch, so that a command has said that it is at work before anything heavy is imported.
+"""
 
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -13,13 +16,17 @@ from vlb.base.errors import UserError
 from vlb.base.files import text, write_new
 from vlb.base.results import Result
 
+if TYPE_CHECKING:
+    import torch
+
 console = Console(stderr=True)
 
 
 class Terminal:
     """A `vlb.base.progress.Progress` on standard error: a bar for each stretch of work, with time spent and left.
 
-    A stretch of unknown length has a spinner that vanishes, unless it says how much is done.
+    A stretch of unknown length has a spinner that vanishes, unless it says how much is done. Where standard error is no
+    terminal, a line says that a stretch begins, for bars are seen there when they are over.
     """
 
     def __init__(self) -> None:
@@ -28,6 +35,8 @@ class Terminal:
         self._bar: tuple[Bars, TaskID] | None = None
 
     def __enter__(self) -> "Terminal":
+        """What is imported within it is imported under a spinner."""
+        self.begin("starting")
         return self
 
     def __exit__(
@@ -39,6 +48,8 @@ class Terminal:
         """Another bar or spinner."""
         self._end_stretch()
         self._what = what
+        if not console.is_terminal:
+            console.print(f"{what} …", markup=False, highlight=False, soft_wrap=True)
         if total is None:
             self._spinner = console.status(what)
             self._spinner.start()
@@ -80,8 +91,10 @@ class Terminal:
         self._spinner, self._bar = None, None
 
 
-def choose_device(name: str | None) -> torch.device:
+def choose_device(name: str | None) -> "torch.device":
     """The named device, or cuda where there is one. Raises `UserError` for a name that is not to be had."""
+    import torch
+
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):

@@ -138,8 +138,10 @@ def compare(
     names = [str(model) for model in models]
     for name in names:
         known(name)
+    progress.begin("opening what is compared, and its data")
     field = gather(names, split, options, data, device, progress)
     first, *others = field.contenders
+    progress.begin("comparing")
     comparisons = tuple(paired(first, other) for other in others)
     adjusted = holm([comparison.total.p_value for comparison in comparisons])
     levels = noise_levels(field, first.subject.conditional)

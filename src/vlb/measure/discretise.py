@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from vlb.base.errors import UserError, suggestion
+from vlb.base.progress import SILENT, Progress
 from vlb.data import Split
 from vlb.models.diffusion.grids import GRIDS, UniformLogSNR
 from vlb.models.diffusion.kernels import KERNELS, ReverseKernel
@@ -43,7 +44,13 @@ def check_placement(name: str, steps: int) -> None:
 
 @torch.no_grad()
 def discretise(
-    model: DiffusionModel, validation: Split, steps: int, kernel: ReverseKernel, placement: str, conditional: bool
+    model: DiffusionModel,
+    validation: Split,
+    steps: int,
+    kernel: ReverseKernel,
+    placement: str,
+    conditional: bool,
+    progress: Progress = SILENT,
 ) -> GridDiffusion:
     """The model on T steps of a kernel, its rungs placed; `dp` looks at up to 1000 validation examples."""
     if placement != "dp":
@@ -52,10 +59,12 @@ def discretise(
         candidates = UniformLogSNR()(model.process.schedule, max(CANDIDATES, 2 * steps))
         some, generator = validation.subset(PLACING_EXAMPLES), torch.Generator().manual_seed(0)
         costs, sizes = [], []
+        progress.begin(f"placing {steps + 1} rungs by {len(some)} validation examples", len(some))
         for start in range(0, len(some), PLACING_BATCH):
             index = np.arange(start, min(start + PLACING_BATCH, len(some)))
             x, condition = some.batch(index, conditional, model.device)
             costs.append(measure_costs(model, x, candidates, kernel, generator, condition))
             sizes.append(float(len(index)))
+            progress.at(start + len(index))
         grid = candidates[cheapest(average(costs, sizes), steps)]
     return model.at(grid, kernel)

@@ -105,6 +105,7 @@ def evaluate(
         kernel_named(options.kernel or "standard")
         check_placement(options.placement or "t", options.steps)
     given = isinstance(split, Split) or str(split) not in SPLITS
+    progress.begin("opening the model and the data")
     of = _target(target, apart, conditional, data, device, given, progress)
     name, examples, own, left_out = _examples(of, split, progress)
     if options.given:
@@ -118,11 +119,11 @@ def evaluate(
         return recognise(of.model, examples, device=device, progress=progress)
     if of.run is None and values is not None:
         raise UserError("values are kept of runs, whose weights have a fingerprint: leave out values, or give the run")
-    result = _evaluated(of, name, examples, options, values, keep, device, progress)
+    result = evaluated(of, name, examples, options, values, keep, device, progress)
     return dataclasses.replace(result, left_out=left_out)
 
 
-def _evaluated(
+def evaluated(
     of: Target,
     split: str,
     whole: Split,
@@ -132,7 +133,8 @@ def _evaluated(
     device: torch.device | str,
     progress: Progress,
 ) -> EvaluationResult:
-    levels, chosen = _discretised(of, options), None
+    """The bound of a target that is open, on the examples of a split of that name; the rest as `evaluate` has it."""
+    levels, chosen = _discretised(of, options, progress), None
     target: Bounded = of.model if levels is None else levels[0]
     if options.likelihood == "importance":
         chosen = importance(options, target)
@@ -247,13 +249,14 @@ def _refuse_of_classifiers(model: Denoising, options: EvaluateOptions, values: P
         )
 
 
-def _discretised(of: Target, options: EvaluateOptions) -> tuple[Bounded, Discretisation] | None:
+def _discretised(of: Target, options: EvaluateOptions, progress: Progress) -> tuple[Bounded, Discretisation] | None:
     """The hierarchy of T steps and what there is to say of it, where one was asked for."""
     if options.steps is None or options.integrates:
         return None
     name, where = options.kernel or "standard", options.placement or "t"
     model = diffusion_model(of.model, "a bound in --steps of discrete time")
-    hierarchy = discretise(model, of.apart.validation, options.steps, kernel_named(name), where, of.conditional)
+    kernel, apart = kernel_named(name), of.apart.validation
+    hierarchy = discretise(model, apart, options.steps, kernel, where, of.conditional, progress)
     gamma = model.process.schedule.gamma(hierarchy.grid).mean(-1)
     return hierarchy, Discretisation(options.steps, name, where, hierarchy.grid.tolist(), gamma.tolist())
 

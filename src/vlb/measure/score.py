@@ -170,6 +170,7 @@ def score(
     is not there or does not fit, and for a model without a likelihood.
     """
     check_background(options.background)
+    progress.begin("opening the run and the examples")
     opened = _opened(run)
     needs = str(examples) in SPLITS or options.typicality
     own = opened.data(data) if needs else opened.reference(opened.model(device), data)

@@ -10,9 +10,10 @@ from torch import nn
 
 from vlb.base.progress import SILENT, Progress
 from vlb.data import Dataset
-from vlb.measure.evaluate import PASSES
-from vlb.measure.evaluation import Bounded, measure_bound
-from vlb.measure.summary import EvaluationResult, summarise
+from vlb.measure.evaluate import Target, evaluated
+from vlb.measure.evaluation import Bounded
+from vlb.measure.options import EvaluateOptions
+from vlb.measure.summary import EvaluationResult
 from vlb.pages.content import About
 from vlb.pages.history import History, history
 from vlb.pages.reproduce import changes, train_command
@@ -22,19 +23,13 @@ EXAMPLES = 1000
 
 
 def stated(
-    bound: Bounded,
-    run: Run,
-    data: Dataset,
-    device: torch.device | str,
-    progress: Progress = SILENT,
-    passes: int = PASSES,
+    model: Bounded, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
 ) -> EvaluationResult:
-    """What `vlb evaluate` finds of at most `EXAMPLES` test examples."""
-    examples = data.test.subset(EXAMPLES)
-    evaluation = measure_bound(
-        bound, examples, conditional=run.conditional, passes=passes, device=device, progress=progress
-    )
-    return summarise(evaluation, data, "test", examples)
+    """What `vlb evaluate` finds of at most `EXAMPLES` test examples, or has found and kept in the run; what stands in
+    for data that are gone is not kept."""
+    of = Target(model, run.conditional, data, data, run)
+    options = EvaluateOptions(examples=EXAMPLES if len(data.test) > EXAMPLES else None)
+    return evaluated(of, "test", data.test, options, None, not data.why, device, progress)
 
 
 def about(run: Run, model: object, data: Dataset, course: History | None = None, whole: bool = False) -> About:

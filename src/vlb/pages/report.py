@@ -54,6 +54,7 @@ def report(
 
     data: where a run's own data are now, if they have moved. Raises `UserError` if `run` is not a trained run.
     """
+    progress.begin("opening the run and its data")
     opened = run if isinstance(run, Run) else Run.open(run)
     model = opened.model(device)
     own = opened.reference(model, data)
@@ -61,6 +62,7 @@ def report(
         progress.say(own.why)
         own = own.with_test(f"{own.name}: samples of the model, for the data are gone", own.test)
     content = content_of(cast(nn.Module, model), opened, own, device, progress)
+    progress.begin("drawing the page")
     path = opened.path / "report.html"
     write_text(path, content.page())
     return ReportResult(path, content)

@@ -41,16 +41,17 @@ def compare(
     """
     from vlb.interfaces.streams import refuse_existing
     from vlb.interfaces.terminal import Terminal, choose_device, show, write_json
-    from vlb.measure.compare import compare as verb
-    from vlb.pages.comparison import comparison_page
 
     keep_freed_memory()
     refuse_existing(json)
     refuse_existing(out)
     if out is not None and out.suffix != ".html":
         raise UserError(f"{out}: the page is written as .html")
-    chosen = choose_device(device)
     with Terminal() as progress:
+        from vlb.measure.compare import compare as verb
+        from vlb.pages.comparison import comparison_page
+
+        chosen = choose_device(device)
         result = verb(models, options, split=split, data=data, device=chosen, progress=progress)
     show(result)
     write_json(result, json)

@@ -36,14 +36,14 @@ def compress(
     device
         cpu or cuda; decompression needs the same.
     """
-    from vlb.coding.api import compress as verb
     from vlb.interfaces.streams import called, delivered
     from vlb.interfaces.terminal import Terminal, choose_device, console
 
     keep_freed_memory()
-    chosen = choose_device(device)
     with Terminal() as progress, delivered(out) as file:
-        result = verb(run, inputs, file, options, data=data, device=chosen, progress=progress)
+        from vlb.coding.api import compress as verb
+
+        result = verb(run, inputs, file, options, data=data, device=choose_device(device), progress=progress)
     notes = result.summary.notes
     for note in notes[:NOTES_SHOWN]:
         console.print(f"note: {note}", markup=False)

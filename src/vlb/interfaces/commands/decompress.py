@@ -33,15 +33,16 @@ def decompress(
     device
         cpu or cuda, the same as for compression.
     """
-    from vlb.coding.api import decompress as verb
     from vlb.interfaces.streams import refuse_existing, spooled
     from vlb.interfaces.terminal import Terminal, choose_device, console
 
     keep_freed_memory()
     refuse_existing(out)
-    started, chosen = time.perf_counter(), choose_device(device)
+    started = time.perf_counter()
     with Terminal() as progress, spooled(file) as archive:
-        result = verb(archive.path, out, options, run=model, device=chosen, progress=progress)
+        from vlb.coding.api import decompress as verb
+
+        result = verb(archive.path, out, options, run=model, device=choose_device(device), progress=progress)
     for problem in result.problems:
         console.print(archive.named(problem), markup=False)
     console.print(f"{out} in {time.perf_counter() - started:.1f} s", markup=False)

@@ -42,13 +42,14 @@ def evaluate(
     """
     from vlb.interfaces.streams import refuse_existing
     from vlb.interfaces.terminal import Terminal, choose_device, show, write_json
-    from vlb.measure.evaluate import evaluate as verb
-    from vlb.measure.summary import EvaluationResult
 
     keep_freed_memory()
     refuse_existing(json)
-    chosen = choose_device(device)
     with Terminal() as progress:
+        from vlb.measure.evaluate import evaluate as verb
+        from vlb.measure.summary import EvaluationResult
+
+        chosen = choose_device(device)
         result = verb(run, split, options, data=data, values=values, keep=True, device=chosen, progress=progress)
     show(result)
     if isinstance(result, EvaluationResult) and result.shortfall:

@@ -30,17 +30,18 @@ def impute(
     out
         A file of the same kind that does not exist yet; of several draws NAME-1.csv, NAME-2.csv, …
     """
-    from vlb.generate.impute import impute as verb
-    from vlb.generate.impute import outputs
     from vlb.interfaces.streams import refuse_existing
     from vlb.interfaces.terminal import Terminal, output
 
     keep_freed_memory()
     if out.suffix.lower() != table.suffix.lower():
         raise UserError(f"{out}: the table is written as it was read: give a name that ends in {table.suffix}")
-    for path in outputs(out, 1 if options.long else options.draws):
-        refuse_existing(path)
     with Terminal() as progress:
+        from vlb.generate.impute import impute as verb
+        from vlb.generate.impute import outputs
+
+        for path in outputs(out, 1 if options.long else options.draws):
+            refuse_existing(path)
         result = verb(run, table, options, progress=progress)
     written = result.write(out)
     named = str(written[0]) if len(written) == 1 else f"{written[0]} … {written[-1].name}"

@@ -30,12 +30,13 @@ def inspect(
     device
         cpu or cuda, the same as for compression.
     """
-    from vlb.coding.api import inspect as verb
     from vlb.interfaces.streams import spooled
     from vlb.interfaces.terminal import Terminal, choose_device, show
 
     keep_freed_memory()
     with Terminal() as progress, spooled(file) as archive:
+        from vlb.coding.api import inspect as verb
+
         result = verb(archive.path, options, run=model, device=choose_device(device), progress=progress)
     problems = tuple(map(archive.named, result.problems))
     show(replace(result, file=archive.name, problems=problems))

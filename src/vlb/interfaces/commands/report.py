@@ -18,10 +18,10 @@ def report(run: Path, *, data: Path | None = None, device: str | None = None) ->
         cpu or cuda.
     """
     from vlb.interfaces.terminal import Terminal, choose_device, console
-    from vlb.pages.report import report as verb
 
     keep_freed_memory()
-    chosen = choose_device(device)
     with Terminal() as progress:
-        result = verb(run, data=data, device=chosen, progress=progress)
+        from vlb.pages.report import report as verb
+
+        result = verb(run, data=data, device=choose_device(device), progress=progress)
     result.show(console)

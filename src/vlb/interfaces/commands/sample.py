@@ -41,8 +41,6 @@ def sample(
     device
         cpu or cuda.
     """
-    from vlb.data.rows import require_pyarrow
-    from vlb.generate.sample import sample as verb
     from vlb.interfaces.streams import refuse_existing
     from vlb.interfaces.terminal import Terminal, choose_device, console
 
@@ -51,10 +49,13 @@ def sample(
         raise UserError(
             f"{out}: samples are written as .png (a grid), .npz (array x), or .csv, .tsv or .parquet (of a table)"
         )
-    if out.suffix == ".parquet":
-        require_pyarrow()  # before the samples are drawn
     refuse_existing(out)
     with Terminal() as progress:
+        from vlb.data.rows import require_pyarrow
+        from vlb.generate.sample import sample as verb
+
+        if out.suffix == ".parquet":
+            require_pyarrow()  # before the samples are drawn
         result = verb(run, options, device=choose_device(device), progress=progress)
     write_new(out, WRITTEN[out.suffix](result))
     console.print(f"{result.words}: {out}", markup=False)

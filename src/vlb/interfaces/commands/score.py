@@ -39,14 +39,15 @@ def score(
     """
     from vlb.interfaces.streams import refuse_existing
     from vlb.interfaces.terminal import Terminal, choose_device, output
-    from vlb.measure.score import score as verb
 
     keep_freed_memory()
     if out.suffix not in (".npz", ".csv"):
         raise UserError(f"{out}: scores are written as .npz or .csv")
     refuse_existing(out)
-    chosen = choose_device(device)
     with Terminal() as progress:
+        from vlb.measure.score import score as verb
+
+        chosen = choose_device(device)
         result = verb(run, examples, options, data=data, device=chosen, progress=progress)
     write_new(out, result.as_csv() if out.suffix == ".csv" else result.as_npz())
     output().print(f"{result.words}: {out}", markup=False, highlight=False)

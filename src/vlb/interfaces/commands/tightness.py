@@ -36,12 +36,13 @@ def tightness(
     """
     from vlb.interfaces.streams import refuse_existing
     from vlb.interfaces.terminal import Terminal, choose_device, show, write_json
-    from vlb.measure.tightness.measured import tightness as verb
 
     keep_freed_memory()
     refuse_existing(json)
-    chosen = choose_device(device)
     with Terminal() as progress:
+        from vlb.measure.tightness.measured import tightness as verb
+
+        chosen = choose_device(device)
         result = verb(run, split, options, data=data, device=chosen, progress=progress)
     show(result)
     write_json(result, json)

@@ -36,11 +36,12 @@ def train(
         cpu or cuda; by default cuda where there is one.
     """
     from vlb.interfaces.terminal import Terminal, choose_device, console
-    from vlb.training.verb import train as verb
 
     keep_freed_memory()
-    chosen = choose_device(device)
     with Terminal() as progress:
+        from vlb.training.verb import train as verb
+
+        chosen = choose_device(device)
         result = verb(recipe, options, out=out, resume=resume, data=data, device=chosen, progress=progress)
     path = result.run.path
     if not result.finished:

@@ -165,6 +165,7 @@ def tightness(
     kernel = kernel_named(options.kernel)
     if not 1 <= options.steps <= WALK:
         raise UserError(f"--steps is from 1 to {WALK}, for all rungs are walked, not {options.steps}")
+    progress.begin("opening the run and its data")
     opened = run if isinstance(run, Run) else Run.open(run)
     own = opened.data(data)
     whole = own.split(split)

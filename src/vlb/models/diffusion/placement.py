@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.base.progress import SILENT, Progress
 from vlb.core.bound import kl_or_log_ratio
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Normal
@@ -52,8 +53,12 @@ def measure_costs(
     kernel: ReverseKernel,
     generator: torch.Generator,
     condition: Condition = UNCONDITIONAL,
+    progress: Progress = SILENT,
 ) -> Costs:
-    """All costs on the examples `x` (batch, *shape) between candidate `times` (M,), one draw of each z_t."""
+    """All costs on the examples `x` (batch, *shape) between candidate `times` (M,), one draw of each z_t.
+
+    progress: told how many of M(M + 1)/2 costs are known.
+    """
     model.check_condition(condition)
     process, embedding = model.process, model.embedding
     times = times.double().to(model.device)
@@ -73,6 +78,7 @@ def measure_costs(
             q, p = process.posterior(z_t, embedded, s, t), kernel(process, z_t, s, t, prediction)
             z_s = z_t if isinstance(p, Normal) else q.sample(generator)
             steps[i, j] = kl_or_log_ratio(Step(i, p, q, z_s, None)).double().mean()
+        progress.at((j + 1) * (j + 2) // 2)
     return Costs(times.cpu(), fine, coarse, steps)
 
 

@@ -10,8 +10,6 @@ import torch
 from vlb.base.progress import SILENT, Progress
 from vlb.data import Dataset, Split
 from vlb.measure.classification import classify
-from vlb.measure.evaluate import CONTINUOUS_PASSES
-from vlb.measure.planning import planned, planning
 from vlb.measure.profile import NoiseProfile, noise_profile
 from vlb.measure.summary import EvaluationResult
 from vlb.models.diffusion.model import DiffusionModel
@@ -67,10 +65,7 @@ class DiffusionContent:
 def _(
     model: DiffusionModel, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
 ) -> DiffusionContent:
-    ways = planning(model)
-    assert ways is not None
-    bound = planned(ways, data, "test", run.conditional, progress)
-    result = stated(bound, run, data, device, progress, CONTINUOUS_PASSES)
+    result = stated(model, run, data, device, progress)
     classes = (run.schema.classes or 0) if run.conditional else 0
     progress.begin("measuring noise levels" + (" and classification" if classes else ""))
     examples = data.test.subset(EXAMPLES)

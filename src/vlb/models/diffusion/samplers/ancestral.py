@@ -23,6 +23,10 @@ class Ancestral(Settings):
 
     kernel: Annotated[ReverseKernel, KERNELS] = field(default_factory=Standard)
 
+    @property
+    def evaluations(self) -> int:
+        return 1
+
     @torch.no_grad()
     def __call__(
         self,

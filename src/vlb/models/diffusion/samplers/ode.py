@@ -33,6 +33,10 @@ class ProbabilityFlow(Settings):
     rtol: Share = 1e-5
     atol: Annotated[float, Within(1e-14, 1)] = 1e-5
 
+    @property
+    def evaluations(self) -> None:
+        return None
+
     def __call__(
         self,
         model: DiffusionModel,

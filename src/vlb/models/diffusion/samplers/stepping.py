@@ -30,6 +30,10 @@ from vlb.models.diffusion.process import along
 class Sampler(Protocol):
     """From z_1 to z_0, the first and the last time of `grid`: z (batch, *shape), grid (T + 1,) increasing."""
 
+    @property
+    def evaluations(self) -> int | None:
+        """How often a step asks the denoiser; None where the sampler finds its own steps."""
+
     def __call__(
         self,
         model: DiffusionModel,

@@ -4,6 +4,7 @@ They compose: `Clipped(Guided(denoiser, 2.0), …)` clips what guidance overshoo
 a model. A changed x̂ changes ε̂ with it, so that αx̂ + σε̂ = z throughout.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -72,6 +73,19 @@ class Snapped(Transform):
         law = prediction.law
         level = law.mode() if isinstance(law, Mixed) else self.centres.nearest(prediction.x)
         return _with_x(prediction, self.centres.values(z)[level], z, gamma, self.scaling)
+
+
+class Told(Transform):
+    """The same denoiser, which says how many latents it was asked about each time: for a bar."""
+
+    def __init__(self, denoiser: Denoises, tell: Callable[[int], None]) -> None:
+        super().__init__(denoiser)
+        self.tell = tell
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
+        prediction = self.denoiser(z, gamma, condition)
+        self.tell(len(z))
+        return prediction
 
 
 def clip_to_levels(model: DiffusionModel) -> Clipped:

@@ -1,0 +1,45 @@
+"""Many examples in batches of bounded memory, each with a generator of its own."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vlb.base.progress import Progress
+from vlb.core.schema import Schema
+from vlb.measure.evaluation import seed_of
+
+# Elements times levels in a batch: about a gigabyte, for laws of all levels are float64 while they are drawn from.
+NUMBERS = 1 << 25
+MOST = 256
+
+
+def batch_size(schema: Schema) -> int:
+    """Examples in a batch: a function of what an example is alone, so that a seed means the same everywhere."""
+    return min(MOST, max(1, NUMBERS // (schema.dimensions * (schema.count or 1))))
+
+
+def drawn(n: int, schema: Schema, seed: int, draw: Callable[[int, torch.Generator], Tensor]) -> Iterator[np.ndarray]:
+    """n examples in batches, in the type of the schema: draw(count, generator) makes one (count, *shape).
+
+    Batches do not depend on one another: with the same seed, more examples begin with the same whole batches.
+    """
+    size = batch_size(schema)
+    for start in range(0, n, size):
+        generator = torch.Generator().manual_seed(seed_of(seed, start) if start else seed)
+        yield draw(min(size, n - start), generator).cpu().numpy().astype(schema.dtype)
+
+
+@dataclass
+class Bar:
+    """How much is done of a stretch that `progress` was told the beginning of."""
+
+    progress: Progress
+    done: int = 0
+
+    def move(self, more: int) -> None:
+        """So many more units are done."""
+        self.done += more
+        self.progress.at(self.done)
