@@ -24,7 +24,11 @@ def gaps(columns: tuple[Column, ...], x: list[list[float]], known: list[list[int
     tensors = {name: torch.as_tensor(np.array(value), dtype=torch.float64) for name, value in parts.items()}
     model.components = Components(**tensors)
     return Gaps(
-        model, columns, torch.tensor(x, dtype=torch.float64), torch.tensor(known).bool(), torch.Generator().manual_seed(0)
+        model,
+        columns,
+        torch.tensor(x, dtype=torch.float64),
+        torch.tensor(known).bool(),
+        torch.Generator().manual_seed(0),
     )
 
 
