@@ -104,7 +104,7 @@ def _(model: VariationalHierarchy) -> type[HierarchySettings]:
 @torch.no_grad()
 def _(model: VariationalHierarchy) -> np.ndarray:
     likelihood, like = model.generator.likelihood, next(model.parameters())
-    silent = torch.zeros(1, *model.shape, likelihood.outputs, dtype=like.dtype, device=like.device)
+    silent = torch.zeros(1, *likelihood.output_shape(model.shape), dtype=like.dtype, device=like.device)
     try:
         return data_code(likelihood.law(silent)).weights
     except Uncodable as error:

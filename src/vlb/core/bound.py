@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vlb.core.condition import Condition
 from vlb.core.distributions import Distribution, Normal
-from vlb.core.hierarchy import Climbable, ClimbStep, Hierarchy, Step, climb, descend, from_posterior
+from vlb.core.hierarchy import Choose, Climbable, ClimbStep, Hierarchy, Step, climb, descend, from_posterior
 
 State = TypeVar("State")
 
@@ -100,12 +100,20 @@ def descent_log_weight(hierarchy: Hierarchy[State], state: State, x: Tensor, gen
 
     Its mean is the bound; logmeanexp over K draws is the importance-weighted bound (Burda et al. 2016).
     """
+    ratio, state = descent_log_ratio(hierarchy, state, from_posterior(generator))
+    return ratio + hierarchy.likelihood(state).log_prob(x)
+
+
+def descent_log_ratio(hierarchy: Hierarchy[State], state: State, choose: Choose) -> tuple[Tensor, State]:
+    """log p(z) − log q(z | x) of one descent whose latents, chosen by `choose`, are draws of q: (batch,) nats, and the
+    state at its end."""
     ratio = torch.zeros((), dtype=torch.float64)
-    for step in descend(hierarchy, state, from_posterior(generator)):
-        assert step.q is not None
+    for step in descend(hierarchy, state, choose):
+        if step.q is None:
+            raise ValueError("weights need q at every rung")
         ratio = ratio + step.p.log_prob(step.z) - step.q.log_prob(step.z)
         state = step.state
-    return ratio + hierarchy.likelihood(state).log_prob(x)
+    return ratio, state
 
 
 def climb_log_weight(hierarchy: Climbable, x: Tensor, generator: torch.Generator) -> Tensor:

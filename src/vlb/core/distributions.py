@@ -180,6 +180,24 @@ class Rescaled:
 
 
 @dataclass(frozen=True)
+class Either:
+    """The law `a` of the examples where `rows` (batch,) is True, `b` of the others."""
+
+    rows: Tensor
+    a: Distribution
+    b: Distribution
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw, (batch, *event)."""
+        a, b = self.a.sample(generator), self.b.sample(generator)
+        return torch.where(self.rows.view(-1, *[1] * (a.ndim - 1)), a, b)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log density of `value` (batch, *event) -> (batch,) nats."""
+        return torch.where(self.rows, self.a.log_prob(value), self.b.log_prob(value))
+
+
+@dataclass(frozen=True)
 class MixtureOfNormals:
     """Σ_j w_j N(means_j, exp(log_variances_j)): one law over whole events, the same for `n` examples.
 

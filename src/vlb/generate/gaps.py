@@ -23,18 +23,19 @@ class Gaps:
 
     What is said of them is a list by the columns of the table, each (n,): reals as they are, rounded to their
     resolution, of other kinds the numbers of values. `other`, which stands for no text, is never among them: the law is
-    that given that it is not.
+    that given that it is not. generator: of what laws draw that are not exact.
     """
 
     model: Imputing
     columns: tuple[Column, ...]
     x: Tensor
     known: Tensor
+    generator: torch.Generator
 
     @cached_property
     def law(self) -> Law:
         """Of the cells that are not known."""
-        return self.model.conditional(self.x, self.known)
+        return self.model.conditional(self.x, self.known, self.generator)
 
     @cached_property
     def probabilities(self) -> dict[int, Tensor]:
@@ -50,7 +51,7 @@ class Gaps:
             again = self._unlisted(x)
             if not again.any():
                 return [values for _, values in of_file(x.numpy(), self.columns)]
-            x[again] = self.model.conditional(self.x[again], self.known[again]).sample(generator)
+            x[again] = self.model.conditional(self.x[again], self.known[again], self.generator).sample(generator)
         raise UserError(
             "a row can hardly have listed values in its missing cells, by what the model saw: list more values of the "
             "columns that have `other` in schema.toml, and train again"
@@ -113,7 +114,7 @@ class Gaps:
         rows = (~self.known[:, place]).nonzero().squeeze(1)
         x, known, p = self.x[rows].clone(), self.known[rows].clone(), self.probabilities[place][rows]
         x[:, place], known[:, place] = float(p.shape[1] - 1), True
-        return rows, p, self.model.conditional(x, known)
+        return rows, p, self.model.conditional(x, known, self.generator)
 
     def _unlisted(self, x: Tensor) -> Tensor:
         """Rows in which a missing cell was drawn as `other`, (n,) bool."""

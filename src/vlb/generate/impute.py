@@ -125,12 +125,12 @@ class Brought:
         missing = ~self.rows.observed[:, [place for place, _ in places]]
         where = np.flatnonzero(missing.any(1))
         x, known = (torch.from_numpy(part[where]) for part in (self.rows.x, self.rows.observed))
-        gaps = Gaps(model, self.columns, x, known)
+        generator = torch.Generator().manual_seed(options.seed)
+        gaps = Gaps(model, self.columns, x, known, generator)
         count = 1 if options.point else options.draws
         if not len(where):
             return [[]] * count
         progress.begin(f"filling the gaps of {len(where)} rows", count)
-        generator = torch.Generator().manual_seed(options.seed)
         deviations = gaps.deviations() if options.uncertainty else []
         found = []
         for number in range(count):

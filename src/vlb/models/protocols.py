@@ -97,11 +97,25 @@ class Law(Protocol):
 
 
 @runtime_checkable
+class Resampling(Protocol):
+    """A law made of weighted draws."""
+
+    @property
+    def draws(self) -> int:
+        """S of each row."""
+
+    @property
+    def effective(self) -> Tensor:
+        """How many even draws say as much, of each row: (n,), between 1 and S."""
+
+
+@runtime_checkable
 class Imputing(Protocol):
     """A model of rows that knows the law of some cells given the others."""
 
-    def conditional(self, x: Tensor, known: Tensor) -> Law:
-        """Of rows x (n, D), of which the cells that are `known` (n, D) are looked at."""
+    def conditional(self, x: Tensor, known: Tensor, generator: torch.Generator) -> Law:
+        """Of rows x (n, D), of which the cells that are `known` (n, D) are looked at; generator: of what is drawn
+        where the law is not exact."""
 
 
 @runtime_checkable

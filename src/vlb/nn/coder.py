@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from vlb.base.configuration import Family
 from vlb.base.domains import BelowOne, Depth, Settings, Width
 from vlb.base.errors import UserError
-from vlb.core.schema import Schema
 from vlb.nn.dropout import Dropout
 
 
@@ -129,10 +128,10 @@ class DenseCoder(Settings):
     blocks: Depth = 1
     dropout: BelowOne = 0.1
 
-    def build(self, schema: Schema, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
-        """Encoder to 2·latents numbers, and decoder."""
-        encoder = Dense(schema.dimensions, (2 * latents,), self.width, self.blocks, self.dropout)
-        decoder = Dense(latents, (*schema.shape, outputs), self.width, self.blocks, self.dropout, scale=0.1)
+    def build(self, shape: tuple[int, ...], latents: int, out: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+        """Encoder from (batch, *shape) to 2·latents numbers, and decoder to (batch, *out)."""
+        encoder = Dense(math.prod(shape), (2 * latents,), self.width, self.blocks, self.dropout)
+        decoder = Dense(latents, out, self.width, self.blocks, self.dropout, scale=0.1)
         return encoder, decoder
 
 
@@ -143,13 +142,13 @@ class ConvolutionalCoder(Settings):
     widths: tuple[Width, ...] = (32, 64)
     dropout: BelowOne = 0.1
 
-    def build(self, schema: Schema, latents: int, outputs: int) -> tuple[nn.Module, nn.Module]:
-        """Encoder to 2·latents numbers, and decoder."""
+    def build(self, shape: tuple[int, ...], latents: int, out: tuple[int, ...]) -> tuple[nn.Module, nn.Module]:
+        """Encoder from (batch, *shape) to 2·latents numbers, and decoder to (batch, *out)."""
         if not self.widths:
             raise UserError("widths need at least one entry")
-        images_of(schema, len(self.widths), "widths")
-        encoder = ConvEncoder(schema.shape, 2 * latents, self.widths, self.dropout)
-        return encoder, ConvDecoder(latents, schema.shape, outputs, self.widths)
+        images_of(shape, len(self.widths), "widths")
+        encoder = ConvEncoder(shape, 2 * latents, self.widths, self.dropout)
+        return encoder, ConvDecoder(latents, shape, out[-1], self.widths)
 
 
 CODERS = Family(
@@ -163,16 +162,15 @@ CODERS = Family(
 AnyCoder = Annotated[DenseCoder | ConvolutionalCoder, CODERS]
 
 
-def images_of(schema: Schema, halvings: int, field_name: str) -> None:
-    """Raises `UserError` unless the data are images that can be halved so often."""
-    if len(schema.shape) != 3:
-        raise UserError(f"convolutions need images (channels, height, width), not {schema.shape}: use dense networks")
-    smallest = min(schema.shape[1:])
+def images_of(shape: tuple[int, ...], halvings: int, field_name: str) -> None:
+    """Raises `UserError` unless examples of a shape are images that can be halved so often."""
+    if len(shape) != 3:
+        raise UserError(f"convolutions need images (channels, height, width), not {shape}: use dense networks")
+    smallest = min(shape[1:])
     if smallest < 2**halvings:
         most = int(math.log2(smallest))
         raise UserError(
-            f"{halvings} halvings do not fit images of {schema.shape[1]}×{schema.shape[2]}: {field_name} may ask for "
-            f"at most {most}"
+            f"{halvings} halvings do not fit images of {shape[1]}×{shape[2]}: {field_name} may ask for at most {most}"
         )
 
 

@@ -85,17 +85,28 @@ class Emission(Protocol):
     """A law of x from the output of a network."""
 
     @property
-    def outputs(self) -> int:
-        """Numbers per element that are asked of the network."""
+    def takes(self) -> frozenset[str]:
+        """The parts of a condition that its x may come with: roles, where some elements may be absent or known."""
+
+    @property
+    def in_units(self) -> frozenset[str]:
+        """The names of the weights that are in the units of the data."""
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Of what is asked of a network about an example of a shape."""
 
     def embed(self, x: Tensor) -> Tensor:
         """x (batch, *shape) as the numbers that a network sees."""
 
     def law(self, out: Tensor) -> Law:
-        """p(x | ·) from the network's output (batch, *shape, outputs)."""
+        """p(x | ·) from the network's output (batch, *output_shape)."""
 
 
 class MixedEmission(Emission, Protocol):
-    """An emission whose laws are mixtures."""
+    """An emission of elements, a number each, whose laws are mixtures."""
+
+    @property
+    def outputs(self) -> int:
+        """Numbers per element that are asked of the network."""
 
     def law(self, out: Tensor) -> Mixed: ...

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vlb.base.errors import UserError
 from vlb.core import marginals
+from vlb.core.condition import NOTHING
 from vlb.core.distributions import Normal
 from vlb.core.emissions.embedding import Centres
 from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture
@@ -22,7 +23,19 @@ from vlb.core.initial import Examples
 MOST_LISTED = 1 << 10  # levels that laws list: beyond, a mixture or a logistic over bins costs far less
 
 
-class BernoulliEmission(nn.Module):
+class OfElements(nn.Module):
+    """An emission of elements, all there: each enters as one number and asks for as many `outputs` as any other."""
+
+    takes = NOTHING
+    in_units: frozenset[str] = frozenset()
+    outputs: int
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """`outputs` of each element, last."""
+        return (*shape, self.outputs)
+
+
+class BernoulliEmission(OfElements):
     """Two levels; the output is the logit of 1, added to `logits` (D,) where given. Raises `UserError` for K ≠ 2."""
 
     outputs = 1
@@ -49,7 +62,7 @@ class BernoulliEmission(nn.Module):
         return Bernoulli((logits.flatten(1) + self.get_buffer("logits")).view_as(logits))
 
 
-class Listing(nn.Module, ABC):
+class Listing(OfElements, ABC):
     """A logit per level, added to an offset (D, K); centres: of elements that have other than K levels."""
 
     def __init__(self, levels: int, centres: Centres | None) -> None:
@@ -101,7 +114,7 @@ class CategoricalPosterior(Listing):
         return self.bias
 
 
-class MixtureEmission(nn.Module):
+class MixtureEmission(OfElements):
     """A mixture of M Gaussians per element, for data with too many levels to list: log-weights, means and log-stds are
     added to a bias (D, M, 3) that is trained on."""
 
@@ -109,7 +122,7 @@ class MixtureEmission(nn.Module):
         """mean, std: (D,) of the embedded data; the components start spread over ±1.5 std."""
         super().__init__()
         self.centres = centres
-        self.components = components
+        self.components, self.outputs = components, 3 * components
         self.bias = nn.Parameter(self._spread(mean, std))
 
     def _spread(self, mean: Tensor, std: Tensor) -> Tensor:
@@ -124,10 +137,6 @@ class MixtureEmission(nn.Module):
         embedded = self.centres.embed(torch.from_numpy(mean))
         self.bias.copy_(self._spread(embedded, torch.from_numpy(std) * self.centres.width(embedded.double())))
 
-    @property
-    def outputs(self) -> int:
-        return 3 * self.components
-
     def embed(self, x: Tensor) -> Tensor:
         return self.centres.embed(x)
 
@@ -140,7 +149,7 @@ class MixtureEmission(nn.Module):
         return DiscretisedMixture(log_weights, means, variances, self.centres)
 
 
-class DiscretisedLogisticEmission(nn.Module):
+class DiscretisedLogisticEmission(OfElements):
     """Mean and log-scale of a logistic over the bins of K levels, added to `means` and `log_scales` (D,) if given."""
 
     outputs = 2
@@ -174,7 +183,7 @@ class DiscretisedLogisticEmission(nn.Module):
         return DiscretisedLogistic((mean + self.get_buffer("means")).view(shape), log_scale.view(shape), self.centres)
 
 
-class GaussianEmission(nn.Module):
+class GaussianEmission(OfElements):
     """A density for real data: the output is the mean, the variance of each dimension is learned (D,)."""
 
     outputs = 1

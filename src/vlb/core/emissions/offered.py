@@ -16,6 +16,7 @@ from vlb.core.emissions.modules import (
     DiscretisedLogisticEmission,
     MixtureEmission,
 )
+from vlb.core.emissions.table import TableEmission
 from vlb.core.schema import Schema
 
 
@@ -25,6 +26,7 @@ class BernoulliOutput:
 
     def build(self, schema: Schema) -> BernoulliEmission:
         """The untrained emission. Raises `UserError` for data of other than two levels."""
+        refuse_gaps(schema)
         other = next((count for count in schema.counts if count != 2), 2)
         return BernoulliEmission(other, torch.zeros(schema.dimensions))
 
@@ -35,6 +37,7 @@ class CategoricalOutput:
 
     def build(self, schema: Schema) -> CategoricalEmission:
         """The untrained emission. Raises `UserError` for data of too many levels."""
+        refuse_gaps(schema)
         if schema.levels > MOST_LISTED:
             raise UserError(
                 f"a categorical likelihood lists every level, too many at {schema.levels}: use "
@@ -49,6 +52,7 @@ class DiscretisedLogisticOutput:
 
     def build(self, schema: Schema) -> DiscretisedLogisticEmission:
         """The untrained emission."""
+        refuse_gaps(schema)
         means, log_scales = torch.zeros(schema.dimensions), torch.zeros(schema.dimensions)
         return DiscretisedLogisticEmission(Centres.of(schema), means, log_scales)
 
@@ -61,6 +65,7 @@ class MixtureOutput(Settings):
 
     def build(self, schema: Schema) -> MixtureEmission:
         """The untrained emission."""
+        refuse_gaps(schema)
         zeros = torch.zeros(schema.dimensions)
         return MixtureEmission(Centres.of(schema), self.components, zeros, zeros)
 
@@ -78,6 +83,26 @@ class GaussianOutput:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ColumnsOutput(Settings):
+    """Columns of a table of any kinds, with gaps: `components` Gaussians per real column, in mapped space, and a logit
+    per value of the others; the untrained decoder gives the columns by themselves."""
+
+    components: Annotated[int, Within(1, 1000)] = 3
+
+    def build(self, schema: Schema) -> TableEmission:
+        """The untrained emission. Raises `UserError` for what is no table."""
+        return TableEmission(schema, self.components)
+
+
+def refuse_gaps(schema: Schema) -> None:
+    """Raises `UserError` for tables with gaps or real columns, of which columns alone are a likelihood."""
+    if schema.gaps or not schema.discrete:
+        raise UserError(
+            "tables with gaps or real columns have a likelihood by column: use likelihood=columns, or leave it out"
+        )
+
+
 LIKELIHOODS = Family(
     "likelihood",
     {
@@ -86,9 +111,16 @@ LIKELIHOODS = Family(
         "discretised-logistic": DiscretisedLogisticOutput,
         "mixture": MixtureOutput,
         "gaussian": GaussianOutput,
+        "columns": ColumnsOutput,
     },
 )
 
 AnyLikelihood = Annotated[
-    BernoulliOutput | CategoricalOutput | DiscretisedLogisticOutput | MixtureOutput | GaussianOutput, LIKELIHOODS
+    BernoulliOutput | CategoricalOutput | DiscretisedLogisticOutput | MixtureOutput | GaussianOutput | ColumnsOutput,
+    LIKELIHOODS,
 ]
+
+
+def fitting(schema: Schema) -> ColumnsOutput | CategoricalOutput:
+    """The likelihood that a schema asks for: of columns, where there are gaps or reals, else categorical."""
+    return ColumnsOutput() if schema.gaps or not schema.discrete else CategoricalOutput()

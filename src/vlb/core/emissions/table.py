@@ -33,6 +33,9 @@ class TableEmission(nn.Module):
     A network that gives zeros gives the columns' own laws. of_column: (E,), the column that each number is of.
     """
 
+    takes = frozenset({"role", "values"})
+    in_units = frozenset({"maps.knots", "maps.slopes"})
+
     def __init__(self, schema: Schema, components: int) -> None:
         """components: Gaussians per real column. Raises `UserError` for a schema of no table, and for a column of too
         many values to list."""
@@ -71,6 +74,10 @@ class TableEmission(nn.Module):
     def out_shape(self) -> tuple[int, ...]:
         """Of what is asked of a network, (O,)."""
         return (len(self.bias),)
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """`out_shape`."""
+        return self.out_shape
 
     @torch.no_grad()
     def initialise(self, data: Examples, generator: torch.Generator) -> None:
@@ -122,6 +129,10 @@ class TableEmission(nn.Module):
                 found[:, first : first + count] = -APART / count
                 found[torch.arange(len(x)), self.place[code]] += APART
         return torch.cat((y, found), 1)
+
+    def wide(self, elements: Tensor) -> Tensor:
+        """What is said of columns (n, D), said of their numbers, (n, E)."""
+        return elements[:, self.of_column]
 
     def law(self, out: Tensor) -> "TableLaw":
         """p(x | ·) of rows from a network's output (n, O)."""

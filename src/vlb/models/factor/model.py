@@ -146,8 +146,9 @@ class FactorMixture(nn.Module):
         return total
 
     @torch.no_grad()
-    def conditional(self, x: Tensor, known: Tensor) -> FactorLaw:
-        """The law of the cells of rows x (n, D) that are not `known` (n, D), given those that are."""
+    def conditional(self, x: Tensor, known: Tensor, generator: torch.Generator | None = None) -> FactorLaw:
+        """The law of the cells of rows x (n, D) that are not `known` (n, D), given those that are: exact, so that
+        nothing is drawn."""
         return FactorLaw(self.maps, self.columns, x, known, self.components, self.rows(x, known))
 
     def responsibilities(self, x: Tensor, known: Tensor | None = None) -> Tensor:

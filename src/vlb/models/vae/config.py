@@ -1,5 +1,7 @@
 """The configurations of variational autoencoders: of one rung, of a Markov hierarchy, of a residual one of images."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
@@ -9,20 +11,35 @@ from torch import nn
 from vlb.base.domains import BelowOne, Depth, Settings, Width, Within
 from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING
-from vlb.core.emissions.offered import AnyLikelihood, CategoricalOutput
+from vlb.core.emissions import Emission, TableEmission
+from vlb.core.emissions.offered import AnyLikelihood, CategoricalOutput, fitting
 from vlb.core.schema import Schema
 from vlb.models.vae.generative import MarkovGenerator, ResidualGenerator, check_latents
 from vlb.models.vae.loss import ElboLoss
 from vlb.models.vae.merge import Direct, Joined, PrecisionWeighted, Relative
 from vlb.models.vae.model import BottomUpVAE, TopDownVAE
 from vlb.models.vae.prior import AnyPrior, Standard
+from vlb.models.vae.reading import Partial, Reading, Whole
+from vlb.models.vae.rows import TableVAE
 from vlb.nn.coder import AnyCoder, Dense, DenseCoder, DenseFeatures, Single, halved, images_of
 from vlb.nn.pyramid import Join, Output, Parameters, Pyramid, top_features
 
 
+def read_by(likelihood: Emission, schema: Schema) -> Reading:
+    """What an encoder sees of the examples of a schema."""
+    return Partial(likelihood) if isinstance(likelihood, TableEmission) else Whole(likelihood, schema.shape)
+
+
+def top_down(generator: MarkovGenerator, encoder: nn.Module, merges: Sequence[nn.Module], schema: Schema) -> TopDownVAE:
+    """A hierarchy of the examples of a schema; some elements may be absent or known where its likelihood says so."""
+    kind = TableVAE if generator.likelihood.takes else TopDownVAE
+    return kind(generator, encoder, merges, schema.shape)
+
+
 @dataclass(frozen=True, kw_only=True)
 class VAE(Settings):
-    """A VAE with `latents` Gaussian latents (Eq. 2.9)."""
+    """A VAE with `latents` Gaussian latents (Eq. 2.9). likelihood: None is that which the data ask for, by column of
+    tables with gaps or real columns and categorical of others."""
 
     trained_by: ClassVar = ElboLoss
     why_not: ClassVar = ""  # why it has no likelihood, where it has none
@@ -30,7 +47,7 @@ class VAE(Settings):
 
     latents: Width = 16
     coder: AnyCoder = field(default_factory=DenseCoder)
-    likelihood: AnyLikelihood = field(default_factory=CategoricalOutput)
+    likelihood: AnyLikelihood | None = None
     prior: AnyPrior = field(default_factory=Standard)
 
     @property
@@ -40,11 +57,12 @@ class VAE(Settings):
 
     def build(self, schema: Schema) -> TopDownVAE:
         """The untrained model."""
-        likelihood = self.likelihood.build(schema)
-        encoder, decoder = self.coder.build(schema, self.latents, likelihood.outputs)
-        prior = self.prior.build(encoder, likelihood, schema)
+        likelihood = (self.likelihood or fitting(schema)).build(schema)
+        reading = read_by(likelihood, schema)
+        encoder, decoder = self.coder.build(reading.shape, self.latents, likelihood.output_shape(schema.shape))
+        prior = self.prior.build(encoder, reading)
         generator = MarkovGenerator([(self.latents,)], [], decoder, likelihood, prior)
-        return TopDownVAE(generator, Single(encoder), [Direct(nn.Identity())], schema.shape)
+        return top_down(generator, Single(encoder), [Direct(nn.Identity())], schema)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +71,8 @@ class HVAE(Settings):
     both directions of inference.
 
     merge: how top-down inference combines data and generative feedback; "precision" is the ladder VAE (Sønderby et
-    al. 2016), "joined" a network of both, "relative" a change of p. Bottom-up inference merges nothing.
+    al. 2016), "joined" a network of both, "relative" a change of p. Bottom-up inference merges nothing. likelihood:
+    None is that which the data ask for, by column of tables with gaps or real columns and categorical of others.
     """
 
     trained_by: ClassVar = ElboLoss
@@ -66,7 +85,7 @@ class HVAE(Settings):
     width: Width = 256
     blocks: Depth = 1
     dropout: BelowOne = 0.1
-    likelihood: AnyLikelihood = field(default_factory=CategoricalOutput)
+    likelihood: AnyLikelihood | None = None
 
     @property
     def takes(self) -> frozenset[str]:
@@ -74,22 +93,28 @@ class HVAE(Settings):
         return NOTHING
 
     def build(self, schema: Schema) -> TopDownVAE | BottomUpVAE:
-        """The untrained model."""
+        """The untrained model. Raises `UserError` for tables with gaps that are to be inferred from the bottom up."""
         generator = self._generator(schema)
+        reading = read_by(generator.likelihood, schema)
         if self.inference == "bottom-up":
+            if generator.likelihood.takes:
+                raise UserError(
+                    "bottom-up inference is of complete examples, and rows of this table may have gaps: use "
+                    "inference=top-down"
+                )
             inputs = (schema.dimensions, *self.latents[:-1])
             return BottomUpVAE(
                 generator, [self._dense(a, 2 * b) for a, b in zip(inputs, self.latents, strict=True)], schema.shape
             )
-        encoder = DenseFeatures(schema.dimensions, len(self.latents), self.width, self.blocks, self.dropout)
+        encoder = DenseFeatures(math.prod(reading.shape), len(self.latents), self.width, self.blocks, self.dropout)
         merges: list[nn.Module] = [self._merge(above, own) for own, above in pairwise(self.latents)]
         merges.append(Direct(self._dense(self.width, 2 * self.latents[-1])))
-        return TopDownVAE(generator, encoder, merges, schema.shape)
+        return top_down(generator, encoder, merges, schema)
 
     def _generator(self, schema: Schema) -> MarkovGenerator:
-        likelihood = self.likelihood.build(schema)
+        likelihood = (self.likelihood or fitting(schema)).build(schema)
         check_latents([(count,) for count in self.latents])
-        shape = (*schema.shape, likelihood.outputs)
+        shape = likelihood.output_shape(schema.shape)
         decoder = Dense(self.latents[0], shape, self.width, self.blocks, self.dropout, scale=0.1)
         transitions = [self._dense(above, 2 * own) for own, above in pairwise(self.latents)]
         return MarkovGenerator([(count,) for count in self.latents], transitions, decoder, likelihood)
@@ -131,7 +156,7 @@ class ResidualHVAE(Settings):
         check_latents([(self.channels,) for _ in self.halvings])
         if list(self.halvings) != sorted(self.halvings):
             raise UserError(f"halvings never fall from the data up, unlike {list(self.halvings)}: sort them")
-        images_of(schema, self.halvings[-1], "halvings")
+        images_of(schema.shape, self.halvings[-1], "halvings")
         likelihood = self.likelihood.build(schema)
         size = (schema.shape[1], schema.shape[2])
         below = [size, *(halved(size, times) for times in self.halvings[:-1])]
@@ -139,7 +164,7 @@ class ResidualHVAE(Settings):
             top_features(schema.shape, self.halvings[-1], self.width),
             [Parameters(self.width, self.channels, self.width) for _ in self.halvings],
             [Join(self.channels, self.width, self.dropout, target) for target in below],
-            Output(self.width, schema.shape[0], likelihood.outputs),
+            Output(self.width, schema.shape[0], likelihood.output_shape(schema.shape)[-1]),
             likelihood,
         )
         encoder = Pyramid(schema.shape[0], self.halvings, self.width, self.dropout)

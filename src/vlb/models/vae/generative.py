@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vlb.base.errors import UserError
 from vlb.core.distributions import Distribution, Normal
-from vlb.core.emissions import Emission
+from vlb.core.emissions import Emission, Law
 
 LOG_VARIANCE_LIMIT = 8.0
 
@@ -56,14 +56,14 @@ class Generator(Protocol):
 
     def advance(self, number: int, features: Tensor, z: Tensor) -> Tensor: ...
 
-    def decode(self, features: Tensor) -> Distribution: ...
+    def decode(self, features: Tensor) -> Law: ...
 
 
 class MarkovGenerator(nn.Module):
     """p(z_top) Π p(z_i | z_{i+1}) p(x | z_0) (Eq. 2.13). Its features are the latent above.
 
     latents: the shape of z_0, z_1, …; transitions: one network fewer, i-th from z_{i+1} to the 2C numbers of z_i;
-    decoder: from z_0 to (batch, *shape, outputs). Raises `UserError` without latents.
+    decoder: from z_0 to what the likelihood asks of a network. Raises `UserError` without latents.
     """
 
     markov = True
@@ -100,7 +100,7 @@ class MarkovGenerator(nn.Module):
     def advance(self, number: int, features: Tensor, z: Tensor) -> Tensor:
         return z
 
-    def decode(self, features: Tensor) -> Distribution:
+    def decode(self, features: Tensor) -> Law:
         return self.likelihood.law(self.decoder(features))
 
 
@@ -109,7 +109,7 @@ class ResidualGenerator(nn.Module):
 
     top: the learned features above the top latent, (1, *features); priors, joins: a network per rung, rung 0
     first, from h to the 2C numbers of z_i and from (h, z_i) to the features of rung i − 1; decoder: from the last
-    features to (batch, *shape, outputs).
+    features to what the likelihood asks of a network.
     """
 
     markov = False
@@ -143,7 +143,7 @@ class ResidualGenerator(nn.Module):
         joined: Tensor = self.joins[number](features, z)
         return joined
 
-    def decode(self, features: Tensor) -> Distribution:
+    def decode(self, features: Tensor) -> Law:
         return self.likelihood.law(self.decoder(features))
 
 

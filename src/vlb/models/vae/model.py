@@ -22,16 +22,31 @@ from vlb.base.errors import UserError
 from vlb.core.bound import Bound, climb_elbo, climb_log_weight, descent_log_weight, elbo
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Distribution, Normal
+from vlb.core.emissions import counted
 from vlb.core.hierarchy import Choose, Rung, climb, descend, from_posterior, from_prior, last_state
 from vlb.core.terms import BoundKind, TermPath
 from vlb.models.vae.generative import Generator, MarkovGenerator, normal
 
 
 class FeatureState(NamedTuple):
-    """The generator's features, and the encoder's per rung (rung 0 first) where x is known."""
+    """The generator's features, the encoder's per rung (rung 0 first) where x is known, and what was told.
+
+    known: the encoder's features of the known elements alone, where there are any: what then takes the place of the
+    prior is made of them.
+    """
 
     features: Tensor
     evidence: tuple[Tensor, ...] | None
+    condition: Condition = UNCONDITIONAL
+    known: tuple[Tensor, ...] | None = None
+
+    def repeat(self, n: int) -> "FeatureState":
+        """Each example's state n times in a row."""
+        many = [
+            None if parts is None else tuple(part.repeat_interleave(n, 0) for part in parts)
+            for parts in (self.evidence, self.known)
+        ]
+        return FeatureState(self.features.repeat_interleave(n, 0), many[0], self.condition.repeat(n), many[1])
 
 
 class Inferred(NamedTuple):
@@ -63,7 +78,7 @@ class VariationalHierarchy(nn.Module, ABC):
     def start(self, n: int, condition: Condition = UNCONDITIONAL) -> FeatureState:
         """A descent without data: generation of n examples."""
         refuse_others(condition, self.takes, "this hierarchy")
-        return FeatureState(self.generator.start(n), None)
+        return FeatureState(self.generator.start(n), None, condition)
 
     @abstractmethod
     def rung(self, number: int, state: FeatureState) -> Rung:
@@ -77,7 +92,13 @@ class VariationalHierarchy(nn.Module, ABC):
         return state._replace(features=self.generator.advance(number, state.features, z))
 
     def likelihood(self, state: FeatureState) -> Distribution:
-        return self.generator.decode(state.features)
+        """p(x | z) of what is modelled: of all of x, unless the condition has roles."""
+        return counted(self.generator.decode(state.features), state.condition)
+
+    @property
+    def in_units(self) -> frozenset[str]:
+        """The names of the weights that are in the units of the data."""
+        return frozenset(f"generator.likelihood.{name}" for name in self.generator.likelihood.in_units)
 
     @abstractmethod
     def bounds(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Bound:
@@ -88,7 +109,7 @@ class VariationalHierarchy(nn.Module, ABC):
         """log p(x, z) − log q(z | x) at one draw of all latents, (batch,) nats."""
 
     @abstractmethod
-    def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
+    def inferred(self, x: Tensor, generator: torch.Generator, condition: Condition = UNCONDITIONAL) -> list[Inferred]:
         """One draw from q(z | x), rung 0 first."""
 
     def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
@@ -142,7 +163,7 @@ class TopDownVAE(VariationalHierarchy):
         """A descent that knows x (batch, *shape)."""
         refuse_others(condition, self.takes, "this hierarchy")
         evidence = self.encoder(self.embed(x))
-        return FeatureState(self.generator.start(len(x)), tuple(evidence))
+        return FeatureState(self.generator.start(len(x)), tuple(evidence), condition)
 
     def rung(self, number: int, state: FeatureState) -> Rung:
         p = self.generator.prior(number, state.features)
@@ -156,8 +177,8 @@ class TopDownVAE(VariationalHierarchy):
     def log_weight(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         return descent_log_weight(self, self.infer(x, condition), x, generator)
 
-    def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
-        steps = list(descend(self, self.infer(x), from_posterior(generator)))
+    def inferred(self, x: Tensor, generator: torch.Generator, condition: Condition = UNCONDITIONAL) -> list[Inferred]:
+        steps = list(descend(self, self.infer(x, condition), from_posterior(generator)))
         return [Inferred(step.q, step.z) for step in reversed(steps) if step.q is not None]
 
 
@@ -199,7 +220,8 @@ class BottomUpVAE(VariationalHierarchy):
         refuse_others(condition, self.takes, "this hierarchy")
         return climb_log_weight(self, x, generator)
 
-    def inferred(self, x: Tensor, generator: torch.Generator) -> list[Inferred]:
+    def inferred(self, x: Tensor, generator: torch.Generator, condition: Condition = UNCONDITIONAL) -> list[Inferred]:
+        refuse_others(condition, self.takes, "this hierarchy")
         return [Inferred(step.q, step.z) for step in climb(self, x, lambda _, q: q.sample(generator))]
 
 
