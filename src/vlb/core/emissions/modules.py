@@ -67,6 +67,10 @@ class Listing(nn.Module, ABC):
         """A network that gives zeros gives the marginals."""
         self.offset.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.outputs, self.centres.each)))
 
+    def output_shape(self, latent: tuple[int, ...]) -> tuple[int, ...]:
+        """A number per element and level."""
+        return (*latent, self.outputs)
+
     def embed(self, x: Tensor) -> Tensor:
         return self.centres.embed(x)
 
@@ -127,6 +131,10 @@ class MixtureEmission(nn.Module):
     @property
     def outputs(self) -> int:
         return 3 * self.components
+
+    def output_shape(self, latent: tuple[int, ...]) -> tuple[int, ...]:
+        """Three numbers per element and component."""
+        return (*latent, self.outputs)
 
     def embed(self, x: Tensor) -> Tensor:
         return self.centres.embed(x)
