@@ -7,20 +7,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.oracles import seeded
+from tests.oracles import SCALINGS, seeded
 from tests.test_table_emission import KINDS, rows_of, schema_of
 from vlb.core.bound import climb_log_weight
 from vlb.core.condition import UNCONDITIONAL, Condition, Role
 from vlb.core.hierarchy import climb, descend, from_prior
 from vlb.core.initial import initialise
-from vlb.core.schema import Schema, levels_schema
+from vlb.core.schema import Real, Schema, levels_schema
 from vlb.data.dataset import Split
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.denoiser import Posterior, Table
 from vlb.models.diffusion.kernels import KERNELS, MomentMatched, Standard
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import measure_costs
-from vlb.models.diffusion.process import SCALINGS
 from vlb.models.diffusion.samplers.ddim import DDIM
 from vlb.models.diffusion.samplers.generate import generate
 from vlb.models.diffusion.schedules import LearnedPerDimension, LogSNRLinear
@@ -155,13 +154,16 @@ def test_without_roles_a_model_has_the_weights_it_had(schema: Schema) -> None:
 @pytest.mark.parametrize("kernel", ["continuous", "standard", "moment"])
 @torch.no_grad()
 def test_an_untrained_table_model_is_that_of_the_columns_by_themselves(gamma_0: float, kernel: str) -> None:
-    """Wherever γ₀ is, reconstruction + diffusion + prior is log p of the modelled cells, by one Gaussian per real column
-    (then every kernel's limit, and the moment-matched one on any grid, is exact); categories cost what a grid's Gaussian
-    kernel loses. Within 6 standard errors over 4,000 draws: a false alarm in fewer than 1e-6 of seeds, in all cases."""
+    """Wherever γ₀ is, reconstruction + diffusion + prior is log p of the modelled cells, but for what is left in z_1
+    and what the Gaussian kernels of a grid lose. Of a rounded column it is a bound only: where the noise is finer than its
+    cells, the head goes on as if they were not there. Within 6 standard errors over 4,000 draws: a false alarm in fewer
+    than 1e-6 of seeds, in all cases."""
     model = built(TABLE, trained=False, schedule=LogSNRLinear(gamma_0, 6.0), head=Table(components=1))
     draws = 4000
     x = torch.from_numpy(rows(TABLE, 4)).repeat_interleave(draws, 0)
-    condition = Condition(role=roles(TABLE, n=4)).repeat(draws)
+    role = roles(TABLE, n=4)
+    role[:3, KINDS.index(Real(resolution=0.5))] = Role.ABSENT
+    condition = Condition(role=role).repeat(draws)
     bound = model if kernel == "continuous" else model.at(torch.linspace(0, 1, 401), KERNELS.offered[kernel]())
     total = sum(bound.terms(x, condition, seeded()).values()).view(4, draws)
     silent = torch.zeros(len(x), *model.denoiser.head.out_shape)  # type: ignore[attr-defined]
@@ -172,7 +174,7 @@ def test_an_untrained_table_model_is_that_of_the_columns_by_themselves(gamma_0: 
     error = total.std(1) / math.sqrt(draws)
     difference = total.mean(1) - exact
     assert bool((difference > -6 * error - 1e-6).all()), (difference, error)
-    assert bool((difference < 6 * error + left).all()), (difference, error, left)
+    assert bool((difference < 6 * error + left)[:3].all()), (difference, error, left)
 
 
 @torch.no_grad()

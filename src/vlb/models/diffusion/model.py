@@ -322,7 +322,7 @@ class GridDiffusion:
     def _state(self, z: Tensor, x: Tensor | None, condition: Condition) -> DiffusionState:
         condition = self.condition if condition.nothing else condition
         held = self.model.modelled(condition, x)
-        return DiffusionState(z, x, replace(condition, values=None), held)
+        return DiffusionState(z, x, condition if condition.values is None else replace(condition, values=None), held)
 
     def rung(self, number: int, state: DiffusionState) -> Rung:
         process, x, z = self.model.process, state.x, state.z
