@@ -171,7 +171,7 @@ def diffusion(backbone: nn.Module) -> DiffusionModel:
 
 def network(classes: int) -> MLPBackbone:
     torch.manual_seed(0)
-    backbone = MLPBackbone(SHAPE, LEVELS.count, classes, 8, 1, 0.0)
+    backbone = MLPBackbone(SHAPE, (*SHAPE, LEVELS.count), classes, 8, 1, 0.0)
     nn.init.normal_(backbone.last.weight, std=0.3)
     return backbone
 
@@ -248,7 +248,7 @@ def test_a_foreign_backbone_goes_on_taking_labels() -> None:
 
 def test_an_energy_takes_what_its_backbone_takes() -> None:
     gamma = torch.zeros(1, 1, dtype=torch.float64)
-    denoiser = EnergyDenoiser(MLPBackbone(SHAPE, 1, 0, 8, 1, 0.0), VP())
+    denoiser = EnergyDenoiser(MLPBackbone(SHAPE, (*SHAPE, 1), 0, 8, 1, 0.0), VP())
     energy_at(denoiser, gamma)(Z.float())
     with pytest.raises(UserError, match="this energy is not conditioned"):
         energy_at(denoiser, gamma, LABELS)

@@ -15,9 +15,9 @@ from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.emissions import (
     CategoricalPosterior,
     Centres,
+    ConjugateEmission,
     Continuous,
     DiscretisedMixture,
-    MixedEmission,
     MixtureEmission,
 )
 from vlb.models.diffusion.denoiser import PosteriorDenoiser, Prediction, RegressionDenoiser
@@ -32,7 +32,7 @@ def levels_of(scaling: str, gamma: float, n: int = 6) -> tuple[Tensor, Tensor]:
     return SCALINGS[scaling](torch.full((n, 1), gamma, dtype=torch.float64))
 
 
-def read(head: MixedEmission, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
+def read(head: ConjugateEmission, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
     """What a head makes of an output, whatever network it is of."""
     return PosteriorDenoiser(nn.Identity(), head, SCALINGS["vp"]).prediction(out, z, alpha, sigma)
 

@@ -16,7 +16,7 @@ Build = Callable[..., nn.Module]
 
 
 def mlp(shape: tuple[int, ...], outputs: int, classes: int = 0, dropout: float = 0.0) -> nn.Module:
-    return MLPBackbone(shape, outputs, classes, width=16, blocks=2, dropout=dropout)
+    return MLPBackbone(shape, (*shape, outputs), classes, width=16, blocks=2, dropout=dropout)
 
 
 def unet(

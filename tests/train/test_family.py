@@ -44,7 +44,7 @@ def pixels(data: Dataset, schedule: Schedule, scaling) -> DiffusionModel:
     """A small model of digits with a posterior head, fitted for a moment."""
     torch.manual_seed(0)
     levels = Centres(17)
-    network = MLPBackbone((1, 8, 8), 17, 0, 64, 1, 0.0)
+    network = MLPBackbone((1, 8, 8), (1, 8, 8, 17), 0, 64, 1, 0.0)
     head = CategoricalPosterior(torch.zeros(64, 17))
     model = DiffusionModel(
         GaussianDiffusion(schedule, scaling), PosteriorDenoiser(network, head, scaling), levels, (1, 8, 8)
@@ -96,7 +96,7 @@ def test_a_trained_energy_has_a_likelihood_and_is_sampled_by_metropolis() -> Non
 
         def __init__(self) -> None:
             super().__init__()
-            self.layers = MLPBackbone((2,), 1, 0, 64, 2, 0.0).double()
+            self.layers = MLPBackbone((2,), (2, 1), 0, 64, 2, 0.0).double()
 
         def forward(self, z: torch.Tensor, gamma: torch.Tensor, condition: Condition = UNCONDITIONAL) -> torch.Tensor:
             return self.layers(z, gamma, condition)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vlb.core.condition import Condition
-from vlb.core.distributions import Distribution, Normal
+from vlb.core.distributions import Distribution, closed_kl
 from vlb.core.hierarchy import Choose, Climbable, ClimbStep, Hierarchy, Step, climb, descend, from_posterior
 
 State = TypeVar("State")
@@ -81,9 +81,17 @@ def kl_or_log_ratio(step: Step[State]) -> Tensor:
     """KL(q ‖ p) of a step where it has a closed form, else the log-ratio at the chosen z: (batch,)."""
     if step.q is None:
         raise ValueError("the bound needs q at every rung")
-    if isinstance(step.q, Normal) and isinstance(step.p, Normal):
-        return step.q.kl(step.p)
-    return step.q.log_prob(step.z) - step.p.log_prob(step.z)
+    closed = closed_kl(step.q, step.p)
+    return step.q.log_prob(step.z) - step.p.log_prob(step.z) if closed is None else closed
+
+
+def kl_or_draw(q: Distribution, p: Distribution, generator: torch.Generator) -> Tensor:
+    """KL(q ‖ p) where it has a closed form, else the log-ratio at one draw from q: (batch,)."""
+    closed = closed_kl(q, p)
+    if closed is not None:
+        return closed
+    z = q.sample(generator)
+    return q.log_prob(z) - p.log_prob(z)
 
 
 def elbo(hierarchy: Hierarchy[State], state: State, x: Tensor, generator: torch.Generator) -> Bound:

@@ -80,10 +80,12 @@ UNCONDITIONAL = Condition()
 # What models commonly take.
 NOTHING: frozenset[str] = frozenset()
 LABEL = frozenset({"label"})
+ROLE = frozenset({"role"})
 
 _REFUSALS = {
     "label": "is not conditioned on labels: leave out --condition labels and --class",
-    "role": "models every element of x: leave out the condition's roles",
+    "role": "models every element of x: leave out the condition's roles, or train one that is told them: a table by "
+    "the recipe table or table-diffusion, other diffusion models with --set model.roles=true",
     "values": "takes no known elements beside x: leave out the condition's values",
     "planes": "takes no maps aligned with x: leave out the condition's planes",
 }

@@ -93,9 +93,13 @@ class Normal:
 
     def kl(self, other: "Normal") -> Tensor:
         """KL(self ‖ other) -> (batch,) nats, exact for nearly equal variances (Eq. 3.69)."""
+        return sum_event(self.kls(other))
+
+    def kls(self, other: "Normal") -> Tensor:
+        """The same of each element, (batch, *event)."""
         delta = self.log_variance - other.log_variance
         distance = (self.mean - other.mean) ** 2 * (-other.log_variance).exp()
-        return sum_event(0.5 * (expm1_minus(delta) + distance))
+        return 0.5 * (expm1_minus(delta) + distance)
 
 
 @dataclass(frozen=True)
@@ -151,14 +155,60 @@ class NormalMixture:
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log density of `value` (batch, *event) -> (batch,) nats."""
+        return sum_event(self.log_probs(value))
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """The same of each element, (batch, *event)."""
         distance = (value.to(self.location.dtype) - self.location).to(self.offsets.dtype).unsqueeze(-1) - self.offsets
         error = distance * (-0.5 * self.log_variance).exp().to(distance.dtype)
         # The normaliser is added in its own precision, and only where components differ in it inside the sum.
         scale = self.log_variance + LOG_2PI
         joint = self.log_weights.log_softmax(-1) - 0.5 * error**2
         if scale.shape[-1] == 1:
-            return sum_event(joint.logsumexp(-1).to(scale.dtype) - 0.5 * scale.squeeze(-1))
-        return sum_event((joint - 0.5 * scale).logsumexp(-1))
+            return joint.logsumexp(-1).to(scale.dtype) - 0.5 * scale.squeeze(-1)
+        return (joint - 0.5 * scale).logsumexp(-1)
+
+
+class Elementwise(Distribution, Protocol):
+    """A distribution whose elements are independent."""
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """log density or mass of each element, (batch, *event)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A law of which only the elements that are `on` are drawn and count; the others are held `at` values of their own.
+
+    on: (batch, *event) bool; at: (batch, *event).
+    """
+
+    law: Elementwise
+    on: Tensor
+    at: Tensor
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw, (batch, *event)."""
+        z = self.law.sample(generator)
+        return torch.where(self.on, z, self.at.to(z.dtype))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p of the elements that are on, (batch,) nats."""
+        return sum_event(self.log_probs(value))
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """Of each element, 0 of those that are held."""
+        return torch.where(self.on, self.law.log_probs(value), 0.0)
+
+
+def closed_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL(q ‖ p), (batch,) nats, where it has a closed form: of Gaussians, and of what is held of them alike."""
+    if isinstance(q, Held) and isinstance(p, Held):
+        inner, outer, on = q.law, p.law, q.on
+        if isinstance(inner, Normal) and isinstance(outer, Normal):
+            return sum_event(torch.where(on, inner.kls(outer), 0.0))
+        return None
+    return q.kl(p) if isinstance(q, Normal) and isinstance(p, Normal) else None
 
 
 @dataclass(frozen=True)

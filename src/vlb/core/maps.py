@@ -117,6 +117,12 @@ def through(x: Tensor, knots: Tensor, slopes: Tensor, heights: Tensor | None) ->
     return y + left * beyond.clamp(max=0) + right * (beyond - width).clamp(min=0), slope
 
 
+def in_units(module: nn.Module) -> frozenset[str]:
+    """The names of the weights of a module's maps, which are in the units of the data and so may be of any size."""
+    maps = [name for name, part in module.named_modules() if isinstance(part, MonotoneMaps)]
+    return frozenset(f"{name}.{tensor}" for name in maps for tensor in ("knots", "slopes"))
+
+
 def placed(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Knots (D, J) at normal quantiles of the cells that are there, the scale of each column and how much of it is
     there, (D, 1) each. A row that weighs two is as two rows."""

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from vlb.core.condition import LABEL, NOTHING, Condition
+from vlb.core.condition import LABEL, NOTHING, Condition, Role
 
 
 class Conditioning(nn.Module):
@@ -35,6 +35,18 @@ class Conditioning(nn.Module):
         else:
             index = torch.full(gamma.shape[:1], self.classes, device=gamma.device)
         return embedded + self.labels(index)
+
+
+def seen(z: Tensor, role: Tensor | None) -> tuple[Tensor, Tensor]:
+    """What a network that knows roles sees of z (batch, C, …), which holds the values of known elements: what is
+    modelled beside what is known, (batch, 2C, …), each 0 elsewhere; and which are known and which are absent, alike.
+
+    role: of each element of z, None where all are modelled.
+    """
+    role = torch.zeros_like(z, dtype=torch.uint8) if role is None else role
+    known = role == Role.KNOWN
+    values = torch.cat((torch.where(role == Role.MODELLED, z, 0.0), torch.where(known, z, 0.0)), 1)
+    return values, torch.cat((known, role == Role.ABSENT), 1).to(z.dtype)
 
 
 def fourier(z: Tensor, octaves: tuple[int, ...]) -> Tensor:

@@ -1,39 +1,50 @@
 """A residual MLP for vectors and small images."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from vlb.base.domains import BelowOne, Depth, Settings, Width
-from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.core.condition import NOTHING, ROLE, UNCONDITIONAL, Condition
 from vlb.nn.dropout import Dropout
-from vlb.nn.embedding import Conditioning
+from vlb.nn.embedding import Conditioning, seen
 
 
 class MLPBackbone(nn.Module):
-    """(batch, *shape) -> (batch, *shape, outputs); starts at zero."""
+    """(batch, *shape) -> (batch, *out_shape); starts at zero. roles: whether it is told the roles of elements."""
 
     def __init__(
-        self, shape: tuple[int, ...], outputs: int, classes: int, width: int, blocks: int, dropout: float
+        self,
+        shape: tuple[int, ...],
+        out_shape: tuple[int, ...],
+        classes: int,
+        width: int,
+        blocks: int,
+        dropout: float,
+        roles: bool = False,
     ) -> None:
         super().__init__()
-        dimensions = torch.Size(shape).numel()
+        self.out_shape, self.roles = out_shape, roles
         self.conditioning = Conditioning(width, classes)
-        self.takes = self.conditioning.takes
-        self.first = nn.Linear(dimensions, width)
+        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING)
+        self.first = nn.Linear(math.prod(shape) * (4 if roles else 1), width)
         self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
-        self.last = nn.Linear(width, dimensions * outputs)
+        self.last = nn.Linear(width, math.prod(out_shape))
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
     def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
-        h = self.first(z.flatten(1))
+        h = z.flatten(1)
+        if self.roles:
+            h = torch.cat(seen(h, None if condition.role is None else condition.role.flatten(1)), 1)
+        h = self.first(h)
         for block in self.blocks:
             h = block(h, embedded)
-        return self.last(self.norm(h)).view(*z.shape, -1)
+        return self.last(self.norm(h)).view(len(z), *self.out_shape)
 
 
 class _Block(nn.Module):
@@ -56,6 +67,6 @@ class MLP(Settings):
     blocks: Depth = 4
     dropout: BelowOne = 0.1
 
-    def build(self, shape: tuple[int, ...], outputs: int, classes: int) -> MLPBackbone:
-        """For data of a shape, as many outputs per element as the head asks for, and labels, 0 for none."""
-        return MLPBackbone(shape, outputs, classes, self.width, self.blocks, self.dropout)
+    def build(self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool) -> MLPBackbone:
+        """For latents of a shape, outputs as the head asks for them, labels, 0 for none, and roles, if it is told."""
+        return MLPBackbone(shape, out_shape, classes, self.width, self.blocks, self.dropout, roles)

@@ -9,16 +9,17 @@ from torch.nn import functional as F
 
 from vlb.base.domains import BelowOne, Depth, Settings, Width, Within
 from vlb.base.errors import UserError
-from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.core.condition import NOTHING, ROLE, UNCONDITIONAL, Condition
 from vlb.nn.dropout import Dropout
-from vlb.nn.embedding import Conditioning, fourier
+from vlb.nn.embedding import Conditioning, fourier, seen
 
 
 class UNetBackbone(nn.Module):
     """(batch, C, H, W) -> (batch, C, H, W, outputs); starts at zero.
 
     widths: channels per resolution, each half the one before; attention where `attention` says so
-    and in the middle. `patch` folds patch×patch pixels into channels before the first convolution.
+    and in the middle. `patch` folds patch×patch pixels into channels before the first convolution. roles: whether it is
+    told the roles of elements, as further channels.
     """
 
     def __init__(
@@ -32,14 +33,16 @@ class UNetBackbone(nn.Module):
         octaves: tuple[int, ...],
         patch: int,
         dropout: float,
+        roles: bool = False,
     ) -> None:
         super().__init__()
         channels = shape[0]
         width = 4 * widths[0]
-        self.outputs, self.octaves, self.patch = outputs, octaves, patch
+        self.outputs, self.octaves, self.patch, self.roles = outputs, octaves, patch, roles
         self.conditioning = Conditioning(width, classes)
-        self.takes = self.conditioning.takes
-        inputs = channels * (1 + 2 * len(octaves)) * patch**2
+        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING)
+        fine = 1 + 2 * len(octaves)
+        inputs = channels * (2 * fine + 2 if roles else fine) * patch**2
         self.first = nn.Conv2d(inputs, widths[0], 3, padding=1)
 
         def stage(before: int, after: int, attend: bool) -> _Stage:
@@ -73,7 +76,11 @@ class UNetBackbone(nn.Module):
     def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
         height, width = z.shape[-2:]
-        h = fourier(z, self.octaves)
+        if self.roles:
+            values, planes = seen(z, condition.role)
+            h = torch.cat((fourier(values, self.octaves), planes), 1)
+        else:
+            h = fourier(z, self.octaves)
         if self.patch > 1:
             h = F.pixel_unshuffle(F.pad(h, (0, -width % self.patch, 0, -height % self.patch)), self.patch)
         h = self.first(h.contiguous(memory_format=torch.channels_last))
@@ -174,12 +181,13 @@ class UNet(Settings):
     patch: Width = 1
     dropout: BelowOne = 0.0
 
-    def build(self, shape: tuple[int, ...], outputs: int, classes: int) -> UNetBackbone:
-        """For images of a shape, as many outputs per element as the head asks for, and labels, 0 for none.
+    def build(self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool) -> UNetBackbone:
+        """For images of a shape, outputs per element as the head asks for them, labels, 0 for none, and roles, if it
+        is told.
 
         Raises `UserError` for what is no image, or is too small for so many resolutions.
         """
-        if len(shape) != 3:
+        if len(shape) != 3 or out_shape[:-1] != shape:
             raise UserError(f"a U-Net needs images (channels, height, width), not {shape}: use backbone=mlp")
         if len(self.widths) != len(self.attention) or not self.widths:
             raise UserError(
@@ -191,5 +199,14 @@ class UNet(Settings):
                 "give fewer widths"
             )
         return UNetBackbone(
-            shape, outputs, classes, self.widths, self.blocks, self.attention, self.octaves, self.patch, self.dropout
+            shape,
+            out_shape[-1],
+            classes,
+            self.widths,
+            self.blocks,
+            self.attention,
+            self.octaves,
+            self.patch,
+            self.dropout,
+            roles,
         )

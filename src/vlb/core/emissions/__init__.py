@@ -1,6 +1,6 @@
 """How x meets a model: embeddings, laws per element, and the emissions that make laws of a network's output."""
 
-from vlb.core.emissions.base import Components, Embedding, Emission, Law, Mixed, MixedEmission
+from vlb.core.emissions.base import Components, Conjugate, ConjugateEmission, Embedding, Emission, Law, Mixed
 from vlb.core.emissions.embedding import Centres, Continuous
 from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture
 from vlb.core.emissions.listed import Listed
@@ -14,7 +14,7 @@ from vlb.core.emissions.modules import (
     MixtureEmission,
 )
 from vlb.core.emissions.particles import Particles
-from vlb.core.emissions.table import TableEmission, TableLaw
+from vlb.core.emissions.table import RowEmbedding, TableEmission, TableLaw
 
 __all__ = [
     "Bernoulli",
@@ -23,6 +23,8 @@ __all__ = [
     "CategoricalPosterior",
     "Centres",
     "Components",
+    "Conjugate",
+    "ConjugateEmission",
     "Continuous",
     "DiscretisedLogistic",
     "DiscretisedLogisticEmission",
@@ -34,9 +36,9 @@ __all__ = [
     "Listed",
     "Masked",
     "Mixed",
-    "MixedEmission",
     "MixtureEmission",
     "Particles",
+    "RowEmbedding",
     "TableEmission",
     "TableLaw",
     "counted",

@@ -1,9 +1,9 @@
 """How x meets a model: the numbers that it enters as, and the laws that are read from a network's output.
 
 An `Emission` embeds x, says how many numbers per element it asks of a network, and makes a law p(x | ·) of them. A law
-whose embedded x is a mixture of Gaussians or points is `Mixed`: mean, variance and a reverse kernel follow from its
-`components`, and so does `given(z, α, σ)`, the same law after a noisy look at x. A diffusion model's posterior head and
-a VAE's decoder are one family: the decoder's law is the same without the look.
+is `Conjugate` where it is closed under a noisy look at x, `given(z, α, σ)`; one whose embedded x is a mixture of
+Gaussians or points, element by element, is `Mixed`: its `components` say the exact reverse kernel. A diffusion model's
+posterior head and a VAE's decoder are one family: the decoder's law is the same without the look.
 
 Masses and densities are never mixed: every law here but a Gaussian's is of masses over the levels 0 … K−1.
 """
@@ -35,31 +35,22 @@ class Law(Distribution, Protocol):
         """log mass or density of each element of `value` (batch, *shape), in nats: who sums says over which."""
 
 
-class Mixed(ABC):
-    """A `Law` whose embedded x is a mixture; x is one of the levels."""
-
-    @property
-    @abstractmethod
-    def components(self) -> Components: ...
+class Conjugate(ABC):
+    """A `Law` that stays one of its family after a noisy look at the embedded x, whose moments are known."""
 
     @property
     @abstractmethod
     def mean(self) -> Tensor:
-        """Of the embedded x, (batch, *shape)."""
+        """Of the embedded x, (batch, *latent)."""
 
     @property
     @abstractmethod
     def variance(self) -> Tensor:
-        """Of the embedded x, (batch, *shape)."""
-
-    @abstractmethod
-    def mode(self) -> Tensor:
-        """A level of each element that is likely, (batch, *shape) int64: the likeliest where levels are listed, else
-        the one nearest to the mean."""
+        """Of each number of the embedded x, (batch, *latent)."""
 
     @abstractmethod
     def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Self:
-        """The law given z = α·embedded + σ·ε as well: z (batch, *shape), α and σ broadcast against it (Bayes)."""
+        """The law given z = α·embedded + σ·ε as well: z (batch, *latent), α and σ broadcast against it (Bayes)."""
 
     @abstractmethod
     def sample(self, generator: torch.Generator) -> Tensor: ...
@@ -71,11 +62,27 @@ class Mixed(ABC):
     def log_probs(self, value: Tensor) -> Tensor: ...
 
 
+class Mixed(Conjugate):
+    """A law whose embedded x has a mixture for each element; x is one of the levels."""
+
+    @property
+    @abstractmethod
+    def components(self) -> Components: ...
+
+    @abstractmethod
+    def mode(self) -> Tensor:
+        """A level of each element that is likely, (batch, *shape) int64: the likeliest where levels are listed, else
+        the one nearest to the mean."""
+
+
 class Embedding(Protocol):
     """The numbers that x enters a model as."""
 
     def embed(self, x: Tensor) -> Tensor:
-        """x (batch, *shape) as floating-point numbers, same shape."""
+        """x (batch, *shape) as floating-point numbers (batch, *latent); most keep the shape."""
+
+    def wide(self, elements: Tensor) -> Tensor:
+        """What is said of elements (batch, *shape), said of the numbers that they enter as, (batch, *latent)."""
 
     def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Law:
         """p(x | z = α·embedded + σ·ε) where every x was as likely as any other before."""
@@ -102,11 +109,7 @@ class Emission(Protocol):
         """p(x | ·) from the network's output (batch, *output_shape)."""
 
 
-class MixedEmission(Emission, Protocol):
-    """An emission of elements, a number each, whose laws are mixtures."""
+class ConjugateEmission(Emission, Protocol):
+    """An emission whose laws are closed under a noisy look at x."""
 
-    @property
-    def outputs(self) -> int:
-        """Numbers per element that are asked of the network."""
-
-    def law(self, out: Tensor) -> Mixed: ...
+    def law(self, out: Tensor) -> Conjugate: ...

@@ -61,6 +61,10 @@ class Centres:
         """x (batch, *shape) as the centre of its bin, float32."""
         return (2 * x.float() + 1) / (self.count if self.each is None else self.counts(x).float()) - 1
 
+    def wide(self, elements: Tensor) -> Tensor:
+        """The same: an element is one number."""
+        return elements
+
     def unembed(self, value: Tensor) -> Tensor:
         """The inverse of `embed`, in units of levels and within their range; not rounded."""
         counts = self.counts(value)
@@ -83,6 +87,10 @@ class Continuous:
     def embed(self, x: Tensor) -> Tensor:
         """x itself."""
         return x
+
+    def wide(self, elements: Tensor) -> Tensor:
+        """The same: an element is one number."""
+        return elements
 
     def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Normal:
         """The Gaussian about z/α."""

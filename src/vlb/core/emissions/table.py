@@ -17,6 +17,7 @@ from vlb.base.errors import UserError
 from vlb.core.cells import merged
 from vlb.core.columns import Columns
 from vlb.core.distributions import LOG_2PI, Categorical, log_between, sum_event
+from vlb.core.emissions.base import Conjugate
 from vlb.core.emissions.modules import MOST_LISTED
 from vlb.core.initial import Examples
 from vlb.core.maps import MonotoneMaps
@@ -146,8 +147,28 @@ class TableEmission(nn.Module):
         return TableLaw(self, log_weights, means, variances, raw[:, split:])
 
 
+@dataclass(frozen=True)
+class RowEmbedding:
+    """Rows as the numbers of an emission that belongs to another module."""
+
+    emission: TableEmission
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Rows x (n, D) as numbers, (n, E) float64."""
+        return self.emission.embed(x)
+
+    def wide(self, elements: Tensor) -> Tensor:
+        """What is said of columns (n, D), said of their numbers, (n, E)."""
+        return self.emission.wide(elements)
+
+    def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> "TableLaw":
+        """The columns' own laws after a noisy look."""
+        nothing = z.new_zeros(len(z), *self.emission.out_shape)
+        return self.emission.law(nothing).given(z, alpha, sigma)
+
+
 @dataclass(frozen=True, eq=False)
-class TableLaw:
+class TableLaw(Conjugate):
     """p(x | ·) of rows, each column by itself.
 
     log_weights, unnormalised, means, variances: (n, reals, M), of the mapped reals; logits: (n, C), of all categories.

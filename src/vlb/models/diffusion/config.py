@@ -1,12 +1,14 @@
 """The configuration of a variational diffusion model."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, ClassVar, Literal
+
+import torch
 
 from vlb.base.domains import Settings
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, NOTHING
-from vlb.core.emissions import Centres
 from vlb.core.schema import Schema
 from vlb.models.diffusion.denoiser import Posterior
 from vlb.models.diffusion.heads import AnyHead
@@ -14,13 +16,18 @@ from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import SCALINGS, VP, GaussianDiffusion, Scaling
 from vlb.models.diffusion.schedules import AnySchedule, LogSNRLinear
+from vlb.models.diffusion.schedules.tied import tied
 from vlb.nn.backbones import Backbone
 from vlb.nn.mlp import MLP
 
 
 @dataclass(frozen=True, kw_only=True)
 class Diffusion(Settings):
-    """A variational diffusion model of discrete data. condition: "labels" models p(x | y)."""
+    """A variational diffusion model: of discrete data, or, with head=table, of the columns of a table.
+
+    condition: "labels" models p(x | y). roles: the network is told which elements are modelled, known and absent; what
+    has missing cells needs it, and filling gaps or pictures is better for it.
+    """
 
     trained_by: ClassVar = DiffusionLoss
     why_not: ClassVar = ""  # why it has no likelihood, where it has none
@@ -31,6 +38,7 @@ class Diffusion(Settings):
     backbone: Backbone = field(default_factory=MLP)
     head: AnyHead = field(default_factory=Posterior)
     condition: Literal["none", "labels"] = "none"
+    roles: bool = False
 
     @property
     def takes(self) -> frozenset[str]:
@@ -42,9 +50,8 @@ class Diffusion(Settings):
         classes = schema.classes if self.condition == "labels" else 0
         if classes is None:
             raise UserError("these data carry no labels to condition on: leave out --condition labels")
-        return DiffusionModel(
-            GaussianDiffusion(self.schedule.build(schema.dimensions), self.scaling),
-            self.head.denoiser(self.backbone, schema, classes, self.scaling),
-            Centres.of(schema),
-            schema.shape,
-        )
+        network = partial(self.backbone.build, classes=classes, roles=self.roles)
+        denoiser, embedding = self.head.denoiser(network, schema, self.scaling)
+        place = torch.arange(schema.dimensions).view(1, *schema.shape)
+        schedule = tied(self.schedule.build(schema.dimensions), embedding.wide(place).flatten())
+        return DiffusionModel(GaussianDiffusion(schedule, self.scaling), denoiser, embedding, schema.shape)

@@ -1,18 +1,20 @@
 """Denoisers: a backbone, and what its output means: x̂, ε̂ and p(x | z_t).
 
-The backbone is any `nn.Module` called as `backbone(z, gamma, condition)` with z (batch, *shape),
-γ (batch, 1) or (batch, D) in float64 and a `Condition`; it returns (batch, *shape, outputs). Its attribute
-`takes` names the parts of a condition that it takes, `frozenset({"label"})` where it has none. z, α and σ are
-known, so that they can be used exactly:
+The backbone is any `nn.Module` called as `backbone(z, gamma, condition)` with z (batch, *latent),
+γ (batch, 1) or (batch, D) in float64 and a `Condition`; it returns (batch, *output_shape), in most cases
+(batch, *latent, outputs). Its attribute `takes` names the parts of a condition that it takes, `frozenset({"label"})`
+where it has none; roles come in the shape of z, which then holds the values of known elements. z, α and σ are known, so
+that they can be used exactly:
 
 * `PosteriorDenoiser`: an emission, whose law of each element given the others is multiplied by the known Gaussian
-  likelihood of z: listed levels, or a mixture of Gaussians for data with too many levels to list.
+  likelihood of z: listed levels, a mixture of Gaussians for data with too many levels to list, the columns of a table.
 * `RegressionDenoiser`: out = a·x + b·ε for a chosen (a, b), Section 4.1.
 
-Each is built from a frozen configuration beside it: `Posterior` and `Mixture`, `Regression`.
+Each is built from a frozen configuration beside it: `Posterior`, `Mixture` and `Table`, `Regression`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple, Protocol, runtime_checkable
 
@@ -21,14 +23,21 @@ from torch import Tensor, nn
 
 from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
-from vlb.core.condition import LABEL, UNCONDITIONAL, Condition
+from vlb.core.condition import LABEL, UNCONDITIONAL, Condition, Role
 from vlb.core.distributions import Distribution
-from vlb.core.emissions import CategoricalPosterior, Centres, MixedEmission, MixtureEmission
+from vlb.core.emissions import (
+    CategoricalPosterior,
+    Centres,
+    ConjugateEmission,
+    Embedding,
+    MixtureEmission,
+    RowEmbedding,
+    TableEmission,
+)
 from vlb.core.emissions.modules import MOST_LISTED
 from vlb.core.schema import Schema
 from vlb.models.diffusion.parameterization import PARAMETERIZATIONS, Parameterization, Velocity, solve
 from vlb.models.diffusion.process import Scaling, along
-from vlb.nn.backbones import Backbone
 
 
 class Prediction(NamedTuple):
@@ -63,12 +72,11 @@ def taken_by(backbone: nn.Module) -> frozenset[str]:
 class Headed(Protocol):
     """A denoiser that can be asked what any output of its network means, that of `ask` or another."""
 
-    @property
-    def outputs(self) -> int:
-        """Of the network, per element."""
+    def output_shape(self, latent: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the network about one latent of a shape."""
 
     def ask(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
-        """The network's output, (batch, *shape, outputs)."""
+        """The network's output, (batch, *output_shape)."""
 
     def read(self, out: Tensor, z: Tensor, gamma: Tensor) -> Prediction:
         """What the head makes of an output at z."""
@@ -82,10 +90,9 @@ class Denoiser(nn.Module, ABC):
         self.backbone = backbone
         self.scaling = scaling
 
-    @property
     @abstractmethod
-    def outputs(self) -> int:
-        """Of the network, per element."""
+    def output_shape(self, latent: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the network about one latent of a shape."""
 
     @property
     @abstractmethod
@@ -94,7 +101,7 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def prediction(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
-        """From an output (batch, *shape, outputs) at z; α and σ broadcast against z."""
+        """From an output (batch, *output_shape) at z; α and σ broadcast against z."""
 
     @property
     def takes(self) -> frozenset[str]:
@@ -106,7 +113,7 @@ class Denoiser(nn.Module, ABC):
         return self.read(self.ask(z, gamma, condition), z, gamma)
 
     def ask(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
-        """The backbone's output (batch, *shape, outputs), which is all that a prediction costs."""
+        """The backbone's output (batch, *output_shape), which is all that a prediction costs."""
         return self.backbone(z, gamma.expand(z.shape[0], -1), condition).to(z.dtype)
 
     def read(self, out: Tensor, z: Tensor, gamma: Tensor) -> Prediction:
@@ -126,15 +133,14 @@ class PosteriorDenoiser(Denoiser):
 
     decodes = True
 
-    def __init__(self, backbone: nn.Module, head: MixedEmission, scaling: Scaling) -> None:
+    def __init__(self, backbone: nn.Module, head: ConjugateEmission, scaling: Scaling) -> None:
         """head: a module."""
         super().__init__(backbone, scaling)
         self.head = head
 
-    @property
-    def outputs(self) -> int:
-        """Of the network, per element."""
-        return self.head.outputs
+    def output_shape(self, latent: tuple[int, ...]) -> tuple[int, ...]:
+        """What the head asks for."""
+        return self.head.output_shape(latent)
 
     def prediction(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
         law = self.head.law(out).given(z, alpha, sigma)
@@ -147,11 +153,14 @@ class RegressionDenoiser(Denoiser):
     """Plain regression: the output is a·x + b·ε of a parameterization, Section 4.1. It says nothing of p(x | z_t)."""
 
     decodes = False
-    outputs = 1
 
     def __init__(self, backbone: nn.Module, parameterization: Parameterization, scaling: Scaling) -> None:
         super().__init__(backbone, scaling)
         self.parameterization = parameterization
+
+    def output_shape(self, latent: tuple[int, ...]) -> tuple[int, ...]:
+        """One number per element."""
+        return (*latent, 1)
 
     def prediction(self, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor) -> Prediction:
         return Prediction(*solve(self.parameterization, out.squeeze(-1), z, alpha, sigma), None)
@@ -189,27 +198,35 @@ class Transported(Transform):
     def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """z (batch, *shape), γ (batch or 1, 1 or D) -> `Prediction`."""
         own, asked = (scaling(along(gamma, z))[0] for scaling in (self.own, self.asked))
-        return self.denoiser((own / asked).to(z.dtype) * z, gamma, condition)
+        factor = (own / asked).to(z.dtype)
+        if condition.role is not None:  # what is held is no latent, and has no scale
+            factor = torch.where(condition.role == Role.MODELLED, factor, 1.0)
+        return self.denoiser(factor * z, gamma, condition)
+
+
+Network = Callable[[tuple[int, ...], tuple[int, ...]], nn.Module]
+"""Builds a backbone for latents of a shape, and outputs of a shape."""
 
 
 class HeadChoice(Settings, ABC):
     """The configuration of what a backbone's output means."""
 
     @abstractmethod
-    def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> Denoiser:
-        """The untrained denoiser on a backbone; classes: the number of labels, 0 for none. Raises `UserError` for data
-        that it does not fit."""
+    def denoiser(self, network: Network, schema: Schema, scaling: Scaling) -> tuple[Denoiser, Embedding]:
+        """The untrained denoiser on a backbone that `network` builds, and the embedding of the data. Raises `UserError`
+        for data that it does not fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Posterior(HeadChoice):
     """Logits per level, multiplied by the likelihood of z."""
 
-    def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> PosteriorDenoiser:
+    def denoiser(self, network: Network, schema: Schema, scaling: Scaling) -> tuple[PosteriorDenoiser, Centres]:
         if schema.levels > MOST_LISTED:
             raise UserError(f"a posterior head lists every level, too many at {schema.levels}: use head=mixture")
-        head = CategoricalPosterior(torch.zeros(schema.dimensions, schema.levels), Centres.of(schema))
-        return PosteriorDenoiser(backbone.build(schema.shape, head.outputs, classes), head, scaling)
+        centres = Centres.of(schema)
+        head = CategoricalPosterior(torch.zeros(schema.dimensions, schema.levels), centres)
+        return PosteriorDenoiser(network(schema.shape, head.output_shape(schema.shape)), head, scaling), centres
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,10 +235,22 @@ class Mixture(HeadChoice):
 
     components: Annotated[int, Within(1, 1000)] = 5
 
-    def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> PosteriorDenoiser:
-        zeros = torch.zeros(schema.dimensions)
-        head = MixtureEmission(Centres.of(schema), self.components, zeros, zeros)
-        return PosteriorDenoiser(backbone.build(schema.shape, head.outputs, classes), head, scaling)
+    def denoiser(self, network: Network, schema: Schema, scaling: Scaling) -> tuple[PosteriorDenoiser, Centres]:
+        zeros, centres = torch.zeros(schema.dimensions), Centres.of(schema)
+        head = MixtureEmission(centres, self.components, zeros, zeros)
+        return PosteriorDenoiser(network(schema.shape, head.output_shape(schema.shape)), head, scaling), centres
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(HeadChoice):
+    """The law of each column of a table, multiplied by the likelihood of its numbers in z: a mixture of `components`
+    Gaussians of each mapped real, a table of each category."""
+
+    components: Annotated[int, Within(1, 100)] = 3
+
+    def denoiser(self, network: Network, schema: Schema, scaling: Scaling) -> tuple[PosteriorDenoiser, RowEmbedding]:
+        head = TableEmission(schema, self.components)
+        return PosteriorDenoiser(network(head.shape, head.out_shape), head, scaling), RowEmbedding(head)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,5 +259,6 @@ class Regression(HeadChoice):
 
     output: Annotated[Parameterization, PARAMETERIZATIONS] = field(default_factory=Velocity)
 
-    def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> RegressionDenoiser:
-        return RegressionDenoiser(backbone.build(schema.shape, 1, classes), self.output, scaling)
+    def denoiser(self, network: Network, schema: Schema, scaling: Scaling) -> tuple[RegressionDenoiser, Centres]:
+        backbone = network(schema.shape, (*schema.shape, 1))
+        return RegressionDenoiser(backbone, self.output, scaling), Centres.of(schema)

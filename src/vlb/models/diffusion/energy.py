@@ -17,11 +17,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import sum_event
+from vlb.core.emissions import Centres, Embedding
 from vlb.core.schema import Schema
-from vlb.models.diffusion.denoiser import Prediction, taken_by
+from vlb.models.diffusion.denoiser import Network, Prediction, taken_by
 from vlb.models.diffusion.process import Scaling, along
 from vlb.models.protocols import offers
-from vlb.nn.backbones import Backbone
 
 EnergyFunction = Callable[[Tensor], Tensor]
 """z (batch, *shape) -> (batch,) nats, differentidenoiser."""
@@ -43,9 +43,9 @@ class Energetic(Protocol):
 class Energy:
     """score = −∇E: the backbone gives an energy, and its gradient ε̂. A step costs about three times another's."""
 
-    def denoiser(self, backbone: Backbone, schema: Schema, classes: int, scaling: Scaling) -> "EnergyDenoiser":
-        """The denoiser on a backbone; classes: the number of labels, 0 for none."""
-        return EnergyDenoiser(backbone.build(schema.shape, 1, classes), scaling)
+    def denoiser(self, network: Network, schema: Schema, scaling: Scaling) -> tuple["EnergyDenoiser", Embedding]:
+        """The denoiser on a backbone that `network` builds, and the embedding of the data."""
+        return EnergyDenoiser(network(schema.shape, (*schema.shape, 1)), scaling), Centres.of(schema)
 
 
 class EnergyDenoiser(nn.Module):

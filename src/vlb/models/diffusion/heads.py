@@ -3,9 +3,11 @@
 from typing import Annotated
 
 from vlb.base.configuration import Family
-from vlb.models.diffusion.denoiser import Mixture, Posterior, Regression
+from vlb.models.diffusion.denoiser import Mixture, Posterior, Regression, Table
 from vlb.models.diffusion.energy import Energy
 
-HEADS = Family("head", {"posterior": Posterior, "mixture": Mixture, "regression": Regression, "energy": Energy})
+HEADS = Family(
+    "head", {"posterior": Posterior, "mixture": Mixture, "regression": Regression, "energy": Energy, "table": Table}
+)
 
-AnyHead = Annotated[Posterior | Mixture | Regression | Energy, HEADS]
+AnyHead = Annotated[Posterior | Mixture | Regression | Energy | Table, HEADS]

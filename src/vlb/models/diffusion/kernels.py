@@ -20,7 +20,7 @@ from torch import Tensor
 from vlb.base.configuration import Family
 from vlb.base.errors import UserError
 from vlb.core.distributions import Distribution, Normal, NormalMixture
-from vlb.core.emissions import Mixed
+from vlb.core.emissions import Conjugate, Mixed
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.process import GaussianDiffusion
 
@@ -68,7 +68,7 @@ class MomentMatched(Offered):
         # b²/σ_Q² = c SNR_s, so that the variance grows by a factor that log1p keeps exact near one.
         alpha, sigma = process.alpha_sigma(s, z_t)
         gain = process.fraction(s, t, z_t) * (alpha / sigma) ** 2
-        return Normal(standard.mean, standard.log_variance + torch.log1p(gain * law_of(prediction).variance))
+        return Normal(standard.mean, standard.log_variance + torch.log1p(gain * moments_of(prediction).variance))
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,23 @@ def law_of(prediction: Prediction) -> Mixed:
     """The denoiser's p(x | z_t) where it is a mixture per element. Raises `UserError` otherwise."""
     if isinstance(prediction.law, Mixed):
         return prediction.law
-    raise UserError(
+    if isinstance(prediction.law, Conjugate):
+        raise UserError(
+            "the kernel ExactMixture is of numbers that are independent given z, and the numbers of a table's category "
+            "are not: use the kernel MomentMatched (--kernel moment) or Standard (--kernel standard)"
+        )
+    raise _nothing_known()
+
+
+def moments_of(prediction: Prediction) -> Conjugate:
+    """The denoiser's p(x | z_t) where its moments are known. Raises `UserError` otherwise."""
+    if isinstance(prediction.law, Conjugate):
+        return prediction.law
+    raise _nothing_known()
+
+
+def _nothing_known() -> UserError:
+    return UserError(
         "this model predicts a single x̂ and nothing of how far x may be from it, which the kernels MomentMatched "
         "and ExactMixture are made of: use the kernel Standard (--kernel standard), or train with "
         "head=posterior or head=mixture"

@@ -9,21 +9,24 @@ model has a choice of reverse kernel (`vlb.models.diffusion.kernels`) and of whe
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from vlb.core.bound import Ends, descent_log_weight, elbo, estimate, kl_or_log_ratio
-from vlb.core.condition import UNCONDITIONAL, Condition, refuse_others
-from vlb.core.distributions import Distribution, Normal, Rescaled, standard_normal, sum_event
-from vlb.core.emissions import Centres, Embedding
-from vlb.core.hierarchy import Rung, Step, descend, from_prior, last_state
+from vlb.core.bound import Ends, descent_log_weight, elbo, estimate, kl_or_draw
+from vlb.core.condition import UNCONDITIONAL, Condition, Role, refuse_others
+from vlb.core.distributions import Distribution, Rescaled, standard_normal, sum_event
+from vlb.core.emissions import Centres, Embedding, Law, counted
+from vlb.core.hierarchy import Rung, descend, from_prior, last_state
+from vlb.core.maps import in_units
 from vlb.core.terms import BoundKind, TermPath
 from vlb.models.diffusion.denoiser import Denoises, Prediction, Transported
 from vlb.models.diffusion.kernels import ReverseKernel, Standard
 from vlb.models.diffusion.process import GaussianDiffusion, Scaling, along
+from vlb.models.diffusion.roles import EVERY, Modelled, modelled
 from vlb.models.diffusion.times import LowDiscrepancyTime, UniformRung
 
 STANDARD = Standard()
@@ -31,7 +34,11 @@ WALK = 128  # a bound walks every rung of a grid of up to so many steps, and sam
 
 
 class DiffusionModel(nn.Module):
-    """A continuous-time variational diffusion model of x (batch, *shape)."""
+    """A continuous-time variational diffusion model of x (batch, *shape).
+
+    latent: the shape of z, that of the embedded x. Where the condition has roles, everything is of the modelled
+    elements given the known ones (`vlb.models.diffusion.roles`): a model of its own for each pattern of roles.
+    """
 
     def __init__(
         self,
@@ -48,6 +55,7 @@ class DiffusionModel(nn.Module):
         self.denoiser = denoiser
         self.embedding = embedding
         self.shape = tuple(shape)
+        self.latent = tuple(embedding.wide(torch.empty(1, *shape, device="meta")).shape[1:])
 
     def predict(self, z: Tensor, t: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """The denoiser at time t, asked in its own precision: z (batch, *shape), t (batch,) or (1,)."""
@@ -55,29 +63,52 @@ class DiffusionModel(nn.Module):
         return self.denoise(z, self.process.schedule.gamma(t), condition)
 
     def denoise(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
-        """The denoiser at noise level γ (batch or 1, 1 or D), asked in its own precision: z (batch, *shape).
+        """The denoiser at noise level γ (batch or 1, 1 or D), asked in its own precision: z (batch, *latent).
 
-        What walks over noise levels asks here at every step, having called `check_condition` once before.
+        What walks over noise levels asks here at every step, having called `check_condition` once before. Of elements
+        that are not modelled, z is held already, or the condition has `values`, at which they are held here.
         """
-        return self.denoiser(z.to(self.dtype or z.dtype), gamma, condition)
+        if condition.values is not None:
+            z = self.modelled(condition).hold(z)
+        return self.denoiser(z.to(self.dtype or z.dtype), gamma, self.told(condition))
+
+    def told(self, condition: Condition) -> Condition:
+        """What the denoiser is told: roles of the numbers of z, which holds the values."""
+        if condition.role is None:
+            return condition
+        return replace(condition, role=self.embedding.wide(condition.role), values=None)
+
+    def modelled(self, condition: Condition, embedded: Tensor | None = None) -> Modelled:
+        """Which numbers of latents are modelled, and where the others are held; see `roles.modelled`."""
+        return modelled(self.embedding, condition, embedded)
 
     def likelihood(self, z: Tensor, condition: Condition = UNCONDITIONAL, t: Tensor | None = None) -> Distribution:
-        """p(x | z_t), at t = 0 by default: the head's, or what z_t alone says where the head has none."""
+        """p(x | z_t), at t = 0 by default: the head's, or what z_t alone says where the head has none.
+
+        log p is of the modelled elements.
+        """
         self.check_condition(condition)
         time = torch.zeros(1, dtype=torch.float64, device=z.device) if t is None else t
         law = self.predict(z, time, condition).law if self.learns_decoder else None
-        if law is not None:
-            return law
-        return self.embedding.given(z, *self.process.alpha_sigma(time, z))
+        if law is None:
+            law = self.embedding.given(z, *self.process.alpha_sigma(time, z))
+        # Joint laws, which no model with roles has, say nothing of elements.
+        return law if condition.role is None else counted(cast(Law, law), condition)
 
     @property
     def takes(self) -> frozenset[str]:
-        """The parts of a condition that the denoiser takes."""
-        return self.denoiser.takes
+        """The parts of a condition that the denoiser takes, and with roles the values of known elements."""
+        takes = self.denoiser.takes
+        return takes | {"values"} if "role" in takes else takes
 
     def check_condition(self, condition: Condition) -> None:
         """Raises `UserError` where a condition has parts that the model does not take."""
         refuse_others(condition, self.takes, "this diffusion model")
+
+    @property
+    def in_units(self) -> frozenset[str]:
+        """The names of weights that are in the units of the data: the maps of a table's columns."""
+        return in_units(self)
 
     @property
     def device(self) -> torch.device:
@@ -99,7 +130,7 @@ class DiffusionModel(nn.Module):
 
     def ends(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Ends:
         """E −log p(x | z_0) by one draw of z_0, and KL(q(z_1|x) ‖ p(z_1)): (batch,) nats each."""
-        return Ends(self.reconstruction(x, condition, generator), self.prior_kl(x, generator))
+        return Ends(self.reconstruction(x, condition, generator), self.prior_kl(x, generator, condition=condition))
 
     def reconstruction(
         self, x: Tensor, condition: Condition, generator: torch.Generator, t: Tensor | None = None
@@ -108,7 +139,7 @@ class DiffusionModel(nn.Module):
         self.check_condition(condition)
         embedded = self.embedding.embed(x)
         time = torch.zeros(1, dtype=torch.float64, device=embedded.device) if t is None else t
-        z = self.process.marginal(embedded, time).sample(generator)
+        z = self.modelled(condition, embedded).hold(self.process.marginal(embedded, time).sample(generator))
         return -self.likelihood(z, condition, time).log_prob(x)
 
     @property
@@ -124,15 +155,15 @@ class DiffusionModel(nn.Module):
             raise ValueError("a model with a prior of its own, p(z_1), has its top level at t = 1")
         return self.process.prior(z, t)
 
-    def prior_kl(self, x: Tensor, generator: torch.Generator, t: Tensor | None = None) -> Tensor:
+    def prior_kl(
+        self, x: Tensor, generator: torch.Generator, t: Tensor | None = None, condition: Condition = UNCONDITIONAL
+    ) -> Tensor:
         """KL(q(z_t | x) ‖ p(z_t)), t = 1 by default: (batch,) nats; by one draw where it has no closed form."""
         embedded = self.embedding.embed(x)
         time = torch.ones(1, dtype=torch.float64, device=embedded.device) if t is None else t
-        q, p = self.process.marginal(embedded, time), self.prior_at(embedded, time)
-        if isinstance(p, Normal):
-            return q.kl(p)
-        z = q.sample(generator)
-        return q.log_prob(z) - p.log_prob(z)
+        held = self.modelled(condition, embedded)
+        q, p = (held.law(law) for law in (self.process.marginal(embedded, time), self.prior_at(embedded, time)))
+        return kl_or_draw(q, p, generator)
 
     bound = BoundKind("continuous-time variational bound on")
 
@@ -159,9 +190,10 @@ class DiffusionModel(nn.Module):
         embedded = self.embedding.embed(x)
         alpha, sigma = self.process.scaling(along(gamma, embedded))
         eps = standard_normal(embedded.shape, generator, embedded)
-        z = alpha.to(eps.dtype) * embedded + sigma.to(eps.dtype) * eps
+        held = self.modelled(condition, embedded)
+        z = held.hold(alpha.to(eps.dtype) * embedded + sigma.to(eps.dtype) * eps)
         error = (eps - self.denoise(z, gamma, condition).eps) ** 2
-        return 0.5 * sum_event(along(weight, error) * error)
+        return 0.5 * sum_event(held.count(along(weight, error) * error))
 
     def under(self, scaling: Scaling) -> "DiffusionModel":
         """The same model under another scaling, sharing its tensors: every bound is the same (A.45–A.48).
@@ -203,22 +235,29 @@ class DiffusionModel(nn.Module):
         generator: torch.Generator | None = None,
         condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
-        """n ancestral samples (Eq. 3.103) in `steps` steps equal in t: (n, *shape), fresh ones without a generator."""
+        """n ancestral samples (Eq. 3.103) in `steps` steps equal in t: (n, *shape), fresh ones without a generator.
+
+        Of roles, what is modelled is drawn given what is known, which is at the condition's `values`.
+        """
         if generator is None:
             generator = torch.Generator()
             generator.seed()
         with torch.no_grad():
             hierarchy = self.at(steps)
             state = last_state(descend(hierarchy, hierarchy.start(n, condition), from_prior(generator)))
-            return hierarchy.likelihood(state).sample(generator).view(n, *self.shape)
+            x = hierarchy.likelihood(state).sample(generator).view(n, *self.shape)
+        if condition.role is None or condition.values is None:
+            return x
+        return torch.where(condition.role == Role.KNOWN, condition.values.to(x.dtype), x)
 
 
 class DiffusionState(NamedTuple):
-    """The latent chosen last (at the top: zeros that carry shape and device), the data where known."""
+    """The latent chosen last (at the top: zeros that carry shape and device), the data where known, what is held."""
 
     z: Tensor
     x: Tensor | None
     condition: Condition
+    held: Modelled = EVERY
 
 
 class GridDiffusion:
@@ -271,23 +310,29 @@ class GridDiffusion:
     def start(self, n: int, condition: Condition = UNCONDITIONAL) -> DiffusionState:
         """A descent without data: generation of n examples."""
         self.model.check_condition(condition)
-        zeros = torch.zeros(n, *self.model.shape, dtype=torch.float64, device=self.grid.device)
-        return DiffusionState(zeros, None, self.condition if condition.nothing else condition)
+        zeros = torch.zeros(n, *self.model.latent, dtype=torch.float64, device=self.grid.device)
+        return self._state(zeros, None, condition)
 
     def infer(self, x: Tensor, condition: Condition = UNCONDITIONAL) -> DiffusionState:
         """A descent that knows x (batch, *shape): the bound."""
         self.model.check_condition(condition)
         embedded = self.model.embedding.embed(x).double()
-        return DiffusionState(torch.zeros_like(embedded), embedded, self.condition if condition.nothing else condition)
+        return self._state(torch.zeros_like(embedded), embedded, condition)
+
+    def _state(self, z: Tensor, x: Tensor | None, condition: Condition) -> DiffusionState:
+        condition = self.condition if condition.nothing else condition
+        held = self.model.modelled(condition, x)
+        return DiffusionState(z, x, condition if condition.values is None else replace(condition, values=None), held)
 
     def rung(self, number: int, state: DiffusionState) -> Rung:
         process, x, z = self.model.process, state.x, state.z
         t = self.time(number)
         if number == self.depth - 1:
-            return Rung(self.model.prior_at(z, t), None if x is None else process.marginal(x, t))
+            top = None if x is None else state.held.law(process.marginal(x, t))
+            return Rung(state.held.law(self.model.prior_at(z, t)), top)
         above = self.time(number + 1)
-        q = None if x is None else process.posterior(z, x, t, above)
-        return Rung(self.reverse(z, t, above, state.condition), q)
+        q = None if x is None else state.held.law(process.posterior(z, x, t, above))
+        return Rung(state.held.law(self.reverse(z, t, above, state.condition)), q)
 
     def reverse(self, z_t: Tensor, s: Tensor, t: Tensor, condition: Condition) -> Distribution:
         """p(z_s | z_t) by this grid's kernel."""
@@ -295,31 +340,35 @@ class GridDiffusion:
         return self.kernel(self.model.process, z_t, s, t, prediction)
 
     def advance(self, number: int, state: DiffusionState, z: Tensor) -> DiffusionState:
-        return DiffusionState(z, state.x, state.condition)
+        return state._replace(z=z)
 
     def likelihood(self, state: DiffusionState) -> Distribution:
         return self.model.likelihood(state.z, state.condition, self.time(0))
 
-    def up(self, number: int, below: Tensor) -> Normal:
-        """q(z_0 | x) from data, or q(z_{t_i} | z_{t_{i−1}})."""
+    def up(self, number: int, below: Tensor) -> Distribution:
+        """q(z_0 | x) from data, or q(z_{t_i} | z_{t_{i−1}}), where the grid's condition says what is modelled."""
+        process = self.model.process
         if number == 0:
-            return self.model.process.marginal(self.model.embedding.embed(below).double(), self.time(0))
-        return self.model.process.transition(below, self.time(number - 1), self.time(number))
+            embedded = self.model.embedding.embed(below).double()
+            return self.model.modelled(self.condition, embedded).law(process.marginal(embedded, self.time(0)))
+        q = process.transition(below, self.time(number - 1), self.time(number))
+        return self.model.modelled(self.condition, below).law(q)
 
     def down(self, number: int, z: Tensor) -> Distribution:
         """p(x | z_0), or p(z_{t_{i−1}} | z_{t_i}), given the grid's condition."""
         if number == 0:
             return self.model.likelihood(z, self.condition, self.time(0))
-        return self.reverse(z, self.time(number - 1), self.time(number), self.condition)
+        p = self.reverse(z, self.time(number - 1), self.time(number), self.condition)
+        return self.model.modelled(self.condition, z).law(p)
 
     def top(self, z: Tensor) -> Distribution:
         """p(z) at the top."""
-        return self.model.prior_at(z, self.time(self.depth - 1))
+        return self.model.modelled(self.condition, z).law(self.model.prior_at(z, self.time(self.depth - 1)))
 
     def ends(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Ends:
         """The bound's two outer terms, at this grid's own ends."""
         reconstruction = self.model.reconstruction(x, condition, generator, self.time(0))
-        return Ends(reconstruction, self.model.prior_kl(x, generator, self.time(self.depth - 1)))
+        return Ends(reconstruction, self.model.prior_kl(x, generator, self.time(self.depth - 1), condition))
 
     def term(self, x: Tensor, place: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) of the steps ending in rungs `place` (batch,), 1 … T: (batch,) nats.
@@ -368,7 +417,7 @@ class GridDiffusion:
             weight = torch.expm1(process.schedule.gamma(t) - process.schedule.gamma(s))
             return self.model.noise_error(x, t, weight, condition, generator)
         embedded = self.model.embedding.embed(x).double()
-        z_t = process.marginal(embedded, t).sample(generator)
-        q, p = process.posterior(z_t, embedded, s, t), self.reverse(z_t, s, t, condition)
-        z_s = z_t if isinstance(p, Normal) else q.sample(generator)
-        return kl_or_log_ratio(Step(0, p, q, z_s, None))
+        held = self.model.modelled(condition, embedded)
+        z_t = held.hold(process.marginal(embedded, t).sample(generator))
+        q, p = held.law(process.posterior(z_t, embedded, s, t)), held.law(self.reverse(z_t, s, t, condition))
+        return kl_or_draw(q, p, generator)

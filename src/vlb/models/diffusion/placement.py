@@ -11,16 +11,16 @@ the decoder at t, so all M² costs take M network evaluations per example.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
-from vlb.core.bound import kl_or_log_ratio
+from vlb.core.bound import kl_or_draw
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.distributions import Normal
-from vlb.core.hierarchy import Step
+from vlb.core.emissions import Law, counted
 from vlb.models.diffusion.kernels import ReverseKernel
 from vlb.models.diffusion.model import DiffusionModel
 
@@ -63,21 +63,23 @@ def measure_costs(
     process, embedding = model.process, model.embedding
     times = times.double().to(model.device)
     embedded = embedding.embed(x).double()
+    held = model.modelled(condition, embedded)
     count = len(times)
     fine, coarse = torch.zeros(2, count, dtype=torch.float64).unbind(0)
     steps = torch.full((count, count), torch.inf, dtype=torch.float64)
     for j in range(count):
         t = times[j : j + 1]
-        z_t = process.marginal(embedded, t).sample(generator)
+        z_t = held.hold(process.marginal(embedded, t).sample(generator))
         prediction = model.denoise(z_t, process.schedule.gamma(t), condition)
         decoder = prediction.law or embedding.given(z_t, *process.alpha_sigma(t, z_t))
+        decoder = decoder if condition.role is None else counted(cast(Law, decoder), condition)
         fine[j] = -decoder.log_prob(x).double().mean()
-        coarse[j] = _prior_cost(model, x, t, generator)
+        coarse[j] = _prior_cost(model, x, t, generator, condition)
         for i in range(j):
             s = times[i : i + 1]
-            q, p = process.posterior(z_t, embedded, s, t), kernel(process, z_t, s, t, prediction)
-            z_s = z_t if isinstance(p, Normal) else q.sample(generator)
-            steps[i, j] = kl_or_log_ratio(Step(i, p, q, z_s, None)).double().mean()
+            q = held.law(process.posterior(z_t, embedded, s, t))
+            p = held.law(kernel(process, z_t, s, t, prediction))
+            steps[i, j] = kl_or_draw(q, p, generator).double().mean()
         progress.at((j + 1) * (j + 2) // 2)
     return Costs(times.cpu(), fine, coarse, steps)
 
@@ -112,8 +114,8 @@ def cheapest(costs: Costs, steps: int) -> Tensor:
     return torch.tensor(chosen[::-1])
 
 
-def _prior_cost(model: DiffusionModel, x: Tensor, t: Tensor, generator: torch.Generator) -> float:
+def _prior_cost(model: DiffusionModel, x: Tensor, t: Tensor, generator: torch.Generator, condition: Condition) -> float:
     """Infinite where the model's own prior is of t = 1 only."""
     if not model.tops_anywhere and float(t) != 1:
         return torch.inf
-    return float(model.prior_kl(x, generator, t).double().mean())
+    return float(model.prior_kl(x, generator, t, condition).double().mean())

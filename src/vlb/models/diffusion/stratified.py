@@ -28,10 +28,12 @@ from torch import Tensor
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.core.distributions import standard_normal, sum_event
+from vlb.core.emissions import Law, counted
 from vlb.core.terms import BoundKind, TermPath
 from vlb.models.diffusion.denoiser import Headed, Prediction
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
+from vlb.models.diffusion.roles import Modelled
 from vlb.models.diffusion.times import GivenTime, low_discrepancy
 from vlb.models.protocols import offers
 
@@ -100,10 +102,13 @@ class Noisy(NamedTuple):
     weight: Tensor
     eps: Tensor
     z: Tensor
+    condition: Condition
+    held: Modelled
 
     def rows(self, keep: Tensor) -> "Noisy":
         """Some of them."""
-        return Noisy(*(part[keep] for part in self))
+        x, gamma, weight, eps, z, condition, held = self
+        return Noisy(x[keep], gamma[keep], weight[keep], eps[keep], z[keep], condition.take(keep), held.rows(keep))
 
 
 Quantity = Callable[[Prediction, Noisy], Tensor]
@@ -112,13 +117,13 @@ Quantity = Callable[[Prediction, Noisy], Tensor]
 def squared_error(prediction: Prediction, noisy: Noisy) -> Tensor:
     """½ Σ_d weight_d (ε − ε̂)_d², (batch,) float64: the rate of the bound in t."""
     error = (noisy.eps - prediction.eps) ** 2
-    return 0.5 * sum_event(along(noisy.weight, error) * error).double()
+    return 0.5 * sum_event(noisy.held.count(along(noisy.weight, error) * error)).double()
 
 
 def surprise(prediction: Prediction, noisy: Noisy) -> Tensor:
-    """−log p(x | z), (batch,) float64 nats."""
+    """−log p(x | z) of what is modelled, (batch,) float64 nats."""
     assert prediction.law is not None, "only a head that decodes is asked"
-    return -prediction.law.log_prob(noisy.x).double()
+    return -counted(cast(Law, prediction.law), noisy.condition).log_prob(noisy.x).double()
 
 
 class StratifiedBound:
@@ -164,13 +169,14 @@ class StratifiedBound:
             u = (stratum + low_discrepancy(len(x), generator)) / self.plan.strata
             t, weight = self._times.at(u, schedule)
             slopes = self._slopes[self._times.bin(-schedule.gamma(t).mean(-1), schedule)]
-            noisy = noised(self.model, x, t, generator)
-            diffusion += weight * self._less_noisy(noisy, squared_error, condition, held, slopes, generator)
-        prior = self.model.prior_kl(x, generator)
+            noisy = noised(self.model, x, t, condition, generator)
+            diffusion += weight * self._less_noisy(noisy, squared_error, held, slopes, generator)
+        prior = self.model.prior_kl(x, generator, condition=condition)
         if self.model.learns_decoder:
-            noisy = noised(self.model, x, torch.zeros(len(x), dtype=torch.float64, device=x.device), generator)
+            zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+            noisy = noised(self.model, x, zeros, condition, generator)
             slopes = self._decoding.expand(len(x), -1)
-            reconstruction = self._less_noisy(noisy, surprise, condition, held, slopes, generator)
+            reconstruction = self._less_noisy(noisy, surprise, held, slopes, generator)
         else:
             reconstruction = self.model.reconstruction(x, condition, generator)
         return {("reconstruction",): reconstruction, ("prior",): prior, ("diffusion",): diffusion / self.plan.strata}
@@ -179,13 +185,12 @@ class StratifiedBound:
         self,
         noisy: Noisy,
         quantity: Quantity,
-        condition: Condition,
         held: tuple[Tensor, ...],
         slopes: Tensor,
         generator: torch.Generator,
     ) -> Tensor:
         """A quantity less its control variates, (batch,); slopes: (batch, 2)."""
-        value = quantity(self.model.denoise(noisy.z, noisy.gamma, condition), noisy)
+        value = quantity(self.model.denoise(noisy.z, noisy.gamma, noisy.condition), noisy)
         for output, slope in zip(held, slopes.unbind(1), strict=False):
             used = slope != 0
             if bool(used.any()):
@@ -194,13 +199,15 @@ class StratifiedBound:
         return value
 
 
-def noised(model: DiffusionModel, x: Tensor, t: Tensor, generator: torch.Generator) -> Noisy:
+def noised(model: DiffusionModel, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator) -> Noisy:
     """x (batch, *shape) at times t (batch,), weighted by γ′(t)."""
     embedded = model.embedding.embed(x)
     gamma, rate = model.process.schedule.gamma(t), model.process.schedule.rate(t)
     alpha, sigma = model.process.scaling(along(gamma, embedded))
     eps = standard_normal(embedded.shape, generator, embedded)
-    return Noisy(x, gamma, rate, eps, alpha.to(eps.dtype) * embedded + sigma.to(eps.dtype) * eps)
+    held = model.modelled(condition, embedded)
+    z = held.hold(alpha.to(eps.dtype) * embedded + sigma.to(eps.dtype) * eps)
+    return Noisy(x, gamma, rate, eps, z, condition, held)
 
 
 def hold(model: DiffusionModel, x: Tensor, condition: Condition, context: bool) -> tuple[Tensor, ...]:
@@ -210,18 +217,19 @@ def hold(model: DiffusionModel, x: Tensor, condition: Condition, context: bool) 
         return ()
     embedded = model.embedding.embed(x)
     embedded = embedded.to(model.dtype or embedded.dtype)
-    independent = embedded.new_zeros(()).expand(*x.shape, denoiser.outputs)
+    independent = embedded.new_zeros(()).expand(len(x), *denoiser.output_shape(model.latent))
     if not context:
         return (independent,)
     gamma = model.process.schedule.gamma(torch.zeros(1, dtype=torch.float64, device=x.device))
     alpha, _ = model.process.scaling(along(gamma, embedded))
-    return independent, denoiser.ask(alpha.to(embedded.dtype) * embedded, gamma, condition)
+    z = model.modelled(condition, embedded).hold(alpha.to(embedded.dtype) * embedded)
+    return independent, denoiser.ask(z, gamma, model.told(condition))
 
 
 def excess(
     model: DiffusionModel, output: Tensor, noisy: Noisy, quantity: Quantity, generator: torch.Generator
 ) -> Tensor:
-    """c(ε) − E c of a quantity under a held output (batch, *shape, outputs), (batch,): of mean 0.
+    """c(ε) − E c of a quantity under a held output (batch, *output_shape), (batch,): of mean 0.
 
     The mean is over `POINTS` draws of ε. Each is of the right law by itself; together they are spread evenly over
     the distribution of each element.
@@ -234,13 +242,13 @@ def excess(
     for point in range(POINTS):
         # The quantiles of 0 and 1 are infinite.
         eps = torch.special.ndtri(((u + point / POINTS) % 1).clamp(1e-15, 1 - 1e-15)).to(embedded.dtype)
-        other = noisy._replace(eps=eps, z=alpha * embedded + sigma * eps)
+        other = noisy._replace(eps=eps, z=noisy.held.hold(alpha * embedded + sigma * eps))
         mean += held_to(model, output, other, quantity) / POINTS
     return own - mean
 
 
 def held_to(model: DiffusionModel, output: Tensor, noisy: Noisy, quantity: Quantity) -> Tensor:
-    """c(ε): a quantity with the network's output held to `output` (batch, *shape, outputs), (batch,)."""
+    """c(ε): a quantity with the network's output held to `output` (batch, *output_shape), (batch,)."""
     # Outputs are held of denoisers with a head only.
     denoiser = cast(Headed, model.denoiser)
     return quantity(denoiser.read(output, noisy.z.to(output.dtype), noisy.gamma), noisy)
@@ -296,7 +304,7 @@ def _spread(
     """From two draws of ε for each example at its t (batch,), times `scale` (batch,)."""
     values, found = [], []
     for _ in range(2):
-        noisy = noised(model, x, t, generator)
+        noisy = noised(model, x, t, condition, generator)
         values.append(scale * quantity(model.denoise(noisy.z, noisy.gamma, condition), noisy))
         # Of the same x and t, so that the mean over ε cancels in the difference.
         found.append([scale * held_to(model, output, noisy, quantity) for output in held])

@@ -39,7 +39,7 @@ def generate(
     check_grid(grid)
     model.check_condition(condition)
     grid = grid.to(model.device)
-    like = torch.zeros(n, *model.shape, dtype=torch.float64, device=model.device)
+    like = torch.zeros(n, *model.latent, dtype=torch.float64, device=model.device)
     z_1 = model.prior_at(like, grid[-1:]).sample(generator)
     z_0 = sampler(model, z_1, grid, generator, condition)
     return model.likelihood(z_0, condition, grid[:1]).sample(generator).view(n, *model.shape)
