@@ -164,6 +164,7 @@ class Cascade(Independent):
 class ColumnsSettings:
     latent: ClassVar = False
     any_depth: ClassVar = False
+    passes: ClassVar = 1
     lanes: Lanes = USUAL_LANES
 
     def write(self, writer: Writer) -> None:

@@ -77,6 +77,7 @@ def compress(
     embedded = carried(opened.trained) if options.embed_model else None
     progress.begin("compressing")
     summary = write_archive(Path(out), header, settings.codec(model), gathered.files, FORMATS, embedded, how)
+    note += _untrusted(model, header, summary.bytes_out + (0 if embedded else opened.trained.size))
     summary.notes[:0] = [*gathered.notes, *note]
     return Compressed(Path(out), summary, settings, math.prod(model.shape))
 
@@ -179,7 +180,7 @@ def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | 
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
         allowance.work(header)
-        model, _, columns = bare(trained, device)
+        model, _, columns = bare(trained, device, lambda model: allowance.ask(model, header))
         return Opened(model, header.settings.codec(model), columns, allowance)
     except Damaged as error:
         raise UserError(f"{archive.path} is not decoded: {error}") from error
@@ -194,6 +195,15 @@ def _previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Foun
     if not 1 <= levels <= settings.steps + 1:
         raise UserError(f"--stop-after is from 1 to {settings.steps + 1}, the noise levels of this file, not {levels}")
     return previews(archive, codec, FORMATS, levels)
+
+
+def _untrusted(model: Coded, header: Header, stored: int) -> list[str]:
+    """What to say where an archive's model takes so much that it is read with --trust alone."""
+    try:
+        Allowance(stored).ask(model, header)
+    except Damaged as error:
+        return [str(error)]
+    return []
 
 
 def _validation(run: Run, data: Path | None) -> tuple[torch.Tensor | None, list[str]]:

@@ -31,6 +31,7 @@ class MixtureSettings:
     any_depth: ClassVar = False
 
     lanes: Lanes = USUAL_LANES
+    passes: ClassVar = 1
 
     def write(self, writer: Writer) -> None:
         """As part of a header."""
