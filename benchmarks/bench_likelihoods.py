@@ -2,7 +2,7 @@
 
 Prints the tables of docs/likelihoods.md; `--figure FILE.svg` draws the convergence.
 
-    python benchmarks/bench_likelihoods.py [--run RUN] [--examples 100] [--figure docs/figures/likelihoods.svg]
+    python benchmarks/bench_likelihoods.py [--run RUN] [--examples 100] [--figure FILE.svg]
 
 Without --run a digits model is trained for 300 steps first.
 """

@@ -49,7 +49,7 @@ from vlb.interfaces.cli import main as command
 from vlb.measure import evaluation_file
 from vlb.store import checkpoint
 from vlb.store.runs import Run
-from vlb.training.loop import read_metrics
+from vlb.training.metrics import read_metrics
 
 IMPORTED = sklearn.datasets, torch, vlb  # for the commands, which import them by themselves
 BRIEF = (

@@ -166,6 +166,7 @@ class ColumnsSettings:
     any_depth: ClassVar = False
     gaps: ClassVar = False
     usual: ClassVar = USUAL_LANES
+    passes: ClassVar = 1
     lanes: Lanes = USUAL_LANES
 
     def write(self, writer: Writer) -> None:

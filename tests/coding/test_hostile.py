@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.coding.archives import LEVELS, allowed, header, independent_codec, pictures, read, write
 from tests.coding.toys import FORMATS, Npy
 from vlb.base import growth
+from vlb.base.configuration import encode, override
 from vlb.base.errors import UserError
-from vlb.coding import before, values
+from vlb.coding import allowance, before, values
 from vlb.coding.allowance import Allowance
 from vlb.coding.api import decompress, inspect
 from vlb.coding.container import DATA, MODEL, VERBATIM, ArchiveReader, ArchiveWriter
 from vlb.coding.contents import NOTHING, Continued, Piece, Plan, checked
+from vlb.coding.diffusion import evenly
 from vlb.coding.elements import Model, Numbers, Texts
 from vlb.coding.general import pack
 from vlb.coding.header import Header
@@ -28,13 +31,18 @@ from vlb.coding.reading import contents
 from vlb.coding.records import Coded, Record
 from vlb.coding.restoring import restore
 from vlb.coding.sequence import MAX_LANES, Lanes
-from vlb.coding.wire import Reader, Writer
-from vlb.core.schema import Categories
+from vlb.coding.trial import tried
+from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.core.schema import Categories, levels_schema
 from vlb.data import Column
 from vlb.data.formats.base import File, Member
 from vlb.data.formats.delimited import Delimited
+from vlb.models.vae.config import VAE
+from vlb.nn.coder import DenseCoder
 from vlb.store.carried import carried, from_carried
 from vlb.store.runs import Run
+from vlb.store.trained import Trained
+from vlb.training.recipes import recipe
 
 LONG = "x" * 4096
 COLUMN = Column("n", Categories((LONG, *map(str, range(15)))))
@@ -234,6 +242,47 @@ def test_a_carried_model_of_other_examples_is_refused_before_it_is_built(
         path = carrying(tmp_path / f"{side}.vlb", head, model)
         assert peak(lambda: refused(path, "--trust")) < 1 << 25  # noqa: B023
     refused(path, "not of its model", trust=True)  # it is built then, within what its weights are
+
+
+# A network, the side of its pictures, the steps and lanes that they are coded in, and what it does too much of.
+DEMANDING = {
+    "attention": ("backbone.attention=[true]", 100, 4096, 1, "multiplies"),
+    "blocks": ("backbone.blocks=40", 100, 2, 1, "holds"),
+    "lanes": ("backbone.blocks=1", 16, 2, 256, "holds"),
+}
+
+
+@pytest.mark.parametrize("which", DEMANDING)
+def test_a_carried_network_that_asks_for_too_much_is_refused(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growth, "FREE", 1 << 28 if which == "attention" else 1 << 22)
+    monkeypatch.setattr(allowance, "WIDTH", 1)
+    change, side, steps, lanes, why = DEMANDING[which]
+    experiment = recipe("digits")
+    for one in ("backbone=unet", "backbone.widths=[4]", "backbone.attention=[false]", change):
+        experiment = override(experiment, f"model.{one}")
+    schema = levels_schema((1, side, side), 4)
+    state = experiment.model.build(schema).state_dict()
+    zeros = {name: torch.zeros(tensor.shape) for name, tensor in state.items()}
+    trained = Trained(encode(experiment)["model"], encode(schema), zeros, tmp_path)
+    settings = evenly(0, steps, lanes=Lanes(lanes))
+    head = replace(header(True), digest=trained.identity[:8], shape=schema.shape, levels=4, settings=settings)
+    path = carrying(tmp_path / "a.vlb", head, carried(trained))
+    refused(path, f"{why}.*--trust")
+
+
+def test_what_a_network_takes_is_counted() -> None:
+    model = VAE(latents=2, coder=DenseCoder(width=5, blocks=0)).build(levels_schema((1, 2, 2), 3))
+    found = tried(model)
+    weights = [tensor for name, tensor in model.state_dict().items() if name.endswith("weight") and tensor.ndim == 2]
+    assert found.multiply_adds == sum(tensor.numel() for tensor in weights)
+    assert 0 < found.held < 1 << 12
+    with pytest.raises(Damaged, match="multiplies"):
+        tried(model, found.multiply_adds - 1)
+    with pytest.raises(Damaged, match="holds"):
+        tried(model, room=found.held - 1)
+    tried(model, found.multiply_adds, found.held)
 
 
 def refused(path: Path, why: str, trust: bool = False) -> None:

@@ -6,17 +6,22 @@ A model's code of black pictures takes nearly no bits, so that a file of any siz
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from vlb.base.growth import most
 from vlb.coding.gridded import PARTS
 from vlb.coding.header import Header
 from vlb.coding.rows import CODES
+from vlb.coding.trial import tried
 from vlb.coding.values import MAX_VALUES
 from vlb.coding.wire import Damaged
 
 RATIO = 1000
+MULTIPLY_ADDS = 10**12  # for one example, however little a file is: minutes of a processor's core
+MULTIPLY_ADDS_EACH = 10**6  # and for each byte of it
 WIDTH = 256  # of networks: numbers per element that one is taken to hold at once, unless there are more levels
 NUMBER = 8  # bytes
+TRUST = "If you know where it comes from, use --trust"
 
 
 @dataclass
@@ -38,7 +43,7 @@ class Allowance:
         if not self.trusted and self.taken + size > self.limit:
             raise Damaged(
                 f"it takes more than {self.limit:,} bytes, {most(0, 0) >> 20} MiB and {RATIO:,} times its own: it "
-                "may have been made to fill memory or disk. If you know where it comes from, use --trust"
+                f"may have been made to fill memory or disk. {TRUST}"
             )
 
     def take(self, size: int) -> None:
@@ -48,7 +53,24 @@ class Allowance:
 
     def work(self, header: Header) -> None:
         """Raises `Damaged` where the examples that a header wants decoded at once take too much."""
-        dimensions = math.prod(header.shape)
-        at_once = min(header.settings.lanes.width, max(1, MAX_VALUES // dimensions))
         each = PARTS if header.levels == CODES else max(header.levels, WIDTH)
-        self.hold(at_once * dimensions * each * NUMBER)
+        self.hold(_at_once(header) * math.prod(header.shape) * each * NUMBER)
+
+    def ask(self, model: Any, header: Header) -> None:
+        """Raises `Damaged` where the model takes too much for so many examples, or too long for one of them, which is
+        found by one."""
+        if self.trusted:
+            return
+        multiply_adds = (MULTIPLY_ADDS + MULTIPLY_ADDS_EACH * self.stored) / header.settings.passes
+        try:
+            tried(model, multiply_adds, (self.limit - self.taken) / _at_once(header))
+        except Damaged as error:
+            raise Damaged(
+                f"{error}, which is too much for a file of its size: it may have been made to fill memory, or to take "
+                f"for ever. {TRUST}"
+            ) from error
+
+
+def _at_once(header: Header) -> int:
+    """How many examples are decoded together, at most."""
+    return min(header.settings.lanes.width, max(1, MAX_VALUES // math.prod(header.shape)))

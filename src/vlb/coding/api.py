@@ -79,7 +79,8 @@ def compress(
     embedded = carried(opened.trained) if options.embed_model else None
     progress.begin("compressing")
     summary = write_archive(Path(out), header, settings.codec(model), gathered.files, FORMATS, embedded, how)
-    summary.notes[:0] = [*gathered.notes, *validation.notes]
+    trust = _untrusted(model, header, summary.bytes_out + (0 if embedded else opened.trained.size))
+    summary.notes[:0] = [*gathered.notes, *validation.notes, *trust]
     return Compressed(Path(out), summary, settings, math.prod(model.shape))
 
 
@@ -183,7 +184,7 @@ def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | 
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
         allowance.work(header)
-        model, _, columns = bare(trained, device)
+        model, _, columns = bare(trained, device, lambda model: allowance.ask(model, header))
         return Opened(model, header.settings.codec(model), columns, allowance)
     except Damaged as error:
         raise UserError(f"{archive.path} is not decoded: {error}") from error
@@ -219,3 +220,12 @@ class Validation:
             self.notes.append(f"steps are spread evenly, for want of validation data ({error})")
             return None
         return torch.from_numpy(x[:256].copy())
+
+
+def _untrusted(model: Coded, header: Header, stored: int) -> list[str]:
+    """What to say where an archive's model takes so much that it is read with --trust alone."""
+    try:
+        Allowance(stored).ask(model, header)
+    except Damaged as error:
+        return [str(error)]
+    return []

@@ -1,11 +1,12 @@
 """Models for coding, of runs and of what was carried."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 
 from vlb.coding.header import DIGEST, Numerics
-from vlb.coding.models import Coded, checked, widened
+from vlb.coding.models import Coded, checked, coded_by, widened
 from vlb.core.schema import Column
 from vlb.store.runs import Run
 from vlb.store.trained import Trained
@@ -30,7 +31,15 @@ def numerics(device: torch.device | str) -> Numerics:
     return Numerics(torch.device(device).type, torch.get_num_threads(), (int(major), int(minor)))
 
 
-def bare(trained: Trained, device: torch.device | str = "cpu") -> Bare:
-    """A model for coding. Raises `UserError` for one that cannot be built, or cannot code."""
-    model = widened(checked(trained.build().to(device), trained.example.gaps))
+def bare(
+    trained: Trained, device: torch.device | str = "cpu", admit: Callable[[Coded], None] = lambda model: None
+) -> Bare:
+    """A model for coding. admit: looks at it before it is asked for anything, and may raise what it likes.
+
+    Raises `UserError` for one that cannot be built, or cannot code.
+    """
+    model = widened(trained.build().to(device))
+    coded_by(model)
+    admit(model)
+    checked(model, trained.example.gaps)
     return Bare(model, trained.identity[:DIGEST], trained.example.columns)

@@ -49,6 +49,11 @@ class DiffusionSettings:
         """T."""
         return len(self.places) - 1
 
+    @property
+    def passes(self) -> int:
+        """Once per step, and once for x."""
+        return self.steps + 1
+
     def grid(self) -> torch.Tensor:
         """The rungs' times, (T + 1,) float64."""
         return torch.tensor(self.places, dtype=torch.float64) / self.parts

@@ -44,6 +44,7 @@ class FactorSettings:
     latent: ClassVar = False
     any_depth: ClassVar = False
     gaps: ClassVar = True
+    passes: ClassVar = 1
     usual: ClassVar = Lanes(MAX_LANES)  # nothing is drawn, and wide batches say less of which cells are there
 
     lanes: Lanes = usual

@@ -38,6 +38,7 @@ class HierarchySettings:
 
     halvings: tuple[int, ...]
     lanes: Lanes = USUAL_LANES
+    passes: ClassVar = 1
 
     def write(self, writer: Writer) -> None:
         """As part of a header."""

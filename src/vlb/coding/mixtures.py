@@ -28,6 +28,7 @@ class MixtureSettings:
     usual: ClassVar = USUAL_LANES
 
     lanes: Lanes = USUAL_LANES
+    passes: ClassVar = 1
 
     def write(self, writer: Writer) -> None:
         """As part of a header."""

@@ -41,6 +41,10 @@ class Settings(Protocol):
     @property
     def lanes(self) -> Lanes: ...
 
+    @property
+    def passes(self) -> int:
+        """How often a network is asked about one example."""
+
     def write(self, writer: Writer) -> None: ...
 
     def codec(self, model: Coded) -> SequenceCodec: ...

@@ -17,7 +17,7 @@ from vlb.core.surroundings import ordinary
 from vlb.models.kinds import AnyModel
 from vlb.models.protocols import InUnits, Resizable, offers
 from vlb.store import before
-from vlb.store.budget import Budget
+from vlb.store.budget import Budget, weight
 from vlb.store.identity import identity
 
 ROOM = 8  # what building may allocate, in units of what is stored
@@ -59,7 +59,7 @@ class Trained:
         taking more memory than they could need."""
         schema = self.example
         config: AnyModel = configuration.decode(AnyModel, self.model, f"{self.source}: model")
-        stored = sum(tensor.numel() for tensor in self.tensors.values())
+        stored = sum(weight(tensor.numel()) for tensor in self.tensors.values())
         most = ROOM * (stored + math.prod(schema.shape) * schema.widest)
         try:
             with Draws(torch.Generator()), Budget(most, "its weights are not of its model"):
