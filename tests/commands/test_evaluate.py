@@ -13,6 +13,7 @@ import pytest
 
 from tests.commands.test_cli import TINY, vlb
 from vlb.data import load as load_data
+from vlb.measure import planning
 from vlb.measure.evaluation_file import load, read
 from vlb.models.diffusion.stratified import StratifiedBound
 
@@ -46,6 +47,21 @@ def test_a_second_look_costs_nothing_and_more_passes_go_on(run: Path, tmp_path: 
     assert np.array_equal(more.evaluation.pass_means[:2], first.evaluation.pass_means)
     assert vlb("evaluate", run, "--passes", "4", "--values", tmp_path / "w.npz") == 0
     assert np.array_equal(load(tmp_path / "w.npz").evaluation.values, more.evaluation.values)
+
+
+def test_a_plan_is_made_once_for_a_run(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the seed; what is no plan any more is planned anew, to the same numbers."""
+    first, again, anew = (tmp_path / f"{name}.npz" for name in ("first", "again", "anew"))
+    assert vlb("evaluate", run, "--passes", "2", "--examples", "50", "--values", first) == 0
+    (file,) = (run / "evaluations").glob("plan-*.json")
+    with monkeypatch.context() as patched:
+        patched.setattr(planning, "fit", lambda *_: pytest.fail("planned anew"))
+        assert vlb("evaluate", run, "--passes", "2", "--examples", "50", "--values", again) == 0
+        assert vlb("evaluate", run, "--passes", "2", "--examples", "50", "--seed", "1", "--values", tmp_path / "o") == 0
+    file.write_text('{"masses": [0.5')
+    assert vlb("evaluate", run, "--passes", "2", "--examples", "50", "--values", anew) == 0
+    values = [load(path).evaluation.values for path in (first, again, anew)]
+    assert np.array_equal(values[0], values[1]) and np.array_equal(values[0], values[2])
 
 
 def test_a_precision_out_of_reach_says_what_was_reached(

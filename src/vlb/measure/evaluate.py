@@ -158,7 +158,7 @@ def evaluated(
         keeper.notes = chosen.sums
     estimator = None
     if planned and ways is not None:
-        bound = estimator = stratified(ways, of.apart, split, of.conditional, keeper, progress)
+        bound = estimator = stratified(ways, of.apart, split, of.conditional, of.run, keeper, progress)
     least, most = _effort(options, COSTLY_PASSES if options.costly else CONTINUOUS_PASSES if continuous else PASSES)
     evaluation = measure_bound(
         bound,

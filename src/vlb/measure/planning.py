@@ -1,19 +1,29 @@
-"""How the draws of a bound are spent: by a plan fitted on examples that are not evaluated, where a kind has plans."""
+"""How the draws of a bound are spent: by a plan fitted on examples that are not evaluated, where a kind has plans.
 
+A plan depends on the model and on these examples alone: a run keeps it, and every later evaluation follows it.
+"""
+
+import hashlib
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial, singledispatch
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vlb.base.errors import UserError
+from vlb.base.files import write_text
 from vlb.base.progress import Progress
 from vlb.core.condition import Condition
-from vlb.data import Dataset
+from vlb.data import Dataset, Split
 from vlb.measure.keeper import Keeper
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import STRATA, Plan, StratifiedBound, fit
+from vlb.store.runs import Run
 
 PLANNING_EXAMPLES = 100
 
@@ -40,19 +50,59 @@ def _(bound: DiffusionModel) -> Planning:
 
 @torch.no_grad()
 def planned(
-    ways: Planning, apart: Dataset, split: str, conditional: bool, progress: Progress, strata: int = STRATA
+    ways: Planning,
+    apart: Dataset,
+    split: str,
+    conditional: bool,
+    run: Run | None,
+    progress: Progress,
+    strata: int = STRATA,
 ) -> StratifiedBound:
-    """The bound by draws spent well on the split of that name, or on given examples, planned on others of `apart`."""
+    """The bound by draws spent well on the split of that name, or on given examples, planned on others of `apart`.
+
+    run: where the model is from, which keeps the plan.
+    """
     some = (apart.train if split == "validation" else apart.validation).subset(PLANNING_EXAMPLES)
-    x, condition = some.batch(np.arange(len(some)), conditional, ways.device)
-    progress.begin(f"planning by {len(some)} examples that are not evaluated")
-    return ways.by(ways.fit(x, condition, torch.Generator().manual_seed(0), strata))
+    file = None if run is None else place(run, some, conditional, strata)
+    plan = None if file is None else _kept(file)
+    if plan is None:
+        x, condition = some.batch(np.arange(len(some)), conditional, ways.device)
+        progress.begin(f"planning by {len(some)} examples that are not evaluated")
+        plan = ways.fit(x, condition, torch.Generator().manual_seed(0), strata)
+        if file is not None:
+            with suppress(UserError, OSError):  # a run that cannot be written to is planned anew the next time
+                file.parent.mkdir(exist_ok=True)
+                write_text(file, json.dumps(plan.encode()) + "\n")
+    return ways.by(plan)
+
+
+def place(run: Run, examples: Split, conditional: bool, strata: int) -> Path:
+    """Where a run keeps the plan of its model by these examples."""
+    digest = hashlib.sha256(f"plan-1 {run.fingerprint} {examples.x.shape} {conditional} {strata} ".encode())
+    digest.update(np.ascontiguousarray(examples.x).tobytes())
+    if conditional and examples.labels is not None:
+        digest.update(np.asarray(examples.labels, "<i8").tobytes())
+    return run.path / "evaluations" / f"plan-{digest.hexdigest()[:16]}.json"
+
+
+def _kept(file: Path) -> Plan | None:
+    """An earlier plan; None where there is none, or what is there is none."""
+    try:
+        return Plan.decode(json.loads(file.read_text()))
+    except (OSError, ValueError, RecursionError, UserError):
+        return None
 
 
 def stratified(
-    ways: Planning, apart: Dataset, split: str, conditional: bool, keeper: Keeper, progress: Progress
+    ways: Planning,
+    apart: Dataset,
+    split: str,
+    conditional: bool,
+    run: Run | None,
+    keeper: Keeper,
+    progress: Progress,
 ) -> StratifiedBound:
     """The estimate that costs least, planned on examples that are not evaluated, or as the one kept was."""
     if "plan" not in keeper.notes:
-        keeper.notes["plan"] = planned(ways, apart, split, conditional, progress).plan.encode()
+        keeper.notes["plan"] = planned(ways, apart, split, conditional, run, progress).plan.encode()
     return ways.by(Plan.decode(keeper.notes["plan"]))

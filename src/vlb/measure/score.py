@@ -136,7 +136,8 @@ class Scored:
         refuse_given(bounded, self.options.given)
         conditional, ways = self.run.conditional, planning(bounded)
         if ways is not None:
-            bounded = planned(ways, self.data, where or self.where, conditional, self.progress, self.options.draws)
+            split_name = where or self.where
+            bounded = planned(ways, self.data, split_name, conditional, self.run, self.progress, self.options.draws)
         split = told(split, self.data.schema, self.options.given)
         first, which = distinct(split, conditional)
         passes = 2 if bounded.bound.exact else self.options.passes

@@ -186,7 +186,7 @@ def tightness(
     measured = _Measured(part, conditional, options.seed, device, progress)
     continuous, flow, solver, ways = None, None, None, planning(model)
     if ways is not None:
-        continuous = measured(planned(ways, own, split, conditional, progress))
+        continuous = measured(planned(ways, own, split, conditional, opened, progress))
     hierarchy: WeightedBound
     if diffusion is None:
         hierarchy = cast(WeightedBound, model)
