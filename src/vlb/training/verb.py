@@ -62,7 +62,7 @@ def train(
         run = _resumed(experiment.recipe, out, changed=options != DEFAULT)
         own, model = run.data(data), None
     else:
-        run, own, model = _begun(experiment, out)
+        run, own, model = _begun(experiment, out, progress)
     progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.schema.kind}")
     for heading, words in own.about.rows:
         progress.say(f"{heading}: {words}")
@@ -103,7 +103,7 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
     return experiment
 
 
-def _begun(experiment: Experiment, out: Path | None) -> tuple[Run, Dataset, nn.Module]:
+def _begun(experiment: Experiment, out: Path | None, progress: Progress) -> tuple[Run, Dataset, nn.Module]:
     source = experiment.data
     if source.name in OWN and source.path is None:
         raise UserError(f"the recipe {experiment.recipe!r} needs your data: --data PATH")
@@ -111,7 +111,7 @@ def _begun(experiment: Experiment, out: Path | None) -> tuple[Run, Dataset, nn.M
         Run.refuse_existing(out)
     path, schema = (None if where is None else Path(where) for where in (source.path, source.schema))
     data = load(source.name, path, source.header, schema, source.leave_out)
-    model = experiment.build(data)
+    model = experiment.build(data, progress)
     experiment.build_loss(model)  # a configuration that cannot be built must leave no run behind
     return Run.create(out or _free_folder(experiment.recipe), experiment, data), data, model
 
