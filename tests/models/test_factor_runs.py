@@ -106,3 +106,26 @@ def test_tables_of_other_measures_are_not_compared(run: Path, tmp_path: Path) ->
         vlb.evaluate(place, values=file)
     with pytest.raises(UserError, match=r"the other against Lebesgue, per unit × counting: .*units"):
         vlb.compare(kept)
+
+
+class Stretches:
+    """A progress that keeps how much of each stretch was done."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, int] = {}
+
+    def begin(self, what: str, total: int | None = None) -> None:
+        self.now = what
+        self.done[what] = 0
+
+    def at(self, done: int, *, total: int | None = None, detail: str = "") -> None:
+        self.done[self.now] = done
+
+    def say(self, line: str) -> None: ...
+
+
+def test_training_tells_of_the_fit(tmp_path: Path) -> None:
+    told, options = Stretches(), vlb.TrainOptions(overrides=("model.draws=2", "model.steps=10"))
+    vlb.train("table", options, data=written(tmp_path / "table.csv"), out=tmp_path / "run", progress=told)
+    stretches = ("choosing the rank", "choosing the number of components", "EM on all rows", "drawing parameters")
+    assert all(told.done[name] > 0 for name in stretches)

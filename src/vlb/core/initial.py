@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from vlb.base.progress import SILENT, Progress
+
 
 class Examples(Protocol):
     """Training examples: x (n, *shape) and, where there are any, labels (n,), which elements are observed (n, *shape)
@@ -36,14 +38,24 @@ class Initialised(Protocol):
         """Take it, in place. Raises `UserError` where the data cannot give it."""
 
 
+@runtime_checkable
+class Fitted(Protocol):
+    """A part of a model that is fitted by an algorithm of its own, such as EM, which may take a while."""
+
+    def fit_to(self, data: Examples, generator: torch.Generator, progress: Progress) -> None:
+        """Fit it, in place, telling of it. Raises `UserError` where the data cannot give it."""
+
+
 @torch.no_grad()
-def initialise(model: nn.Module, data: Examples, generator: torch.Generator) -> None:
+def initialise(model: nn.Module, data: Examples, generator: torch.Generator, progress: Progress = SILENT) -> None:
     """Let every part of a model take from the data what it takes, in the order of its modules.
 
     A part that takes something answers for what it is made of: a cascade shows each of its models other data.
     """
-    if isinstance(model, Initialised):
+    if isinstance(model, Fitted):
+        model.fit_to(data, generator, progress)
+    elif isinstance(model, Initialised):
         model.initialise(data, generator)
-        return
-    for part in model.children():
-        initialise(part, data, generator)
+    else:
+        for part in model.children():
+            initialise(part, data, generator, progress)

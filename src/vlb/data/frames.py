@@ -136,7 +136,7 @@ def _filled(nw: ModuleType, table: Any, cells: Cells, kind: AnyKind) -> Any:
         return nw.new_series(cells.name, values.tolist(), backend=table.implementation)
     sample = series.to_list()[int(cells.observed.argmax())] if cells.observed.any() else None
     try:
-        put = _typed(nw, series.dtype, sample, values, words)
+        put = typed(series.dtype, sample, values, words)
         if series.dtype == nw.Categorical and table.implementation.is_pandas_like():
             native = nw.to_native(series).copy()  # whose categories a new series would not have
             native.iloc[rows] = put
@@ -146,11 +146,14 @@ def _filled(nw: ModuleType, table: Any, cells: Cells, kind: AnyKind) -> Any:
         raise UserError(f"the column {cells.name!r} is of {series.dtype}, which cannot hold {words[0]!r}") from error
 
 
-def _typed(nw: ModuleType, dtype: Any, sample: Any, values: np.ndarray, words: np.ndarray) -> list[Any]:
-    """Values as cells of a series, by its type or, where that says nothing, by that of a cell, if there is any."""
+def typed(dtype: Any, sample: Any, values: np.ndarray, words: np.ndarray) -> list[Any]:
+    """Values, numbers or texts, as cells of a column of one of narwhals' types or, where that says nothing, of the type
+    of one of its cells, if there is any: whole numbers are the nearest ones that it can hold, of texts `words`."""
+    nw = narwhals()
     if dtype.is_integer():
-        return np.rint(values.astype(np.float64)).astype(np.int64).tolist()
-    if dtype.is_float():
+        most = np.iinfo(str(dtype).lower())
+        return [min(max(round(value), most.min), most.max) for value in values.astype(np.float64).tolist()]
+    if dtype.is_float() or (sample is None and dtype.is_numeric()):
         return values.astype(np.float64).tolist()
     if dtype == nw.Boolean or isinstance(sample, bool | np.bool_):
         return [word == str(True) for word in words]

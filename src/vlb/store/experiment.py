@@ -12,6 +12,7 @@ from torch import nn
 
 from vlb.base.domains import Seed, Settings, Share
 from vlb.base.errors import UserError
+from vlb.base.progress import SILENT, Progress
 from vlb.core.draws import Draws
 from vlb.core.initial import initialise
 from vlb.core.surroundings import ordinary
@@ -60,13 +61,13 @@ class Experiment(Settings):
         return "label" in self.model.takes
 
     @ordinary()
-    def build(self, data: Dataset) -> nn.Module:
+    def build(self, data: Dataset, progress: Progress = SILENT) -> nn.Module:
         """The model with which training begins: built from the schema, with initial weights that are a function of the
         seed alone, and given what it takes from the training examples."""
         generator = torch.Generator().manual_seed(self.seed)
         with Draws(generator):
             model = self.model.build(data.schema)
-            initialise(model, data.train, generator)
+            initialise(model, data.train, generator, progress)
             return model
 
     @ordinary()

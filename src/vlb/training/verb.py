@@ -113,7 +113,7 @@ def _begun(experiment: Experiment, out: Path | None, progress: Progress) -> tupl
     path, schema = (None if where is None else Path(where) for where in (source.path, source.schema))
     data = load(source.name, path, source.header, schema, source.leave_out)
     progress.begin("building the model, with what it takes from the data")
-    model = experiment.build(data)
+    model = experiment.build(data, progress)
     experiment.build_loss(model)  # a configuration that cannot be built must leave no run behind
     return Run.create(out or _free_folder(experiment.recipe), experiment, data), data, model
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from vlb.base.domains import Count, admit
 from vlb.base.errors import UserError, suggestion
 from vlb.base.results import Table
-from vlb.core.schema import Categories
+from vlb.core.schema import AnyKind, Categories, Real
 from vlb.core.surroundings import ordinary
-from vlb.data.rows import as_values, of_file
+from vlb.data.columns import Cells
+from vlb.data.rows import of_file
 from vlb.interfaces.estimators.density import MixtureDensity, Rows, seeded
 from vlb.interfaces.estimators.frames import joined
 from vlb.interfaces.estimators.shown import Shown
@@ -21,7 +22,6 @@ from vlb.interfaces.estimators.tables import Given, fitted_to, given, taken
 from vlb.models.factor.law import FactorLaw
 
 Point = Callable[[FactorLaw], Tensor]
-Cells = dict[str, tuple[np.ndarray, np.ndarray]]  # by the name of a column: in which rows, and values for all rows
 
 POINTS: dict[str, Point] = {
     "mean": FactorLaw.mean,
@@ -126,26 +126,30 @@ class Imputer(Shown, TransformerMixin, BaseEstimator):
             x = rows.x.copy()
             if law is not None:
                 x[some] = point(law).numpy()
-            completed.append(self._filled(table, self._cells(table, rows.observed, x)))
+            completed.append(self._filled(table, *self._cells(table, rows.observed, x)))
         return completed
 
-    def _cells(self, table: Given, observed: np.ndarray, x: np.ndarray) -> Cells:
-        """What is filled in, where, by the name of the column. observed, x: (n, D) as the density has them."""
-        cells, place = {}, 0
+    def _cells(self, table: Given, observed: np.ndarray, x: np.ndarray) -> tuple[dict[str, Cells], dict[str, AnyKind]]:
+        """What is filled in where cells are not observed, and its kind, by the name of the column. observed, x: (n, D)
+        as the density has them."""
+        cells, kinds, place = dict[str, Cells](), dict[str, AnyKind](), 0
         for column, values in of_file(x, self.estimator_.columns):
             gaps = ~observed[:, place]
             if isinstance(column.kind, Categories) and column.kind.other:  # no text stands for the others
                 gaps &= values < len(column.kind.values)
-            cells[str(column.name)] = (gaps, as_values(column.kind, values))
+            name = str(column.name)
+            cells[name], kinds[name] = Cells(name, values, ~gaps), column.kind
             place += len(column.columns)
         if self.keep_empty_features:
             empty = np.setdiff1d(np.arange(self.n_features_in_), self.full_)
-            zeros = np.zeros(len(x))
-            cells |= {table.names[at]: (~table.observed[:, at], zeros) for at in empty if table.numeric(at)}
-        return cells
+            for at in empty:
+                if table.numeric(at):
+                    name = table.names[at]
+                    cells[name], kinds[name] = Cells(name, np.zeros(len(x)), table.observed[:, at]), Real()
+        return cells, kinds
 
-    def _filled(self, table: Given, cells: Cells) -> Any:
-        kept = taken(table.filled(cells), self._kept)
+    def _filled(self, table: Given, cells: dict[str, Cells], kinds: dict[str, AnyKind]) -> Any:
+        kept = taken(table.filled(cells, kinds), self._kept)
         marks = {indicator(table.names[place]): ~table.observed[:, place] for place in self._shown}
         if table.backend is None:
             return np.column_stack((kept, *marks.values())) if marks else kept

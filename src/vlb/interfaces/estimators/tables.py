@@ -7,11 +7,13 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
+from vlb.core.schema import AnyKind
 from vlb.data.columns import Cells
-from vlb.data.frames import narwhals
+from vlb.data.frames import filled_frame, narwhals
 from vlb.data.mixed import Sheet, frame
 from vlb.data.numbers import with_point
-from vlb.interfaces.estimators.frames import NUMBERS, filled, types_of
+from vlb.data.rows import as_values
+from vlb.interfaces.estimators.frames import NUMBERS, types_of
 
 
 class Given(NamedTuple):
@@ -38,14 +40,15 @@ class Given(NamedTuple):
         """Whether a column is of numbers."""
         return self.backend is None or types_of(self.table)[self.names[place]] in NUMBERS
 
-    def filled(self, cells: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Any:
-        """A copy of the table with other values in some cells: by the name of a column, in which rows, (n,) bool, and
-        values for all rows, (n,) numbers or texts of numbers."""
+    def filled(self, put: Mapping[str, Cells], kinds: Mapping[str, AnyKind]) -> Any:
+        """A copy of the table with the cells that are not observed from `put`, by the name of a column: reals, or of
+        other `kinds` the numbers of values."""
         if self.backend is not None:
-            return filled(self.table, cells)
+            return filled_frame(self.table, put, kinds, {})
         completed = self.table.copy()
-        for name, (rows, values) in cells.items():
-            completed[rows, self.names.index(name)] = values[rows]
+        for name, cells in put.items():
+            gaps = ~cells.observed
+            completed[gaps, self.names.index(name)] = as_values(kinds[name], cells.values[gaps])
         return completed
 
 

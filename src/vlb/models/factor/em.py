@@ -16,6 +16,7 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
+from vlb.base.progress import SILENT, Progress
 from vlb.models.factor.components import Components, Rows, posterior
 
 
@@ -111,13 +112,19 @@ def maximised(sums: Statistics, prior: Prior) -> Components:
 
 
 def em(
-    components: Components, rows: Rows, prior: Prior, steps: int, tolerance: float = 1e-4
+    components: Components,
+    rows: Rows,
+    prior: Prior,
+    steps: int,
+    tolerance: float = 1e-4,
+    progress: Progress = SILENT,
 ) -> tuple[Components, Tensor]:
     """The components after at most `steps` steps, and log p + log prior before each of them, nats; it never falls
     (Dempster, Laird & Rubin 1977). It stops where a step gains less than `tolerance` nats per cell."""
     path: list[Tensor] = []
     size = float((rows.weight * (rows.known.sum(1) + rows.told.sum(1))).sum())
-    pieces = rows.pieces(components)
+    pieces, weight = rows.pieces(components), float(rows.weight.sum())
+    progress.begin("EM on all rows", steps)
     for step in range(steps):
         total, sums = prior.log_density(components), []
         for part in pieces:
@@ -127,9 +134,11 @@ def em(
             shares = (found.log_joint - evidence).exp() * part.weight
             sums.append(_sums(part, shares, found.mean, found.covariance, len(prior.groups)))
         path.append(total)
+        progress.at(step + 1, detail=f"{float(total) / weight:.3f} nats a row")
         if step > 3 and float(path[-1] - path[-2]) < tolerance * size:
             break
         components = maximised(reduce(Statistics.__add__, sums), prior)
+    progress.at(len(path), total=len(path))
     return components, torch.stack(path)
 
 

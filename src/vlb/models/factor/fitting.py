@@ -2,7 +2,7 @@
 uncertain the parameters are."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.domains import Settings, Steps, Within
+from vlb.base.progress import SILENT, Progress
 from vlb.models.factor.components import Components, Rows, log_likelihood, together
 from vlb.models.factor.em import Prior, em, swept
 
@@ -46,40 +47,59 @@ class Fit(Settings):
     steps: Steps = 60
 
 
-def fitted(rows: Rows, table: Tensor, groups: Tensor, fit: Fit, generator: torch.Generator) -> Components:
+def fitted(
+    rows: Rows, table: Tensor, groups: Tensor, fit: Fit, generator: torch.Generator, progress: Progress = SILENT
+) -> Components:
     """The components of rows. table: (C,), the marginal of each category, smoothed; groups: (C,), its column."""
-    chooser = Chooser(rows, table, groups, fit, generator)
+    chooser = Chooser(rows, table, groups, fit, generator, progress)
     rank = chooser.rank()
     count = chooser.count(rank)
     # The fit of the rows for choosing is where that of all rows starts.
-    one, _ = em(chooser.single(rank), rows, chooser.weak(rank), fit.steps)
+    one, _ = em(chooser.single(rank), rows, chooser.weak(rank), fit.steps, progress=progress)
     found, prior = one, chooser.weak(rank)
     if count > 1:
         prior = chooser.pulling(one)
-        found, _ = em(chooser.several(rank, count), rows, prior, fit.steps)
-    return averaged(found, rows, prior, fit.draws, generator)
+        found, _ = em(chooser.several(rank, count), rows, prior, fit.steps, progress=progress)
+    return averaged(found, rows, prior, fit.draws, generator, progress)
 
 
-def averaged(components: Components, rows: Rows, prior: Prior, draws: int, generator: torch.Generator) -> Components:
+def averaged(
+    components: Components,
+    rows: Rows,
+    prior: Prior,
+    draws: int,
+    generator: torch.Generator,
+    progress: Progress = SILENT,
+) -> Components:
     """The even mixture of `draws` draws from the posterior of components, fewer where there are many rows; of none, the
     components as they are."""
     if not draws or not len(rows):
         return components
     kept: list[Components] = []
-    for _ in range(BURN):
+    count = max(1, min(draws, draws * DRAWING // len(rows)))
+    progress.begin("drawing parameters", BURN + THIN * count)
+    for sweep in range(1, BURN + THIN * count + 1):
         components = swept(components, rows, prior, generator)
-    for _ in range(max(1, min(draws, draws * DRAWING // len(rows)))):
-        for _ in range(THIN):
-            components = swept(components, rows, prior, generator)
-        kept.append(components)
+        progress.at(sweep)
+        if sweep > BURN and (sweep - BURN) % THIN == 0:
+            kept.append(components)
     return together(kept)
 
 
 class Chooser:
     """Fits of most of the rows, judged by the others."""
 
-    def __init__(self, rows: Rows, table: Tensor, groups: Tensor, fit: Fit, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        table: Tensor,
+        groups: Tensor,
+        fit: Fit,
+        generator: torch.Generator,
+        progress: Progress = SILENT,
+    ) -> None:
         self.fit, self.table, self.groups, self.generator = fit, table, groups, generator
+        self.progress = progress
         # Before anything that depends on how many rows there are: a row of weight two is as two rows.
         self.disturbance = int(torch.randint(2**62, (), generator=generator))
         order = torch.randperm(len(rows), generator=generator)[:CHOOSING]
@@ -95,20 +115,24 @@ class Chooser:
         most = max(1, min(self.fit.most_rank, self.columns - 1))
         if self.fit.rank is not None or not len(self.held):
             return min(self.fit.rank or 1, max(1, self.columns))
-        return self.best(_doubled(1, most), self.single)
+        return self.best("rank", _doubled(1, most), self.single)
 
     def count(self, rank: int) -> int:
         """The number of components that the rows held out like best."""
         if self.fit.components is not None or not len(self.held):
             return self.fit.components or 1
-        return self.best(_doubled(1, self.fit.most_components), lambda count: self.several(rank, count))
+        return self.best(
+            "number of components", _doubled(1, self.fit.most_components), lambda count: self.several(rank, count)
+        )
 
-    def best(self, sizes: Iterable[int], fitted: Callable[[int], Components]) -> int:
+    def best(self, what: str, sizes: Sequence[int], fitted: Callable[[int], Components]) -> int:
         """The last size, of rising ones, that makes the rows held out likelier by more than the error of that."""
         best, before = 0, None
         weight = self.held.weight / self.held.weight.sum()
-        for size in sizes:
+        self.progress.begin(f"choosing the {what}", len(sizes))
+        for tried, size in enumerate(sizes, 1):
             now = log_likelihood(fitted(size), self.held)
+            self.progress.at(tried, detail=f"{size}: {float((weight * now).sum()):.3f} nats a row held out")
             if before is not None:
                 gain = now - before
                 mean = (weight * gain).sum()

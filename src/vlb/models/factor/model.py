@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
+from vlb.base.progress import SILENT, Progress
 from vlb.core.columns import Columns
 from vlb.core.condition import UNCONDITIONAL, Condition, Role, refuse_others
 from vlb.core.initial import Examples
@@ -75,15 +76,22 @@ class FactorMixture(nn.Module):
             for name, shape in shapes.items():
                 setattr(self, name, self.get_buffer(name).new_zeros(shape))
 
-    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+    def fit_to(self, data: Examples, generator: torch.Generator, progress: Progress) -> None:
         """Maps of the columns, then everything else by EM on the cells that are there, with the weights of rows."""
         x = torch.from_numpy(np.ascontiguousarray(data.x))
         observed = None if data.observed is None else torch.from_numpy(data.observed)
         weight = None if data.weight is None else torch.from_numpy(data.weight)
-        self.fit(x, observed, weight, generator)
+        self.fit(x, observed, weight, generator, progress)
 
     @torch.no_grad()
-    def fit(self, x: Tensor, observed: Tensor | None, weight: Tensor | None, generator: torch.Generator) -> None:
+    def fit(
+        self,
+        x: Tensor,
+        observed: Tensor | None,
+        weight: Tensor | None,
+        generator: torch.Generator,
+        progress: Progress = SILENT,
+    ) -> None:
         """Fit to x (n, D), of which only the cells that are `observed` (n, D) count; weight: (n,) of the rows.
 
         Raises `UserError` for cells that are no values, and for weights of which none is positive."""
@@ -97,9 +105,10 @@ class FactorMixture(nn.Module):
         few: Tensor | slice = slice(None)
         if len(x) > PIECE_OF_MAPS:
             few = torch.randperm(len(x), generator=generator)[:PIECE_OF_MAPS].sort().values
+        progress.begin("fitting the maps of columns")
         self.maps.fit(self._reals(x, observed)[few], there[few])
         rows = replace(self.rows(x, observed), weight=weight)
-        self.components = fitted(rows, self._marginals(rows), self.columns.groups, self.fit_by, generator)
+        self.components = fitted(rows, self._marginals(rows), self.columns.groups, self.fit_by, generator, progress)
 
     def rows(self, x: Tensor, known: Tensor) -> Rows:
         """Rows x (n, D) as the components meet them, of which only the `known` cells (n, D) are looked at."""

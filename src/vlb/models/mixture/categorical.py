@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
+from vlb.base.progress import SILENT, Progress
 from vlb.core import marginals
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Categorical
@@ -22,7 +23,7 @@ class CategoricalMixture(nn.Module):
     """Σ_j w_j Π_d p_jd(x_d), with categoricals p_jd over K levels.
 
     log_marginals: (D, K), the law towards which components are smoothed; `smoothing` counts as many observations
-    of it per component. The components start as the marginals, disturbed; `initialise` fits them by `em_steps` steps
+    of it per component. The components start as the marginals, disturbed; `fit_to` fits them by `em_steps` steps
     of EM. each: K by dimension, where they differ.
     """
 
@@ -51,13 +52,13 @@ class CategoricalMixture(nn.Module):
         disturbed = log_marginals.float() + 0.3 * torch.randn(components, *log_marginals.shape)
         self.logits = nn.Parameter(disturbed)
 
-    def initialise(self, data: Examples, generator: torch.Generator) -> None:
+    def fit_to(self, data: Examples, generator: torch.Generator, progress: Progress) -> None:
         """Marginals of the data, towards which components are smoothed, then EM."""
         log_marginals = self.get_buffer("log_marginals")
         log_marginals.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.levels, self.each)))
         self.logits.add_(log_marginals)
         if self.em_steps:
-            self.em(torch.from_numpy(np.ascontiguousarray(data.x)), self.em_steps)
+            self.em(torch.from_numpy(np.ascontiguousarray(data.x)), self.em_steps, progress)
         self.get_buffer("examples").fill_(len(data.x))
 
     def log_joint(self, x: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ class CategoricalMixture(nn.Module):
         return -self.smoothing * (self.get_buffer("log_marginals").exp() * self.logits.log_softmax(-1)).sum()
 
     @torch.no_grad()
-    def em(self, x: Tensor, steps: int) -> Tensor:
+    def em(self, x: Tensor, steps: int, progress: Progress = SILENT) -> Tensor:
         """Expectation–maximisation on integers (n, *shape): penalised −log p per example before each step, (steps,).
 
         It never rises (Dempster, Laird & Rubin 1977).
@@ -98,6 +99,7 @@ class CategoricalMixture(nn.Module):
         onehot = nn.functional.one_hot(x.long().flatten(1), self.levels).flatten(1).to(self.logits.dtype)
         prior = self.smoothing * self.get_buffer("log_marginals").exp()
         path = torch.empty(steps)
+        progress.begin("EM", steps)
         for step in range(steps):
             joint = self.log_joint(x)
             path[step] = (self.penalty() - joint.logsumexp(1).sum()) / len(x)
