@@ -15,7 +15,7 @@ from vlb.core.terms import EXACT, TermPath
 from vlb.models.factor.chain import Chain
 from vlb.models.factor.columns import Columns
 from vlb.models.factor.components import NAMES, PIECE, Components, Rows, posterior
-from vlb.models.factor.fitting import Fit, fitted
+from vlb.models.factor.fitting import Fit, Mapped, fitted
 from vlb.models.factor.law import FactorLaw
 from vlb.models.factor.maps import MonotoneMaps
 
@@ -97,9 +97,15 @@ class FactorMixture(nn.Module):
         few: Tensor | slice = slice(None)
         if len(x) > PIECE_OF_MAPS:
             few = torch.randperm(len(x), generator=generator)[:PIECE_OF_MAPS].sort().values
-        self.maps.fit(self._reals(x, observed)[few], there[few])
-        rows = replace(self.rows(x, observed), weight=weight)
-        self.components = fitted(rows, self._marginals(rows), self.columns.groups, self.fit_by, generator)
+        reals, offered, maps = self._reals(x, observed), [], []
+        for adapt in (self.maps.straighten, self.maps.fit):
+            adapt(reals[few], there[few])
+            rows = replace(self.rows(x, observed), weight=weight)
+            offered.append(Mapped(rows, (self.maps(reals)[1] * rows.known).sum(1)))
+            maps.append({name: value.clone() for name, value in self.maps.state_dict().items()})
+        marginals = self._marginals(offered[0].rows)
+        taken, self.components = fitted(offered, marginals, self.columns.groups, self.fit_by, generator)
+        self.maps.load_state_dict(maps[taken])
 
     def rows(self, x: Tensor, known: Tensor) -> Rows:
         """Rows x (n, D) as the components meet them, of which only the `known` cells (n, D) are looked at."""
