@@ -11,7 +11,7 @@ from vlb.core.condition import Condition
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
 from vlb.models.factor.config import FactorAnalysers
 from vlb.models.factor.em import em
-from vlb.models.factor.fitting import Chooser
+from vlb.models.factor.fitting import Chooser, Mapped
 from vlb.models.factor.model import FactorMixture
 
 REALS = Schema(layout=Vector((3,)), kinds=Real())
@@ -93,8 +93,9 @@ def test_em_never_lowers_what_it_maximises() -> None:
     model = FactorAnalysers(draws=0).build(MIXED)
     model.fit(x, observed, None, torch.Generator().manual_seed(0))
     rows = model.rows(x, observed)
+    mapped = Mapped(rows, torch.zeros(len(rows)))
     chooser = Chooser(
-        rows, model._marginals(rows), model.columns.groups, model.fit_by, torch.Generator().manual_seed(0)
+        mapped, model._marginals(rows), model.columns.groups, model.fit_by, torch.arange(len(rows)), disturbance=0
     )
     one = chooser.single(1)
     _, path = em(chooser.disturbed(one, 3), rows, chooser.pulling(one), 30, tolerance=-math.inf)

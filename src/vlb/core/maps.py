@@ -53,6 +53,11 @@ class MonotoneMaps(nn.Module):
         """knots, slopes, heights."""
         return self.get_buffer("knots"), self.get_buffer("slopes"), self.get_buffer("heights")
 
+    def straighten(self, x: Tensor, weight: Tensor) -> None:
+        """Straight maps that make y standard; x, weight: as in `fit`."""
+        knots, scale, count = placed(x, weight)
+        self.settle(x.T.contiguous(), weight.T, count, knots, torch.ones_like(knots) / scale)
+
     @torch.enable_grad()
     def fit(self, x: Tensor, weight: Tensor) -> None:
         """Maximum likelihood of each column by itself, y being Gaussian, less a penalty on slopes that bend.

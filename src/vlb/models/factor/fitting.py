@@ -1,9 +1,10 @@
-"""Which components: rank, then number, by the bound on rows held out; then all rows, then draws that carry how
+"""Which components: rank, maps, then number, by the bound on rows held out; then all rows, then draws that carry how
 uncertain the parameters are."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 import torch
@@ -18,6 +19,7 @@ HELD_OUT = 0.2
 CHOOSING = 4096  # rows among which rank and number are chosen
 DRAWING = 4096  # rows for which `draws` draws are kept: of more rows fewer, for parameters are the surer
 BURN, THIN = 12, 3  # sweeps before the first draw, and per draw
+PATIENCE = 1  # choices in a row that bring nothing before the search ends
 LEAST = 10  # rows: below, one component of rank 1 is taken
 
 
@@ -47,12 +49,33 @@ class Fit(Settings):
     steps: Steps = 60
 
 
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """Rows under some maps of their reals; log_slope: (n,), the sum of log dy/dx over the known reals of each."""
+
+    rows: Rows
+    log_slope: Tensor
+
+
 def fitted(
-    rows: Rows, table: Tensor, groups: Tensor, fit: Fit, generator: torch.Generator, progress: Progress = SILENT
-) -> Components:
-    """The components of rows. table: (C,), the marginal of each category, smoothed; groups: (C,), its column."""
-    chooser = Chooser(rows, table, groups, fit, generator, progress)
-    rank = chooser.rank()
+    offered: Sequence[Mapped],
+    table: Tensor,
+    groups: Tensor,
+    fit: Fit,
+    generator: torch.Generator,
+    progress: Progress = SILENT,
+) -> tuple[int, Components]:
+    """Which of the maps that are offered, the simplest first, and the components of its rows. table: (C,), the marginal
+    of each category, smoothed; groups: (C,), its column. Where nothing is held out, the last maps are taken."""
+    # Before anything that depends on how many rows there are: a row of weight two is as two rows.
+    disturbance = int(torch.randint(2**62, (), generator=generator))
+    order = torch.randperm(len(offered[0].rows), generator=generator)[:CHOOSING]
+    choosers = [Chooser(mapped, table, groups, fit, order, disturbance, progress) for mapped in offered]
+    place = len(offered) - 1
+    if len(choosers[0].held):
+        place = best(range(len(offered)), lambda at: choosers[at].of_rank(choosers[at].rank), choosers[0].held.weight)
+    chooser, rows = choosers[place], offered[place].rows
+    rank = chooser.rank
     count = chooser.count(rank)
     # The fit of the rows for choosing is where that of all rows starts.
     one, _ = em(chooser.single(rank), rows, chooser.weak(rank), fit.steps, progress=progress)
@@ -60,7 +83,7 @@ def fitted(
     if count > 1:
         prior = chooser.pulling(one)
         found, _ = em(chooser.several(rank, count), rows, prior, fit.steps, progress=progress)
-    return averaged(found, rows, prior, fit.draws, generator, progress)
+    return place, averaged(found, rows, prior, fit.draws, generator, progress)
 
 
 def averaged(
@@ -91,56 +114,62 @@ class Chooser:
 
     def __init__(
         self,
-        rows: Rows,
+        mapped: Mapped,
         table: Tensor,
         groups: Tensor,
         fit: Fit,
-        generator: torch.Generator,
+        order: Tensor,
+        disturbance: int,
         progress: Progress = SILENT,
     ) -> None:
-        self.fit, self.table, self.groups, self.generator = fit, table, groups, generator
+        self.fit, self.table, self.groups, self.disturbance = fit, table, groups, disturbance
         self.progress = progress
-        # Before anything that depends on how many rows there are: a row of weight two is as two rows.
-        self.disturbance = int(torch.randint(2**62, (), generator=generator))
-        order = torch.randperm(len(rows), generator=generator)[:CHOOSING]
         chosen = fit.rank is None or fit.components is None
         held = int(HELD_OUT * len(order)) if chosen and len(order) >= LEAST else 0
-        self.held, self.kept = rows.take(order[:held].sort().values), rows.take(order[held:].sort().values)
-        self.columns = rows.y.shape[1]
+        out, kept = order[:held].sort().values, order[held:].sort().values
+        self.held, self.kept, self.log_slope = mapped.rows.take(out), mapped.rows.take(kept), mapped.log_slope[out]
+        self.columns = mapped.rows.y.shape[1]
         self.singles: dict[int, Components] = {}
         self.mixtures: dict[int, Components] = {}
 
+    @cached_property
     def rank(self) -> int:
         """The rank that the rows held out like best."""
         most = max(1, min(self.fit.most_rank, self.columns - 1))
         if self.fit.rank is not None or not len(self.held):
             return min(self.fit.rank or 1, max(1, self.columns))
-        return self.best("rank", _doubled(1, most), self.single)
+        return self.best("rank", _doubled(1, most), self.of_rank)
 
     def count(self, rank: int) -> int:
         """The number of components that the rows held out like best."""
         if self.fit.components is not None or not len(self.held):
             return self.fit.components or 1
         return self.best(
-            "number of components", _doubled(1, self.fit.most_components), lambda count: self.several(rank, count)
+            "number of components",
+            _doubled(1, self.fit.most_components),
+            lambda count: self.held_out(self.several(rank, count)),
         )
 
-    def best(self, what: str, sizes: Sequence[int], fitted: Callable[[int], Components]) -> int:
-        """The last size, of rising ones, that makes the rows held out likelier by more than the error of that."""
-        best, before = 0, None
-        weight = self.held.weight / self.held.weight.sum()
+    def best(self, what: str, sizes: Sequence[int], judged: Callable[[int], Tensor]) -> int:
+        """The best of rising sizes by log p (m,) of the rows held out, which is told."""
+        share = self.held.weight / self.held.weight.sum()
         self.progress.begin(f"choosing the {what}", len(sizes))
-        for tried, size in enumerate(sizes, 1):
-            now = log_likelihood(fitted(size), self.held)
-            self.progress.at(tried, detail=f"{size}: {float((weight * now).sum()):.3f} nats a row held out")
-            if before is not None:
-                gain = now - before
-                mean = (weight * gain).sum()
-                error = ((weight * (gain - mean)).square().sum()).sqrt()
-                if not mean > error:
-                    break
-            best, before = size, now
-        return best
+
+        def told(size: int) -> Tensor:
+            found = judged(size)
+            mean = float((share * found).sum())
+            self.progress.at(sizes.index(size) + 1, detail=f"{size}: {mean:.3f} nats a row held out")
+            return found
+
+        return best(sizes, told, self.held.weight)
+
+    def of_rank(self, rank: int) -> Tensor:
+        """log p of the rows held out by one component of a rank, (m,) nats."""
+        return self.held_out(self.single(rank))
+
+    def held_out(self, components: Components) -> Tensor:
+        """log p of the rows held out, (m,) nats."""
+        return log_likelihood(components, self.held) + self.log_slope
 
     def single(self, rank: int) -> Components:
         """One component: it starts from the principal directions of the cells that are there."""
@@ -204,6 +233,26 @@ class Chooser:
         return Prior(
             centre, strength, variances, believed, self.table, self.fit.smoothing, self.groups, 1.0, self.fit.floor
         )
+
+
+def best(choices: Sequence[int], judged: Callable[[int], Tensor], weight: Tensor) -> int:
+    """The last of several choices, each judged by log p (m,) of rows of some weight (m,), that makes them likelier than
+    the one taken before by more than the error of that. So many in a row as `PATIENCE` that do not, do not end the
+    search."""
+    share = weight / weight.sum()
+    taken, most, missed = choices[0], judged(choices[0]), 0
+    for choice in choices[1:]:
+        now = judged(choice)
+        gain = now - most
+        mean = (share * gain).sum()
+        error = (share * (gain - mean)).square().sum().sqrt()
+        if mean > error:
+            taken, most, missed = choice, now, 0
+            continue
+        missed += 1
+        if missed > PATIENCE:
+            break
+    return taken
 
 
 def _doubled(first: int, last: int) -> list[int]:

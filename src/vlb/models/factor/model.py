@@ -17,7 +17,7 @@ from vlb.core.schema import Schema
 from vlb.core.terms import EXACT, TermPath
 from vlb.models.factor.chain import Chain
 from vlb.models.factor.components import NAMES, PIECE, Components, Rows, posterior
-from vlb.models.factor.fitting import Fit, fitted
+from vlb.models.factor.fitting import Fit, Mapped, fitted
 from vlb.models.factor.law import FactorLaw
 
 TAKES = frozenset({"role", "values"})
@@ -106,9 +106,15 @@ class FactorMixture(nn.Module):
         if len(x) > PIECE_OF_MAPS:
             few = torch.randperm(len(x), generator=generator)[:PIECE_OF_MAPS].sort().values
         progress.begin("fitting the maps of columns")
-        self.maps.fit(self._reals(x, observed)[few], there[few])
-        rows = replace(self.rows(x, observed), weight=weight)
-        self.components = fitted(rows, self._marginals(rows), self.columns.groups, self.fit_by, generator, progress)
+        reals, offered, maps = self._reals(x, observed), [], []
+        for adapt in (self.maps.straighten, self.maps.fit):
+            adapt(reals[few], there[few])
+            rows = replace(self.rows(x, observed), weight=weight)
+            offered.append(Mapped(rows, (self.maps(reals)[1] * rows.known).sum(1)))
+            maps.append({name: value.clone() for name, value in self.maps.state_dict().items()})
+        marginals = self._marginals(offered[0].rows)
+        taken, self.components = fitted(offered, marginals, self.columns.groups, self.fit_by, generator, progress)
+        self.maps.load_state_dict(maps[taken])
 
     def rows(self, x: Tensor, known: Tensor) -> Rows:
         """Rows x (n, D) as the components meet them, of which only the `known` cells (n, D) are looked at."""

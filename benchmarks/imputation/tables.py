@@ -1,0 +1,178 @@
+"""Make the tables of docs/impute.md from a file of results: python benchmarks/imputation/tables.py FILE.jsonl
+
+Means over seeds with their standard errors; what is between the two markers of the page is replaced.
+"""
+
+import math
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from results import read
+
+PAGE = Path(__file__).parents[2] / "docs" / "impute.md"
+MARKERS = ("<!-- made by benchmarks/imputation/tables.py -->", "<!-- made until here -->")
+OURS = "vlb"
+SIGNS = {"energy": 1, "nats": -1, "rmse": 1, "mae": 1, "accuracy": -1, "seconds": 1}  # 1: less is better
+TITLES = {"energy": "energy score", "nats": "log p", "rmse": "RMSE"}
+USUAL = ("mcar", 0.3)
+
+Found = dict[int, float]  # by seed
+
+
+class Results:
+    """Scores by table, mechanism, rate, method and score."""
+
+    def __init__(self, lines: list[dict[str, Any]]) -> None:
+        self.found: dict[tuple[str, str, float], dict[str, dict[str, Found]]] = defaultdict(
+            lambda: defaultdict(lambda: defaultdict(dict))
+        )
+        for line in lines:
+            place = self.found[line["table"], line["mechanism"], line["rate"]][line["method"]]
+            for name, value in line.items():
+                if isinstance(value, float) and name != "rate":
+                    place[name][line["seed"]] = value
+
+    def tables(self, mechanism: str, rate: float) -> list[str]:
+        """Those that have results of vlb, in their order."""
+        return [name for (name, *rest), of in self.found.items() if rest == [mechanism, rate] and OURS in of]
+
+    def methods(self, mechanism: str, rate: float) -> list[str]:
+        """Of all tables, in their order."""
+        return list(dict.fromkeys(m for key, of in self.found.items() if key[1:] == (mechanism, rate) for m in of))
+
+    def scores(self, table: str, mechanism: str, rate: float, score: str) -> dict[str, Found]:
+        """By method."""
+        return {m: own[score] for m, own in self.found[table, mechanism, rate].items() if own.get(score)}
+
+    def behind(self, table: str, mechanism: str, rate: float, score: str) -> tuple[str, float, float] | None:
+        """The best other method, by how much vlb is worse (negative: better), and the standard error of that over the
+        seeds that both have; None where there is no other."""
+        own = self.scores(table, mechanism, rate, score)
+        ours, sign = own.pop(OURS, {}), SIGNS[score]
+        others = {m: found for m, found in own.items() if set(ours) <= set(found)}
+        if not others or not ours:
+            return None
+        best = min(others, key=lambda m: sign * np.mean([others[m][seed] for seed in ours]))
+        return (best, *mean_error({seed: sign * (ours[seed] - others[best][seed]) for seed in ours}))
+
+
+def mean_error(found: Found) -> tuple[float, float]:
+    """The mean over seeds and its standard error, NaN of one seed."""
+    values = np.array(list(found.values()))
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return float(values.mean()), float(error)
+
+
+def shown(found: Found | None, digits: int = 3) -> str:
+    if not found:
+        return ""
+    mean, error = mean_error(found)
+    return f"{mean:.{digits}f}" + ("" if math.isnan(error) else f" ± {error:.{digits}f}")
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def by_table(results: Results, score: str, digits: int = 3) -> str:
+    """Tables down, methods across; best in bold."""
+    tables = results.tables(*USUAL)
+    methods = [m for m in results.methods(*USUAL) if any(m in results.scores(t, *USUAL, score) for t in tables)]
+    rows = []
+    for table in tables:
+        own = results.scores(table, *USUAL, score)
+        if not own:
+            continue
+        best = min(own, key=lambda m: SIGNS[score] * mean_error(own[m])[0])
+        cells = [f"**{shown(own[m], digits)}**" if m == best else shown(own.get(m), digits) for m in methods]
+        rows.append([table, *cells])
+    return markdown(["", *methods], rows)
+
+
+def standing(results: Results) -> str:
+    """Where vlb is best, within one standard error of the best, or behind: by mechanism, rate and score."""
+    rows = []
+    for mechanism, rate in sorted({key[1:] for key in results.found}):
+        row = [mechanism.upper(), f"{rate:.0%}".replace("%", " %")]
+        for score in ("energy", "nats", "rmse"):
+            found = [results.behind(table, mechanism, rate, score) for table in results.tables(mechanism, rate)]
+            told = [each for each in found if each is not None]
+            good = sum(difference <= (0 if math.isnan(error) else error) for _, difference, error in told)
+            row.append(f"{good} of {len(told)}")
+        rows.append(row)
+    return markdown(["", "hidden", "energy score", "log p", "RMSE"], rows)
+
+
+def losses(results: Results) -> str:
+    """Tables on which another method is better by more than one standard error, worst first."""
+    rows = []
+    for (table, mechanism, rate), _ in results.found.items():
+        for score in ("energy", "nats", "rmse"):
+            found = results.behind(table, mechanism, rate, score)
+            if found and found[1] > (0 if math.isnan(found[2]) else found[2]):
+                other, difference, error = found
+                plus = "" if math.isnan(error) else f" ± {error:.3f}"
+                rows.append(
+                    [
+                        table,
+                        f"{mechanism.upper()} {rate:.0%}".replace("%", " %"),
+                        TITLES[score],
+                        other,
+                        f"{difference:.3f}{plus}",
+                    ]
+                )
+    return markdown(["table", "hidden", "score", "better", "by"], rows) if rows else "None."
+
+
+def intervals(results: Results) -> str:
+    """By table and method: how much of the hidden cells 50 % and 90 % intervals cover, per cent."""
+    tables = results.tables(*USUAL)
+    methods = [m for m in results.methods(*USUAL) if any(m in results.scores(t, *USUAL, "cover90") for t in tables)]
+    rows = []
+    for table in tables:
+        halves, most = (results.scores(table, *USUAL, score) for score in ("cover50", "cover90"))
+        both = [
+            f"{100 * mean_error(halves[m])[0]:.1f}, {100 * mean_error(most[m])[0]:.1f}" if m in most else ""
+            for m in methods
+        ]
+        rows.append([table, *both])
+    return markdown(["", *methods], rows)
+
+
+def page(results: Results) -> str:
+    """What stands between the markers."""
+    parts = [
+        "vlb is best, or within one standard error of the best, over seeds and paired, on",
+        standing(results),
+        "Energy score at 30 % MCAR (less is better; the best in bold):",
+        by_table(results, "energy"),
+        "RMSE of the mean, likewise:",
+        by_table(results, "rmse"),
+        "log p(missing \\| observed), nats per cell (more is better), of tables of reals alone:",
+        by_table(results, "nats"),
+        "Share of hidden categories found:",
+        by_table(results, "accuracy"),
+        "Seconds of processor to fit and fill:",
+        by_table(results, "seconds", 1),
+        "What intervals of 50 % and 90 % cover, per cent:",
+        intervals(results),
+        "Where another method is better by more than one standard error:",
+        losses(results),
+    ]
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    text = PAGE.read_text()
+    before, rest = text.split(MARKERS[0])
+    after = rest.split(MARKERS[1])[1]
+    PAGE.write_text(f"{before}{MARKERS[0]}\n\n{page(Results(read(Path(sys.argv[1]))))}\n\n{MARKERS[1]}{after}")
+
+
+if __name__ == "__main__":
+    main()
