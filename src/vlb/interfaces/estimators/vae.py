@@ -79,8 +79,8 @@ class VAEDensity(TableDensity):
         )  # fmt: skip
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         experiment = Experiment(
-            recipe="table-vae", data=DataSource(name="mixed-table"), model=config, loss=ElboLoss(), training=training,
-            seed=seed,
+            recipe="table-vae", data=DataSource(name="mixed-table"), model=config, loss=ElboLoss(given=0.5),
+            training=training, seed=seed,
         )  # fmt: skip
         order = np.random.default_rng(seed).permutation(len(x))
         held = len(x) // HELD_OUT

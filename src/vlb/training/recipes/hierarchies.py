@@ -43,7 +43,7 @@ def table_vae() -> Experiment:
         recipe="table-vae",
         data=DataSource(name="mixed-table"),
         model=VAE(coder=DenseCoder(width=128, dropout=0.3), likelihood=ColumnsOutput()),
-        loss=ElboLoss(),
+        loss=ElboLoss(given=0.5),
         training=_training(3000),
     )
 
