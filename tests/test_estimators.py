@@ -30,16 +30,23 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import vlb
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition, Role
-from vlb.estimators import Imputer, MixtureDensity
+from vlb.estimators import Imputer, MixtureDensity, VAEDensity
+from vlb.interfaces.estimators.vae import drawn
 from vlb.models.factor.config import FactorAnalysers
 
 SMALL: dict[str, Any] = {"components": 2, "rank": 1, "draws": 1, "steps": 8, "random_state": 0}
 SMALLEST: dict[str, Any] = {"components": 1, "rank": 1, "draws": 0, "steps": 5}
+BRIEFEST: dict[str, Any] = {"latents": 2, "width": 8, "steps": 4, "draws": 4}
 EXPECTED_TO_FAIL: dict[str, str] = {}  # the name of a check: why. There is none
 
 
 @parametrize_with_checks(
-    [MixtureDensity(**SMALLEST), Imputer(MixtureDensity(**SMALLEST))],
+    [
+        MixtureDensity(**SMALLEST),
+        Imputer(MixtureDensity(**SMALLEST)),
+        VAEDensity(**BRIEFEST),
+        Imputer(VAEDensity(**BRIEFEST)),
+    ],
     expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL,
 )
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
@@ -431,3 +438,35 @@ def test_the_page_runs() -> None:
 
 def test_they_are_offered_at_the_top() -> None:
     assert vlb.MixtureDensity is MixtureDensity and vlb.Imputer is Imputer
+
+
+# Densities that are trained.
+
+
+def test_a_vae_scores_the_cells_that_are_there_samples_and_imputes(frame: Any) -> None:
+    density = VAEDensity(**{**BRIEFEST, "steps": 60}, random_state=0).fit(frame)
+    scores = density.score_samples(frame)
+    assert np.isfinite(scores).all() and np.array_equal(scores, density.score_samples(frame))
+    assert density.score(frame) == pytest.approx(density.bound_[0])
+    first = density.sample(5)
+    assert (
+        type(first) is type(frame)
+        and listed(first) == listed(density.sample(5))
+        and set(listed(first)) == set(columns())
+    )
+    content = pickle.dumps(density)
+    assert b"torch" not in content and np.array_equal(pickle.loads(content).score_samples(frame), scores)
+    assert "bounded from below" in density._repr_html_() and not hasattr(clone(density), "model_")
+    imputer = Imputer(density, n_draws=1, random_state=0).fit(frame)
+    for completed in (imputer.transform(frame), *imputer.draws(frame)):
+        assert all(cell is not None for cells in listed(completed).values() for cell in cells)
+
+
+def test_a_vae_of_nothing_says_zero_and_whole_weights_are_rows_repeated() -> None:
+    density = VAEDensity(**BRIEFEST, random_state=0).fit(gappy())
+    assert density.score_samples(np.full((1, 3), np.nan)) == pytest.approx(0, abs=1e-12)
+    rows, weight = np.array([4, 7, 9]), np.array([1.0, 0.0, 3.0])
+    assert drawn(rows, weight).tolist() == [4, 9, 9, 9]
+    many = drawn(np.arange(50), np.random.default_rng(0).random(50))
+    shares = np.bincount(many, minlength=50) / len(many)
+    assert np.abs(shares - np.random.default_rng(0).random(50) / np.random.default_rng(0).random(50).sum()).max() < 1e-2

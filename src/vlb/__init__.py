@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from vlb.generate.options import SampleOptions as SampleOptions
     from vlb.generate.sample import SampleResult as SampleResult
     from vlb.generate.sample import sample as sample
-    from vlb.interfaces.estimators.density import MixtureDensity as MixtureDensity
     from vlb.interfaces.estimators.imputer import Imputer as Imputer
+    from vlb.interfaces.estimators.mixture import MixtureDensity as MixtureDensity
+    from vlb.interfaces.estimators.vae import VAEDensity as VAEDensity
     from vlb.measure.classification import classify as classify
     from vlb.measure.compare import ComparisonResult as ComparisonResult
     from vlb.measure.compare import compare as compare
@@ -100,8 +101,9 @@ _NAMES = {
         "ImputeOptions",
         "SampleOptions",
     ),
-    "vlb.interfaces.estimators.density": ("MixtureDensity",),
     "vlb.interfaces.estimators.imputer": ("Imputer",),
+    "vlb.interfaces.estimators.mixture": ("MixtureDensity",),
+    "vlb.interfaces.estimators.vae": ("VAEDensity",),
     "vlb.generate.sample": (
         "SampleResult",
         "sample",

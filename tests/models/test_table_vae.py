@@ -15,7 +15,7 @@ from vlb.core.condition import Condition, Role
 from vlb.core.emissions import TableEmission
 from vlb.core.emissions.offered import CategoricalOutput
 from vlb.core.emissions.table import NARROWEST
-from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector, levels_schema
 from vlb.data import Dataset
 from vlb.data.dataset import Split
 from vlb.measure.importance import importance_bound
@@ -25,6 +25,7 @@ from vlb.models.factor.model import FactorMixture
 from vlb.models.vae import rows as module
 from vlb.models.vae.config import HVAE, VAE
 from vlb.models.vae.generative import MarkovGenerator
+from vlb.models.vae.loss import MOST, ElboLoss, with_known
 from vlb.models.vae.merge import Direct
 from vlb.models.vae.prior import Vamp
 from vlb.models.vae.rows import TableVAE
@@ -338,3 +339,17 @@ def test_what_does_not_go_together_is_refused() -> None:
         model.sample(2, condition=Condition(role=torch.ones(2, 5, dtype=torch.uint8)))
     with pytest.raises(UserError, match="labels"):
         model.infer(torch.zeros(2, 5), Condition(label=torch.zeros(2, dtype=torch.int64)))
+
+
+def test_training_lets_cells_be_known_of_a_share_of_the_rows() -> None:
+    """Of 4,000 rows, within six standard errors; what is absent stays so."""
+    x, role = torch.zeros(4000, 5), roles(4000, 5, 0, 3)
+    found = with_known(x, only(role), 0.5, seeded()).role
+    assert found is not None
+    modelled = role == Role.MODELLED
+    assert bool((found[~modelled] == Role.ABSENT).all())
+    rate = float((found[modelled] == Role.KNOWN).double().mean())
+    assert abs(rate - 0.5 * MOST / 2) < 6 * math.sqrt(0.3 * 0.7 / 4000)
+    assert with_known(x, Condition(), 0.0, seeded()).role.sum() == 0  # type: ignore[union-attr]
+    with pytest.raises(UserError, match=r"loss\.given"):
+        ElboLoss(given=0.5).build(VAE().build(levels_schema((4,), 3)))

@@ -57,9 +57,9 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 def test_a_row_that_breaks_the_rule_is_the_oddest_and_its_cell_is_named(mixed: FactorMixture) -> None:
     x, _ = table(50)
     x[17, 2] = 1e4
-    found = odd_rows(mixed, table_of(MIXED, Split(x.numpy())))
-    assert found[0].place == 17 and found[0].cells[0][0] == "weight"
     nats = -mixed.log_prob(x).numpy()
+    found = odd_rows(mixed, table_of(MIXED, Split(x.numpy())), nats)
+    assert found[0].place == 17 and found[0].cells[0][0] == "weight"
     assert found[0].nats == pytest.approx(nats.max())
 
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from vlb.base.errors import UserError
 from vlb.coding.bitsback import BatchCodec, Climbing, Descending, Grid
 from vlb.coding.cells import Uncodable
 from vlb.coding.codes import data_code
@@ -21,6 +22,7 @@ from vlb.core.distributions import Normal
 from vlb.core.hierarchy import Climbable, descend, from_prior
 from vlb.measure.evaluation import Bounded
 from vlb.models.vae.model import VariationalHierarchy
+from vlb.models.vae.rows import TableVAE
 
 FINEST, MAX_LEVELS = 24, 256
 UNIT = 0.5  # δ, at most, in units of a narrow posterior's deviation
@@ -99,6 +101,15 @@ def measured(model: VariationalHierarchy, x: torch.Tensor, lanes: Lanes, unit: f
 @coded_by.register
 def _(model: VariationalHierarchy) -> type[HierarchySettings]:
     return HierarchySettings
+
+
+@coded_by.register
+def _(model: TableVAE) -> type[HierarchySettings]:
+    raise UserError(
+        "a VAE of a table with gaps has no code: its laws by column are of floating-point numbers, which machines "
+        "round differently. Train on the table by `vlb train discrete-table --data FILE`, which takes every text in a "
+        "column for a value of its own, at most 1024 of them, and compress with that run"
+    )
 
 
 @marginals.register

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vlb.core.columns import Columns
+from vlb.core.distributions import LOG_2PI, log_between
 from vlb.core.maps import MonotoneMaps
 
 NODES, NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
@@ -39,6 +40,12 @@ class Moments:
         """Of each column by itself, up to a constant: (n, reals)."""
         error = (y - self.means) / self.deviations
         return (self.weights * (-0.5 * error.square()).exp() / self.deviations).sum(0)
+
+    def of(self, column: int) -> "Moments":
+        """Those of one real column, (J, n, 1) each."""
+        part = slice(column, column + 1)
+        weights = self.weights if self.weights.shape[-1] == 1 else self.weights[..., part]
+        return Moments(weights, self.means[..., part], self.deviations[..., part])
 
     def quantile(self, level: float | Tensor) -> Tensor:
         """Where `below` is `level`, one number or (n, 1), by bisection: (n, reals)."""
@@ -75,6 +82,30 @@ class UnknownCells(ABC):
     @abstractmethod
     def each(self, of: Callable[[Moments, slice], Tensor]) -> Tensor:
         """What is made of the moments of each piece of the rows, and where these are, (n, reals)."""
+
+    def log_prob_of(self, place: int, values: Tensor) -> Tensor:
+        """log p of values (n, m) of the column `place`, known or not, in data units or numbers of values, each by
+        itself: (n, m) nats."""
+        columns = self.columns
+        if place in columns.categories:
+            tables = self.probabilities()[columns.categories.index(place)]
+            return tables.gather(1, values.long()).log()
+        number = columns.reals.index(place)
+        half = float(columns.resolutions[number]) / 2
+
+        def of(moments: Moments, where: slice) -> Tensor:
+            own, x = moments.of(number), values[where]
+            if half:
+                low, high = (
+                    (self.maps.one(number, end)[0] - own.means) / own.deviations for end in (x - half, x + half)
+                )
+                return (own.weights.log() + log_between(low, torch.maximum(high, low + 1e-12))).logsumexp(0)
+            y, log_slope = self.maps.one(number, x)
+            error = (y - own.means) / own.deviations
+            density = own.weights.log() - 0.5 * (error.square() + LOG_2PI) - own.deviations.log()
+            return density.logsumexp(0) + log_slope
+
+        return self.each(of)
 
     def mean(self) -> Tensor:
         """E[x], (n, D) in data units, by Gauss–Hermite quadrature through the inverse maps."""

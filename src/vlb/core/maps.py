@@ -35,6 +35,12 @@ class MonotoneMaps(nn.Module):
         y, slope = through(x.flatten(0, -2).T, *self.parts())
         return y.T.reshape(x.shape), slope.log().T.reshape(x.shape)
 
+    def one(self, column: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of values of one column, of any shape."""
+        part = slice(column, column + 1)
+        y, slope = through(x.reshape(1, -1), *(of[part] for of in self.parts()))
+        return y.reshape(x.shape), slope.log().reshape(x.shape)
+
     def inverse(self, y: Tensor) -> Tensor:
         """x (…, D) in data units of y (…, D)."""
         knots, slopes, heights = self.parts()

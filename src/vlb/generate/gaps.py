@@ -12,9 +12,10 @@ from vlb.core.schema import AnyKind, Categories, Column, Real
 from vlb.data.columns import placed
 from vlb.data.rows import of_file
 from vlb.generate.points import Point
-from vlb.models.protocols import Imputing, Law
+from vlb.models.protocols import Imputing, Law, Resampling, offers
 
 TRIES = 1000
+FEW = 10  # effective draws, below which a law is hardly known
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,19 @@ class Gaps:
     def law(self) -> Law:
         """Of the cells that are not known."""
         return self.model.conditional(self.x, self.known, self.generator)
+
+    @property
+    def effort(self) -> str:
+        """How far the law can be trusted, in words; empty where it is exact."""
+        law = self.law
+        if not offers(law, Resampling):
+            return ""
+        effective = law.effective
+        few = float((effective < FEW).double().mean())
+        return (
+            f"by {law.draws} weighted draws of the latents of each row, effective {float(effective.median()):.0f} "
+            f"in the median and below {FEW} in {few:.0%} of the rows"
+        )
 
     @cached_property
     def probabilities(self) -> dict[int, Tensor]:

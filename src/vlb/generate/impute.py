@@ -90,7 +90,9 @@ def impute(
     """
     progress.begin("opening the run and the table")
     opened = run if isinstance(run, Run) else Run.open(run)
-    purpose = "gaps are filled by mixtures of tables with gaps (the recipe table), by no other kind of model yet"
+    purpose = (
+        "gaps are filled by models of tables with gaps (the recipes table and table-vae), by no other kind of model"
+    )
     model = require(opened.model(), Imputing, purpose)
     columns = opened.schema.columns or ()
     path = Path(table).expanduser() if isinstance(table, str | Path) else None
@@ -102,13 +104,13 @@ def impute(
     if rows.others:
         progress.say(f"kept as they are, for the model has no such column: {', '.join(map(repr, rows.others[:20]))}")
     found = Brought(brought, rows, columns)
-    draws = found.fills(model, options, progress)
+    draws, effort = found.fills(model, options, progress)
     tables = filled(brought, draws, options.long)
     if path is not None and path.suffix.lower() in ARROW:
         tables = [_packed(one, path.suffix.lower()) for one in tables]
     cells = {found.name(fill): int(fill.missing.sum()) for fill in draws[0]}
     how = f"each by its {options.point}" if options.point else f"in {options.draws} draw{'s' * (options.draws > 1)}"
-    return ImputeResult(tuple(tables), cells, len(brought), how)
+    return ImputeResult(tuple(tables), cells, len(brought), f"{how}, {effort}" if effort else how)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +121,8 @@ class Brought:
     rows: Numbered
     columns: tuple[Column, ...]
 
-    def fills(self, model: Imputing, options: ImputeOptions, progress: Progress) -> list[list[Filled]]:
-        """The columns with gaps, once for each draw, or once for a point."""
+    def fills(self, model: Imputing, options: ImputeOptions, progress: Progress) -> tuple[list[list[Filled]], str]:
+        """The columns with gaps, once for each draw, or once for a point; and how far they can be trusted, in words."""
         places = placed(self.columns)
         missing = ~self.rows.observed[:, [place for place, _ in places]]
         where = np.flatnonzero(missing.any(1))
@@ -129,7 +131,7 @@ class Brought:
         gaps = Gaps(model, self.columns, x, known, generator)
         count = 1 if options.point else options.draws
         if not len(where):
-            return [[]] * count
+            return [[]] * count, ""
         progress.begin(f"filling the gaps of {len(where)} rows", count)
         deviations = gaps.deviations() if options.uncertainty else []
         found = []
@@ -138,7 +140,7 @@ class Brought:
             sure = _sure(gaps, said, deviations) if options.uncertainty else [None] * len(said)
             found.append(self._put(where, missing, said, sure))
             progress.at(number + 1)
-        return found
+        return found, gaps.effort
 
     def name(self, fill: Filled) -> str:
         """What a column is called, by its number where it has no name."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
-from vlb.core.condition import UNCONDITIONAL
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import LOG_2PI, MixtureOfNormals, Normal
 from vlb.core.hierarchy import descend, from_prior
 from vlb.models.vae.model import VariationalHierarchy
@@ -81,17 +81,22 @@ def mutual_information(z: Tensor, own: Normal, fresh: Sequence[Normal]) -> Infor
 
 
 @torch.no_grad()
-def rung_use(model: VariationalHierarchy, x: Tensor, generator: torch.Generator, *, draws: int = 32) -> list[RungUse]:
+def rung_use(
+    model: VariationalHierarchy,
+    x: Tensor,
+    generator: torch.Generator,
+    *,
+    condition: Condition = UNCONDITIONAL,
+    draws: int = 32,
+) -> list[RungUse]:
     """Every rung's use on examples x (n, *shape), rung 0, next to the data, first.
 
     The KLs are means over `draws` draws and sum to the bound's; bottom-up they are log-ratios (`bound.climb_elbo`).
     """
     if draws < 2:
         raise UserError(f"what rungs are used for is measured with at least 2 draws, not {draws}")
-    kl = torch.stack(
-        [model.bounds(x, UNCONDITIONAL, generator).kl.double().mean(0).flip(0) for _ in range(draws)]
-    ).mean(0)
-    runs = [model.inferred(x, generator) for _ in range(draws)]
+    kl = torch.stack([model.bounds(x, condition, generator).kl.double().mean(0).flip(0) for _ in range(draws)]).mean(0)
+    runs = [model.inferred(x, generator, condition) for _ in range(draws)]
     uses = []
     for number in range(model.depth):
         own, *fresh = [gaussian(run[number].q) for run in runs]

@@ -24,7 +24,7 @@ from vlb.measure.planning import planning, stratified
 from vlb.measure.recognition import Recognition, recognise
 from vlb.measure.summary import PLAIN, EvaluationResult, summarise
 from vlb.models.diffusion.stratified import StratifiedBound
-from vlb.models.protocols import Denoising, offers, refuse_given
+from vlb.models.protocols import Denoising, how_given, offers, refuse_given
 from vlb.store.runs import Run, diffusion_model
 
 PASSES, COSTLY_PASSES, CONTINUOUS_PASSES = 8, 4, 3
@@ -175,7 +175,7 @@ def evaluated(
     result = summarise(evaluation, of.data, split, examples)
     return dataclasses.replace(
         result,
-        bound=_said(result.bound, described, options),
+        bound=_said(result.bound, of.model, described, options),
         discretisation=described,
         kept=keeper.path,
         estimator=None if estimator is None else _describe(estimator, evaluation.passes),
@@ -185,10 +185,10 @@ def evaluated(
     )
 
 
-def _said(bound: BoundKind, rungs: Discretisation | None, options: EvaluateOptions) -> BoundKind:
+def _said(bound: BoundKind, model: Bounded, rungs: Discretisation | None, options: EvaluateOptions) -> BoundKind:
     """What the bound is, with what belongs to it."""
     if options.given:
-        bound = bound.with_how(f"given {', '.join(options.given)}")
+        bound = bound.with_how(f"given {', '.join(options.given)}{how_given(model)}")
     return bound if rungs is None else bound.with_how(f"rungs {PLACEMENTS[rungs.placement]}")
 
 

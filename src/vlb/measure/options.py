@@ -53,7 +53,7 @@ class EvaluateOptions(Options):
         Of the adaptive solver, with --likelihood ode: what a step may cost of log p, nats per dimension; by default
         1e-5.
     given
-        Columns of a table: state log p of the other columns given these, as far as they are there. For mixtures of
+        Columns of a table: state log p of the other columns given these, as far as they are there. For models of
         tables with gaps.
     """
 
@@ -145,7 +145,7 @@ class ScoreOptions(Options):
     seed
         Seed of the draws.
     given
-        Columns of a table: state log p of the other columns given these, as far as they are there. For mixtures of
+        Columns of a table: state log p of the other columns given these, as far as they are there. For models of
         tables with gaps.
     """
 

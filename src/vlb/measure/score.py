@@ -26,7 +26,7 @@ from vlb.measure.evaluation import Bounded, measure_bound
 from vlb.measure.options import ScoreOptions
 from vlb.measure.outliers import complexity, likelihood_ratio, typicality
 from vlb.measure.planning import planned, planning
-from vlb.models.protocols import refuse_given
+from vlb.models.protocols import how_given, refuse_given
 from vlb.store.runs import Run
 
 TRAINING_EXAMPLES = 500
@@ -111,12 +111,14 @@ class ScoreResult(Result):
 
 
 class Scores(NamedTuple):
-    """−log p of examples and its Monte Carlo error, (examples,) nats each; what it is; how many passes it took."""
+    """−log p of examples and its Monte Carlo error, (examples,) nats each; what it is; how many passes it took; by what
+    law some columns are known given others, in words."""
 
     nats: np.ndarray
     errors: np.ndarray
     bound: BoundKind
     passes: int
+    how_given: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ class Scored:
         """Of every example, equal ones once; where: the split's name, if it is another one."""
         bounded: Bounded = self.run.model(self.device)
         refuse_given(bounded, self.options.given)
+        words = how_given(bounded)
         conditional, ways = self.run.conditional, planning(bounded)
         if ways is not None:
             split_name = where or self.where
@@ -151,7 +154,7 @@ class Scored:
             progress=self.progress,
         )
         errors = student(passes) * np.sqrt(found.monte_carlo_variance)
-        return Scores(found.totals[which], errors[which], found.bound, passes)
+        return Scores(found.totals[which], errors[which], found.bound, passes, words)
 
 
 @ordinary()
@@ -186,7 +189,8 @@ def score(
     scored = Scored(opened, own, str(examples), options, device, progress)
     scores = scored.scores(given.split)
     of = told(given.split, own.schema, options.given)
-    known = " given y" if opened.conditional else f" given {', '.join(options.given)}" if options.given else ""
+    told_of = f" given {', '.join(options.given)}{scores.how_given}" if options.given else ""
+    known = " given y" if opened.conditional else told_of
     columns = {
         "nats": scores.nats,
         "bits_per_dim": scores.nats / (of.dimensions * math.log(2)),

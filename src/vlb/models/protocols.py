@@ -62,9 +62,16 @@ def refuse_given(model: object, names: Sequence[str]) -> None:
     """Raises `UserError` for a model that cannot be told the columns of these names, where there are any."""
     if names and "role" not in getattr(model, "takes", ()):
         raise UserError(
-            f"--given needs a model that knows its columns given others, as mixtures of tables with gaps do, and this "
+            f"--given needs a model that knows its columns given others, as those of tables with gaps do, and this "
             f"is a {type(model).__name__}: leave it out"
         )
+
+
+def how_given(model: object) -> str:
+    """By what law a model knows some columns given others, in words after their names; empty where that is its own
+    conditional."""
+    words: str = getattr(model, "how_given", "")
+    return words and f", {words}"
 
 
 @runtime_checkable
@@ -81,6 +88,9 @@ class Law(Protocol):
 
     def probabilities(self) -> tuple[Tensor, ...]:
         """Of each column of categories, (n, its values) each."""
+
+    def log_prob_of(self, place: int, values: Tensor) -> Tensor:
+        """log p of values (n, m) of the column `place`, known or not, each by itself: (n, m) nats."""
 
     def mean(self) -> Tensor: ...
 

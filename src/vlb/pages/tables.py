@@ -1,22 +1,23 @@
 """What a page says of a table's columns: their marginals, how they go together, and the rows a model finds odd.
 
-All of it is asked of the model's own marginals and conditionals, which are exact, but for correlations and pairs, which
-are those of samples.
+All of it is asked of the model's own marginals and conditionals, but for correlations and pairs, which are those of
+samples. Where laws are made of draws, marginals are those of `SAMPLES` draws.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from vlb.core.condition import Condition, Role
 from vlb.core.schema import AnyKind, Categories, Column, Levels, Real, Schema
 from vlb.data import Dataset, Split
 from vlb.data.dataset import SPLITS
 from vlb.data.rows import texts
-from vlb.models.factor.model import FactorMixture
+from vlb.models.protocols import Imputing, Law, LikelihoodModel, Resampling, offers
 
 ROWS, SAMPLES = 5000, 2000
 COLUMNS = 30  # of more, the first are shown
@@ -63,7 +64,11 @@ def rows_of(data: Dataset) -> Table:
     return Table(data.schema, x[few], observed[few])
 
 
-def sampled(model: FactorMixture, schema: Schema) -> Table:
+class RowsModel(LikelihoodModel, Imputing, Protocol):
+    """A model of the rows of a table with gaps."""
+
+
+def sampled(model: RowsModel, schema: Schema) -> Table:
     """Samples of a model; a real is not observed where its column of atoms says that it is at one."""
     x = model.sample(SAMPLES, generator=torch.Generator().manual_seed(0)).numpy()
     observed = np.ones(x.shape, bool)
@@ -96,16 +101,27 @@ class Bars:
     model: np.ndarray
 
 
-def marginals(model: FactorMixture, rows: Table) -> list[Curve | Bars]:
+def marginals(model: RowsModel, rows: Table) -> list[Curve | Bars]:
     """The columns that have a cell, each by itself."""
+    laws = _unconditional(model)
     return [
-        _curve(model, rows, place, column) if isinstance(column.kind, Real) else _bars(model, rows, place, column)
+        _curve(laws, rows, place, column) if isinstance(column.kind, Real) else _bars(laws, rows, place, column)
         for place, column in enumerate(rows.columns[:COLUMNS])
         if rows.observed[:, place].any()
     ]
 
 
-def _curve(model: FactorMixture, rows: Table, place: int, column: Column) -> Curve:
+def _unconditional(model: RowsModel) -> list[Law]:
+    """Laws of a row of which nothing is known, whose mean is the model's: one, where it is exact."""
+    nothing, generator = torch.zeros(1, *model.shape, dtype=torch.float64), torch.Generator().manual_seed(0)
+    laws = [model.conditional(nothing, nothing > 0, generator)]
+    if offers(laws[0], Resampling):
+        more = SAMPLES // laws[0].draws
+        laws += [model.conditional(nothing, nothing > 0, generator) for _ in range(1, more)]
+    return laws
+
+
+def _curve(laws: Sequence[Law], rows: Table, place: int, column: Column) -> Curve:
     cells = rows.cells(place)
     step = column.kind.resolution or 0.0 if isinstance(column.kind, Real) else 0.0
     low, high = np.quantile(cells, [TAILS, 1 - TAILS])
@@ -119,10 +135,10 @@ def _curve(model: FactorMixture, rows: Table, place: int, column: Column) -> Cur
     points = np.linspace(edges[0], edges[-1], POINTS)
     if step:
         points = np.unique(np.rint(points / step)) * step
-    return Curve(column.name or "", edges, heights, points, np.exp(_alone(model, place, points)) / (step or 1.0))
+    return Curve(column.name or "", edges, heights, points, _alone(laws, place, points) / (step or 1.0))
 
 
-def _bars(model: FactorMixture, rows: Table, place: int, column: Column) -> Bars:
+def _bars(laws: Sequence[Law], rows: Table, place: int, column: Column) -> Bars:
     numbers, counts = np.unique(rows.cells(place), return_counts=True)
     order = np.argsort(-counts, kind="stable")[:BARS]
     if isinstance(column.kind, Levels) or (isinstance(column.kind, Categories) and column.kind.ordered):
@@ -131,16 +147,13 @@ def _bars(model: FactorMixture, rows: Table, place: int, column: Column) -> Bars
     labels = tuple(map(str, texts(shown, column.kind)))
     if column.atoms_of is not None:
         labels = tuple(label or "other" for label in labels)
-    return Bars(column.name or "", labels, counts[order] / counts.sum(), np.exp(_alone(model, place, shown)))
+    return Bars(column.name or "", labels, counts[order] / counts.sum(), _alone(laws, place, shown))
 
 
-def _alone(model: FactorMixture, place: int, values: np.ndarray) -> np.ndarray:
-    """log p of values of one column by itself."""
-    x = torch.zeros(len(values), *model.shape, dtype=torch.float64)
-    x[:, place] = torch.from_numpy(values)
-    role = torch.full(x.shape, int(Role.ABSENT), dtype=torch.uint8)
-    role[:, place] = int(Role.MODELLED)
-    return model.log_prob(x, Condition(role=role)).numpy()
+def _alone(laws: Sequence[Law], place: int, values: np.ndarray) -> np.ndarray:
+    """p of values (m,) of one column by itself, (m,)."""
+    found = torch.stack([law.log_prob_of(place, torch.from_numpy(values).unsqueeze(0)) for law in laws])
+    return found.exp().mean((0, 1)).numpy()
 
 
 @dataclass(frozen=True)
@@ -195,18 +208,18 @@ class Odd:
     cells: tuple[tuple[str, str, float], ...]
 
 
-def odd_rows(model: FactorMixture, rows: Table) -> list[Odd]:
-    """The least likely of the first `SCORED` rows, the least likely first."""
+def odd_rows(model: RowsModel, rows: Table, nats: np.ndarray) -> list[Odd]:
+    """The least likely of the first `SCORED` rows, the least likely first; nats: −log p of each row, (n,)."""
     x, observed = torch.from_numpy(rows.x[:SCORED]), torch.from_numpy(rows.observed[:SCORED])
-    absent, known, modelled = (torch.full_like(observed, int(role), dtype=torch.uint8) for role in _ROLES)
-    nats = -model.log_prob(x, Condition(role=torch.where(observed, modelled, absent))).numpy()
+    generator, nats = torch.Generator().manual_seed(0), nats[:SCORED]
     excess = np.full(x.shape, -math.inf)
     for place in range(min(x.shape[1], COLUMNS)):
         there = observed[:, place]
         if there.any():
-            role = torch.where(observed, known, absent)
-            role[:, place] = int(Role.MODELLED)
-            cost = -model.log_prob(x[there], Condition(role=role[there])).numpy()
+            known = observed[there].clone()
+            known[:, place] = False
+            law = model.conditional(x[there], known, generator)
+            cost = -law.log_prob_of(place, x[there, place].unsqueeze(1)).squeeze(1).numpy()
             excess[there.numpy(), place] = cost - cost.mean()
     columns, found = rows.columns, []
     for row in np.argsort(-nats, kind="stable")[:ODD]:
@@ -225,4 +238,27 @@ def _said(value: float, kind: AnyKind) -> str:
     return f"{value:.6g}" if long else str(texts(np.array([value]), kind)[0])
 
 
-_ROLES = (Role.ABSENT, Role.KNOWN, Role.MODELLED)
+@dataclass(frozen=True)
+class Portrait:
+    """What a page shows of a table and a model of it. rows: of the data, of all splits; samples: of the model; odd: of
+    the test split, of which so many rows were `scored`."""
+
+    rows: Table
+    samples: Table
+    marginals: Sequence[Curve | Bars]
+    correlations: Correlations
+    odd: Sequence[Odd]
+    scored: int
+
+
+def portrayed(model: RowsModel, data: Dataset, test: Split, nats: np.ndarray) -> Portrait:
+    """test: examples, of which the model says −log p to be `nats`, (n,)."""
+    rows, samples = rows_of(data), sampled(model, data.schema)
+    return Portrait(
+        rows,
+        samples,
+        marginals(model, rows),
+        correlations(rows, samples),
+        odd_rows(model, table_of(data.schema, test), nats),
+        min(SCORED, len(test)),
+    )

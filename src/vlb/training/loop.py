@@ -229,7 +229,9 @@ def fit(
     forget_metrics_after(run, trainer.step)
     settings = experiment.training
     # Of real columns a bound may be anything: only what is not finite is nothing.
-    nothing = uniform(data) / data.dimensions / math.log(2) if data.schema.discrete else math.inf
+    # Of constants alone any bound is nothing, too.
+    even = uniform(data) / data.dimensions / math.log(2) if data.schema.discrete else math.inf
+    nothing = even or math.inf
     begun, first = time.monotonic(), trainer.step
     if settings.steps:
         progress.begin("training", settings.steps)

@@ -88,7 +88,7 @@ class ColumnsOutput(Settings):
     """Columns of a table of any kinds, with gaps: `components` Gaussians per real column, in mapped space, and a logit
     per value of the others; the untrained decoder gives the columns by themselves."""
 
-    components: Annotated[int, Within(1, 1000)] = 3
+    components: Annotated[int, Within(1, 1000)] = 1
 
     def build(self, schema: Schema) -> TableEmission:
         """The untrained emission. Raises `UserError` for what is no table."""

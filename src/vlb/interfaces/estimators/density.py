@@ -1,8 +1,8 @@
-"""`MixtureDensity`: the mixture of factor analysers as a density estimator of scikit-learn."""
+"""Densities of tables with gaps as estimators of scikit-learn: what those of every kind of model share."""
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -11,10 +11,12 @@ import torch
 from sklearn.base import BaseEstimator, DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+from torch import Tensor, nn
 
-from vlb.base.configuration import encode
+from vlb.base.configuration import decode, encode
 from vlb.base.errors import UserError
 from vlb.base.results import Table
+from vlb.core.cells import UnknownCells
 from vlb.core.condition import Condition, Role
 from vlb.core.schema import Column, Schema, Vector
 from vlb.core.surroundings import ordinary
@@ -25,11 +27,8 @@ from vlb.data.rows import as_values, of_file
 from vlb.interfaces.estimators.frames import frame_of, types_of
 from vlb.interfaces.estimators.shown import Shown
 from vlb.interfaces.estimators.tables import Given, fitted_to, given
-from vlb.models.factor.config import FactorAnalysers
-from vlb.models.factor.law import FactorLaw
-from vlb.models.factor.model import FactorMixture
-from vlb.models.kinds import MODELS
-from vlb.models.protocols import require
+from vlb.models.kinds import MODELS, AnyModel
+from vlb.models.protocols import Imputing, require
 from vlb.store.carried import carried, from_carried
 from vlb.store.trained import Trained
 
@@ -45,56 +44,32 @@ class Rows(NamedTuple):
     known: np.ndarray
 
 
-class MixtureDensity(Shown, DensityMixin, BaseEstimator):
-    """A density of tables with gaps: a mixture of factor analysers on mapped reals, with tables for categories. It is
-    fitted to the cells that are there; NaN, and None in a DataFrame, is a gap.
+class TableDensity(Shown, DensityMixin, BaseEstimator):
+    """A density of tables with gaps, by any kind of model that knows some cells given others. A kind says how it is
+    configured and trained, what log p is, and what there is to know of it: `_configuration`, `_trained`, `_log_p` and
+    `_facts`. Its parameters include `schema` and `random_state`."""
 
-        p(x) = Σ_j w_j N(f(reals); m_j, W_j W_jᵀ + Ψ_j) |∂f| Π_c p_jc(category c)
+    schema: str | Path | None
+    random_state: int | np.random.RandomState | None
+    model_: Any
 
-    The columns of an array are reals with a density. Those of a DataFrame of pandas, polars or pyarrow are what their
-    cells look like – rounded numbers have the mass of an interval, few whole numbers are categories in order – unless
-    `schema`, the path of a schema.toml, says what they are. Give one where estimators are compared, as in
-    cross-validation: parts of a table may look different.
+    def _configuration(self) -> Any:
+        """Of the model. Raises `UserError` for parameters out of their domains."""
+        raise NotImplementedError
 
-    components, rank: how many, and of which rank; where they are None, held-out rows choose them, up to
-    `most_components` and `most_rank`. pull, believed: as if so many rows and cells said that components are alike.
-    smoothing: rows of the marginals added to the categories of every component. floor: the least variance, of that of a
-    mapped column. draws: of the parameters from their posterior, over which the model is averaged; 0: the mode alone.
-    steps: of EM, at most. random_state: as of scikit-learn.
+    def _trained(
+        self, config: Any, schema: Schema, x: np.ndarray, observed: np.ndarray, weight: np.ndarray | None
+    ) -> nn.Module:
+        """The model, fitted to rows x (n, D), of which the cells `observed` (n, D) are there; weight: (n,)."""
+        raise NotImplementedError
 
-    Fitted: `model_`, a `vlb.models.factor.model.FactorMixture`; `schema_`, what the columns hold; `bound_`, the mean of
-    log p of the rows it was fitted to, and its standard error over rows, nats. Raises `UserError` with advice, naming
-    the column, for tables that cannot be modelled.
-    """
+    def _log_p(self, x: np.ndarray, known: np.ndarray) -> Tensor:
+        """log p of the cells `known` (n, D) of rows x (n, D), or a bound below it: (n,) nats."""
+        raise NotImplementedError
 
-    def __init__(
-        self,
-        *,
-        components: int | None = None,
-        most_components: int = 32,
-        rank: int | None = None,
-        most_rank: int = 16,
-        pull: float = 30.0,
-        believed: float = 20.0,
-        smoothing: float = 1.0,
-        floor: float = 1e-4,
-        draws: int = 16,
-        steps: int = 60,
-        schema: str | Path | None = None,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.components = components
-        self.most_components = most_components
-        self.rank = rank
-        self.most_rank = most_rank
-        self.pull = pull
-        self.believed = believed
-        self.smoothing = smoothing
-        self.floor = floor
-        self.draws = draws
-        self.steps = steps
-        self.schema = schema
-        self.random_state = random_state
+    def _facts(self) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """What the number called log p is, and more that is to be known, by name."""
+        raise NotImplementedError
 
     @ordinary()
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -102,8 +77,8 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         table = fitted_to(self, X)
         weight = None
         if sample_weight is not None:
-            weight = torch.from_numpy(_check_sample_weight(sample_weight, table.table, dtype=np.float64))
-        config = FactorAnalysers(**{field.name: getattr(self, field.name) for field in fields(FactorAnalysers)})
+            weight = _check_sample_weight(sample_weight, table.table, dtype=np.float64)
+        config = self._configuration()
         if self.schema is None:
             held, _ = inferred(table.sheet, gridded=table.backend is not None)
         else:
@@ -114,25 +89,24 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         if found.unseen:
             raise UserError(f"X: {next(iter(found.unseen.values()))}: mend the cell, or the schema")
         say(found.remarks)
-        x, observed = torch.from_numpy(found.x), torch.from_numpy(found.observed)
-        model = config.build(schema)
-        model.fit(x, observed, weight, seeded(self.random_state))
-        log_p = model.log_prob(x, told(found.observed)).numpy()
-        share = np.ones(len(x)) if weight is None else weight.numpy()
+        self.schema_, self.backend_ = schema, table.backend
+        self.model_ = self._trained(config, schema, found.x, found.observed, weight)
+        self.configuration_ = config
+        log_p = self._log_p(found.x, found.observed).numpy()
+        share = np.ones(len(log_p)) if weight is None else weight
         share = share / share.sum()
         mean = float(share @ log_p)
         self.bound_ = (mean, float(np.sqrt((share**2) @ (log_p - mean) ** 2)))
-        self.model_, self.schema_, self.backend_ = model, schema, table.backend
         self.types_ = {} if table.backend is None else types_of(table.table)
         return self
 
     @ordinary()
     def score_samples(self, X: Any) -> np.ndarray:
-        """log p of the cells of each row that are there, (n,) nats, per unit of each real column: −∞, with a warning,
-        where one is a category that was not seen, and 0 where none is there."""
+        """log p of the cells of each row that are there, or a bound below it, (n,) nats, per unit of each real column:
+        −∞, with a warning, where one is a category that was not seen, and 0 where none is there."""
         check_is_fitted(self)
         rows = self.rows(given(self, X))
-        log_p = self.model_.log_prob(torch.from_numpy(rows.x), told(rows.known)).numpy()
+        log_p = self._log_p(rows.x, rows.known).numpy()
         return np.where((rows.known == rows.observed).all(1), log_p, -np.inf)
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -152,9 +126,9 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         return frame_of(cells, self.types_, self.backend_)
 
     @ordinary()
-    def conditional(self, X: Any) -> FactorLaw:
-        """The law of the cells that are missing given those that are there, exact: its `mean`, `quantile` and `sample`
-        are of the columns of `schema_`, categories by their numbers."""
+    def conditional(self, X: Any) -> UnknownCells:
+        """The law of the cells that are missing given those that are there: its `mean`, `quantile` and `sample` are of
+        the columns of `schema_`, categories by their numbers."""
         check_is_fitted(self)
         return self.law(self.rows(given(self, X)))
 
@@ -177,9 +151,10 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         say(found.remarks)
         return Rows(np.where(known, found.x, 0.0), found.observed, known)
 
-    def law(self, rows: Rows) -> FactorLaw:
-        """p(cells that are not known | those that are)."""
-        law: FactorLaw = self.model_.conditional(torch.from_numpy(rows.x), torch.from_numpy(rows.known))
+    def law(self, rows: Rows) -> UnknownCells:
+        """p(cells that are not known | those that are); the same for the same rows."""
+        x, known = torch.from_numpy(rows.x), torch.from_numpy(rows.known)
+        law: UnknownCells = self.model_.conditional(x, known, torch.Generator().manual_seed(0))
         return law
 
     def summary(self) -> Table | None:
@@ -187,16 +162,15 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         if not hasattr(self, "model_"):
             return None
         mean, error = self.bound_
-        count, _, rank = self.model_.components.loadings.shape
+        what, facts = self._facts()
         rows = (
             ("log p, mean over the rows of fit", f"{mean:.3f} ± {error:.3f} nats"),
-            ("components, of all draws", str(count)),
-            ("rank", str(rank)),
+            *facts,
             ("columns", str(len(self.types_) or self.n_features_in_)),
             ("stated against", self.schema_.measure),
         )
-        notes = ("log p is exact: the error is that of the mean over rows", "unseen rows are less likely: score them")
-        return Table("MixtureDensity", ("", ""), (rows,), notes=notes)
+        notes = (f"{what}: the error is that of the mean over rows", "unseen rows are less likely: score them")
+        return Table(type(self).__name__, ("", ""), (rows,), notes=notes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -208,7 +182,8 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         state = dict(super().__getstate__())
         if "model_" in state:
             model = state.pop("model_")
-            section = {"type": MODELS.tag(model.fit_by), **encode(model.fit_by)}
+            config = state.pop("configuration_")
+            section = {"type": MODELS.tag(config), **encode(config)}
             tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
             state["carried"] = carried(Trained(section, encode(state.pop("schema_")), tensors, SOURCE))
         return state
@@ -221,7 +196,10 @@ class MixtureDensity(Shown, DensityMixin, BaseEstimator):
         if content is not None:
             trained = from_carried(content, SOURCE)
             self.schema_ = trained.example
-            self.model_ = require(trained.build(), FactorMixture, "a MixtureDensity is of a mixture for tables")
+            self.model_ = require(
+                trained.build().double(), Imputing, f"a {type(self).__name__} is of a model for tables"
+            )
+            self.configuration_ = decode(AnyModel, trained.model, "the pickle: model")
 
 
 def say(notes: Iterable[str]) -> None:

@@ -11,34 +11,37 @@ from torch import Tensor
 from vlb.base.domains import Count, admit
 from vlb.base.errors import UserError, suggestion
 from vlb.base.results import Table
+from vlb.core.cells import UnknownCells
 from vlb.core.schema import AnyKind, Categories, Real
 from vlb.core.surroundings import ordinary
 from vlb.data.columns import Cells
 from vlb.data.rows import of_file
-from vlb.interfaces.estimators.density import MixtureDensity, Rows, seeded
+from vlb.interfaces.estimators.density import Rows, TableDensity, seeded
 from vlb.interfaces.estimators.frames import joined
+from vlb.interfaces.estimators.mixture import MixtureDensity
 from vlb.interfaces.estimators.shown import Shown
 from vlb.interfaces.estimators.tables import Given, fitted_to, given, taken
-from vlb.models.factor.law import FactorLaw
 
-Point = Callable[[FactorLaw], Tensor]
+Point = Callable[[UnknownCells], Tensor]
 
 POINTS: dict[str, Point] = {
-    "mean": FactorLaw.mean,
-    "median": FactorLaw.median,
-    "mode": FactorLaw.mode,
+    "mean": UnknownCells.mean,
+    "median": UnknownCells.median,
+    "mode": UnknownCells.mode,
 }
 DRAW = "draw"
 
 
 class Imputer(Shown, TransformerMixin, BaseEstimator):
-    """Fills the gaps of a table from a density: p(missing cells | those that are there), exact.
+    """Fills the gaps of a table from a density: p(missing cells | those that are there), exact by a mixture and by
+    weighted draws of the latents by a VAE.
 
-    estimator: a `MixtureDensity`, which is fitted to X; None: one with its defaults. point: what `transform` fills in,
-    "mean", "median", "mode" – each of a cell by itself – or "draw", the cells of a row together. n_draws: how many
-    completed tables `draws` returns. keep_empty_features: whether columns without any cell in `fit` are kept, with 0
-    where they are of numbers, as `SimpleImputer` does, or dropped. add_indicator: whether a column follows for each
-    that had gaps in `fit`, which says where. random_state: of the draws, and of the default estimator.
+    estimator: a `MixtureDensity` or `VAEDensity`, which is fitted to X; None: a `MixtureDensity` with its defaults.
+    point: what `transform` fills in, "mean", "median", "mode" – each of a cell by itself – or "draw", the cells of a
+    row together. n_draws: how many completed tables `draws` returns. keep_empty_features: whether columns without any
+    cell in `fit` are kept, with 0 where they are of numbers, as `SimpleImputer` does, or dropped. add_indicator:
+    whether a column follows for each that had gaps in `fit`, which says where. random_state: of the draws, and of the
+    default estimator.
 
     A cell that is there is never changed. A table comes back as it came: an array, or a DataFrame of its library with
     the types of its columns, order and index, unless `set_output` says otherwise; in columns of whole numbers the mean
@@ -51,7 +54,7 @@ class Imputer(Shown, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        estimator: MixtureDensity | None = None,
+        estimator: TableDensity | None = None,
         *,
         point: str = "mean",
         n_draws: int = 5,

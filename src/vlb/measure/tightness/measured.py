@@ -46,7 +46,8 @@ class TightnessResult(Result):
 
     discrete: the bound by rungs; weighed: two bounds by draws of all latents; continuous: a diffusion model's own
     bound; ode: the likelihood of the probability-flow ODE, where it was asked for; solver_error: its solver's, nats;
-    split: of split_examples, of which some were taken; levels: K of the data, named `data` with a fingerprint.
+    split: of split_examples, of which some were taken; levels: K of the data, None where they have none, named `data`
+    with a fingerprint; kind: of these data, in words.
     """
 
     discrete: Evaluation
@@ -56,9 +57,10 @@ class TightnessResult(Result):
     solver_error: float | None
     split: str
     split_examples: int
-    levels: int
+    levels: int | None
     data: str
     fingerprint: str
+    kind: str
 
     @property
     def looseness(self) -> tuple[float, float]:
@@ -122,7 +124,7 @@ class TightnessResult(Result):
         other = () if self.ode is None else ((row(self.ode, "another model: "),),)
         return Table(
             title=f"{self.data}, {self.split}: {len(self.discrete.values)} of {self.split_examples} examples × "
-            f"{self.discrete.dimensions} dimensions, discrete, {self.levels} levels",
+            f"{self.discrete.dimensions} dimensions, {self.kind}",
             columns=("−log₂ p(x), at most", "bits/dim"),
             sections=(tuple(bounds), (found,), *other),
             notes=self._notes(),
@@ -206,7 +208,7 @@ def tightness(
         divergence = ExactDivergence() if math.prod(model.shape) <= SMALL else Hutchinson()
         bound = FlowBound(Flow(diffusion, divergence=divergence))
         flow, solver = measured(bound, 2), bound.solver_error
-    of = (split, len(whole), own.levels, own.name, own.fingerprint)
+    of = (split, len(whole), own.schema.count, own.name, own.fingerprint, own.schema.kind)
     return TightnessResult(discrete, weighed, continuous, flow, solver, *of)
 
 

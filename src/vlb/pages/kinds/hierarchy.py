@@ -1,6 +1,7 @@
 """The page about a VAE of any depth: what each rung, a latent, costs, tells and decides."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,14 @@ from vlb.data import Dataset
 from vlb.measure.diagnostics import RungUse, rung_use
 from vlb.measure.summary import EvaluationResult
 from vlb.models.vae.model import VariationalHierarchy
+from vlb.models.vae.rows import TableVAE
 from vlb.pages import figures, page
 from vlb.pages.about import EXAMPLES, about, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.gallery import ancestral, drawable
 from vlb.pages.markup import chart, text, thumbnail
+from vlb.pages.portrait import the_columns, the_correlations, the_marginals, the_odd
+from vlb.pages.tables import SAMPLES, Portrait, portrayed
 from vlb.store.runs import Run
 
 SHOWN, DESCENTS = 8, 32
@@ -55,17 +59,40 @@ class HierarchyContent:
 
 
 @content_of.register
-def _(
+def hierarchy_content(
     model: VariationalHierarchy, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
 ) -> HierarchyContent:
     result = stated(model, run, data, device, progress)
     measured = Measured(about(run, model, data), result, ancestral(model, data))
     progress.begin("measuring what rungs are used for")
     few = data.test.subset(EXAMPLES).subset(USED)
-    x = torch.from_numpy(np.ascontiguousarray(few.x)).to(device)
-    uses = tuple(rung_use(model, x, torch.Generator().manual_seed(0)))
+    x, condition = few.batch(np.arange(len(few)), False, device)
+    uses = tuple(rung_use(model, x, torch.Generator().manual_seed(0), condition=condition))
     pictures = decided(model, data.test.x[:SHOWN], data.levels) if drawable(model.shape) else None
     return HierarchyContent(measured, named(model), uses, len(few), pictures)
+
+
+@dataclass(frozen=True)
+class RowsContent:
+    """A hierarchy of the rows of a table; for its fields see `HierarchyContent` and `Portrait`."""
+
+    hierarchy: HierarchyContent
+    portrait: Portrait
+
+    @property
+    def found(self) -> EvaluationResult:
+        return self.hierarchy.found
+
+    def page(self) -> str:
+        return rows_page(self)
+
+
+@content_of.register
+def _(model: TableVAE, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT) -> RowsContent:
+    hierarchy = hierarchy_content(model, run, data, device, progress)
+    progress.begin("measuring columns and rows")
+    portrait = portrayed(model, data, data.test.subset(EXAMPLES), hierarchy.found.evaluation.totals)
+    return RowsContent(hierarchy, portrait)
 
 
 def named(model: VariationalHierarchy) -> str:
@@ -103,13 +130,34 @@ def hierarchy_page(content: HierarchyContent) -> str:
         "above tell, rung 1 next to the data."
     )
     what = "An upper bound on −log₂ p(x): the variational bound with all its terms"
+    return _page(content, what, meaning, (page.pictures(measured), upper_rungs(content)))
+
+
+def rows_page(content: RowsContent) -> str:
+    """The whole page about a hierarchy of rows."""
+    portrait = content.portrait
+    meaning = (
+        "Reconstruction: of the cells that are there, given all latents. KL of a rung: what its latents cost beyond "
+        "what the rungs above tell, rung 1 next to the data. Cells that are missing are left out, of both."
+    )
+    what = "An upper bound on −log₂ p of the cells that are there: the variational bound with all its terms"
+    shown = (
+        the_columns(portrait),
+        the_marginals(portrait, f"by {SAMPLES:,} draws of the latents"),
+        the_correlations(portrait),
+        the_odd(portrait, "the bound on −log p"),
+    )
+    return _page(content.hierarchy, what, meaning, shown)
+
+
+def _page(content: HierarchyContent, what: str, meaning: str, shown: Sequence[str]) -> str:
+    measured = content.measured
     sections = (
         page.headline(measured, content.model, what, page.two_errors(measured.result, "latents")),
         page.bound(measured, "The bound and its terms", meaning),
         page.training(measured, "with dropout, KL warm-up and free bits where there are any, one draw of latents"),
         rungs(content),
-        page.pictures(measured),
-        upper_rungs(content),
+        *shown,
         page.configuration(measured.about),
         page.reproduction(measured.about),
     )

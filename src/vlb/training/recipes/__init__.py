@@ -15,6 +15,7 @@ from vlb.training.recipes.hierarchies import (
     mnist_ladder,
     mnist_vae,
     table,
+    table_vae,
 )
 from vlb.training.recipes.images import cifar10, digits, fashion_mnist, images, mnist
 
@@ -25,6 +26,7 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "cifar10": cifar10,
     "images": images,
     "table": table,
+    "table-vae": table_vae,
     "discrete-table": discrete_table,
     "digits-mixture": digits_mixture,
     "digits-vae": digits_vae,

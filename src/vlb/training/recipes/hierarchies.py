@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from vlb.core.emissions.offered import BernoulliOutput, DiscretisedLogisticOutput
+from vlb.core.emissions.offered import BernoulliOutput, ColumnsOutput, DiscretisedLogisticOutput
 from vlb.models.factor.config import FactorAnalysers
 from vlb.models.factor.loss import FactorLoss
 from vlb.models.ladder.config import Ladder
@@ -34,6 +34,17 @@ def table() -> Experiment:
         model=FactorAnalysers(),
         loss=FactorLoss(),
         training=Training(steps=0),
+    )
+
+
+def table_vae() -> Experiment:
+    """Your own table, real columns too, with gaps (--data FILE.csv): a VAE of the cells that are there: minutes."""
+    return Experiment(
+        recipe="table-vae",
+        data=DataSource(name="mixed-table"),
+        model=VAE(coder=DenseCoder(width=128, dropout=0.3), likelihood=ColumnsOutput()),
+        loss=ElboLoss(given=0.5),
+        training=_training(3000),
     )
 
 
