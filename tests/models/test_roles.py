@@ -155,9 +155,9 @@ def test_without_roles_a_model_has_the_weights_it_had(schema: Schema) -> None:
 @torch.no_grad()
 def test_an_untrained_table_model_is_that_of_the_columns_by_themselves(gamma_0: float, kernel: str) -> None:
     """Wherever γ₀ is, reconstruction + diffusion + prior is log p of the modelled cells, but for what is left in z_1
-    and what the Gaussian kernels of a grid lose. Of a rounded column it is a bound only: where the noise is finer than its
-    cells, the head goes on as if they were not there. Within 6 standard errors over 4,000 draws: a false alarm in fewer
-    than 1e-6 of seeds, in all cases."""
+    and what the Gaussian kernels of a grid lose. Of a rounded column it is a bound only: where the noise is finer than
+    its cells, the head goes on as if they were not there. Within 6 standard errors over 4,000 draws: a false alarm in
+    fewer than 1e-6 of seeds, in all cases."""
     model = built(TABLE, trained=False, schedule=LogSNRLinear(gamma_0, 6.0), head=Table(components=1))
     draws = 4000
     x = torch.from_numpy(rows(TABLE, 4)).repeat_interleave(draws, 0)
