@@ -167,3 +167,9 @@ def test_particles_are_the_mixture_of_their_laws() -> None:
     draws = torch.stack([found.sample(torch.Generator().manual_seed(s)) for s in range(50)])
     assert bool((draws[:, :, 2] == rows[:, 2]).all())
     assert bool((found.effective >= 1).all()) and bool((found.effective <= 3).all())
+
+
+def test_a_table_of_reals_alone_has_moments() -> None:
+    emission, _ = emission_of((Real(), Real()))
+    law = law_of(emission, 4, 0)
+    assert law.mean.shape == law.variance.shape == (4, 2)

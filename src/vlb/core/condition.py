@@ -85,7 +85,7 @@ ROLE = frozenset({"role"})
 _REFUSALS = {
     "label": "is not conditioned on labels: leave out --condition labels and --class",
     "role": "models every element of x: leave out the condition's roles, or train one that is told them: a table by "
-    "the recipe table or table-diffusion, other diffusion models with --set model.roles=true",
+    "the recipe table, a diffusion model with --set model.roles=true",
     "values": "takes no known elements beside x: leave out the condition's values",
     "planes": "takes no maps aligned with x: leave out the condition's planes",
 }

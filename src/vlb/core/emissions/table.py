@@ -278,9 +278,10 @@ class TableLaw(Conjugate):
     def _evenly(self, numbers: Tensor) -> Tensor:
         """What is taken from each number so that vertices lie about 0, (numbers,); 0 on a line."""
         emission = self.emission
-        counts = torch.tensor(self.columns.counts, dtype=torch.float64)[self.columns.groups]
         found = torch.zeros(numbers.shape[1], dtype=torch.float64)
-        found[emission.place] = torch.where(emission.line, 0.0, APART / counts) if len(counts) else found
+        if self.columns.counts:
+            counts = torch.tensor(self.columns.counts, dtype=torch.float64)[self.columns.groups]
+            found[emission.place] = torch.where(emission.line, 0.0, APART / counts)
         return found.to(numbers.device)
 
     def _of_line(self, numbers: Tensor) -> Tensor:
