@@ -77,7 +77,7 @@ class Normal:
     log_variance: Tensor
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """One reparameterised draw, (batch, *event), in the dtype of the mean."""
+        """One reparameterised draw (Eq. 3.87), (batch, *event), in the dtype of the mean."""
         shape = torch.broadcast_shapes(self.mean.shape, self.log_variance.shape)
         noise = standard_normal(shape, generator, self.mean)
         return self.mean + (0.5 * self.log_variance).exp().to(self.mean.dtype) * noise
@@ -92,7 +92,7 @@ class Normal:
         return -0.5 * (error**2 + self.log_variance + LOG_2PI)
 
     def kl(self, other: "Normal") -> Tensor:
-        """KL(self ‖ other) -> (batch,) nats, exact for nearly equal variances (Eq. 3.69)."""
+        """KL(self ‖ other) -> (batch,) nats, exact for nearly equal variances (Eq. 3.68–3.73)."""
         delta = self.log_variance - other.log_variance
         distance = (self.mean - other.mean) ** 2 * (-other.log_variance).exp()
         return sum_event(0.5 * (expm1_minus(delta) + distance))
