@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-import monograph  # noqa: E402
+import monograph
 
 project = "vlb"
 author = "The vlb developers"

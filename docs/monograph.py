@@ -252,7 +252,7 @@ def _lacks(result: Result, markers: Markers) -> str:
 
 def _shown(section: Section, markers: Markers) -> Iterator[str]:
     yield ""
-    yield f"{'##' + '#' * section.number.count('.')} {section.number} {section.title}"
+    yield f"{'###' if '.' in section.number else '##'} {section.number} {section.title}"
     whole = [marker.name for marker in markers.code if section.number in marker.sections]
     if whole:
         yield ""
