@@ -35,7 +35,7 @@ SECTIONS = re.compile(r"(?:Sections? |Appendix |§)((?:[2-5]|A)(?:\.\d)*(?:(?:,|
 class Result:
     """A result of the monograph. at: where, in the words of docstrings; numbers: its equations, tables and figures.
 
-    says: what, in a line; kind: what it is if it states nothing, of `STATE_NOTHING`; figure: a picture of it, in docs.
+    says: what, in a line; kind: what it is if it states nothing (`STATE_NOTHING`); figure: a picture, in a page.
     """
 
     at: str
@@ -162,6 +162,14 @@ def named(markers: tuple[Marker, ...], result: Result) -> list[str]:
     return [marker.name for marker in markers if marker.numbers & set(result.numbers)]
 
 
+def showing(figure: str) -> str | None:
+    """The page that shows a figure, the first of them, if it is there."""
+    if not (PAGE.parent / figure).exists():
+        return None
+    pages = (path for path in sorted(PAGE.parent.glob("*.md")) if path != PAGE)
+    return next((path.name for path in pages if f"]({figure})" in path.read_text("utf-8")), None)
+
+
 @dataclass(frozen=True)
 class Coverage:
     """Of the results that state something, which have code and a test, and which lack one of them."""
@@ -191,8 +199,8 @@ def complaints(sections: tuple[Section, ...], markers: Markers) -> list[str]:
     for result in results:
         if result.kind not in (None, *STATE_NOTHING):
             found.append(f"{result.at}: {result.kind!r} is no kind of what states nothing, which are {STATE_NOTHING}")
-        if result.figure and not (PAGE.parent / result.figure).exists():
-            found.append(f"{result.at}: there is no docs/{result.figure}")
+        if result.figure and not showing(result.figure):
+            found.append(f"{result.at}: no page shows docs/{result.figure}")
     sectioned = {section.number for section in sections}
     for marker in markers.all():
         absent = [*sorted(marker.numbers - set(listed)), *(f"Section {n}" for n in sorted(marker.sections - sectioned))]
@@ -271,7 +279,7 @@ def _shown(section: Section, markers: Markers) -> Iterator[str]:
                 yield f"- {label}: {_code(names)}"
         seen = [f"[{name.removesuffix('.md')}]({name})" for name in named(markers.pages, result)]
         if result.figure:
-            seen.append(f"[figure]({result.figure})")
+            seen.append(f"[figure]({showing(result.figure)})")
         if seen:
             yield f"- seen in: {', '.join(seen)}"
         for name in named(markers.errata, result):
