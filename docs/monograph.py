@@ -233,7 +233,8 @@ def _head(sections: tuple[Section, ...], markers: Markers) -> Iterator[str]:
     yield ""
     yield (
         "What each numbered result of De Sousa Ribeiro & Glocker (2024), *Demystifying Variational Diffusion Models*, "
-        "says; the code of `vlb` that is it; the tests that hold it; where these pages speak of it; and what is "
+        "says; the code of `vlb` that is it, or says why it does otherwise; the tests that hold it, "
+        "as corrected; where these pages speak of it; and what is "
         "[printed otherwise than it holds](errata.md). A derivation is one result."
     )
     yield ""
@@ -273,17 +274,22 @@ def _shown(section: Section, markers: Markers) -> Iterator[str]:
         yield ""
         kind = f" *({result.kind})*" if result.kind else ""
         yield f"**{result.at}**{kind}. {result.says}"
-        yield ""
-        for label, names in (("code", named(markers.code, result)), ("tests", named(markers.tests, result))):
-            if names:
-                yield f"- {label}: {_code(names)}"
-        seen = [f"[{name.removesuffix('.md')}]({name})" for name in named(markers.pages, result)]
-        if result.figure:
-            seen.append(f"[figure]({showing(result.figure)})")
-        if seen:
-            yield f"- seen in: {', '.join(seen)}"
-        for name in named(markers.errata, result):
-            yield f"- [erratum](errata.md): {name}"
+        beside = list(_beside(result, markers))
+        yield from ("", *beside) if beside else ()
+
+
+def _beside(result: Result, markers: Markers) -> Iterator[str]:
+    """What refers to a result, an item of a list for each sort."""
+    for label, names in (("code", named(markers.code, result)), ("tests", named(markers.tests, result))):
+        if names:
+            yield f"- {label}: {_code(names)}"
+    seen = [f"[{name.removesuffix('.md')}]({name})" for name in named(markers.pages, result)]
+    if result.figure:
+        seen.append(f"[figure]({showing(result.figure)})")
+    if seen:
+        yield f"- seen in: {', '.join(seen)}"
+    for name in named(markers.errata, result):
+        yield f"- [erratum](errata.md): {name}"
 
 
 def _code(names: list[str]) -> str:
