@@ -1,5 +1,11 @@
 """Sphinx configuration: Markdown pages and the public API."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import monograph
+
 project = "vlb"
 author = "The vlb developers"
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
@@ -23,4 +29,5 @@ def verbatim(app, what, name, obj, options, lines):
 
 def setup(app):
     """Called by Sphinx."""
+    monograph.write()
     app.connect("autodoc-process-docstring", verbatim)

@@ -34,7 +34,7 @@ def test_samples_have_the_model_density(model) -> None:
 
 @EXACT
 def test_log_weight_is_log_p_at_every_draw(model) -> None:
-    """log p(x, z)/q(z|x) with q = p(z|x) has no variance, down or up."""
+    """log p(x, z)/q(z|x) with q = p(z|x) is log p(x), without variance, down or up (Eq. 2.2)."""
     x, generator = data(model, 50), seeded(2)
     expected = model.log_prob(x)
     torch.testing.assert_close(descent_log_weight(model, model.infer(x), x, generator), expected)
@@ -53,7 +53,7 @@ def test_elbo_is_log_p(model) -> None:
 
 
 def test_looseness_is_the_kl_to_the_true_posterior() -> None:
-    """−ELBO + log p(x) = KL(q(z|x) ‖ p(z|x)), known in closed form for a stretched posterior."""
+    """−ELBO + log p(x) = KL(q(z|x) ‖ p(z|x)), known in closed form for a stretched posterior (Eq. 2.7)."""
     exact, loose, generator = PPCA(), PPCA(stretch=2.5), seeded(4)
     x = data(exact, 1).expand(40_000, -1)
     gap = elbo(loose, loose.infer(x), x, generator).total + exact.log_prob(x)
@@ -77,6 +77,7 @@ def test_importance_weighted_bound_tightens_with_more_draws() -> None:
 
 
 def test_climb_is_as_loose_as_the_descent() -> None:
+    """The mean of log p(x, z)/q(z | x) does not ask in which order the latents were drawn (Eq. 2.20)."""
     exact, loose, generator = PPCA(), PPCA(stretch=2.5), seeded(6)
     x = data(exact, 20_000)
     difference = climb_log_weight(loose, x, generator) - descent_log_weight(loose, loose.infer(x), x, generator)

@@ -113,6 +113,7 @@ def test_information_never_exceeds_what_the_examples_can_tell() -> None:
 
 
 def test_aggregate_is_the_mean_of_posteriors() -> None:
+    """Eq. 2.35."""
     q = normal(torch.randn(6, 4, generator=seeded(11)).double())
     z = torch.randn(3, 2, generator=seeded(12)).double()
     expected = pairwise_log_prob(q, z).logsumexp(1) - math.log(6)

@@ -32,7 +32,7 @@ def time(t: float) -> torch.Tensor:
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(times=TIMES, seed=st.integers(0, 2**31))
 def test_bayes_identity(schedule, scaling, times: list[float], seed: int) -> None:
-    """q(z_s|z_t,x) q(z_t|x) = q(z_t|z_s) q(z_s|x) for every s < t, x, z_s, z_t."""
+    """q(z_s|z_t,x) q(z_t|x) = q(z_t|z_s) q(z_s|x) for every s < t, x, z_s, z_t (Eq. 3.25)."""
     process = GaussianDiffusion(schedule(-7.0, 5.0), scaling)
     s, t = time(times[0]), time(times[1])
     generator = seeded(seed)
@@ -66,11 +66,13 @@ def test_transitions_compose(schedule, scaling, times: list[float]) -> None:
 @pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 @pytest.mark.parametrize("gamma", [-40.0, -13.3, 0.0, 5.0, 40.0])
 def test_scalings_have_the_log_snr_they_are_asked_for(scaling, gamma: float) -> None:
+    """SNR = e^{−γ} (A.14)."""
     alpha, sigma = scaling(torch.tensor(gamma, dtype=torch.float64))
     assert 2 * (sigma.log() - alpha.log()).item() == pytest.approx(gamma, rel=1e-12, abs=1e-12)
 
 
 def test_scalings_are_what_their_names_say() -> None:
+    """α² + σ² = 1 (A.2), α = 1, α + σ = 1."""
     gamma = torch.linspace(-9, 9, 19, dtype=torch.float64)
     alpha, sigma = SCALINGS["vp"](gamma)
     torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(gamma))

@@ -45,7 +45,7 @@ class Ideal(nn.Module):
 @pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 @pytest.mark.parametrize("gamma", [-4.0, 0.0, 5.0])
 def test_energy_denoiser_is_the_gradient_of_its_energy(scaling, gamma: float) -> None:
-    """With E = −log q(z_t), ε̂ is the posterior mean of ε and αx̂ + σε̂ = z."""
+    """With E = −log q(z_t), ε̂ is the posterior mean of ε and αx̂ + σε̂ = z (Eq. 4.24)."""
     mixture = plane_mixture()
     denoiser = EnergyDenoiser(Ideal(mixture, scaling), scaling)
     level = torch.full((1, 1), gamma, dtype=torch.float64)

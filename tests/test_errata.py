@@ -59,7 +59,7 @@ def nodes_of_line() -> tuple[list[float], list[float], list[float]]:
 
 
 def test_table_4_2_score_from_v() -> None:
-    """s = −(σz + αv)/σ; printed (−σz + αv)/σ."""
+    """s = −(σz + αv)/σ; printed in Table 4.2 (−σz + αv)/σ."""
     x, eps, alpha, sigma, z = process_at("vp")
     v, s = target(Velocity(), x, eps, alpha, sigma), target(Score(), x, eps, alpha, sigma)
     assert close(-(sigma * z + alpha * v) / sigma, s)
@@ -69,7 +69,7 @@ def test_table_4_2_score_from_v() -> None:
 
 
 def test_table_4_2_score_from_u() -> None:
-    """s = −(αu + z)/σ where α + σ = 1; printed (−αu + z)/σ."""
+    """s = −(αu + z)/σ where α + σ = 1; printed in Table 4.2 (−αu + z)/σ."""
     x, eps, alpha, sigma, z = process_at("ot")
     u, s = target(Flow(), x, eps, alpha, sigma), target(Score(), x, eps, alpha, sigma)
     assert close(-(alpha * u + z) / sigma, s)
@@ -78,7 +78,7 @@ def test_table_4_2_score_from_u() -> None:
 
 
 def test_table_4_2_u_from_eps() -> None:
-    """u = (ε(α + σ) − z)/α in every process; printed (ε(α − σ) − z)/α."""
+    """u = (ε(α + σ) − z)/α in every process; printed in Table 4.2 (ε(α − σ) − z)/α."""
     for scaling in SCALINGS:
         x, eps, alpha, sigma, z = process_at(scaling)
         u = target(Flow(), x, eps, alpha, sigma)
@@ -88,7 +88,7 @@ def test_table_4_2_u_from_eps() -> None:
 
 
 def test_table_4_2_u_from_score() -> None:
-    """u = −(σ(α + σ)s + z)/α; printed (σs(σ − α) − z)/α."""
+    """u = −(σ(α + σ)s + z)/α; printed in Table 4.2 (σs(σ − α) − z)/α."""
     for scaling in SCALINGS:
         x, eps, alpha, sigma, z = process_at(scaling)
         u, s = target(Flow(), x, eps, alpha, sigma), target(Score(), x, eps, alpha, sigma)
@@ -98,7 +98,7 @@ def test_table_4_2_u_from_score() -> None:
 
 
 def test_table_4_2_v_and_u_are_of_different_processes() -> None:
-    """Printed v = u − z holds in no process; through (x, ε) either gives the other in all of them."""
+    """v = u − z, printed in Table 4.2, holds in no process; through (x, ε) either gives the other in all of them."""
     for scaling in SCALINGS:
         x, eps, alpha, sigma, z = process_at(scaling)
         u, v = target(Flow(), x, eps, alpha, sigma), target(Velocity(), x, eps, alpha, sigma)
@@ -109,7 +109,7 @@ def test_table_4_2_v_and_u_are_of_different_processes() -> None:
 
 @pytest.mark.parametrize("parameterization, home", [(Velocity(), "vp"), (Flow(), "ot")], ids=["v", "u"])
 def test_tables_4_1_and_4_2_rows_hold_only_in_their_process(parameterization, home: str) -> None:
-    """v rows need α² + σ² = 1 and u rows α + σ = 1: x̂ and the posterior mean of Table 4.1 as printed."""
+    """v rows need α² + σ² = 1 and u rows α + σ = 1: x̂ and the mean of Table 4.1 (Eq. 4.25, 4.38) as printed."""
     for scaling in SCALINGS:
         process = GaussianDiffusion(LogSNRLinear(-4.0, 4.0), SCALINGS[scaling])
         s, t = torch.tensor([0.3], dtype=torch.float64), torch.tensor([0.6], dtype=torch.float64)
@@ -132,7 +132,7 @@ def test_tables_4_1_and_4_2_rows_hold_only_in_their_process(parameterization, ho
 
 
 def test_table_4_3_noise_loss_from_velocity_loss() -> None:
-    """‖ε − ε̂‖² = α²‖v − v̂‖² (VP); printed with 1/α², for x̂ ≠ x was forgotten in 4.63–4.65."""
+    """‖ε − ε̂‖² = α²‖v − v̂‖² (VP); printed with 1/α², for x̂ ≠ x was forgotten (Table 4.3, Eq. 4.63–4.65)."""
     x, eps, alpha, sigma, z = process_at("vp")
     v = target(Velocity(), x, eps, alpha, sigma)
     v_hat = v + torch.randn(6, 3, generator=seeded(1), dtype=torch.float64)
@@ -156,7 +156,7 @@ def test_edm_c_skip_of_the_literature_is_for_alpha_1() -> None:
 
 
 def test_eq_3_104_ancestral_noise() -> None:
-    """The noise of a step is √((1 − α_s²) c) ε; printed √(1 − α_s² c ε), which does not vanish as s → t."""
+    """The noise of a step is √((1 − α_s²) c) ε (Eq. 3.104); printed √(1 − α_s² c ε), which does not vanish as s → t."""
     process = GaussianDiffusion(LogSNRLinear(-5.0, 5.0))
     x = torch.zeros(1, 1, dtype=torch.float64)
     t = torch.tensor([0.5], dtype=torch.float64)
@@ -175,7 +175,7 @@ def test_eq_3_104_ancestral_noise() -> None:
 
 
 def test_eq_3_111_more_levels_help_only_in_expectation() -> None:
-    """L_2T < L_T fails at x = 0 for the exact denoiser of N(0, 1): E‖x − x̂‖² is α²σ² there."""
+    """L_2T < L_T (Eq. 3.111) fails at x = 0 for the exact denoiser of N(0, 1): E‖x − x̂‖² is α²σ² there."""
 
     def loss(x: float, steps: int) -> float:
         gamma = torch.linspace(-2.0, 4.0, steps + 1, dtype=torch.float64)
@@ -205,7 +205,7 @@ def test_eq_3_111_more_levels_help_only_in_expectation() -> None:
 
 
 def test_eq_4_13_score_averages_over_the_posterior() -> None:
-    """∇log q(z) = E[∇log q(z|x)] over q(x|z); printed over q(x)."""
+    """∇log q(z) = E[∇log q(z|x)] over q(x|z) (Eq. 4.12–4.17); printed over q(x)."""
     mixture = line_mixture()
     alpha, sigma = 0.8, 0.6
     z = torch.tensor([[-1.0], [0.3], [1.2]], dtype=torch.float64)
@@ -220,7 +220,7 @@ def test_eq_4_13_score_averages_over_the_posterior() -> None:
 
 
 def test_eq_4_99_weight_in_x_space_is_not_the_weight_of_4_88() -> None:
-    """The simple loss has w = 1/γ′(t) in 4.88–4.95; w = SNR read into 4.90 is another loss."""
+    """The simple loss has w = 1/γ′(t) (Eq. 4.95); w = SNR (Eq. 4.99), read into Eq. 4.90, is another loss."""
     nodes, weights, errors = nodes_of_line()
 
     def loss(schedule, weight) -> float:
@@ -240,7 +240,7 @@ def test_eq_4_99_weight_in_x_space_is_not_the_weight_of_4_88() -> None:
 
 
 def test_eq_4_124_variance_gain_needs_a_normalised_weight() -> None:
-    """V_w(h) − V_p(ĥ) = E_w[(1 − w/p) h²] only if ∫w dλ = 1; else 4.126 can be negative, no variance at all."""
+    """V_w(h) − V_p(ĥ) = E_w[(1 − w/p) h²] (Eq. 4.129) only if ∫w dλ = 1; else 4.126 can be negative, no variance."""
     nodes, weights, errors = nodes_of_line()
     h = [0.5 * m for m in errors]
     density = LogSNRLinear(-HIGH, -LOW).density(torch.tensor(nodes, dtype=torch.float64)).tolist()
@@ -267,7 +267,7 @@ def test_eq_4_124_variance_gain_needs_a_normalised_weight() -> None:
 
 
 def test_eq_4_130_flattens_the_mean_but_is_not_the_single_draw_optimum() -> None:
-    """p ∝ w E‖ε−ε̂‖² makes the mean loss constant; the least variance needs p ∝ w √E‖ε−ε̂‖⁴."""
+    """p ∝ w E‖ε−ε̂‖² makes the mean loss constant (Eq. 4.130); the least variance needs p ∝ w √E‖ε−ε̂‖⁴."""
     mixture = line_mixture()
     nodes, weights, errors = nodes_of_line()
     fourth = []
@@ -302,7 +302,7 @@ def joint_kl(scale: float, start: float, prior_kl: float) -> float:
 
 
 def test_eq_4_132_joint_kl_has_the_prior_term() -> None:
-    """KL(q(z_{t:1}|x) ‖ p(z_{t:1})) at t = 1 is KL(q(z_1|x) ‖ p(z_1)), where the printed integral is 0."""
+    """KL(q(z_{t:1}|x) ‖ p(z_{t:1})) at t = 1 is KL(q(z_1|x) ‖ p(z_1)), where the integral of Eq. 4.132 is 0."""
     normal = gaussian_mixture(torch.ones(1), torch.full((1, 1), 0.5), torch.full((1, 1, 1), 0.3))
     process = GaussianDiffusion(LogSNRLinear(-4.0, 1.0))
     model = DiffusionModel(process, MixtureDenoiser(normal, SCALINGS["vp"], decodes=False), Continuous(), (1,))
@@ -318,7 +318,10 @@ def test_eq_4_132_joint_kl_has_the_prior_term() -> None:
 
 
 def test_eq_4_146_atom_at_zero_depends_on_the_model() -> None:
-    """L_w = ∫ w′ L(t) dt + w(λ_max) L(0) − w(λ_min) L(1); the middle term is no constant, and all of it at w = 1."""
+    """L_w = ∫ w′ L(t) dt + w(λ_max) L(0) − w(λ_min) L(1); the middle term is no constant (Eq. 4.143–4.146).
+
+    At w = 1 it is all of it.
+    """
     prior_kl = 0.1
     nodes, weights = gauss_legendre(LOW, HIGH, 40)
 
@@ -347,7 +350,7 @@ def test_eq_4_146_atom_at_zero_depends_on_the_model() -> None:
 
 
 def test_eq_4_150_weight_is_the_integral_over_time() -> None:
-    """w(λ_t) − w(λ_0) = ∫₀^t p_w; printed with upper limit λ_t, which leaves [0, 1] altogether."""
+    """w(λ_t) − w(λ_0) = ∫₀^t p_w (Eq. 4.150); printed with upper limit λ_t, which leaves [0, 1] altogether."""
     schedule = LogSNRLinear(-HIGH, -LOW)
 
     def cumulative(t: Tensor) -> Tensor:
@@ -367,7 +370,7 @@ def test_eq_4_150_weight_is_the_integral_over_time() -> None:
 
 
 def test_eq_4_155_later_latents_follow_z_t() -> None:
-    """L(t) − L(t+dt) is ½ m dγ with z_{t+dt} ~ q(· | z_t); with q(· | x) as printed it grows like 1/dt."""
+    """L(t) − L(t+dt) is ½ m dγ with z_{t+dt} ~ q(· | z_t); with q(· | x) as printed it grows like 1/dt (Eq. 4.155)."""
     normal = gaussian_mixture(torch.ones(1), torch.zeros(1, 1), torch.ones(1, 1, 1))
     process = GaussianDiffusion(LogSNRLinear(-4.0, 4.0))
     model = DiffusionModel(process, MixtureDenoiser(normal, SCALINGS["vp"], decodes=False), Continuous(), (1,))
@@ -403,7 +406,7 @@ def test_eq_4_155_later_latents_follow_z_t() -> None:
 
 
 def test_eq_5_1_needs_the_posterior_or_the_joint() -> None:
-    """argmin_q KL(q(z|x) ‖ p(z)) is q = p(z), posterior collapse; the bound is tight at p(z|x) instead."""
+    """argmin_q KL(q(z|x) ‖ p(z)) (Eq. 5.1) is q = p(z), posterior collapse; the bound is tight at p(z|x) instead."""
     # x | z ~ N(z, ½), z ~ N(0, 1): p(z|x) = N(2x/3, 1/3), p(x) = N(0, 3/2).
     x = torch.tensor([[1.5]], dtype=torch.float64)
     prior = Normal(torch.zeros_like(x), torch.zeros_like(x))
@@ -442,7 +445,7 @@ def test_eq_a_39_likelihood_of_discrete_data_does_not_cancel() -> None:
 
 
 def test_eq_a_41_mass_and_density_differ_without_limit() -> None:
-    """p(z_1) ≈ p(x) as σ → 0 confuses a density with a mass: E log p(z_1) − log p(x) = log 1/σ + const."""
+    """p(z_1) ≈ p(x) as σ → 0 (A.41) confuses a density with a mass: E log p(z_1) − log p(x) = log 1/σ + const."""
     values, masses = torch.tensor([[-1.0], [0.0], [1.0]]), torch.tensor([0.5, 0.3, 0.2])
     differences = []
     for sigma in (1e-2, 1e-4, 1e-6):
@@ -457,7 +460,7 @@ def test_eq_a_41_mass_and_density_differ_without_limit() -> None:
 
 
 def test_after_eq_3_56_posterior_variance_is_not_that_of_3_22() -> None:
-    """σ_Q² is 3.42's; 3.22 gives σ_{t|s}², of z_t given z_s, which is larger by σ_t²/σ_s²."""
+    """σ_Q² is that of Eq. 3.42; Eq. 3.22 gives σ_{t|s}², of z_t given z_s, which is larger by σ_t²/σ_s²."""
     process = GaussianDiffusion(LogSNRLinear(-5.0, 5.0))
     s, t, x = torch.tensor([0.4]), torch.tensor([0.5]), torch.zeros(1, 1, dtype=torch.float64)
     (alpha_s, sigma_s), (alpha_t, sigma_t) = (process.alpha_sigma(time, x) for time in (s, t))
@@ -469,7 +472,7 @@ def test_after_eq_3_56_posterior_variance_is_not_that_of_3_22() -> None:
 
 
 def test_section_4_1_velocity_is_a_vector_and_not_as_long_as_z() -> None:
-    """z and v are x and ε turned by φ: their lengths share ‖x‖² + ‖ε‖², and are equal by accident only."""
+    """z and v are x and ε turned by φ (Eq. 4.26–4.27): their lengths share ‖x‖² + ‖ε‖², equal only by accident."""
     x, eps, alpha, sigma, z = process_at("vp")
     v = target(Velocity(), x, eps, alpha, sigma)
     angle = torch.atan2(sigma, alpha)
@@ -493,7 +496,7 @@ def test_a_1_noise_is_minus_sigma_times_the_score() -> None:
 
 
 def test_eq_a_48_needs_the_prior_transported() -> None:
-    """VP and VE with one schedule have one x̂ up to scale; a standard normal at the top of both is not one model."""
+    """VP and VE with one schedule have one x̂ up to scale; N(0, 1) at the top of both is not one model (A.48)."""
     schedule, x = LogSNRLinear(-5.0, 5.0), torch.linspace(-1, 1, 5, dtype=torch.float64).unsqueeze(1)
     end = torch.ones(1, dtype=torch.float64)
     costs = {}

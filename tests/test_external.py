@@ -74,7 +74,7 @@ class VDM:
         return self.network(z, gamma.unsqueeze(-1)).squeeze(-1)
 
     def loss_recon(self, x: Tensor, eps_0: Tensor) -> Tensor:
-        """Section 3.3: −Σ_i log p(x_i | z_0,i), p(x_i | z_0,i) ∝ q(z_0,i | x_i)."""
+        """Kingma et al. 2021, Section 3.3: −Σ_i log p(x_i | z_0,i), p(x_i | z_0,i) ∝ q(z_0,i | x_i)."""
         gamma_0 = self.gamma(torch.zeros(1))
         values = (2 * torch.arange(K) + 1).double() / K - 1
         # z_0 = α_0 f + σ_0 ε_0; divided by α_0, f + exp(γ_0/2) ε_0.
@@ -127,6 +127,7 @@ def noises(x: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=["linear", "cosine"])
 def test_continuous_losses_are_those_of_vdm(schedule: Schedule) -> None:
+    """Reconstruction, prior and ½ γ′(t) ‖ε − ε̂‖² (Eq. 3.134) for the same noise."""
     model, vdm, x = shared(schedule)
     eps_0, eps = noises(x)
     t = torch.rand(len(x), generator=seeded(4), dtype=torch.float64)
@@ -140,6 +141,7 @@ def test_continuous_losses_are_those_of_vdm(schedule: Schedule) -> None:
 @pytest.mark.parametrize("steps", [1, 7, 1000])
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=["linear", "cosine"])
 def test_discrete_losses_are_those_of_vdm(schedule: Schedule, steps: int) -> None:
+    """(T/2) expm1(γ_t − γ_s) ‖ε − ε̂‖² (Eq. 3.99, A.38) for the same noise and step."""
     model, vdm, x = shared(schedule)
     eps_0, eps = noises(x)
     i = torch.randint(1, steps + 1, (len(x),), generator=seeded(5))
@@ -169,7 +171,7 @@ def test_a_mixture_has_scikit_learns_density() -> None:
 
 
 def test_a_diffused_mixture_has_scipys_density() -> None:
-    """q(z_t) as a sum of SciPy's Gaussians N(αm, α²C + σ²I)."""
+    """q(z_t) as a sum of SciPy's Gaussians N(αm, α²C + σ²I) (Eq. 3.5)."""
     mixture = plane_mixture()
     alpha, sigma = 0.8, 0.6
     z = torch.randn(200, 2, generator=seeded(7), dtype=torch.float64)

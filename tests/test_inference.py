@@ -21,7 +21,7 @@ from vlb.models.vae.generative import normal
 
 
 def test_refining_a_wrong_encoder_reaches_the_posterior() -> None:
-    """The family holds the posterior, so the gap is all of KL(q ‖ p(z|x)), and the refined bound is log p(x)."""
+    """The family holds the posterior, so the gap is all of KL(q ‖ p(z|x)) (Eq. 5.1), and refined it is log p(x)."""
     model, oracle = ppca_vae(stretch=2.0, shift=0.4), PPCA()
     x = examples(oracle, 40)
     refined = refine(model, x, seeded(1), sweeps=3, steps=80, draws=16)

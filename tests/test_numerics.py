@@ -68,7 +68,7 @@ def test_kl_of_nearly_equal_variances_in_float32() -> None:
 
 
 def test_never_one_minus_sigmoid() -> None:
-    """α² at γ = 20 in float32: 1 − sigmoid(γ) is 0, sigmoid(−γ) is not."""
+    """α² at γ = 20 in float32: 1 − sigmoid(γ) is 0, sigmoid(−γ) is not, though they are one (A.5–A.8)."""
     gamma = torch.tensor([20.0])
     assert (1 - torch.sigmoid(gamma)).item() == 0
     alpha, _ = SCALINGS["vp"](gamma)
@@ -79,7 +79,7 @@ def test_never_one_minus_sigmoid() -> None:
 
 @pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 def test_posterior_variance_by_expm1(scaling) -> None:
-    """σ_s²·(−expm1(γ_s − γ_t)) for float32 latents; σ²_{t|s} as a difference of variances loses its digits."""
+    """σ_s²·(−expm1(γ_s − γ_t)) for float32 latents (A.21); σ²_{t|s} as a difference of variances loses its digits."""
     process = GaussianDiffusion(LogSNRLinear(-13.3, 5.0), scaling)
     t = torch.tensor([0.4], dtype=torch.float64)
     s = t - 1e-6
@@ -95,7 +95,7 @@ def test_posterior_variance_by_expm1(scaling) -> None:
 
 
 def test_discrete_weight_by_expm1() -> None:
-    """½(SNR(s) − SNR(t)) ‖x − x̂‖² in float32 cancels at T = 10⁴; ½ expm1(γ_t − γ_s) ‖ε − ε̂‖² does not."""
+    """½(SNR(s) − SNR(t)) ‖x − x̂‖² in float32 cancels at T = 10⁴; ½ expm1(γ_t − γ_s) ‖ε − ε̂‖² does not (A.36)."""
     gamma_s, step = -13.3, 18.3e-4
     snr = torch.exp(-torch.tensor([gamma_s, gamma_s + step]))
     gamma_t = torch.tensor(gamma_s + step, dtype=torch.float64)

@@ -86,6 +86,7 @@ def test_edm_target_has_unit_variance_and_no_correlation_with_z(scaling, gamma: 
 @pytest.mark.parametrize("parameterization", PARAMETERIZATIONS.values(), ids=PARAMETERIZATIONS)
 @pytest.mark.parametrize("gamma", [-9.0, 0.0, 7.0])
 def test_amplification_is_the_derivative_of_x(parameterization, scaling, gamma: float) -> None:
+    """σ/α for ε (Eq. 4.50), and its like for others."""
     _, _, out, alpha, sigma, z = draws(gamma, scaling)
     change = 1e-3 * torch.ones_like(out)
     moved = solve(parameterization, out + change, z, alpha, sigma)[0]

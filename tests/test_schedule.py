@@ -94,7 +94,7 @@ def test_density_integrates_to_one_over_the_range_of_log_snr(schedule) -> None:
 
 @ALL
 def test_density_is_that_of_uniform_times(schedule) -> None:
-    """P(λ < l) = 1 − t(l), the fraction of times noisier than l."""
+    """P(λ < l) = 1 − t(l), the fraction of times noisier than l (Eq. 4.100–4.102)."""
     noise = schedule(-6.0, 5.0)
     for log_snr in (-3.0, 0.0, 4.0):
         nodes, weights = gauss_legendre(-5.0, log_snr, 200)
@@ -180,6 +180,7 @@ def test_named_densities_are_those_of_the_literature() -> None:
 
 
 def test_learned_schedule_starts_near_linear_and_holds_its_ends_through_training() -> None:
+    """And it increases, whatever it learns (A.1)."""
     learned, t = Learned(-6.0, 5.0).build(1), torch.linspace(0, 1, 101, dtype=torch.float64)
     assert (learned.shapes(t)[0].squeeze(-1) - t).abs().max() < 0.02
     optimiser = torch.optim.Adam(learned.shapes.parameters(), lr=0.1)

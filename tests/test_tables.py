@@ -39,6 +39,7 @@ def setting(scaling: str):
 @pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("given", LIBRARY)
 def test_entries_hold_in_every_process(scaling: str, given: str) -> None:
+    """Conversions, ratios of losses and means: Tables 4.1–4.3 in their general form."""
     process, s, t, x, eps, alpha, sigma, z = setting(scaling)
     level = alpha.item(), sigma.item()
     out = target(LIBRARY[given], x, eps, alpha, sigma)

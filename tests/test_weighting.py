@@ -92,7 +92,7 @@ def weighted_integral(weight) -> float:
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_each_weighting_is_that_of_its_training_loss(name: str) -> None:
-    """The published loss over uniform t equals c·∫w‖ε − ε̂‖² dλ: c from one model serves for any other."""
+    """The published loss over uniform t equals c·∫w‖ε − ε̂‖² dλ: c from one model serves for any other (Eq. 4.113)."""
     schedule, weight, factor, parameter, scaling = LOSSES[name]
     chosen = schedule(-HIGH, -LOW)
     implied = weighting.implied(chosen, parameter, SCALINGS[scaling])
@@ -186,7 +186,7 @@ def test_the_bound_has_all_its_mass_at_zero() -> None:
 
 @pytest.mark.parametrize("weight", [weighting.Sigmoid(1.0), weighting.Inversion(), weighting.EDM(), weighting.P2()])
 def test_weighted_loss_is_a_mixture_of_elbos(weight) -> None:
-    """L_w = E_{p_w}[−ELBO_t(z_t) − H(q(z_t | x))] − w(λ_min) L(1), signs included (Eq. 4.161, 4.164 as corrected).
+    """L_w = E_{p_w}[−ELBO_t(z_t) − H(q(z_t | x))] − w(λ_min) L(1), with signs (Eq. 4.152, 4.161, 4.164, corrected).
 
     For the exact model −ELBO_t averages to the entropy of q(z_t), found by quadrature over z; the left-hand side
     is an integral of noise errors over λ. The two have nothing in common but the identity.

@@ -60,7 +60,7 @@ def level_errors(mixture: GaussianMixture, high: float, low: float, steps: int) 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("measure", [UniformTime(), LowDiscrepancyTime()], ids=["uniform", "low-discrepancy"])
 def test_diffusion_loss_is_the_information_lost(schedule, scaling, measure) -> None:
-    """½∫E‖ε−ε̂‖² dλ = I(x; z_0) − I(x; z_1), whatever the schedule, scaling and sampler of t."""
+    """½∫E‖ε−ε̂‖² dλ = I(x; z_0) − I(x; z_1), whatever the schedule, scaling and sampler of t (Eq. 4.80, 4.86, 4.112)."""
     mixture, generator = line_mixture(), seeded(1)
     model = exact_model(mixture, schedule(-5.0, 3.0), scaling)
     # Draws of one batch share their t, so batches are what is independent.
@@ -75,7 +75,7 @@ def test_diffusion_loss_is_the_information_lost(schedule, scaling, measure) -> N
 @pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_continuous_bound_is_tight_point_by_point(schedule, scaling) -> None:
-    """With exact denoiser, prior and decoder, −VLB(x) = −log p(x) at each x, not only on average."""
+    """With exact denoiser, prior and decoder, −VLB(x) = −log p(x) at each x, not only on average (Eq. 3.135)."""
     mixture, generator, n = plane_mixture(), seeded(2), 40_000
     model = exact_model(mixture, schedule(-1.5, 1.0), scaling)
     for point in ([-1.0, 0.2], [0.8, 0.9], [1.5, -1.5]):
@@ -186,7 +186,7 @@ def test_discrete_gap_law() -> None:
 
 
 def test_doubling_the_levels_never_loosens_the_expected_bound() -> None:
-    """L_2T < L_T in expectation for the exact denoiser (3.111, corrected), and L_∞ below all of them."""
+    """L_2T < L_T in expectation for the exact denoiser (Eq. 3.111, corrected), and L_∞ below all of them."""
     mixture, high, low = line_mixture(), 5.0, -3.0
     losses = [
         0.5 * math.expm1((high - low) / steps) * sum(level_errors(mixture, high, low, steps))
@@ -197,6 +197,7 @@ def test_doubling_the_levels_never_loosens_the_expected_bound() -> None:
 
 
 def test_fine_grid_approaches_the_continuous_bound() -> None:
+    """At T = 200 the bound is above log p(x), which L_∞ reaches, by what the law of 1/T says (Eq. 3.120–3.124)."""
     mixture, generator, steps = line_mixture(), seeded(10), 200
     x = mixture.expand(2_000).sample(generator)
     grid = exact_model(mixture, LogSNRLinear(-3.0, 3.0)).at(steps)
@@ -214,7 +215,7 @@ def test_fine_grid_approaches_the_continuous_bound() -> None:
 @pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_term_is_the_kl_of_its_rung(schedule, scaling) -> None:
-    """½ expm1(γ_t − γ_s)‖ε − ε̂‖² = KL(q(z_s|z_t,x) ‖ p(z_s|z_t)), at the very same z_t."""
+    """½ expm1(γ_t − γ_s)‖ε − ε̂‖² = KL(q(z_s|z_t,x) ‖ p(z_s|z_t)), at the very same z_t (Eq. 3.74, 3.99, A.38)."""
     model = misfit_model(scaling)
     model.process.schedule = schedule(-4.0, 3.0)
     grid = model.at(7)
@@ -228,7 +229,7 @@ def test_term_is_the_kl_of_its_rung(schedule, scaling) -> None:
 
 
 def test_bound_has_the_prior_and_every_level() -> None:
-    """elbo's KLs, top first, are the prior term and then the terms T … 1."""
+    """elbo's KLs, top first, are the prior term and then the terms T … 1 (Eq. 3.60, 3.62)."""
     model, generator, n = misfit_model(), seeded(11), 20_000
     x = plane_mixture().expand(n).sample(generator)
     grid = model.at(4)
@@ -252,6 +253,7 @@ def test_sampled_levels_are_unbiased_for_the_descent(grid) -> None:
 
 
 def test_climb_and_descent_have_the_mean_of_the_bound() -> None:
+    """Log-ratios along either walk average to the sum of KLs (Eq. 2.29–2.34)."""
     model, generator = misfit_model().at(3), seeded(13)
     x = plane_mixture().expand(20_000).sample(generator)
     bound = -elbo(model, model.infer(x), x, generator).total
@@ -494,7 +496,7 @@ def test_networks_are_asked_in_their_own_precision(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("asked", SCALINGS.values(), ids=SCALINGS)
 @pytest.mark.parametrize("own_prior", [False, True], ids=["standard-prior", "own-prior"])
 def test_a_model_is_the_same_under_every_scaling(trained, asked, own_prior: bool) -> None:
-    """Denoiser, prior and latents transported together: the same bounds for the same noise (A.48), V[x] ≠ 1."""
+    """Denoiser, prior and latents transported together: the same bounds for the same noise (A.47–A.48), V[x] ≠ 1."""
     mixture = gaussian_mixture(torch.ones(2), torch.tensor([[-3.0, 1.0], [2.0, 0.0]]), torch.ones(2, 2))
     process = GaussianDiffusion(LogSNRLinear(-6.0, 2.0), trained)
     law = exact_prior(mixture, process) if own_prior else None

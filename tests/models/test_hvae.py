@@ -112,7 +112,7 @@ def test_looseness_is_the_kl_to_the_posterior() -> None:
 
 
 def test_precision_weighting_is_bayes_rule() -> None:
-    """q̂ = the likelihood of z, p = its prior: the merge is p(z | above, x), with and without a network's help."""
+    """q̂ = the likelihood of z, p = its prior: the merge is p(z | above, x) (Eq. 2.26), with a network's help or not."""
     oracle = TwoLevels()
     x, above = examples(oracle, 5), torch.randn(5, 3, generator=seeded(6)).double()
     truth = oracle.conditional(oracle.a * above, oracle.b, oracle.c, oracle.d, x)

@@ -81,7 +81,7 @@ def identity(model: LadderNetwork) -> LadderNetwork:
 
 
 def test_the_cost_of_no_denoising_is_the_noise_of_every_layer() -> None:
-    """With nothing passed up and nothing normalised, ẑ_l − z_l is the noise of layer l: its mean square is σ²."""
+    """With nothing passed up and nothing normalised, ẑ_l − z_l is the noise of layer l: mean square σ² (Fig. 2.3)."""
     model, x = identity(ladder(0.7)).eval(), torch.randint(0, 17, (20_000, 6), generator=seeded(11))
     with torch.no_grad():
         for layer in model.up:

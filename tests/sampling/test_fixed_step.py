@@ -94,7 +94,7 @@ def one_step(method: FixedStep, model: DiffusionModel, z_t: torch.Tensor, noise:
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("method", [DDIM(1.0), DPMSolver(1.0)], ids=str)
 def test_a_stochastic_step_is_the_ancestral_kernel(method: FixedStep, scaling, schedule: type[Schedule]) -> None:
-    """Mean and variance of the step are those of q(z_s | z_t, x = x̂) (A.21), exactly."""
+    """Mean and variance of the step are those of q(z_s | z_t, x = x̂) (Eq. 3.103, A.21), exactly."""
     model = exact_model(plane_mixture(), schedule(-6.0, 4.0), scaling)
     z_t, t, s = latents(model), torch.tensor([0.6], dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64)
     kernel = model.process.posterior(z_t, model.predict(z_t, t).x, s, t)

@@ -75,6 +75,7 @@ def test_excess_is_misfit_plus_looseness(
 
 
 def test_bound_in_closed_form_is_the_one_that_elbo_estimates() -> None:
+    """E_q −log p(x, z) − H(q(z | x)) is H(q(x)) plus the KL that p is trained on, q being fixed (Eq. 5.2–5.3)."""
     data = gaussian()
     hierarchy = wrong(gaussian(3), 0.2 * TURN, LogSNRLinear(-5.0, 4.0), exact_ends=False).at(6)
     generator = seeded()

@@ -95,7 +95,7 @@ def kl_or_draw(q: Distribution, p: Distribution, generator: torch.Generator) -> 
 
 
 def elbo(hierarchy: Hierarchy[State], state: State, x: Tensor, generator: torch.Generator) -> Bound:
-    """The bound of `x` by one descent from `state` that follows q (Eq. 2.34, 3.60)."""
+    """The bound of `x` by one descent from `state` that follows q (Eq. 2.11, 2.34, 3.60)."""
     kls = []
     for step in descend(hierarchy, state, from_posterior(generator)):
         kls.append(kl_or_log_ratio(step))
@@ -106,7 +106,8 @@ def elbo(hierarchy: Hierarchy[State], state: State, x: Tensor, generator: torch.
 def descent_log_weight(hierarchy: Hierarchy[State], state: State, x: Tensor, generator: torch.Generator) -> Tensor:
     """log p(x, z) − log q(z | x) of one descent that follows q, (batch,) nats.
 
-    Its mean is the bound; logmeanexp over K draws is the importance-weighted bound (Burda et al. 2016).
+    Its mean is the bound (Eq. 2.9, 2.29), and with q = p(z | x) it is log p(x) at every draw (Eq. 2.2); logmeanexp over
+    K draws is the importance-weighted bound (Burda et al. 2016).
     """
     ratio, state = descent_log_ratio(hierarchy, state, from_posterior(generator))
     return ratio + hierarchy.likelihood(state).log_prob(x)

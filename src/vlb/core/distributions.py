@@ -77,7 +77,7 @@ class Normal:
     log_variance: Tensor
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """One reparameterised draw, (batch, *event), in the dtype of the mean."""
+        """One reparameterised draw (Eq. 3.87), (batch, *event), in the dtype of the mean."""
         shape = torch.broadcast_shapes(self.mean.shape, self.log_variance.shape)
         noise = standard_normal(shape, generator, self.mean)
         return self.mean + (0.5 * self.log_variance).exp().to(self.mean.dtype) * noise
@@ -92,7 +92,7 @@ class Normal:
         return -0.5 * (error**2 + self.log_variance + LOG_2PI)
 
     def kl(self, other: "Normal") -> Tensor:
-        """KL(self ‖ other) -> (batch,) nats, exact for nearly equal variances (Eq. 3.69)."""
+        """KL(self ‖ other) -> (batch,) nats, exact for nearly equal variances (Eq. 3.68–3.73)."""
         return sum_event(self.kls(other))
 
     def kls(self, other: "Normal") -> Tensor:

@@ -6,7 +6,7 @@ for compression. `descend` takes that chooser; everything else is a fold over th
 latent from q and the rest from p does not impute: it draws from no conditional law (of a Gaussian with correlation
 0.9 it gives x₂ given x₁ = 1.5 the mean 0.93 and the variance 0.31 in 400 steps, where 1.35 and 0.19 are right).
 
-Where inference is Markov from the data up (Eq. 2.12, 3.10), the model can also be climbed: each
+Where inference is Markov from the data up (Eq. 2.15, 3.10), the model can also be climbed: each
 z_i is chosen from q(z_i | below), and what lies below is scored by p(below | z_i).
 """
 
@@ -106,7 +106,7 @@ def climb(hierarchy: Climbable, x: Tensor, choose: Callable[[int, Distribution],
 
 
 def from_prior(generator: torch.Generator) -> Choose:
-    """Choose each latent from p: ancestral sampling (Eq. 3.103)."""
+    """Choose each latent from p: ancestral sampling (Eq. 3.100, 3.103)."""
     return lambda _, rung: rung.p.sample(generator)
 
 

@@ -58,7 +58,8 @@ def refine(
 ) -> Refined:
     """Maximise the bound of each example over its own q: `sweeps` rounds over the rungs, `steps` of Adam on each.
 
-    The model's parameters are left alone; `draws` latents per example estimate each gradient.
+    What it minimises is KL(q(z | x) ‖ p(z | x)), at a fixed p (Eq. 5.1, corrected): the model's parameters are
+    left alone. `draws` latents per example estimate each gradient.
     """
     with torch.no_grad():
         shapes = [rung.z for rung in model.inferred(x, generator)]

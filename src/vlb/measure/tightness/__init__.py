@@ -11,6 +11,6 @@ up, as q factorises, it is
     KL(q(x) ‖ p(x)) + E KL(q(z | x) ‖ p(z | x)) = misfit + looseness.
 
 None of the terms is negative, so the excess caps both, and a fixed q suffices: what p is trained to do makes
-the bound tight as it makes the model right (Eq. 5.2). How much of the excess is looseness is another question,
+the bound tight as it makes the model right (Eq. 5.2–5.3). How much of the excess is looseness is another question,
 which `gaussian` answers by linear algebra, `line` by quadrature and `trained`, for models of real data, in part.
 """

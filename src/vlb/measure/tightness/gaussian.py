@@ -36,7 +36,7 @@ class Chain:
     links: tuple[Link, ...]
 
     def marginals(self) -> list[tuple[Tensor, Tensor]]:
-        """Mean and covariance of every member."""
+        """Mean and covariance of every member, by integrating out the one before it (Eq. 2.18–2.19)."""
         mean, covariance = self.mean, self.covariance
         found = [(mean, covariance)]
         for link in self.links:
@@ -46,7 +46,7 @@ class Chain:
         return found
 
     def reversed(self) -> "Chain":
-        """The same law, from the last member to the first."""
+        """The same law, from the last member to the first: of each link, Bayes' rule with the marginals (Eq. 2.21)."""
         marginals = self.marginals()
         links = []
         for link, (mean, covariance), (next_mean, _) in zip(self.links, marginals, marginals[1:], strict=False):

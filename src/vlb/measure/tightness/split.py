@@ -44,7 +44,7 @@ class Parts:
 
     @property
     def looseness(self) -> float:
-        """E KL(q(z | x) ‖ p(z | x)): how far the bound is from log p(x)."""
+        """E KL(q(z | x) ‖ p(z | x)): how far the bound is from log p(x) (Eq. 2.7)."""
         return float(self.loosenesses.sum())
 
     @property

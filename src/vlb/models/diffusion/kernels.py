@@ -48,7 +48,10 @@ class Offered:
 
 @dataclass(frozen=True)
 class Standard(Offered):
-    """N(μ_Q(z_t, x̂), σ_Q²): q(z_s | z_t, x) with x̂ in place of x (Eq. 3.55)."""
+    """N(μ_Q(z_t, x̂), σ_Q²): q(z_s | z_t, x) with x̂ in place of x (Eq. 3.55–3.59).
+
+    x̂ may come of any parameterization: the rows of Table 4.1 are one mean (Eq. 4.1, 4.2, 4.11, 4.20, 4.25, 4.38).
+    """
 
     is_noise_error: ClassVar = True
 

@@ -18,7 +18,7 @@ from vlb.models.loss import Sums, Terms
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionLoss(Settings):
-    """The bound, or its weighted form (Eq. 4.113), by one time per example, which `times` draws.
+    """The bound, or its weighted form (Eq. 4.90, 4.113, 4.141), by one time per example, which `times` draws.
 
     The reconstruction term is estimated on `decoder_share` of each batch, since it costs a second
     network evaluation and varies little.

@@ -83,7 +83,7 @@ class DiffusionModel(nn.Module):
         return modelled(self.embedding, condition, embedded)
 
     def likelihood(self, z: Tensor, condition: Condition = UNCONDITIONAL, t: Tensor | None = None) -> Distribution:
-        """p(x | z_t), at t = 0 by default: the head's, or what z_t alone says where the head has none.
+        """p(x | z_t), at t = 0 by default (Eq. 3.54): the head's, or what z_t alone says where the head has none.
 
         log p is of the modelled elements.
         """
@@ -168,12 +168,19 @@ class DiffusionModel(nn.Module):
     bound = BoundKind("continuous-time variational bound on")
 
     def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
-        """One draw of the three terms of −VLB(x), (batch,) nats each; the times are spread evenly over the batch."""
+        """One draw of the three terms of −VLB(x) (Eq. 3.60, 3.135), (batch,) nats each.
+
+        The times are spread evenly over the batch.
+        """
         drawn = estimate(self, x, condition, LowDiscrepancyTime(), generator)
         return {("reconstruction",): drawn.reconstruction, ("prior",): drawn.prior, ("diffusion",): drawn.diffusion}
 
     def term(self, x: Tensor, place: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
-        """½ γ′(t) ‖ε − ε̂‖² at times `place` (batch,): the rate of the bound in t, (batch,) nats (Eq. 3.134)."""
+        """½ γ′(t) ‖ε − ε̂‖² at times `place` (batch,): the rate of the bound in t, (batch,) nats (Eq. 3.134, 4.107).
+
+        It is −½ SNR′(t) ‖x − x̂‖² (Eq. 3.124), the limit of T times the term of a step of 1/T (Eq. 3.112–3.119), and
+        −dL/dt of the divergence L(t; x) of the latents from t on (Eq. 4.138).
+        """
         return self.noise_error(x, place, self.process.schedule.rate(place), condition, generator)
 
     def noise_error(
@@ -185,7 +192,7 @@ class DiffusionModel(nn.Module):
     def noise_error_at(
         self, x: Tensor, gamma: Tensor, weight: Tensor, condition: Condition, generator: torch.Generator
     ) -> Tensor:
-        """The same at noise levels γ (batch, 1 or D) in place of times: it knows no schedule (Section 4.3)."""
+        """The same at noise levels γ (batch, 1 or D) in place of times: it knows no schedule (Eq. 4.76–4.80, 4.112)."""
         self.check_condition(condition)
         embedded = self.embedding.embed(x)
         alpha, sigma = self.process.scaling(along(gamma, embedded))
@@ -218,7 +225,9 @@ class DiffusionModel(nn.Module):
     def at(
         self, grid: int | Tensor, kernel: ReverseKernel = STANDARD, condition: Condition = UNCONDITIONAL
     ) -> "GridDiffusion":
-        """The discrete-time model on `grid`: T equal steps in t from 0 to 1, or increasing times within [0, 1].
+        """The discrete-time model on `grid`: T equal steps in t (Eq. 3.50), or increasing times within [0, 1].
+
+        Twice as many steps make it tighter in expectation, if the denoiser is exact (Eq. 3.105–3.111).
 
         kernel: p(z_s | z_t), `kernels.Standard()` by default. condition: what a climb is conditioned on, and a descent
         that is given no other.
@@ -261,10 +270,11 @@ class DiffusionState(NamedTuple):
 
 
 class GridDiffusion:
-    """A diffusion model on a grid 0 ≤ t_0 < … < t_T ≤ 1: a hierarchy of T + 1 latents z_{t_i}.
+    """A diffusion model on a grid 0 ≤ t_0 < … < t_T ≤ 1: a hierarchy of T + 1 latents z_{t_i} (Eq. 3.52).
 
     Rung T is the prior's; its KL is the prior term. Rung i < T has p(z_{t_i} | z_{t_{i+1}}). Latents
-    are float64 however the network computes: neighbouring ones differ by less than float32 resolves.
+    are float64 however the network computes: neighbouring ones differ by less than float32 resolves. The sum
+    of its KLs is that of all latents from t_0 on, L(t_0; x) (Eq. 4.131–4.132).
     """
 
     def __init__(
@@ -373,7 +383,8 @@ class GridDiffusion:
     def term(self, x: Tensor, place: Tensor, condition: Condition, generator: torch.Generator) -> Tensor:
         """KL(q(z_s | z_t, x) ‖ p(z_s | z_t)) of the steps ending in rungs `place` (batch,), 1 … T: (batch,) nats.
 
-        In closed form for one-Gaussian kernels (A.36 for `Standard`), else the log-ratio at one draw of z_s.
+        For `Standard` it is ½ (SNR(s) − SNR(t)) ‖x − x̂‖² (Eq. 3.86), computed as ½ expm1(γ_t − γ_s) ‖ε − ε̂‖² (Eq. 3.99,
+        A.36–A.38). Other one-Gaussian kernels have a closed form, too; the rest, the log-ratio at one draw of z_s.
         """
         return self.step_kl(x, self.grid[place - 1], self.grid[place], condition, generator)
 
@@ -394,6 +405,8 @@ class GridDiffusion:
 
     def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """One draw of the terms of −VLB(x), (batch,) nats each, with a `("kl", i)` per step, i = 1 next to the data.
+
+        The KLs of the steps add up to L_T(x) (Eq. 3.62).
 
         A grid of more than `WALK` steps is not walked: one of its steps per example stands for all, `diffusion`.
         """

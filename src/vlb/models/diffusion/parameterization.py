@@ -40,7 +40,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Velocity:
-    """out = v = αε − σx (Salimans & Ho 2022, Eq. 4.21)."""
+    """out = v = αε − σx = dz/dφ, φ = arctan σ/α (Eq. 4.27–4.34, 4.53; Salimans & Ho 2022)."""
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         return -sigma, alpha
@@ -48,7 +48,7 @@ class Velocity:
 
 @dataclass(frozen=True)
 class Score:
-    """out = ∇ log q(z_t) = −ε/σ (Eq. 4.9)."""
+    """out = ∇ log q(z_t) = −ε/σ (Eq. 4.12–4.19)."""
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros_like(alpha), -1 / sigma
@@ -56,7 +56,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Flow:
-    """out = u = ε − x (Lipman et al. 2023, Eq. 4.40)."""
+    """out = u = ε − x (Eq. 4.41–4.46; Lipman et al. 2023)."""
 
     def __call__(self, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         return -torch.ones_like(alpha), torch.ones_like(sigma)
@@ -92,7 +92,10 @@ def amplification(parameterization: Parameterization, alpha: Tensor, sigma: Tens
 def solve(
     parameterization: Parameterization, out: Tensor, z: Tensor, alpha: Tensor, sigma: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """(x̂, ε̂) from a network's output; out, z: (batch, *shape); α, σ broadcast against them."""
+    """(x̂, ε̂) from a network's output; out, z: (batch, *shape); α, σ broadcast against them.
+
+    Both are linear in out at the same z, so that the losses of Eq. 4.51–4.74 differ by factors of α and σ alone.
+    """
     a, b = parameterization(alpha, sigma)
     determinant = b * alpha - a * sigma
     dtype = z.dtype

@@ -6,8 +6,8 @@ which is σ²_{t|s}/σ_t² in every scaling:
     q(z_t | z_s)    = N((α_t/α_s) z_s,                        σ_t² c)        Eq. 3.22
     q(z_s | z_t, x) = N((α_s/α_t)(1 − c) z_t + α_s c x,       σ_s² c)        Eq. 3.47, A.21
 
-Variance-preserving, variance-exploding and OT processes are one process at equal SNR, up to the
-rescaling z^A = (α^A/α^B) z^B (A.45).
+At equal SNR z = α(x + ε/√SNR) (A.43–A.44), so variance-preserving, variance-exploding and OT processes are one process,
+up to the rescaling z^A = (α^A/α^B) z^B (A.45).
 """
 
 from collections.abc import Callable
@@ -27,7 +27,10 @@ Scaling = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class VP:
-    """Variance-preserving, α² + σ² = 1: α² = sigmoid(−γ), σ² = sigmoid(γ)."""
+    """Variance-preserving, α² + σ² = 1 (Eq. 3.8 for V[x] = 1): α² = sigmoid(−γ), σ² = sigmoid(γ) (A.1–A.4).
+
+    α² is never 1 − sigmoid(γ), which has no digits left where it is small (A.5–A.8). SNR = e^{−γ} (A.14).
+    """
 
     def __call__(self, gamma: Tensor) -> tuple[Tensor, Tensor]:
         return torch.sigmoid(-gamma).sqrt(), torch.sigmoid(gamma).sqrt()
@@ -73,17 +76,20 @@ class GaussianDiffusion(nn.Module):
         return self.scaling(along(self.schedule.gamma(t), x))
 
     def marginal(self, x: Tensor, t: Tensor) -> Normal:
-        """q(z_t | x) = N(α_t x, σ_t²) (Eq. 3.10)."""
+        """q(z_t | x) = N(α_t x, σ_t²) (Eq. 3.1)."""
         alpha, sigma = self.alpha_sigma(t, x)
         return Normal(alpha.to(x.dtype) * x, 2 * sigma.log())
 
     def transition(self, z_s: Tensor, s: Tensor, t: Tensor) -> Normal:
-        """q(z_t | z_s) = N(α_{t|s} z_s, σ²_{t|s}) (Eq. 3.22)."""
+        """q(z_t | z_s) = N(α_{t|s} z_s, σ²_{t|s}) (Eq. 3.9, 3.14, 3.22)."""
         (alpha_s, _), (alpha_t, sigma_t) = self.alpha_sigma(s, z_s), self.alpha_sigma(t, z_s)
         return Normal((alpha_t / alpha_s).to(z_s.dtype) * z_s, 2 * sigma_t.log() + torch.log(self.fraction(s, t, z_s)))
 
     def posterior(self, z_t: Tensor, x: Tensor, s: Tensor, t: Tensor) -> Normal:
-        """q(z_s | z_t, x) = N(μ_Q, σ_Q²) (Eq. 3.48, A.21)."""
+        """q(z_s | z_t, x) = N(μ_Q, σ_Q²), by Bayes' rule (Eq. 3.25, 3.42, 3.47, 3.48, 3.67).
+
+        σ_Q² = σ_s² c (A.21); with ε̂ for ε = (z_t − α_t x)/σ_t the mean is (α_s/α_t)(z_t − σ_t c ε̂) (A.29).
+        """
         (alpha_s, sigma_s), (alpha_t, _) = self.alpha_sigma(s, z_t), self.alpha_sigma(t, z_t)
         c = self.fraction(s, t, z_t)
         mean = (alpha_s / alpha_t * (1 - c)).to(z_t.dtype) * z_t + (alpha_s * c).to(z_t.dtype) * x

@@ -83,7 +83,7 @@ class GaussianMixture:
         return within + torch.einsum("nj,nji,njl->nil", weights, centred, centred)
 
     def diffused(self, alpha: Tensor | float, sigma: Tensor | float) -> "GaussianMixture":
-        """The law of z = αx + σε. α, σ: numbers, or (batch, 1)."""
+        """The law of z = αx + σε, of variance α² V[x] + σ² (Eq. 3.2–3.5). α, σ: numbers, or (batch, 1)."""
         a, s = self._level(alpha), self._level(sigma)
         return replace(self, means=a * self.means, variances=a**2 * self.variances + s**2)
 
@@ -105,7 +105,7 @@ class GaussianMixture:
         return self.posterior(z, alpha, sigma).mean().to(z.dtype)
 
     def posterior_noise(self, z: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
-        """E[ε | z] = −σ ∇ log q(z), without the division by σ that would cost its digits: like z."""
+        """E[ε | z] = −σ ∇ log q(z) (Eq. 4.12–4.19), without the division by σ that would cost its digits: like z."""
         return (-self._level(sigma).squeeze(1) * self.diffused(alpha, sigma).score(z)).to(z.dtype)
 
     def _level(self, value: Tensor | float) -> Tensor:

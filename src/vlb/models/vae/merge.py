@@ -60,7 +60,7 @@ class Relative(nn.Module):
 
 
 def precision_weighted(a: Normal, b: Normal) -> Normal:
-    """The normalised product of two Gaussians, in logarithms of their variances."""
+    """The normalised product of two Gaussians, whose precisions add (Eq. 3.37–3.40), by logarithms of variances."""
     log_precision = torch.logaddexp(-a.log_variance, -b.log_variance)
     share = (-a.log_variance - log_precision).exp()
     return Normal(b.mean + share * (a.mean - b.mean), -log_precision)

@@ -60,7 +60,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def gamma(self, t: Tensor) -> Tensor:
-        """γ(t): (…,) -> (…, 1) or (…, D), float64."""
+        """γ(t) = −log SNR(t) (A.14): (…,) -> (…, 1) or (…, D), float64."""
 
     @abstractmethod
     def inverse(self, gamma: Tensor) -> Tensor:

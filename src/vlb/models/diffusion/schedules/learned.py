@@ -1,4 +1,4 @@
-"""Schedules that are learned: one γ by the variance of the loss, or one per dimension by the bound (A.2).
+"""Schedules that are learned: one γ by the variance of the loss, or one per dimension by the bound (Section A.2).
 
 The bound of a scalar schedule depends on its ends alone (Eq. 4.86), so that its ends are trained on the
 bound – γ₀ trades the reconstruction term and γ₁ the prior term against the diffusion term between them –
@@ -27,7 +27,7 @@ UNITS = 32
 
 
 class MonotoneShapes(nn.Module):
-    """D increasing functions s of t with s(0) = 0 and s(1) = 1, exactly; they start within 2 % of s = t.
+    """D increasing functions s of t (A.1) with s(0) = 0 and s(1) = 1, exactly; they start within 2 % of s = t.
 
     A network of one hidden layer with positive weights, normalised unit by unit: s is a convex combination
     of t and of the sigmoids σ(a(t − b)), each moved and scaled to run from 0 to 1.

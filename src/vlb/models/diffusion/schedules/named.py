@@ -66,7 +66,7 @@ class LinearBeta(Restricted):
 
 @dataclass(frozen=True)
 class Cosine(Restricted):
-    """α = cos(πu/2) under variance preservation: γ = 2 log tan(πu/2) + shift (Nichol & Dhariwal 2021).
+    """α = cos(πu/2) under variance preservation: γ = 2 log tan(πu/2) + shift (Fig. 3.2; Nichol & Dhariwal 2021).
 
     For images of d pixels a side, Hoogeboom et al. (2023) shift by 2 log(d/64): more noise on larger images.
     """
@@ -178,8 +178,8 @@ class Sigmoid(Restricted):
 class EDM(FixedSchedule):
     """λ ~ N(mean, std²) as a schedule, truncated to the ends: λ(t) is its quantile function (Karras et al. 2022).
 
-    Their log σ ~ N(−1.2, 1.2²) is λ ~ N(2.4, 2.4²). Raises `UserError` unless the ends hold a share of the law that
-    float64 can tell from none.
+    It is the lower row of Fig. 3.2. Their log σ ~ N(−1.2, 1.2²) is λ ~ N(2.4, 2.4²). Raises `UserError` unless the ends
+    hold a share of the law that float64 can tell from none.
     """
 
     mean: Shift = 2.4

@@ -1,10 +1,11 @@
 """What a weighting optimises: the ELBO of data with noise added, or something else (Section 4.7).
 
-By parts, L_w = ∫ L(t) dw(λ_t) + w(λ_max) L(0) − w(λ_min) L(1) with L(t) = E[−ELBO_t(z_t)] − H(q(z_t | x)):
-a mixture of ELBOs of noisy data. In units of the largest w it has an atom of w(λ_max)/max w on data without noise
-(t = 0; Eq. 4.146 prints that term as a constant, which it is not), and, where w(λ_min) is not the largest, another of
-1 − w(λ_min)/max w on pure noise (t = 1), of which no network is asked anything: L(1) is the prior's. With it the shares
-sum to 1. Where w increases with λ, its share is negative and the ELBO there is *minimised* (Section 4.7.1).
+By parts, L_w = ∫ L(t) dw(λ_t) + w(λ_max) L(0) − w(λ_min) L(1) (Eq. 4.145), L(t) = E[−ELBO_t(z_t)] − H(q(z_t | x))
+(Eq. 4.158): a mixture of ELBOs of noisy data (Eq. 4.152). In units of the largest w it has an atom of w(λ_max)/max w
+on data without noise (t = 0; Eq. 4.146 prints that term as a constant, which it is not), and, where w(λ_min) is not the
+largest, another of 1 − w(λ_min)/max w on pure noise (t = 1), of which no network is asked anything: L(1) is that of the
+prior. With it the shares sum to 1. Where w increases with λ, its share is negative and the ELBO there is *minimised*
+(Section 4.7.1).
 """
 
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Description:
 
     @property
     def monotone(self) -> bool:
+        """Whether w(λ_t), in units of its largest value, is a distribution function of t (Eq. 4.147–4.149)."""
         return not self.minimised
 
     def density(self, log_snr: Tensor) -> Tensor:

@@ -38,7 +38,9 @@ def implied(
 ) -> Implied:
     """The weighting of the plain loss ‖out − ôut‖² on an output a·x + b·ε, at uniform times of `schedule`.
 
-    ‖Δout‖² = (a − bα/σ)²‖Δx‖² = (aσ/α − b)²‖Δε‖², and c is that square.
+    ‖Δout‖² = (a − bα/σ)²‖Δx‖² = (aσ/α − b)²‖Δε‖², and c is that square (Eq. 4.51–4.74, Table 4.3).
+    For ε it is 1, so that w = p(λ) = 1/γ′(t) (Eq. 4.95), and for x it is 1/SNR, so that the loss on ε is that on x
+    weighted by SNR (Eq. 4.98).
     """
 
     def factor(log_snr: Tensor) -> Tensor:
