@@ -9,12 +9,14 @@ import torch
 from vlb.base.domains import Settings
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, NOTHING
+from vlb.core.emissions import RowEmbedding
 from vlb.core.schema import Schema
 from vlb.models.diffusion.denoiser import Posterior
 from vlb.models.diffusion.heads import AnyHead
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import SCALINGS, VP, GaussianDiffusion, Scaling
+from vlb.models.diffusion.rows import TableDiffusion
 from vlb.models.diffusion.schedules import AnySchedule, LogSNRLinear
 from vlb.models.diffusion.schedules.tied import tied
 from vlb.nn.backbones import Backbone
@@ -54,4 +56,5 @@ class Diffusion(Settings):
         denoiser, embedding = self.head.denoiser(network, schema, self.scaling)
         place = torch.arange(schema.dimensions).view(1, *schema.shape)
         schedule = tied(self.schedule.build(schema.dimensions), embedding.wide(place).flatten())
-        return DiffusionModel(GaussianDiffusion(schedule, self.scaling), denoiser, embedding, schema.shape)
+        kind = TableDiffusion if isinstance(embedding, RowEmbedding) else DiffusionModel
+        return kind(GaussianDiffusion(schedule, self.scaling), denoiser, embedding, schema.shape)

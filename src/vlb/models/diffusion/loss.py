@@ -1,7 +1,7 @@
 """The loss of a diffusion model: its bound, or a weighted form of it, by one time per example."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from vlb.base.domains import Settings, Share
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.patterns import some_known
 from vlb.models.diffusion.schedules import Schedule
 from vlb.models.diffusion.times import AnyTimes, LowDiscrepancyTime, Times
 from vlb.models.diffusion.weightings import AnyWeighting, Likelihood, Weighting, check
@@ -18,35 +19,42 @@ from vlb.models.loss import Sums, Terms
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionLoss(Settings):
-    """The bound, or its weighted form (Eq. 4.90, 4.113, 4.141), by one time per example, which `times` draws.
+    """The bound, or its weighted form (Eq. 4.113), by one time per example, which `times` draws.
 
     The reconstruction term is estimated on `decoder_share` of each batch, since it costs a second
-    network evaluation and varies little.
+    network evaluation and varies little. known_share: of the examples of a step, of those that get random known
+    elements (`patterns.some_known`), where the model is told roles: with 0 it learns no law of some given others.
     """
 
     weighting: AnyWeighting = field(default_factory=Likelihood)
     times: AnyTimes = field(default_factory=LowDiscrepancyTime)
     decoder_share: Share = 0.125
+    known_share: Share = 0.0
 
     def build(self, model: DiffusionModel) -> "DiffusionTerms":
-        """Ready to train a model. Raises `UserError` for what does not go with its schedule, or is no weight."""
+        """Ready to train a model. Raises `UserError` for what does not go with it or its schedule, or is no weight."""
+        if self.known_share and "role" not in model.takes:
+            raise UserError("known elements are learned from by a model that is told roles: --set model.roles=true")
         schedule = model.process.schedule
         times, weighting = self.times.build(schedule), self.weighting.build(schedule)
         check_together(schedule, times, weighting)
         check(weighting, schedule.gamma_0, schedule.gamma_1)
-        return DiffusionTerms(times, weighting, self.decoder_share)
+        return DiffusionTerms(times, weighting, self.decoder_share, self.known_share)
 
 
 class DiffusionTerms(Terms[DiffusionModel]):
     """See `DiffusionLoss`; terms in nats per dimension. Times and weightings that learn are part of it."""
 
-    def __init__(self, times: Times, weighting: Weighting, decoder_share: float) -> None:
+    def __init__(self, times: Times, weighting: Weighting, decoder_share: float, known_share: float = 0.0) -> None:
         super().__init__()
-        self.times, self.weighting, self.decoder_share = times, weighting, decoder_share
+        self.times, self.weighting = times, weighting
+        self.decoder_share, self.known_share = decoder_share, known_share
 
     def forward(
         self, model: DiffusionModel, x: Tensor, condition: Condition, generator: torch.Generator, step: int
     ) -> tuple[dict[str, Tensor], Sums]:
+        if self.known_share:
+            condition = replace(condition, role=some_known(x, condition, self.known_share, generator))
         schedule = model.process.schedule
         t, importance = self.times.draw(x.shape[0], generator, schedule)
         t, importance = t.to(x.device), importance.to(x.device)

@@ -18,6 +18,7 @@ from vlb.training.recipes.hierarchies import (
     table_vae,
 )
 from vlb.training.recipes.images import cifar10, digits, fashion_mnist, images, mnist
+from vlb.training.recipes.tables import table_diffusion
 
 RECIPES: dict[str, Callable[[], Experiment]] = {
     "digits": digits,
@@ -27,6 +28,7 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "images": images,
     "table": table,
     "table-vae": table_vae,
+    "table-diffusion": table_diffusion,
     "discrete-table": discrete_table,
     "digits-mixture": digits_mixture,
     "digits-vae": digits_vae,
