@@ -86,8 +86,9 @@ def test_every_verb_works_or_says_why_not(run: Path, tmp_path: Path) -> None:
     assert vlb.compare([run, "independent-pixels"]).first.subject.measure.startswith("Lebesgue")
     with pytest.raises(UserError, match="exact"):
         vlb.tightness(run)
-    with pytest.raises(UserError, match="discrete-table"):
-        vlb.compress(run, [run.parent / "table.csv"], tmp_path / "table.vlb")
+    vlb.compress(run, [run.parent / "table.csv"], tmp_path / "table.vlb")
+    vlb.decompress(tmp_path / "table.vlb", tmp_path / "back", run=run)
+    assert (tmp_path / "back/table.csv").read_bytes() == (run.parent / "table.csv").read_bytes()
     scores = vlb.score(run, "test", vlb.ScoreOptions(typicality=True, background="independent-pixels"))
     assert all(np.isfinite(values).all() for values in scores.columns.values())
 
