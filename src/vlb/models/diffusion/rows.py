@@ -34,8 +34,8 @@ class TableDiffusion(DiffusionModel):
         parts = [way(self, valid[at : at + size], known[at : at + size], generator) for at in range(0, len(x), size)]
         laws = [cast(TableLaw, part.law) for part in parts]
         law = emission.law(torch.zeros(0, *emission.out_shape)) if not laws else _joined(laws)
-        weights = torch.cat([part.log_weights for part in parts]) if parts else x.new_zeros(0, DRAWS)
-        return Particles(emission.maps, emission.columns, x, known, weights, law)
+        even = torch.zeros(len(x), DRAWS, dtype=torch.float64)
+        return Particles(emission.maps, emission.columns, x, known, even, law)
 
 
 def _joined(laws: list[TableLaw]) -> TableLaw:
