@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition, Role
 from vlb.core.emissions import Particles, RowEmbedding, TableLaw
-from vlb.models.diffusion.completion import Told
+from vlb.core.hierarchy import descend, from_prior, last_state
+from vlb.models.diffusion.kernels import MomentMatched
 from vlb.models.diffusion.model import DiffusionModel
 
 DRAWS, STEPS = 32, 50
@@ -28,14 +30,22 @@ class TableDiffusion(DiffusionModel):
             raise UserError(
                 "gaps are filled by a diffusion model that is told roles: train with --set model.roles=true"
             )
-        emission, way = cast(RowEmbedding, self.embedding).emission, Told(DRAWS, STEPS)
-        valid = torch.where(known, x, 0.0)
-        size = max(1, PIECE // DRAWS)
-        parts = [way(self, valid[at : at + size], known[at : at + size], generator) for at in range(0, len(x), size)]
-        laws = [cast(TableLaw, part.law) for part in parts]
+        emission = cast(RowEmbedding, self.embedding).emission
+        valid, size = torch.where(known, x, 0.0), max(1, PIECE // DRAWS)
+        pieces = [slice(at, at + size) for at in range(0, len(x), size)]
+        laws = [self._completed(valid[piece], known[piece], generator) for piece in pieces]
         law = emission.law(torch.zeros(0, *emission.out_shape)) if not laws else _joined(laws)
         even = torch.zeros(len(x), DRAWS, dtype=torch.float64)
         return Particles(emission.maps, emission.columns, x, known, even, law)
+
+    @torch.no_grad()
+    def _completed(self, x: Tensor, known: Tensor, generator: torch.Generator) -> TableLaw:
+        """p(x | z) at the ends of descents that are told the known cells, those of a row after each other."""
+        role = torch.where(known, Role.KNOWN, Role.MODELLED).to(torch.uint8)
+        condition = Condition(role=role, values=x).repeat(DRAWS)
+        grid = self.at(STEPS, MomentMatched())
+        state = last_state(descend(grid, grid.start(len(x) * DRAWS, condition), from_prior(generator)))
+        return cast(TableLaw, self.predict(state.z, grid.time(0), state.condition).law)
 
 
 def _joined(laws: list[TableLaw]) -> TableLaw:
