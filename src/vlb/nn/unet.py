@@ -12,9 +12,10 @@ from vlb.base.errors import UserError
 from vlb.core.condition import NOTHING, ROLE, UNCONDITIONAL, Condition
 from vlb.nn.dropout import Dropout
 from vlb.nn.embedding import Conditioning, fourier, seen
+from vlb.nn.stages import Network, Stage
 
 
-class UNetBackbone(nn.Module):
+class UNetBackbone(Network):
     """(batch, C, H, W) -> (batch, C, H, W, outputs); starts at zero.
 
     widths: channels per resolution, each half the one before; attention where `attention` says so
@@ -73,7 +74,7 @@ class UNetBackbone(nn.Module):
         nn.init.zeros_(self.last.bias)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+    def compute(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
         height, width = z.shape[-2:]
         if self.roles:
@@ -123,12 +124,12 @@ class _PixelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class _Stage(nn.Module):
+class _Stage(Stage):
     def __init__(self, residual: "_Residual", attention: nn.Module) -> None:
         super().__init__()
         self.residual, self.attention = residual, attention
 
-    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
+    def compute(self, x: Tensor, embedded: Tensor) -> Tensor:
         return self.attention(self.residual(x, embedded))
 
 
