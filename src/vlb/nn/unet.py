@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from vlb.base.domains import BelowOne, Depth, Settings, Width, Within
 from vlb.base.errors import UserError
-from vlb.core.condition import NOTHING, ROLE, UNCONDITIONAL, Condition
+from vlb.core.condition import NOTHING, PLANES, ROLE, UNCONDITIONAL, Condition
 from vlb.nn.dropout import Dropout
-from vlb.nn.embedding import Conditioning, fourier, seen
+from vlb.nn.embedding import Conditioning, beside, fourier, seen
 from vlb.nn.stages import Network, Stage
 
 
@@ -20,7 +20,7 @@ class UNetBackbone(Network):
 
     widths: channels per resolution, each half the one before; attention where `attention` says so
     and in the middle. `patch` folds patch×patch pixels into channels before the first convolution. roles: whether it is
-    told the roles of elements, as further channels.
+    told the roles of elements, planes: how many maps aligned with them it is told, all as further channels.
     """
 
     def __init__(
@@ -35,15 +35,17 @@ class UNetBackbone(Network):
         patch: int,
         dropout: float,
         roles: bool = False,
+        planes: int = 0,
     ) -> None:
         super().__init__()
         channels = shape[0]
         width = 4 * widths[0]
         self.outputs, self.octaves, self.patch, self.roles = outputs, octaves, patch, roles
+        self.planes = planes
         self.conditioning = Conditioning(width, classes)
-        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING)
+        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING) | (PLANES if planes else NOTHING)
         fine = 1 + 2 * len(octaves)
-        inputs = channels * (2 * fine + 2 if roles else fine) * patch**2
+        inputs = (channels * (2 * fine + 2 if roles else fine) + planes) * patch**2
         self.first = nn.Conv2d(inputs, widths[0], 3, padding=1)
 
         def stage(before: int, after: int, attend: bool) -> _Stage:
@@ -82,6 +84,8 @@ class UNetBackbone(Network):
             h = torch.cat((fourier(values, self.octaves), planes), 1)
         else:
             h = fourier(z, self.octaves)
+        if self.planes:
+            h = beside(h, condition)
         if self.patch > 1:
             h = F.pixel_unshuffle(F.pad(h, (0, -width % self.patch, 0, -height % self.patch)), self.patch)
         h = self.first(h.contiguous(memory_format=torch.channels_last))
@@ -182,9 +186,11 @@ class UNet(Settings):
     patch: Width = 1
     dropout: BelowOne = 0.0
 
-    def build(self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool) -> UNetBackbone:
-        """For images of a shape, outputs per element as the head asks for them, labels, 0 for none, and roles, if it
-        is told.
+    def build(
+        self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool, planes: int = 0
+    ) -> UNetBackbone:
+        """For images of a shape, outputs per element as the head asks for them, labels, 0 for none, and, if it is told
+        them, roles and so many planes.
 
         Raises `UserError` for what is no image, or is too small for so many resolutions.
         """
@@ -210,4 +216,5 @@ class UNet(Settings):
             self.patch,
             self.dropout,
             roles,
+            planes,
         )
