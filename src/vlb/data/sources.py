@@ -13,11 +13,13 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
 from vlb.base.errors import UserError, suggestion
-from vlb.core.schema import Column, Levels, levels_schema
+from vlb.base.progress import SILENT, Progress
+from vlb.core.schema import Column, Levels, Pieces, levels_schema
 from vlb.data import cifar
 from vlb.data.cache import (
     Known,
@@ -35,6 +37,7 @@ from vlb.data.formats.cifar import SHAPE
 from vlb.data.idx import parse_idx
 from vlb.data.labels import class_labels
 from vlb.data.mixed import load_mixed
+from vlb.data.photographs import load_photographs
 from vlb.data.tables import load_table
 
 HELD_OUT = 5000
@@ -172,19 +175,32 @@ def cifar10(cache: Path | None = None) -> Dataset:
 OWN = ("images", "table", "mixed-table")  # kinds of data that a person brings
 
 
+class Cutting(NamedTuple):
+    """How pictures of any size become examples. pieces: None where all are of one size; skip_damaged: leave out, and
+    count, what is damaged; progress: told of the pictures looked at."""
+
+    pieces: Pieces | None = None
+    skip_damaged: bool = False
+    progress: Progress = SILENT
+
+
+WHOLE = Cutting()
+
+
 def load(
     name: str,
     path: Path | None = None,
     header: bool = True,
     schema: Path | Sequence[Column] | None = None,
     leave_out: Sequence[str] = (),
+    cut: Cutting = WHOLE,
 ) -> Dataset:
     """A data set by name: one of `SOURCES`, or 'images', 'table' (of discrete columns) or 'mixed-table' for a person's
     own data at `path`.
 
     For a known source `path`, if given, is the cache folder to use. header: whether the first row of a table names its
     columns; schema: what the columns of a mixed table hold, where that is not to be inferred; leave_out: those of
-    its columns that are not to be modelled. Raises `UserError` for an
+    its columns that are not to be modelled; cut: how pictures of any size become examples. Raises `UserError` for an
     unknown name, for one's own data without a path, and for data that cannot be had or read.
     """
     if schema is not None and name != "mixed-table":
@@ -198,6 +214,8 @@ def load(
             raise UserError(
                 "the data set 'images' needs a path: a folder of images, or an .npy, .npz, IDX or .bin file"
             )
+        if cut.pieces is not None:
+            return load_photographs(Path(path), cut.pieces, cut.skip_damaged, cut.progress)
         return load_images(Path(path))
     if name == "table":
         if path is None:

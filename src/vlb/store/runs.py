@@ -15,6 +15,7 @@ import torch
 from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.base.files import abandoned, made_new, remove, sweep, write_text
+from vlb.base.progress import SILENT, Progress
 from vlb.core.schema import Schema
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
@@ -22,6 +23,7 @@ from vlb.data import load as load_data
 from vlb.data.about import About as AboutData
 from vlb.data.columns import described
 from vlb.data.described import written as schema_toml
+from vlb.data.sources import Cutting
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.kinds import AnyModel
 from vlb.models.loss import AnyTerms
@@ -178,14 +180,15 @@ class Run:
         """One JSON object per line: training losses and validation bounds by step."""
         return self.path / "metrics.jsonl"
 
-    def data(self, path: Path | None = None) -> Dataset:
+    def data(self, path: Path | None = None, progress: Progress = SILENT) -> Dataset:
         """The run's data, verified against its fingerprint. `path` says where one's own data are now."""
         source, known = self.experiment.data, self.content["data"]
         where = path or (Path(source.path) if source.path else None)
         if path is None and where is not None and not where.exists():
             raise UserError(f"the data of {self.path} are no longer at {where}: say where they are now, --data PATH")
         columns = self.schema.columns if self.schema.gaps else None
-        data = load_data(source.name, where, source.header, columns)
+        cut = Cutting(self.schema.pieces, source.skip_damaged, progress)
+        data = load_data(source.name, where, source.header, columns, cut=cut)
         if data.fingerprint != known["fingerprint"]:
             raise UserError(
                 f"the data {source.name!r}{f' at {where}' if where else ''} are not those that {self.path} was "
