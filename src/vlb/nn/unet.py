@@ -13,9 +13,10 @@ from vlb.core.condition import NOTHING, ROLE, UNCONDITIONAL, Condition
 from vlb.nn.axes import AXES, Axes, fold, unfold, zeroed
 from vlb.nn.dropout import Dropout
 from vlb.nn.embedding import Conditioning, fourier, seen
+from vlb.nn.stages import Network, Stage
 
 
-class UNetBackbone(nn.Module):
+class UNetBackbone(Network):
     """(batch, C, …) -> (batch, C, …, outputs) for one to three axes beside the channels; starts at zero.
 
     widths: channels per resolution, each half the one before; attention where `attention` says so
@@ -73,7 +74,7 @@ class UNetBackbone(nn.Module):
         self.last = zeroed(self.axes.convolution(current, channels * outputs * patch**axes, 1))
         self.to(memory_format=self.axes.memory)  # type: ignore[call-overload]
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+    def compute(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
         if self.roles:
             values, planes = seen(z, condition.role)
@@ -116,12 +117,12 @@ class _ElementNorm(nn.LayerNorm):
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
-class _Stage(nn.Module):
+class _Stage(Stage):
     def __init__(self, residual: "_Residual", attention: nn.Module) -> None:
         super().__init__()
         self.residual, self.attention = residual, attention
 
-    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
+    def compute(self, x: Tensor, embedded: Tensor) -> Tensor:
         return self.attention(self.residual(x, embedded))
 
 
