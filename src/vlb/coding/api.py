@@ -184,7 +184,8 @@ def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | 
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
         allowance.work(header)
-        model, _, columns = bare(trained, device, lambda model: allowance.ask(model, header))
+        room = allowance.building(trained)
+        model, _, columns = bare(trained, device, lambda model: allowance.ask(model, header), room)
         return Opened(model, header.settings.codec(model), columns, allowance)
     except Damaged as error:
         raise UserError(f"{archive.path} is not decoded: {error}") from error

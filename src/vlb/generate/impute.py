@@ -16,9 +16,10 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.core.schema import Column, Real
 from vlb.core.surroundings import ordinary
+from vlb.data.arrow import SUFFIXES
 from vlb.data.columns import placed
 from vlb.data.filled import Filled, filled
-from vlb.data.mixed import ARROW, FIRST, Numbered, Sheet, frame, numbered, sheet
+from vlb.data.mixed import FIRST, Numbered, Sheet, frame, numbered, sheet
 from vlb.data.rows import of_file, require_pyarrow
 from vlb.generate.gaps import Gaps
 from vlb.generate.options import ImputeOptions
@@ -107,7 +108,7 @@ def impute(
     found = Brought(brought, rows, columns)
     draws, effort = found.fills(model, options, progress)
     tables = filled(brought, draws, options.long)
-    if path is not None and path.suffix.lower() in ARROW:
+    if path is not None and path.suffix.lower() in SUFFIXES:
         tables = [_packed(one, path.suffix.lower()) for one in tables]
     cells = {found.name(fill): int(fill.missing.sum()) for fill in draws[0]}
     how = f"each by its {options.point}" if options.point else f"in {options.draws} draw{'s' * (options.draws > 1)}"

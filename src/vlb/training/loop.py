@@ -23,7 +23,6 @@ from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, Split
-from vlb.data.baselines import uniform
 from vlb.models.loss import AnyTerms
 from vlb.nn.dropout import Dropout, dropouts, masked
 from vlb.nn.optimisers import AdamWOptimiser, MuonOptimiser
@@ -37,7 +36,7 @@ from vlb.training.batches import NOISE, batch_of, network_generator, step_genera
 from vlb.training.economy import Economy
 from vlb.training.guard import Diverged, Guard
 from vlb.training.metrics import forget_metrics_after, read_metrics
-from vlb.training.outcome import fault, refuse
+from vlb.training.outcome import bar, fault, refuse
 from vlb.training.step import Step
 from vlb.training.validation import merit
 
@@ -252,10 +251,7 @@ def fit(
             trainer.restore(run)
     forget_metrics_after(run, trainer.step)
     settings, seed = experiment.training, experiment.seed
-    # Of real columns a bound may be anything: only what is not finite is nothing.
-    # Of constants alone any bound is nothing, too.
-    even = uniform(data) / data.dimensions / math.log(2) if data.schema.discrete else math.inf
-    nothing = even or math.inf
+    nothing = bar(data)
     begun, first = time.monotonic(), trainer.step
     if settings.steps:
         progress.begin("training", settings.steps)
