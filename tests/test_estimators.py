@@ -455,8 +455,8 @@ def test_they_are_offered_at_the_top() -> None:
 
 
 TRAINED = [
-    (VAEDensity(**{**BRIEFEST, "steps": 60}, random_state=0), "bounded from below"),
-    (DiffusionDensity(**{**BRIEF, "steps": 60}, random_state=0), "noise levels"),
+    (VAEDensity(**{**BRIEFEST, "steps": 15}, random_state=0), "bounded from below"),
+    (DiffusionDensity(**{**BRIEF, "steps": 15}, random_state=0), "noise levels"),
 ]
 
 
