@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vlb.generate.options import SampleOptions as SampleOptions
     from vlb.generate.sample import SampleResult as SampleResult
     from vlb.generate.sample import sample as sample
+    from vlb.interfaces.estimators.diffusion import DiffusionDensity as DiffusionDensity
     from vlb.interfaces.estimators.imputer import Imputer as Imputer
     from vlb.interfaces.estimators.mixture import MixtureDensity as MixtureDensity
     from vlb.interfaces.estimators.vae import VAEDensity as VAEDensity
@@ -101,6 +102,7 @@ _NAMES = {
         "ImputeOptions",
         "SampleOptions",
     ),
+    "vlb.interfaces.estimators.diffusion": ("DiffusionDensity",),
     "vlb.interfaces.estimators.imputer": ("Imputer",),
     "vlb.interfaces.estimators.mixture": ("MixtureDensity",),
     "vlb.interfaces.estimators.vae": ("VAEDensity",),

@@ -24,6 +24,8 @@ from vlb.data.rows import of_file, require_pyarrow
 from vlb.generate.gaps import Gaps
 from vlb.generate.options import ImputeOptions
 from vlb.generate.points import POINTS
+from vlb.models.diffusion.methods import method_of
+from vlb.models.diffusion.rows import TableDiffusion
 from vlb.models.protocols import Imputing, require
 from vlb.store.runs import Run
 
@@ -95,7 +97,11 @@ def impute(
         "gaps are filled by models of tables with gaps (the recipes table, table-vae and table-diffusion), by no other "
         "kind of model"
     )
+    method = method_of(options.method or "conditional", options.particles, options.steps, "--method")
     model = require(opened.model(), Imputing, purpose)
+    if options.of_diffusion:
+        what = "--method, --particles and --steps are of diffusion models of tables (the recipe table-diffusion)"
+        model = require(model, TableDiffusion, what).by(method)
     columns = opened.schema.columns or ()
     path = Path(table).expanduser() if isinstance(table, str | Path) else None
     brought = frame(table) if path is None else sheet(path, columns[0].name is not None)
