@@ -91,8 +91,8 @@ def impute(
     progress.begin("opening the run and the table")
     opened = run if isinstance(run, Run) else Run.open(run)
     purpose = (
-        "gaps are filled by models of tables with gaps (the recipes table, table-vae and table-diffusion), by no other "
-        "kind of model"
+        "gaps are filled by models of tables (the recipes table, table-vae, table-diffusion, and discrete-table as a "
+        "mixture), by no other kind of model"
     )
     model = require(opened.model(), Imputing, purpose)
     columns = opened.schema.columns or ()
