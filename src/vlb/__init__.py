@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vlb.data import Split as Split
     from vlb.generate.impute import ImputeResult as ImputeResult
     from vlb.generate.impute import impute as impute
+    from vlb.generate.inpaint import InpaintResult as InpaintResult
     from vlb.generate.options import ImputeOptions as ImputeOptions
     from vlb.generate.options import SampleOptions as SampleOptions
     from vlb.generate.sample import SampleResult as SampleResult
@@ -98,6 +99,7 @@ _NAMES = {
         "ImputeResult",
         "impute",
     ),
+    "vlb.generate.inpaint": ("InpaintResult",),
     "vlb.generate.options": (
         "ImputeOptions",
         "SampleOptions",

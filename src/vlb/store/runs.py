@@ -143,6 +143,15 @@ class Run:
                 "every label: train with a share above 0"
             )
 
+    def refuse_untaught(self, purpose: str) -> None:
+        """Raises `UserError` where training told a network that takes roles of no known element, as `purpose` does: its
+        weights do not show it."""
+        if getattr(self.experiment.loss, "known_share", 1.0) == 0:
+            raise UserError(
+                f"{purpose} needs a model that was trained with known elements, and {self.path} was trained with "
+                "loss.known_share=0: train with --set model.roles=true --set loss.known_share=0.5"
+            )
+
     def refuse_without_likelihood(self, name: str | None = None) -> None:
         """Raises `UserError`, naming the run, where its kind of model has none: before anything is loaded."""
         if self.configuration.why_not:
