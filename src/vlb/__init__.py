@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from vlb.generate.options import SampleOptions as SampleOptions
     from vlb.generate.sample import SampleResult as SampleResult
     from vlb.generate.sample import sample as sample
-    from vlb.interfaces.estimators.diffusion import DiffusionDensity as DiffusionDensity
     from vlb.interfaces.doctor import Diagnosis as Diagnosis
     from vlb.interfaces.doctor import doctor as doctor
+    from vlb.interfaces.estimators.diffusion import DiffusionDensity as DiffusionDensity
     from vlb.interfaces.estimators.imputer import Imputer as Imputer
     from vlb.interfaces.estimators.mixture import MixtureDensity as MixtureDensity
     from vlb.interfaces.estimators.vae import VAEDensity as VAEDensity
