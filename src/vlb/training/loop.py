@@ -22,8 +22,7 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition
 from vlb.core.surroundings import ordinary
-from vlb.data import Dataset
-from vlb.data.baselines import uniform
+from vlb.data import Dataset, Split
 from vlb.models.loss import AnyTerms
 from vlb.nn.dropout import Dropout, dropouts, masked
 from vlb.nn.optimisers import AdamWOptimiser, MuonOptimiser
@@ -33,11 +32,11 @@ from vlb.store.experiment import Experiment, Training
 from vlb.store.runs import Run
 from vlb.store.trained import load_weights, refuse_unfit
 from vlb.training.average import Average
-from vlb.training.batches import NOISE, batch_indices, network_generator, step_generator, stream_seed
+from vlb.training.batches import NOISE, batch_of, network_generator, step_generator, stream_seed
 from vlb.training.economy import Economy
 from vlb.training.guard import Diverged, Guard
 from vlb.training.metrics import forget_metrics_after, read_metrics
-from vlb.training.outcome import fault, refuse
+from vlb.training.outcome import bar, fault, refuse
 from vlb.training.step import Step
 from vlb.training.validation import merit
 
@@ -251,11 +250,8 @@ def fit(
         if run.last.is_file():
             trainer.restore(run)
     forget_metrics_after(run, trainer.step)
-    settings = experiment.training
-    # Of real columns a bound may be anything: only what is not finite is nothing.
-    # Of constants alone any bound is nothing, too.
-    even = uniform(data) / data.dimensions / math.log(2) if data.schema.discrete else math.inf
-    nothing = even or math.inf
+    settings, seed = experiment.training, experiment.seed
+    nothing = bar(data)
     begun, first = time.monotonic(), trainer.step
     if settings.steps:
         progress.begin("training", settings.steps)
@@ -274,14 +270,16 @@ def fit(
                 f"{settings.steps}: make room, and --resume goes on from what is saved"
             ) from error
 
+    held_out = data.validation
+    if held_out.whole is not None:  # pieces of one thing lie beside each other: some of all things are looked at
+        held_out = held_out.subset(settings.validation_examples)
     if not settings.steps:
-        _validate(trainer, data, experiment, run, note)
+        _validate(trainer, held_out, experiment, run, note)
         checkpoint.save(run.last, trainer.checkpoint())
     with interruptible() as interrupted:
         window, started, due = [], time.monotonic(), False
         while trainer.step < settings.steps:
-            index = batch_indices(trainer.seed, trainer.step, settings.batch, len(data.train))
-            x, condition = data.train.batch(index, experiment.conditional, device)
+            x, condition = batch_of(data, seed, trainer.step, settings.batch, experiment.conditional, device)
             condition = drop_labels(condition, experiment.unconditional_share, trainer.seed, trainer.step)
             try:
                 update = trainer.update(x, condition)
@@ -303,7 +301,7 @@ def fit(
             stopping = interrupted()
             done = trainer.step == settings.steps
             if settings.validate_every and (trainer.step % settings.validate_every == 0 or done):
-                _validate(trainer, data, experiment, run, note)
+                _validate(trainer, held_out, experiment, run, note)
             due = due or trainer.step % settings.checkpoint_every == 0 or done or stopping
             if due and trainer.trouble is None:
                 checkpoint.save(run.last, trainer.checkpoint())
@@ -324,7 +322,7 @@ def fit(
 
 
 def _validate(
-    trainer: Trainer, data: Dataset, experiment: Experiment, run: Run, note: Callable[[dict[str, Any]], None]
+    trainer: Trainer, held_out: Split, experiment: Experiment, run: Run, note: Callable[[dict[str, Any]], None]
 ) -> None:
     """Bound of the averaged weights on validation data; the best ones are kept."""
     current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
@@ -332,7 +330,7 @@ def _validate(
     trainer.module.eval()
     count = experiment.training.validation_examples
     with trainer.autocast():
-        found = merit(trainer.model, data.validation, count, experiment.conditional, trainer.device)
+        found = merit(trainer.model, held_out, count, experiment.conditional, trainer.device)
     trainer.module.load_state_dict(current)
     trainer.module.train()
     first = next(iter(found.values()))
