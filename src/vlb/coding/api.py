@@ -54,7 +54,7 @@ def compress(
     is not there, a model that has no code, and a file that exists already; `out` is whole or not there.
     """
     progress.begin("opening the run and what is to be compressed")
-    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    opened = run if isinstance(run, Run) else Run.open(run)
     opened.refuse_unlabelled("compression")
     paths = [Path(given) for given in inputs]
     if not paths:

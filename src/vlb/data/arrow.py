@@ -8,6 +8,7 @@ from typing import Any
 from vlb.base.errors import UserError
 from vlb.base.growth import most
 from vlb.data.contents import content_of
+from vlb.data.formats.base import Content
 from vlb.data.rows import require_pyarrow
 
 SUFFIXES = (".parquet", ".arrow", ".feather")
@@ -30,7 +31,7 @@ def read_arrow(path: Path) -> Any:
         raise UserError(f"no {path.suffix[1:]} file that can be read ({error})") from error
 
 
-def _parquet(content: bytes) -> Any:
+def _parquet(content: Content) -> Any:
     arrow, parquet = require_pyarrow()
     file = parquet.ParquetFile(BytesIO(content))
     said = file.metadata
@@ -44,7 +45,7 @@ def _parquet(content: bytes) -> Any:
     return table.cast(file.schema_arrow)
 
 
-def _batches(content: bytes) -> Any:
+def _batches(content: Content) -> Any:
     arrow, _ = require_pyarrow()
     reader, found, size = arrow.ipc.open_file(BytesIO(content)), [], 0
     for number in range(reader.num_record_batches):
@@ -75,7 +76,7 @@ def _text(column: Any) -> int:
     return size
 
 
-def _believe(size: int, content: bytes) -> None:
+def _believe(size: int, content: Content) -> None:
     if size > most(len(content), RATIO):
         raise UserError(
             f"it becomes {size:,} bytes out of {len(content):,}: damaged, or made to fill memory (if it is yours, save "

@@ -71,7 +71,11 @@ def load_mixed(
     of what cells look like; leave_out: names of columns that are not modelled. Raises `UserError`, naming file, column
     and line, for what is no such table.
     """
-    table = sheet(Path(path).expanduser(), header)
+    return table_of(sheet(Path(path).expanduser(), header), schema, leave_out)
+
+
+def table_of(table: Sheet, schema: Path | Sequence[Column] | None = None, leave_out: Sequence[str] = ()) -> Dataset:
+    """`load_mixed` of a table that was read."""
     if lost := set(leave_out) - {cells.name for cells in table.cells}:
         raise UserError(f"{table.what} has no column {sorted(lost)[0]!r}, which is to be left out")
     if schema is None:
