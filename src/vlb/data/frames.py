@@ -97,22 +97,30 @@ def _iso(cell: dt.date) -> str:
     return cell.isoformat(" ", "seconds")[:19] if isinstance(cell, dt.datetime) else cell.isoformat()
 
 
-def filled_frame(
-    frame: Any, put: Mapping[str, Cells], kinds: Mapping[str, AnyKind], more: Mapping[str, np.ndarray]
-) -> Any:
+def filled_frame(frame: Any, put: Mapping[str, Cells], kinds: Mapping[str, AnyKind]) -> Any:
     """A DataFrame of the same kind with the cells of some columns that are not observed filled, in the type of the
-    column, and with more columns of numbers.
+    column.
 
     put: their values, by name: reals, or of other `kinds` the numbers of values. A column that holds nothing gets a
     type. Raises `UserError` for what the type of a column cannot hold.
     """
     nw = narwhals()
     table = nw.from_native(frame, eager_only=True)
-    series = [_filled(nw, table, cells, kinds[name]) for name, cells in put.items()]
-    for name, values in more.items():
-        cells = [None if np.isnan(value) else value for value in values.tolist()]
-        series.append(nw.new_series(name, cells, nw.Float64, backend=table.implementation))
-    return nw.to_native(table.with_columns(*series))
+    return nw.to_native(table.with_columns(*(_filled(nw, table, cells, kinds[name]) for name, cells in put.items())))
+
+
+def joined(frame: Any, columns: Mapping[str, np.ndarray]) -> Any:
+    """A DataFrame with more columns after its own, (n,) each: truth values, or numbers, of which NaN is missing."""
+    nw = narwhals()
+    table = nw.from_native(frame, eager_only=True)
+    more = []
+    for name, values in columns.items():
+        cells = [None if cell != cell else cell for cell in values.tolist()]
+        kind = nw.Boolean if values.dtype == bool else nw.Float64
+        more.append(nw.new_series(name, cells, kind, backend=table.implementation))
+    if hasattr(frame, "index"):
+        more = [nw.maybe_set_index(series, index=frame.index) for series in more]
+    return table.with_columns(*more).to_native()
 
 
 def stacked(frames: Sequence[Any], which: str) -> Any:

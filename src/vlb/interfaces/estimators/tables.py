@@ -44,7 +44,7 @@ class Given(NamedTuple):
         """A copy of the table with the cells that are not observed from `put`, by the name of a column: reals, or of
         other `kinds` the numbers of values."""
         if self.backend is not None:
-            return filled_frame(self.table, put, kinds, {})
+            return filled_frame(self.table, put, kinds)
         completed = self.table.copy()
         for name, cells in put.items():
             gaps = ~cells.observed
