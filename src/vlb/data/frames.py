@@ -46,7 +46,9 @@ def cells_of_frame(frame: Any) -> tuple[Cells, ...]:
     except TypeError as error:
         raise UserError(f"{type(frame).__name__} is no DataFrame of pandas, polars or pyarrow") from error
     except nw.exceptions.DuplicateError as error:
-        raise UserError("two columns of the table have the same name: rename one") from error
+        names = list(getattr(frame, "column_names", ()) or frame.columns)
+        twice = next((name for name in names if names.count(name) > 1), None)
+        raise UserError(f"two columns of the table have the same name, {twice!r}: rename one") from error
     for name in names:
         if not isinstance(name, str) or not name:
             raise UserError(f"a column is called {name!r}: give every column a name that is text")
