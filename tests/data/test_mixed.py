@@ -175,7 +175,7 @@ def test_columns_and_rows_at_use_are_named_as_they_are(tmp_path: Path) -> None:
     said = refused(",".join([names[0].upper(), f" {names[1]}", *names[2:]]) + "\n" + "," * (len(names) - 1) + "\n")
     assert f"(rename '{names[0].upper()}', ' {names[1]}', which differs by spaces or capitals)" in said
     (tmp_path / "e.csv").write_text(",".join(names) + "\n" + ("1" + "," * (len(names) - 1) + "\n") * 3)
-    assert "without any cell: column" in " ".join(load_mixed_rows(tmp_path / "e.csv", schema).notes)
+    assert "without any cell: column" in " ".join(load_mixed_rows(tmp_path / "e.csv", schema).empty)
     table = pd.DataFrame({name: [None, None] for name in names}).assign(**{names[0]: [1.0, np.inf]})
     assert next(iter(numbered(frame(table), schema.columns).unseen.values())).startswith("row 2: column")
     twice = pa.table([pa.array([1.0]), pa.array([2.0])], names=["a", "a"])

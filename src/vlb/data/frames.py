@@ -85,6 +85,8 @@ def kind_of(cell: Any) -> type | None:
     """What a cell is to a column; None for one that is missing."""
     if cell is None:
         return None
+    if isinstance(cell, complex | np.complexfloating):
+        return complex
     for kind, types in ((bool, (bool, np.bool_)), (float, (Number, np.number)), (dt.date, (dt.date,)), (str, (str,))):
         if isinstance(cell, types):
             return kind

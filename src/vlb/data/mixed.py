@@ -63,13 +63,15 @@ class Sheet:
 class Numbered(NamedTuple):
     """Rows under a schema. x: (n, D) float64, reals as they are and of other kinds the numbers of values, 0 where a
     cell is not observed; observed: (n, D); unseen: rows with a cell that is no value of its column, by number from 0,
-    and which; others: columns of the table that are not the schema's; notes: what was made to fit."""
+    and which; others: columns of the table that are not the schema's; notes: what was made to fit; empty: rows and
+    columns without any cell, in words."""
 
     x: np.ndarray
     observed: np.ndarray
     unseen: Mapping[int, str]
     others: tuple[str, ...]
     notes: tuple[str, ...]
+    empty: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -95,7 +97,10 @@ def load_mixed(
     if lost := set(leave_out) - {cells.name for cells in table.cells}:
         raise UserError(f"{table.what} has no column {sorted(lost)[0]!r}, which is to be left out")
     if schema is None:
-        found, words = inferred(replace(table, cells=tuple(c for c in table.cells if c.name not in leave_out)))
+        try:
+            found, words = inferred(replace(table, cells=tuple(c for c in table.cells if c.name not in leave_out)))
+        except UserError as error:
+            raise UserError(f"{error} (--leave-out NAME leaves a column out)") from error
     else:
         found = read_described(schema) if isinstance(schema, Path) else described(schema)
         found, words = tuple(one for one in found if one.name not in leave_out), ()
@@ -112,6 +117,7 @@ def load_mixed(
         *table.guessed,
         *words,
         *rows.remarks,
+        *rows.empty,
         f"{gaps:.1%} of the cells are missing" if gaps else "no cell is missing",
     )
     return Dataset(Path(table.what).name, own, train, validation, test, remarks=remarks)
@@ -167,7 +173,7 @@ def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ..
         words.append(f"{shown(cells.name) if cells.name is not None else f'column {number}'}: {word}")
     if wrong:
         more = f"; and {len(wrong) - FIRST} more columns" if len(wrong) > FIRST else ""
-        raise UserError(f"{table.what}: {'; '.join(wrong[:FIRST])}{more} (--leave-out NAME leaves a column out)")
+        raise UserError(f"{table.what}: {'; '.join(wrong[:FIRST])}{more}")
     return tuple(found), tuple(words)
 
 
@@ -201,8 +207,8 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
         parts += with_atoms(values, observed, column.atoms)
     x, observed = (np.stack(arrays, 1) for arrays in zip(*parts, strict=True))
     lines = {row: f"{table.at(row)}: {', '.join(found)}" for row, found in sorted(unseen.items())}
-    notes += _empty(observed[:, _own(columns)], wanted, table)
-    return Numbered(np.where(observed, x, 0.0), observed, lines, others, tuple(notes))
+    empty = _empty(observed[:, _own(columns)], wanted, table)
+    return Numbered(np.where(observed, x, 0.0), observed, lines, others, tuple(notes), tuple(empty))
 
 
 def placed_cells(

@@ -124,7 +124,7 @@ def _filled(opened: Run, table: Any, options: ImputeOptions, progress: Progress)
     path = Path(table).expanduser() if isinstance(table, str | Path) else None
     brought = frame(table) if path is None else sheet(path, columns[0].name is not None)
     rows = numbered(brought, columns)
-    for note in (*brought.guessed, *rows.notes):
+    for note in (*brought.guessed, *rows.notes, *rows.empty):
         progress.say(note)
     _refuse_unseen(brought, rows)
     if rows.others:
