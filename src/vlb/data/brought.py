@@ -120,7 +120,7 @@ def _array(array: np.ndarray, rest: bytes, what: str, schema: Schema) -> Brought
 def _file(path: Path, schema: Schema) -> Brought:
     picture = read_picture(path)
     tally = Tally()
-    tally.add(picture, path.name)
+    tally.add(picture.said, path.name)
     x = _levels(picture.values[None], picture.levels, str(path), schema)
 
     def written(new: np.ndarray, suffix: str) -> dict[PurePath, bytes]:

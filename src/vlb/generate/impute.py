@@ -16,15 +16,18 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.core.schema import Column, Image, Real
 from vlb.core.surroundings import ordinary
+from vlb.data.arrow import SUFFIXES
 from vlb.data.columns import placed
 from vlb.data.filled import Filled, filled
-from vlb.data.mixed import ARROW, FIRST, Numbered, Sheet, counted, frame, numbered, sheet
+from vlb.data.mixed import FIRST, Numbered, Sheet, counted, frame, numbered, sheet
 from vlb.data.rows import of_file, require_pyarrow
 from vlb.generate.gaps import Gaps
 from vlb.generate.inpaint import InpaintResult, inpaint
 from vlb.generate.options import ImputeOptions
 from vlb.generate.outputs import outputs
 from vlb.generate.points import POINTS
+from vlb.models.diffusion.methods import method_of
+from vlb.models.diffusion.rows import TableDiffusion
 from vlb.models.protocols import Imputing, require
 from vlb.store.runs import Run
 
@@ -119,7 +122,11 @@ def _filled(opened: Run, table: Any, options: ImputeOptions, progress: Progress)
         "gaps are filled by models of tables (the recipes table, table-vae, table-diffusion, and discrete-table as a "
         "mixture), by no other kind of model"
     )
+    method = method_of(options.method or "conditional", options.particles, options.steps, "--method")
     model = require(opened.model(), Imputing, purpose)
+    if options.of_diffusion:
+        what = "--method, --particles and --steps are of diffusion models of tables (the recipe table-diffusion)"
+        model = require(model, TableDiffusion, what).by(method)
     columns = opened.schema.columns or ()
     path = Path(table).expanduser() if isinstance(table, str | Path) else None
     brought = frame(table) if path is None else sheet(path, columns[0].name is not None)
@@ -132,7 +139,7 @@ def _filled(opened: Run, table: Any, options: ImputeOptions, progress: Progress)
     found = Brought(brought, rows, columns)
     draws, effort = found.fills(model, options, progress)
     tables = filled(brought, draws, options.long)
-    if path is not None and path.suffix.lower() in ARROW:
+    if path is not None and path.suffix.lower() in SUFFIXES:
         tables = [_packed(one, path.suffix.lower()) for one in tables]
     cells = {found.name(fill): int(fill.missing.sum()) for fill in draws[0]}
     how = f"each by its {options.point}" if options.point else f"in {options.draws} draw{'s' * (options.draws > 1)}"

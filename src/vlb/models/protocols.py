@@ -126,6 +126,10 @@ class Resampling(Protocol):
         """S of each row."""
 
     @property
+    def drawn(self) -> str:
+        """What the draws are, in words after their number."""
+
+    @property
     def effective(self) -> Tensor:
         """How many even draws say as much, of each row: (n,), between 1 and S."""
 
