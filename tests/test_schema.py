@@ -42,7 +42,16 @@ kinds = st.one_of(
     st.builds(Categories, st.lists(texts, min_size=1, max_size=5, unique=True).map(tuple), st.booleans()),
     st.builds(Real, st.none() | st.floats(1e-6, 1e6), texts),
 )
-pieces = st.none() | st.builds(Pieces, st.tuples(st.integers(1, 64)), st.integers(0, 9), st.integers(1, 4))
+
+
+@st.composite
+def pieces(draw: st.DrawFn, window: tuple[int, ...]) -> Pieces | None:
+    """None, or pieces of a window (or none where it has no axes)."""
+    if not window or draw(st.booleans()):
+        return None
+    phases = 2 ** draw(st.integers(0, len(window)))
+    margin = draw(st.integers(0, (min(window) - 1) // 2)) if phases > 1 else 0
+    return Pieces(tuple(size - 2 * margin for size in window), margin, phases, margin > 0 or draw(st.booleans()))
 
 
 @st.composite
@@ -50,11 +59,11 @@ def schemas(draw: st.DrawFn) -> Schema:
     if draw(st.booleans()):
         names = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
         columns = tuple(Column(name, draw(kinds)) for name in names)
-        return Schema(layout=Vector((len(columns),)), kinds=columns, pieces=draw(pieces))
+        return Schema(layout=Vector((len(columns),)), kinds=columns)
     layout = draw(st.sampled_from([Vector, Wave, Image, Volume, Points]))
     shape = tuple(draw(st.integers(1, 9)) for _ in layout.axes)
     labels = draw(st.none() | st.lists(texts, min_size=1, max_size=4, unique=True).map(tuple))
-    return Schema(layout=layout(shape), kinds=draw(kinds), labels=labels, pieces=draw(pieces))
+    return Schema(layout=layout(shape), kinds=draw(kinds), labels=labels, pieces=draw(pieces(shape[1:])))
 
 
 @settings(derandomize=True, deadline=None)
