@@ -125,6 +125,11 @@ def inner(pieces: Pieces, x: np.ndarray) -> np.ndarray:
     return found
 
 
+def tile_of(schema: Schema, x: np.ndarray) -> np.ndarray:
+    """Examples x (n, *shape) as they are to be seen: of pieces the tile alone."""
+    return x if schema.pieces is None else inner(schema.pieces, x)
+
+
 def windows(pieces: Pieces, thing: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Pieces of a thing (channels, *size) that begin at corners (n, axes): (n, channels, *window)."""
     axes = len(pieces.tile)

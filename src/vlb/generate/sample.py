@@ -19,7 +19,7 @@ from vlb.base.results import Result, Table
 from vlb.core.condition import Condition
 from vlb.core.schema import Column
 from vlb.core.surroundings import ordinary
-from vlb.data.pieces import alone, inner
+from vlb.data.pieces import alone, tile_of
 from vlb.data.rows import as_parquet, as_text
 from vlb.generate.batches import Bar, drawn
 from vlb.generate.options import SampleOptions
@@ -150,9 +150,8 @@ def sample(
         if way.told is None:
             bar.move(len(batch))
     of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
-    if schema.pieces is not None:
-        x, of = inner(schema.pieces, x), f"{of}, tiles by themselves,"
-    return SampleResult(x, schema.count, of + way.how, schema.columns)
+    of += "" if schema.pieces is None else ", tiles by themselves,"
+    return SampleResult(tile_of(schema, x), schema.count, of + way.how, schema.columns)
 
 
 class Way(NamedTuple):
