@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vlb.base import growth
 from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Real
+from vlb.data import arrow
 from vlb.data import described as toml
 from vlb.data.columns import described
 from vlb.data.mixed import frame, inferred, load_mixed, numbered, sheet
@@ -83,6 +85,33 @@ def test_every_format_says_the_same(seed: int, delimiter: str) -> None:
         again = numbered(table, columns)
         assert np.array_equal(again.observed, expected.observed)
         assert np.array_equal(again.x, expected.x) and not again.unseen
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize("what", ["rows", "texts"])
+def test_a_table_that_would_fill_memory_is_refused(
+    what: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of few bytes, for all its cells are equal; and read where that is what it weighs."""
+    pa, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    monkeypatch.setattr(growth, "FREE", 1 << 20)
+    monkeypatch.setattr(arrow, "RATIO", 10)
+    count, many = (200, 200_000) if what == "rows" else (30, 3_000)
+    for rows, refused in ((count, False), (many, True)):
+        values = pa.array([1.5, 2.5] * (rows // 2)) if what == "rows" else pa.array(["x" * 5000, "y"] * (rows // 2))
+        table, path = pa.table({"a": values, "b": pa.array(range(rows))}), tmp_path / f"{rows}.{suffix}"
+        if suffix == "parquet":
+            parquet.write_table(table, path, compression="zstd")
+        else:
+            options = pa.ipc.IpcWriteOptions(compression="zstd")
+            with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema, options=options) as writer:
+                writer.write_table(table)
+        if refused:
+            with pytest.raises(UserError, match=f"{rows}.{suffix}: it becomes .*fill memory.*csv"):
+                sheet(path)
+        else:
+            found = sheet(path)
+            assert found.source.equals(table) and len(found.cells[0].values) == rows
 
 
 @pytest.fixture(autouse=True)

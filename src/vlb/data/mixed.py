@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,18 +9,16 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.data.arrow import SUFFIXES, read_arrow
 from vlb.data.columns import LONG_AS, Cells, Described, cells_of, described, infer, instant, there, values_of
-from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.described import read as read_described
 from vlb.data.formats.delimited import shown
 from vlb.data.frames import cells_of_frame
 from vlb.data.numbers import NOTATIONS, Notation, notation, with_point
-from vlb.data.rows import require_pyarrow
 from vlb.data.splits import division
 from vlb.data.tables import read_text
 
-ARROW = (".parquet", ".arrow", ".feather")
 FIRST = 5  # of many, so many are named
 
 
@@ -74,7 +71,11 @@ def load_mixed(
     of what cells look like; leave_out: names of columns that are not modelled. Raises `UserError`, naming file, column
     and line, for what is no such table.
     """
-    table = sheet(Path(path).expanduser(), header)
+    return table_of(sheet(Path(path).expanduser(), header), schema, leave_out)
+
+
+def table_of(table: Sheet, schema: Path | Sequence[Column] | None = None, leave_out: Sequence[str] = ()) -> Dataset:
+    """`load_mixed` of a table that was read."""
     if lost := set(leave_out) - {cells.name for cells in table.cells}:
         raise UserError(f"{table.what} has no column {sorted(lost)[0]!r}, which is to be left out")
     if schema is None:
@@ -114,9 +115,9 @@ def load_mixed_rows(path: Path, schema: Schema) -> Numbered:
 
 def sheet(path: Path, header: bool = True) -> Sheet:
     """The table in a file: delimited text, .parquet, .arrow or .feather. Raises `UserError` for what is none."""
-    if path.suffix.lower() in ARROW:
+    if path.suffix.lower() in SUFFIXES:
         try:
-            return frame(_arrow(path), str(path))
+            return frame(read_arrow(path), str(path))
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
     text = read_text(path, header)
@@ -264,18 +265,3 @@ def _called(column: Described, place: int) -> str:
 
 def _written(cells: Cells, row: int) -> str:
     return f"{cells.values[row]:g}" if cells.texts is None else str(cells.texts[row])
-
-
-def _arrow(path: Path) -> Any:
-    arrow, parquet = require_pyarrow()
-    try:
-        content = BytesIO(content_of(path))
-        return (
-            parquet.read_table(content)
-            if path.suffix.lower() == ".parquet"
-            else arrow.ipc.open_file(content).read_all()
-        )
-    except OSError as error:
-        raise UserError(f"it cannot be read: {error.strerror or error}") from error
-    except (arrow.ArrowException, ValueError) as error:
-        raise UserError(f"no {path.suffix[1:]} file that can be read ({error})") from error

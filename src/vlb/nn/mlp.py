@@ -10,9 +10,10 @@ from vlb.base.domains import BelowOne, Depth, Settings, Width
 from vlb.core.condition import NOTHING, ROLE, UNCONDITIONAL, Condition
 from vlb.nn.dropout import Dropout
 from vlb.nn.embedding import Conditioning, seen
+from vlb.nn.stages import Network, Stage
 
 
-class MLPBackbone(nn.Module):
+class MLPBackbone(Network):
     """(batch, *shape) -> (batch, *out_shape); starts at zero. roles: whether it is told the roles of elements."""
 
     def __init__(
@@ -36,7 +37,7 @@ class MLPBackbone(nn.Module):
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+    def compute(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
         h = z.flatten(1)
         if self.roles:
@@ -47,14 +48,14 @@ class MLPBackbone(nn.Module):
         return self.last(self.norm(h)).view(len(z), *self.out_shape)
 
 
-class _Block(nn.Module):
+class _Block(Stage):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.modulation = nn.Linear(width, 2 * width)
         self.layers = nn.Sequential(nn.Linear(width, width), nn.SiLU(), Dropout(dropout), nn.Linear(width, width))
 
-    def forward(self, h: Tensor, embedded: Tensor) -> Tensor:
+    def compute(self, h: Tensor, embedded: Tensor) -> Tensor:
         scale, shift = self.modulation(embedded).chunk(2, -1)
         return h + self.layers(self.norm(h) * (1 + scale) + shift)
 

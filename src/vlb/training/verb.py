@@ -17,6 +17,7 @@ from vlb.data import Dataset, load
 from vlb.data.sources import OWN, Cutting
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
+from vlb.training.economy import Economy
 from vlb.training.loop import fit
 from vlb.training.options import TrainOptions
 from vlb.training.recipes import recipe as named
@@ -122,7 +123,7 @@ def _begun(experiment: Experiment, out: Path | None, progress: Progress) -> tupl
     data = load(source.name, path, source.header, schema, source.leave_out, cut)
     progress.begin("building the model, with what it takes from the data")
     model = experiment.build(data, progress)
-    experiment.build_loss(model)  # a configuration that cannot be built must leave no run behind
+    Economy(model, experiment.build_loss(model), experiment.training)  # what cannot be built must leave no run behind
     return Run.create(out or _free_folder(experiment.recipe), experiment, data), data, model
 
 

@@ -18,7 +18,7 @@ from vlb.training.recipes.hierarchies import (
     table_vae,
 )
 from vlb.training.recipes.images import cifar10, digits, fashion_mnist, images, mnist
-from vlb.training.recipes.tables import table_diffusion
+from vlb.training.recipes.tables import iris, table_diffusion
 
 RECIPES: dict[str, Callable[[], Experiment]] = {
     "digits": digits,
@@ -26,6 +26,7 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "images": images,
+    "iris": iris,
     "table": table,
     "table-vae": table_vae,
     "table-diffusion": table_diffusion,
