@@ -106,7 +106,7 @@ def _(
     diffusion = diffusion_content(model, run, data, device, progress)
     progress.begin("measuring columns and rows")
     nats = diffusion.found.evaluation.totals
-    return RowsContent(diffusion, portrayed(model, data, data.test.subset(EXAMPLES), nats, model.by(BRIEF)))
+    return RowsContent(diffusion, portrayed(model, data, few_of(data.test), nats, model.by(BRIEF)))
 
 
 def accuracy(
