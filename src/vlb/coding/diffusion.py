@@ -16,8 +16,9 @@ from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.emissions import Centres
+from vlb.models.diffusion.discrete import GridDiffusion
 from vlb.models.diffusion.kernels import KERNELS, ReverseKernel
-from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
+from vlb.models.diffusion.model import DiffusionModel
 
 # By number, as archives name them.
 NUMBERED: tuple[ReverseKernel, ...] = tuple(kind() for kind in KERNELS.offered.values())
