@@ -88,6 +88,16 @@ def test_one_component_is_numpys_gaussian(reals: FactorMixture) -> None:
     assert np.allclose(one.log_prob(x, role([1, 0, 1], 5)).numpy(), expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("draws", [0, 1, 3])
+def test_as_many_draws_are_kept_as_are_asked_for(draws: int) -> None:
+    """Each of as many components, and all of one weight together: their mean is over parameters."""
+    found = fitted(MIXED, *table(60), components=2, rank=1, draws=draws).components
+    assert len(found.log_weights) == 2 * max(1, draws)
+    assert float(found.log_weights.logsumexp(0)) == pytest.approx(0, abs=1e-9)
+    each = found.log_weights.reshape(-1, 2).logsumexp(1).exp().numpy()
+    assert each == pytest.approx(np.full(len(each), 1 / len(each)), abs=1e-9)
+
+
 def test_em_never_lowers_what_it_maximises() -> None:
     x, observed = table()
     model = FactorAnalysers(draws=0).build(MIXED)
