@@ -16,7 +16,8 @@ from vlb.base.walk import Named
 from vlb.coding.bitsback import _key
 from vlb.coding.diffusion import discretised, evenly, grids
 from vlb.coding.effort import remembered
-from vlb.coding.elements import Model
+from vlb.coding.elements import Model, plain_dtype
+from vlb.coding.general import _add, _subtract
 from vlb.coding.layouts import LAYOUTS, layout_of
 from vlb.coding.models import Measuring
 from vlb.coding.sequence import Account, Lanes
@@ -146,3 +147,17 @@ def test_a_file_that_would_come_back_otherwise_is_stored_as_it_is(
     else:
         with pytest.raises(Declined, match="every byte"):
             understood(named, content, Model(SHAPE, LEVELS), formats)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 70))
+def test_differences_add_up_again(content: bytes, stride: int) -> None:
+    """Of any length, whole rows or not, and rows longer than all."""
+    assert _add(_subtract(content, stride), stride) == content
+
+
+@given(st.one_of(st.integers(2, 1 << 32), st.sampled_from([256, 257, 1 << 16, (1 << 16) + 1, 1 << 32])))
+def test_levels_are_stored_in_the_least_whole_number_that_holds_them(levels: int) -> None:
+    kind = plain_dtype(levels)
+    assert kind.str[0] in "|<" and levels - 1 <= np.iinfo(kind).max
+    assert kind.itemsize == 1 or levels - 1 > np.iinfo(f"u{kind.itemsize // 2}").max
