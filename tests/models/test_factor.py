@@ -100,6 +100,13 @@ def test_as_many_draws_are_kept_as_are_asked_for(draws: int) -> None:
     assert each == pytest.approx(np.full(len(each), 1 / len(each)), abs=1e-9)
 
 
+@pytest.mark.parametrize("given", [{"rank": 2}, {"components": 2}, {"rank": 2, "components": 3}, {}])
+def test_what_is_given_is_not_chosen(given: dict[str, int]) -> None:
+    """And what is not lies within what may be chosen."""
+    found = fitted(MIXED, *table(80), draws=0, steps=3, most_rank=1, most_components=1, **given).components
+    assert found.rank == given.get("rank", 1) and len(found.log_weights) == given.get("components", 1)
+
+
 def test_categories_by_themselves_are_smoothed_counts() -> None:
     """(n_c + w/K)/(n + w) of the cells that are there, with weights of rows: one count a column is added."""
     x, observed = table(80)
