@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tests.oracles import seeded
 from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.nn.axes import fold
 from vlb.nn.embedding import Conditioning, fourier
 from vlb.nn.mlp import MLPBackbone
 from vlb.nn.unet import UNetBackbone, _Attention
@@ -43,6 +44,10 @@ CASES = [
     pytest.param(unet, (4, 1, 9), id="unet-one-row"),
     pytest.param(folded, (3, 7, 5), id="unet-patch-odd"),
     pytest.param(folded, (1, 8, 12), id="unet-patch"),
+    pytest.param(unet, (2, 11), id="unet-wave-odd"),
+    pytest.param(folded, (1, 13), id="unet-wave-patch"),
+    pytest.param(unet, (2, 5, 4, 3), id="unet-volume-odd"),
+    pytest.param(folded, (1, 5, 6, 4), id="unet-volume-patch"),
 ]
 EVERY = pytest.mark.parametrize("build, shape", CASES)
 
@@ -123,16 +128,17 @@ def test_runs_in_float64(build: Build, shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(network.double()(z.double(), gamma, UNCONDITIONAL).float(), single, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 7, 5)])
+@pytest.mark.parametrize("shape", [(2, 8, 8), (2, 7, 5), (2, 11), (2, 5, 7, 4)])
 @pytest.mark.parametrize("patch", [2, 4])
 def test_patches_unfold_where_they_came_from(shape: tuple[int, ...], patch: int) -> None:
     """A network that only copies its first convolution's centre out again must return z, pixel by pixel."""
-    channels, folded_channels = shape[0], shape[0] * patch**2
+    channels, blocks = shape[0], patch ** (len(shape) - 1)
+    folded_channels = channels * blocks
     network = UNetBackbone(shape, 1, 0, (folded_channels,), 1, (False,), (), patch, 0.0)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
-        network.first.weight[:, :, 1, 1] = torch.eye(folded_channels)
+        network.first.weight[:, :, *[1] * (len(shape) - 1)] = torch.eye(folded_channels)
 
         class Passing(nn.Module):
             def forward(self, x: Tensor, *_: Tensor) -> Tensor:
@@ -144,11 +150,50 @@ def test_patches_unfold_where_they_came_from(shape: tuple[int, ...], patch: int)
         for i in range(len(network.middle)):
             network.middle[i] = Passing()
         network.norm = nn.Identity()
-        # pixel_unshuffle puts channel c, offset (i, j) at c·p² + i·p + j; the output wants (i, j) first.
-        order = torch.arange(folded_channels).view(channels, patch**2).T.flatten()
-        network.last.weight[:, :, 0, 0] = torch.eye(folded_channels)[order]
+        # Folding puts channel c, offset (i, j) at c·p² + i·p + j; the output wants (i, j) first.
+        order = torch.arange(folded_channels).view(channels, blocks).T.flatten()
+        network.last.weight[:, :, *[0] * (len(shape) - 1)] = torch.eye(folded_channels)[order]
     z, gamma = inputs(shape)
     torch.testing.assert_close(network(z, gamma, UNCONDITIONAL).squeeze(-1), nn.functional.silu(z))
+
+
+@pytest.mark.parametrize("patch", [2, 3])
+def test_patches_of_images_are_folded_as_torch_does(patch: int) -> None:
+    """`pixel_unshuffle` is the same map where sizes are multiples: kept models were trained with it."""
+    h = torch.randn(2, 3, 4 * patch, 5 * patch, generator=seeded(5))
+    assert torch.equal(fold(h, patch), nn.functional.pixel_unshuffle(h, patch))
+
+
+@pytest.mark.parametrize("lower, higher", [((2, 9), (2, 1, 9)), ((2, 9), (2, 1, 9, 1)), ((2, 7, 6), (2, 7, 1, 6))])
+def test_an_axis_of_one_element_changes_nothing(lower: tuple[int, ...], higher: tuple[int, ...]) -> None:
+    """Kernels see nothing but zeros beside it, so a network of more axes with the same middles gives the same."""
+    small, large = perturbed(unet(lower, 3, 2, widths=(8, 12, 12))), unet(higher, 3, 2, widths=(8, 12, 12)).eval()
+    weights = small.state_dict()
+    with torch.no_grad():
+        for name, weight in large.named_parameters():
+            kernel = weights[name]
+            if weight.ndim == kernel.ndim:
+                weight.copy_(kernel)
+                continue
+            for axis in (place + 1 for place, size in enumerate(higher) if size == 1):
+                reach = weight.shape[axis] // 2  # of a kernel beyond its middle
+                kernel = kernel.unsqueeze(axis)
+                kernel = torch.cat((kernel,) * (2 * reach + 1), axis)  # only its middle ever meets an element
+            weight.copy_(kernel)
+    z, gamma = inputs(lower)
+    torch.testing.assert_close(large(z.view(3, *higher), gamma).view(3, *lower, 3), small(z, gamma))
+
+
+@pytest.mark.parametrize("shape, order", [((1, 7, 5), (1, 0)), ((2, 5, 4, 3), (2, 0, 1))])
+def test_no_axis_is_special(shape: tuple[int, ...], order: tuple[int, ...]) -> None:
+    """With the axes of its kernels in another order, a network does to the axes in that order what it did."""
+    places = (0, 1, *(2 + axis for axis in order))
+    network, turned = perturbed(unet(shape, 3)), unet((shape[0], *(shape[1 + axis] for axis in order)), 3).eval()
+    with torch.no_grad():
+        for weight, original in zip(turned.parameters(), network.parameters(), strict=True):
+            weight.copy_(original.permute(places) if original.ndim == len(places) else original)
+    z, gamma = inputs(shape)
+    torch.testing.assert_close(turned(z.permute(places), gamma), network(z, gamma).permute(*places, len(places)))
 
 
 @pytest.mark.parametrize("channels", [8, 64, 96, 160, 224])

@@ -27,15 +27,20 @@ def counts(x: np.ndarray, levels: int) -> np.ndarray:
     return found.reshape(dimensions, levels)
 
 
-def log_marginals(x: np.ndarray, levels: int, each: Sequence[int] | None = None) -> np.ndarray:
+def log_marginals(x: np.ndarray, levels: int, each: Sequence[int] | None = None, laws: int | None = None) -> np.ndarray:
     """(D, K) float64 log-probabilities in nats, one categorical for each dimension of x (n, *shape).
 
     With add-one smoothing: p = (count + 1) / (n + K). D is in the order of a flattened example. each: K by dimension,
-    where they differ; what a dimension does not have is `IMPOSSIBLE`.
+    where they differ; what a dimension does not have is `IMPOSSIBLE`. laws: of how many equal parts of a flattened
+    example the elements have one law (`Schema.laws`); it is (laws, K) then.
     """
-    log_p: np.ndarray = np.log(counts(x, levels) + 1.0)
+    found, n = counts(x, levels), len(x)
+    if laws is not None and laws < len(found):
+        n *= len(found) // laws
+        found = found.reshape(laws, -1, levels).sum(1)
+    log_p: np.ndarray = np.log(found + 1.0)
     if each is None:
-        log_p -= math.log(len(x) + levels)
+        log_p -= math.log(n + levels)
         return log_p
     log_p -= np.log(len(x) + np.asarray(each, np.float64))[:, None]
     return np.where(np.arange(levels) < np.asarray(each)[:, None], log_p, IMPOSSIBLE)

@@ -1,4 +1,4 @@
-"""A U-Net for images of any channel count and size, after VDM's (Kingma et al. 2021, §B)."""
+"""A U-Net for waves, images and volumes of any channel count and size, after VDM's (Kingma et al. 2021, §B)."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,17 +9,20 @@ from torch.nn import functional as F
 
 from vlb.base.domains import BelowOne, Depth, Settings, Width, Within
 from vlb.base.errors import UserError
-from vlb.core.condition import NOTHING, ROLE, UNCONDITIONAL, Condition
+from vlb.core.condition import NOTHING, PLANES, ROLE, UNCONDITIONAL, Condition
+from vlb.nn.axes import AXES, Axes, fold, unfold, zeroed
 from vlb.nn.dropout import Dropout
-from vlb.nn.embedding import Conditioning, fourier, seen
+from vlb.nn.embedding import Conditioning, beside, fourier, seen
+from vlb.nn.stages import Network, Stage
 
 
-class UNetBackbone(nn.Module):
-    """(batch, C, H, W) -> (batch, C, H, W, outputs); starts at zero.
+class UNetBackbone(Network):
+    """(batch, C, …) -> (batch, C, …, outputs) for one to three axes beside the channels; starts at zero.
 
     widths: channels per resolution, each half the one before; attention where `attention` says so
-    and in the middle. `patch` folds patch×patch pixels into channels before the first convolution. roles: whether it is
-    told the roles of elements, as further channels.
+    and in the middle. `patch` folds as many elements along each axis into channels before the first convolution. roles:
+    whether it is told the roles of elements, planes: how many maps aligned with them it is told, all as further
+    channels.
     """
 
     def __init__(
@@ -34,19 +37,23 @@ class UNetBackbone(nn.Module):
         patch: int,
         dropout: float,
         roles: bool = False,
+        planes: int = 0,
     ) -> None:
         super().__init__()
-        channels = shape[0]
+        channels, axes = shape[0], len(shape) - 1
+        self.axes = AXES[axes]
         width = 4 * widths[0]
         self.outputs, self.octaves, self.patch, self.roles = outputs, octaves, patch, roles
+        self.planes = planes
         self.conditioning = Conditioning(width, classes)
-        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING)
+        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING) | (PLANES if planes else NOTHING)
         fine = 1 + 2 * len(octaves)
-        inputs = channels * (2 * fine + 2 if roles else fine) * patch**2
-        self.first = nn.Conv2d(inputs, widths[0], 3, padding=1)
+        inputs = (channels * (2 * fine + 2 if roles else fine) + planes) * patch**axes
+        self.first = self.axes.convolution(inputs, widths[0], 3, padding=1)
 
         def stage(before: int, after: int, attend: bool) -> _Stage:
-            return _Stage(_Residual(before, after, width, dropout), _Attention(after) if attend else nn.Identity())
+            residual = _Residual(self.axes, before, after, width, dropout)
+            return _Stage(residual, _Attention(after) if attend else nn.Identity())
 
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         skips, current = [widths[0]], widths[0]
@@ -66,29 +73,27 @@ class UNetBackbone(nn.Module):
                 stages.append(stage(current + skips.pop(), after, attend))
                 current = after
             self.up.append(stages)
-        self.norm = _PixelNorm(current)
-        self.last = nn.Conv2d(current, channels * outputs * patch**2, 1)
-        nn.init.zeros_(self.last.weight)
-        assert self.last.bias is not None
-        nn.init.zeros_(self.last.bias)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.norm = _ElementNorm(current)
+        self.last = zeroed(self.axes.convolution(current, channels * outputs * patch**axes, 1))
+        self.to(memory_format=self.axes.memory)  # type: ignore[call-overload]
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+    def compute(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
-        height, width = z.shape[-2:]
         if self.roles:
             values, planes = seen(z, condition.role)
             h = torch.cat((fourier(values, self.octaves), planes), 1)
         else:
             h = fourier(z, self.octaves)
+        if self.planes:
+            h = beside(h, condition)
         if self.patch > 1:
-            h = F.pixel_unshuffle(F.pad(h, (0, -width % self.patch, 0, -height % self.patch)), self.patch)
-        h = self.first(h.contiguous(memory_format=torch.channels_last))
+            h = fold(h, self.patch)
+        h = self.first(h.contiguous(memory_format=self.axes.memory))
         skips = [h]
         for resolution, stages in enumerate(self.down):
             assert isinstance(stages, nn.ModuleList)
             if resolution:
-                h = F.avg_pool2d(h, 2, ceil_mode=True)
+                h = self.axes.halved(h)
                 skips.append(h)
             for stage in stages:
                 h = stage(h, embedded)
@@ -99,55 +104,48 @@ class UNetBackbone(nn.Module):
             assert isinstance(stages, nn.ModuleList)
             for stage in stages:
                 skip = skips.pop()
-                if skip.shape[-2:] != h.shape[-2:]:
-                    h = F.interpolate(h, size=skip.shape[-2:])
+                if skip.shape[2:] != h.shape[2:]:
+                    h = F.interpolate(h, size=skip.shape[2:])
                 h = stage(torch.cat((h, skip), 1), embedded)
         out = self.last(F.silu(self.norm(h)))
         # Levels last, and contiguous where the convolution wrote channels last.
-        out = out.permute(0, 2, 3, 1)
+        out = out.movedim(1, -1)
         if self.patch > 1:
-            p, (rows, columns) = self.patch, out.shape[1:3]
-            out = (
-                out.unflatten(-1, (p, p, -1))
-                .permute(0, 1, 3, 2, 4, 5)
-                .reshape(-1, rows * p, columns * p, out.shape[-1] // p**2)
-            )
-            out = out[:, :height, :width]
-        return out.unflatten(-1, (z.shape[1], self.outputs)).permute(0, 3, 1, 2, 4)
+            out = unfold(out, self.patch, tuple(z.shape[2:]))
+        return out.unflatten(-1, (z.shape[1], self.outputs)).movedim(-2, 1)
 
 
-class _PixelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each pixel, (batch, C, H, W): on a CPU several times faster than group norm."""
+class _ElementNorm(nn.LayerNorm):
+    """Layer norm over the channels of each place, (batch, C, …): on a CPU several times faster than group norm."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
-class _Stage(nn.Module):
+class _Stage(Stage):
     def __init__(self, residual: "_Residual", attention: nn.Module) -> None:
         super().__init__()
         self.residual, self.attention = residual, attention
 
-    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
+    def compute(self, x: Tensor, embedded: Tensor) -> Tensor:
         return self.attention(self.residual(x, embedded))
 
 
 class _Residual(nn.Module):
-    def __init__(self, before: int, after: int, embedding: int, dropout: float) -> None:
+    def __init__(self, axes: Axes, before: int, after: int, embedding: int, dropout: float) -> None:
         super().__init__()
-        self.norm_in, self.norm_out = _PixelNorm(before), _PixelNorm(after)
-        self.conv_in = nn.Conv2d(before, after, 3, padding=1)
-        self.conv_out = nn.Conv2d(after, after, 3, padding=1)
+        self.norm_in, self.norm_out = _ElementNorm(before), _ElementNorm(after)
+        self.conv_in = axes.convolution(before, after, 3, padding=1)
+        self.conv_out = axes.convolution(after, after, 3, padding=1)
         self.modulation = nn.Linear(embedding, 2 * after)
         self.dropout = Dropout(dropout)
-        self.skip = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
-        nn.init.zeros_(self.conv_out.weight)
-        assert self.conv_out.bias is not None
-        nn.init.zeros_(self.conv_out.bias)
+        self.skip = axes.convolution(before, after, 1) if before != after else nn.Identity()
+        zeroed(self.conv_out)
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
         h = self.conv_in(F.silu(self.norm_in(x)))
-        scale, shift = self.modulation(embedded)[:, :, None, None].chunk(2, 1)
+        modulation = self.modulation(embedded)
+        scale, shift = modulation.view(*modulation.shape, *[1] * (x.ndim - 2)).chunk(2, 1)
         h = F.silu(torch.addcmul(shift, self.norm_out(h), 1 + scale))
         return self.skip(x) + self.conv_out(self.dropout(h))
 
@@ -156,18 +154,17 @@ class _Attention(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.heads = next(n for n in range(max(1, channels // 64), 0, -1) if channels % n == 0)
-        self.norm = _PixelNorm(channels)
+        self.norm = _ElementNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, c, height, width = x.shape
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return x + self.out(mixed).transpose(1, 2).view(n, c, height, width)
+        return x + self.out(mixed).transpose(1, 2).view_as(x)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,22 +178,27 @@ class UNet(Settings):
     patch: Width = 1
     dropout: BelowOne = 0.0
 
-    def build(self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool) -> UNetBackbone:
-        """For images of a shape, outputs per element as the head asks for them, labels, 0 for none, and roles, if it
-        is told.
+    def build(
+        self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool, planes: int = 0
+    ) -> UNetBackbone:
+        """For waves, images or volumes of a shape, outputs per element as the head asks for them, labels, 0 for none,
+        and, if it is told them, roles and so many planes.
 
-        Raises `UserError` for what is no image, or is too small for so many resolutions.
+        Raises `UserError` for what is none of these, or is too small for so many resolutions.
         """
-        if len(shape) != 3 or out_shape[:-1] != shape:
-            raise UserError(f"a U-Net needs images (channels, height, width), not {shape}: use backbone=mlp")
+        if len(shape) - 1 not in AXES or out_shape[:-1] != shape:
+            raise UserError(
+                "a U-Net needs waves (channels, time), images (channels, height, width) or volumes (channels, depth, "
+                f"height, width), not {shape}: use backbone=mlp"
+            )
         if len(self.widths) != len(self.attention) or not self.widths:
             raise UserError(
                 f"widths and attention need one entry per resolution each, not {self.widths} and {self.attention}"
             )
         if min(shape[1:]) < self.patch * 2 ** (len(self.widths) - 1):
             raise UserError(
-                f"{len(self.widths)} resolutions with patch {self.patch} do not fit images of {shape[1]}×{shape[2]}: "
-                "give fewer widths"
+                f"{len(self.widths)} resolutions with patch {self.patch} do not fit {'×'.join(map(str, shape[1:]))} "
+                "elements: give fewer widths"
             )
         return UNetBackbone(
             shape,
@@ -209,4 +211,5 @@ class UNet(Settings):
             self.patch,
             self.dropout,
             roles,
+            planes,
         )

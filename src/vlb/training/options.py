@@ -9,7 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vlb.base.domains import Seed
+from vlb.base.domains import Seed, Whole, Width
+from vlb.base.errors import UserError
 from vlb.base.options import Names, Options
 
 
@@ -31,6 +32,14 @@ class TrainOptions(Options):
         Columns of a table that are not to be modelled, such as identifiers: --leave-out id name.
     schema
         A schema.toml that says what the columns of a table hold, such as the one that a run writes.
+    crop
+        Train on random crops of so many pixels a side of a folder of pictures of any size, which are seen in tiles of
+        that size.
+    margin
+        Pixels around a tile that are known, as far as they are of tiles before it, with --crop; for models that are
+        told roles: --set model.roles=true.
+    skip_damaged
+        Leave out, and count, pictures that are damaged, with --crop.
     """
 
     condition: str | None = None
@@ -39,3 +48,11 @@ class TrainOptions(Options):
     header: Annotated[bool, Parameter(negative="--no-header")] = True
     leave_out: Names = ()
     schema: Path | None = None
+    crop: Width | None = None
+    margin: Whole = 0
+    skip_damaged: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop is None and (self.margin or self.skip_damaged):
+            raise UserError("--margin and --skip-damaged belong to --crop: say of how many pixels a tile is")

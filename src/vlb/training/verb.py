@@ -14,9 +14,10 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, load
-from vlb.data.sources import OWN
+from vlb.data.sources import OWN, Cutting
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
+from vlb.training.economy import Economy
 from vlb.training.loop import fit
 from vlb.training.options import TrainOptions
 from vlb.training.recipes import recipe as named
@@ -61,7 +62,7 @@ def train(
     experiment = adjust(named(recipe) if isinstance(recipe, str) else recipe, options, data)
     if resume:
         run = _resumed(experiment.recipe, out, changed=options != DEFAULT)
-        own, model = run.data(data), None
+        own, model = run.data(data, progress), None
     else:
         run, own, model = _begun(experiment, out, progress)
     progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.schema.kind}")
@@ -98,6 +99,13 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
     if options.schema is not None:
         source = dataclasses.replace(experiment.data, schema=str(options.schema.absolute()))
         experiment = dataclasses.replace(experiment, data=source)
+    if options.crop is not None:
+        if experiment.data.name != "images":
+            raise UserError(f"--crop is of a folder of pictures, by the recipe images: not of {experiment.recipe!r}")
+        source = dataclasses.replace(
+            experiment.data, crop=options.crop, margin=options.margin, skip_damaged=options.skip_damaged
+        )
+        experiment = dataclasses.replace(experiment, data=source)
     if options.leave_out:
         source = dataclasses.replace(experiment.data, leave_out=options.leave_out)
         experiment = dataclasses.replace(experiment, data=source)
@@ -111,10 +119,11 @@ def _begun(experiment: Experiment, out: Path | None, progress: Progress) -> tupl
     if out is not None:
         Run.refuse_existing(out)
     path, schema = (None if where is None else Path(where) for where in (source.path, source.schema))
-    data = load(source.name, path, source.header, schema, source.leave_out)
+    cut = Cutting(experiment.pieces, source.skip_damaged, progress)
+    data = load(source.name, path, source.header, schema, source.leave_out, cut)
     progress.begin("building the model, with what it takes from the data")
     model = experiment.build(data, progress)
-    experiment.build_loss(model)  # a configuration that cannot be built must leave no run behind
+    Economy(model, experiment.build_loss(model), experiment.training)  # what cannot be built must leave no run behind
     return Run.create(out or _free_folder(experiment.recipe), experiment, data), data, model
 
 
@@ -127,7 +136,7 @@ def _resumed(name: str, out: Path | None, changed: bool) -> Run:
     if changed:
         raise UserError(
             "--resume goes on with the run's own configuration: leave out --set, --seed, --condition, --schema, "
-            "--leave-out and --no-header"
+            "--leave-out, --no-header, --crop, --margin and --skip-damaged"
         )
     return run
 

@@ -16,7 +16,7 @@ from vlb.models.diffusion.methods import Told
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.rows import TableDiffusion
 from vlb.pages import figures, page
-from vlb.pages.about import EXAMPLES, about, stated
+from vlb.pages.about import about, few_of, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.film import Film, filmed
 from vlb.pages.gallery import drawable
@@ -73,8 +73,8 @@ def diffusion_content(
     result = stated(model, run, data, device, progress)
     classes = (run.schema.classes or 0) if run.conditional else 0
     progress.begin("measuring noise levels" + (" and classification" if classes else ""))
-    examples = data.test.subset(EXAMPLES)
-    profile = noise_profile(model, examples, conditional=bool(classes), bins=32, limit=EXAMPLES, device=device)
+    examples = few_of(data.test)
+    profile = noise_profile(model, examples, conditional=bool(classes), bins=32, limit=len(examples), device=device)
     gallery, film = None, None
     if drawable(model.shape):
         gallery, film = filmed(model, data, classes, steps=STEPS, progress=progress)
@@ -106,7 +106,7 @@ def _(
     diffusion = diffusion_content(model, run, data, device, progress)
     progress.begin("measuring columns and rows")
     nats = diffusion.found.evaluation.totals
-    return RowsContent(diffusion, portrayed(model, data, data.test.subset(EXAMPLES), nats, model.by(BRIEF)))
+    return RowsContent(diffusion, portrayed(model, data, few_of(data.test), nats, model.by(BRIEF)))
 
 
 def accuracy(

@@ -10,7 +10,7 @@ from vlb.data import Dataset
 from vlb.measure.summary import EvaluationResult
 from vlb.models.factor.model import FactorMixture
 from vlb.pages import page
-from vlb.pages.about import EXAMPLES, about, stated
+from vlb.pages.about import about, few_of, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.markup import table
 from vlb.pages.portrait import the_table
@@ -41,7 +41,7 @@ def _(
 ) -> FactorContent:
     result = stated(model, run, data, device, progress)
     what = replace(about(run, model, data), parameters=sum(value.numel() for value in model.buffers()))
-    portrait = portrayed(model, data, data.test.subset(EXAMPLES), result.evaluation.totals)
+    portrait = portrayed(model, data, few_of(data.test), result.evaluation.totals)
     weights = model.components.log_weights.exp().sort(descending=True).values.numpy()
     return FactorContent(Measured(what, result, None), portrait, weights, model.components.rank)
 
