@@ -121,8 +121,16 @@ def test_every_verb_works_or_says_why_not(tmp_path: Path) -> None:
     for before, after in zip(lines, filled, strict=True):
         cells = list(zip(before.split(","), after.split(","), strict=True))
         assert all(new and (not old or old == new) for old, new in cells)
+    for method, said in (
+        ("twisted", "particles of a twisted descent"),
+        ("smc", "on 4 paths"),
+        (None, "told the known"),
+    ):
+        chosen = vlb.ImputeOptions(method=method, particles=2, steps=3)
+        assert said in vlb.impute(run, table, chosen).how
     vlb.sample(run, vlb.SampleOptions(n=3, steps=4))
-    assert vlb.report(run).path.exists()
+    page = vlb.report(run).path.read_text("utf-8")
+    assert all(heading in page for heading in ("The columns", "Every column by itself", "The rows least likely"))
     for refused in (
         lambda: vlb.compress(run, [table], tmp_path / "t.vlb"),
         lambda: vlb.evaluate(run, options=vlb.EvaluateOptions(likelihood="ode")),
