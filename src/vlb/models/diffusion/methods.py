@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.configuration import Family
-from vlb.base.domains import Settings, Steps, Within
+from vlb.base.domains import BelowOne, Settings, Steps, Within
 from vlb.base.errors import UserError
 from vlb.core.columns import Columns
 from vlb.core.condition import Condition, Role
@@ -94,7 +94,11 @@ class Method(Settings, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Told(Method):
-    """The model of that pattern of roles: descents whose network is told the known cells, all of equal weight."""
+    """The model of that pattern of roles: descents whose network is told the known cells, all of equal weight. end: t
+    at which the head is asked for p(x | z_t); the later, the fewer and wider its laws need to be for single cells, and
+    the less of how cells go together is in draws."""
+
+    end: BelowOne = 0.0
 
     @property
     def drawn(self) -> str:
@@ -110,7 +114,8 @@ class Told(Method):
     @torch.no_grad()
     def ends(self, model: DiffusionModel, told: Condition, seed: int) -> Ends:
         assert told.values is not None
-        own, grid = RowDraws(told.values, told, seed), model.at(self.steps, MomentMatched())
+        times = torch.linspace(self.end, 1, self.steps + 1, dtype=torch.float64)
+        own, grid = RowDraws(told.values, told, seed), model.at(times, MomentMatched())
 
         def choose(number: int, rung: Rung) -> Tensor:
             held = cast(Held, rung.p)
