@@ -238,17 +238,19 @@ def odd_rows(cost: Cost, rows: Table, nats: np.ndarray) -> list[Odd]:
     for row in np.argsort(-nats, kind="stable")[:ODD]:
         oddest = [place for place in np.argsort(-excess[row], kind="stable")[:ODD_CELLS] if excess[row, place] > 0]
         cells = tuple(
-            (columns[place].name or "", _said(rows.x[row, place], columns[place].kind), float(excess[row, place]))
+            (columns[place].name or "", _said(rows.x[row, place], columns[place]), float(excess[row, place]))
             for place in oddest
         )
         found.append(Odd(int(row), float(nats[row]), cells))
     return found
 
 
-def _said(value: float, kind: AnyKind) -> str:
+def _said(value: float, column: Column) -> str:
     """A cell in few letters."""
-    long = isinstance(kind, Real) and kind.resolution is None
-    return f"{value:.6g}" if long else str(texts(np.array([value]), kind)[0])
+    if isinstance(column.kind, Real) and column.kind.resolution is None:
+        return f"{value:.6g}"
+    words = str(texts(np.array([value]), column.kind)[0])
+    return words if words or column.atoms_of is None else "other"
 
 
 @dataclass(frozen=True)
