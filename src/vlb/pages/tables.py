@@ -103,22 +103,31 @@ class Bars:
 
 
 def marginals(model: Imputing, rows: Table) -> list[Curve | Bars]:
-    """The columns that have a cell, each by itself."""
-    laws = _unconditional(model, rows.x.shape[1])
-    return [
-        _curve(laws, rows, place, column) if isinstance(column.kind, Real) else _bars(laws, rows, place, column)
-        for place, column in enumerate(rows.columns[:COLUMNS])
-        if rows.observed[:, place].any()
-    ]
+    """The columns that have a cell, each by itself; a real with atoms given that it is at none."""
+    every, found = _laws(model, rows, None), list[Curve | Bars]()
+    which = {column.atoms_of: place for place, column in enumerate(rows.columns) if column.atoms_of is not None}
+    for place, column in enumerate(rows.columns[:COLUMNS]):
+        if not rows.observed[:, place].any():
+            continue
+        if not isinstance(column.kind, Real):
+            found.append(_bars(every, rows, place, column))
+        else:
+            laws = _laws(model, rows, which[column.name]) if column.name in which else every
+            found.append(_curve(laws, rows, place, column))
+    return found
 
 
-def _unconditional(model: Imputing, columns: int) -> list[Law]:
-    """Laws of a row of which nothing is known, whose mean is the model's: one, where it is exact."""
-    nothing, generator = torch.zeros(1, columns, dtype=torch.float64), torch.Generator().manual_seed(0)
-    laws = [model.conditional(nothing, nothing > 0, generator)]
+def _laws(model: Imputing, rows: Table, which: int | None) -> list[Law]:
+    """Laws whose mean is the model's, of a row of which nothing is known but, at most, that it is at no atom of the
+    column `which`: one law, where it is exact."""
+    x, generator = torch.zeros(1, len(rows.columns), dtype=torch.float64), torch.Generator().manual_seed(0)
+    known = torch.zeros(x.shape, dtype=torch.bool)
+    if which is not None:
+        x[0, which], known[0, which] = float(len(rows.columns[which].values) - 1), True
+    laws = [model.conditional(x, known, generator)]
     if offers(laws[0], Resampling):
         more = SAMPLES // laws[0].draws
-        laws += [model.conditional(nothing, nothing > 0, generator) for _ in range(1, more)]
+        laws += [model.conditional(x, known, generator) for _ in range(1, more)]
     return laws
 
 
