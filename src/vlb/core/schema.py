@@ -286,6 +286,11 @@ class Schema(Settings):
         have one in each channel."""
         return self.dimensions if self.pieces is None else self.shape[0]
 
+    def refuse_pieces(self, what: str) -> None:
+        """Raises `UserError` where examples are pieces of larger things, of which there is not what was asked for."""
+        if self.pieces is not None:
+            raise UserError(f"{what} is of whole examples, and this run's are tiles of pictures (--crop)")
+
     @property
     def columns(self) -> tuple[Column, ...] | None:
         """Those of a table."""

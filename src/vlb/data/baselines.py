@@ -71,6 +71,8 @@ def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
             raise UserError("a table with gaps has no uniform law here: compare with independent-pixels")
         if name == "independent-pixels":
             return -IndependentColumns(data.schema, data.train).log_prob(split)
+    if name == "uniform" and split.counted is not None:
+        return split.counted * math.log(data.levels)
     if name == "uniform":
         return np.full(len(split), uniform(data))
     if name != "independent-pixels":
