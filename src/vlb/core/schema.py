@@ -54,9 +54,11 @@ class Image(Layout):
 
 @dataclass(frozen=True)
 class Wave(Layout):
-    """(C, T)."""
+    """(C, T). rate: samples a second, where it is sound; mu_law: whether its 256 levels are the amplitudes of µ-law."""
 
     axes: ClassVar[tuple[str, ...]] = ("channels", "time")
+    rate: Annotated[int, Within(1, (1 << 31) - 1)] | None = None
+    mu_law: bool = False
 
 
 @dataclass(frozen=True)

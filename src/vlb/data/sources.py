@@ -5,6 +5,7 @@
 | digits | 1797 of (1, 8, 8), 17 levels, 10 classes | see `digits` |
 | mnist, fashion-mnist | 70000 of (1, 28, 28), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 55000 |
 | binarised-mnist | mnist with 2 levels | those of mnist, see `binarised_mnist` |
+| prompts | 568 recordings, 8 kHz, 16-bit mono, in windows | by recording, see `splits` |
 | cifar10 | 60000 of (3, 32, 32), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 45000 |
 """  # noqa: E501
 
@@ -35,9 +36,12 @@ from vlb.data.formats.cifar import SHAPE
 from vlb.data.idx import parse_idx
 from vlb.data.labels import class_labels
 from vlb.data.mixed import load_mixed
+from vlb.data.prompts import prompts
+from vlb.data.sounds import Windows, load_sounds
 from vlb.data.tables import load_table
 
 HELD_OUT = 5000
+USUAL = Windows()
 DIGITS = tuple("0123456789")
 CLASSES = {
     "fashion-mnist": (
@@ -169,7 +173,7 @@ def cifar10(cache: Path | None = None) -> Dataset:
     return _held_out("cifar10", Split(x[:50000], labels[:50000]), Split(x[50000:], labels[50000:]))
 
 
-OWN = ("images", "table", "mixed-table")  # kinds of data that a person brings
+OWN = ("images", "sound", "table", "mixed-table")  # kinds of data that a person brings
 
 
 def load(
@@ -178,13 +182,14 @@ def load(
     header: bool = True,
     schema: Path | Sequence[Column] | None = None,
     leave_out: Sequence[str] = (),
+    windows: Windows = USUAL,
 ) -> Dataset:
-    """A data set by name: one of `SOURCES`, or 'images', 'table' (of discrete columns) or 'mixed-table' for a person's
-    own data at `path`.
+    """A data set by name: one of `SOURCES`, or 'images', 'sound', 'table' (of discrete columns) or 'mixed-table' for a
+    person's own data at `path`.
 
     For a known source `path`, if given, is the cache folder to use. header: whether the first row of a table names its
     columns; schema: what the columns of a mixed table hold, where that is not to be inferred; leave_out: those of
-    its columns that are not to be modelled. Raises `UserError` for an
+    its columns that are not to be modelled; windows: how sound becomes examples. Raises `UserError` for an
     unknown name, for one's own data without a path, and for data that cannot be had or read.
     """
     if schema is not None and name != "mixed-table":
@@ -193,6 +198,15 @@ def load(
         raise UserError(f"--leave-out names columns that the recipe table does not model: not for the data {name!r}")
     if not header and name not in ("table", "mixed-table"):
         raise UserError(f"only tables come without a row of names: leave out --no-header for the data {name!r}")
+    if name in ("prompts", "sound"):
+        where = None if path is None else Path(path).expanduser()
+        if name == "prompts":
+            return prompts(where, windows)
+        if where is None:
+            raise UserError("the data set 'sound' needs a path: a folder of recordings (.wav, .flac)")
+        return load_sounds(where, windows)
+    if windows != USUAL:
+        raise UserError(f"--window, --mu-law and --skip-damaged are of sound: leave them out for the data {name!r}")
     if name == "images":
         if path is None:
             raise UserError(
@@ -219,6 +233,7 @@ SOURCES: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType(
         "binarised-mnist": binarised_mnist,
         "fashion-mnist": fashion_mnist,
         "cifar10": cifar10,
+        "prompts": lambda cache: prompts(cache, USUAL),
     }
 )
 

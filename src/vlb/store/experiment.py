@@ -17,6 +17,7 @@ from vlb.core.draws import Draws
 from vlb.core.initial import initialise
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
+from vlb.data.sounds import Windows
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.kinds import LOSSES, MODELS, AnyLoss, AnyModel
@@ -28,15 +29,16 @@ __all__ = ["DataSource", "Experiment", "Training"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource(Settings):
-    """A named data set, or `images`, `table` or `mixed-table` with the path of one's own; header: whether the first row
-    of a table names its columns; schema: the path of a schema.toml that said what they hold, if one did; leave_out:
-    columns that are not modelled."""
+    """A named data set, or `images`, `sound`, `table` or `mixed-table` with the path of one's own; header: whether the
+    first row of a table names its columns; schema: the path of a schema.toml that said what they hold, if one did;
+    leave_out: columns that are not modelled; windows: how sound becomes examples."""
 
     name: str = "digits"
     path: str | None = None
     header: bool = True
     schema: str | None = None
     leave_out: tuple[str, ...] = ()
+    windows: Windows = field(default_factory=Windows)
 
 
 @dataclass(frozen=True, kw_only=True)

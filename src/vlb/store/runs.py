@@ -185,7 +185,7 @@ class Run:
         if path is None and where is not None and not where.exists():
             raise UserError(f"the data of {self.path} are no longer at {where}: say where they are now, --data PATH")
         columns = self.schema.columns if self.schema.gaps else None
-        data = load_data(source.name, where, source.header, columns)
+        data = load_data(source.name, where, source.header, columns, windows=source.windows)
         if data.fingerprint != known["fingerprint"]:
             raise UserError(
                 f"the data {source.name!r}{f' at {where}' if where else ''} are not those that {self.path} was "

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vlb.base.domains import Seed
+from vlb.base.domains import Seed, Within
 from vlb.base.options import Names, Options
 
 
@@ -31,6 +31,12 @@ class TrainOptions(Options):
         Columns of a table that are not to be modelled, such as identifiers: --leave-out id name.
     schema
         A schema.toml that says what the columns of a table hold, such as the one that a run writes.
+    window
+        Samples of each channel in an example, of sound.
+    mu_law
+        Hear 16-bit sound as 8-bit µ-law.
+    skip_damaged
+        Leave out, and count, recordings that are damaged.
     """
 
     condition: str | None = None
@@ -39,3 +45,6 @@ class TrainOptions(Options):
     header: Annotated[bool, Parameter(negative="--no-header")] = True
     leave_out: Names = ()
     schema: Path | None = None
+    window: Annotated[int, Within(16, 1 << 20)] | None = None
+    mu_law: Annotated[bool, Parameter(negative="")] = False
+    skip_damaged: Annotated[bool, Parameter(negative="")] = False

@@ -55,7 +55,7 @@ def train(
     """Train a recipe by name, or an experiment, into a run directory, as `vlb train` does; or go on with one.
 
     out: the directory, new unless `resume`; by default the first free of runs/RECIPE, runs/RECIPE-2, …. data: one's
-    own, for the recipes `images` and `table`. Raises `UserError` for what is not there or does not fit.
+    own, for the recipes `images`, `sound` and of tables. Raises `UserError` for what is not there or does not fit.
     """
     progress.begin("reading the data")
     experiment = adjust(named(recipe) if isinstance(recipe, str) else recipe, options, data)
@@ -98,6 +98,12 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
     if options.schema is not None:
         source = dataclasses.replace(experiment.data, schema=str(options.schema.absolute()))
         experiment = dataclasses.replace(experiment, data=source)
+    if options.window is not None:
+        experiment = override(experiment, f"data.windows.window={options.window}")
+    if options.mu_law:
+        experiment = override(experiment, "data.windows.mu_law=true")
+    if options.skip_damaged:
+        experiment = override(experiment, "data.windows.skip_damaged=true")
     if options.leave_out:
         source = dataclasses.replace(experiment.data, leave_out=options.leave_out)
         experiment = dataclasses.replace(experiment, data=source)
@@ -111,7 +117,7 @@ def _begun(experiment: Experiment, out: Path | None, progress: Progress) -> tupl
     if out is not None:
         Run.refuse_existing(out)
     path, schema = (None if where is None else Path(where) for where in (source.path, source.schema))
-    data = load(source.name, path, source.header, schema, source.leave_out)
+    data = load(source.name, path, source.header, schema, source.leave_out, source.windows)
     progress.begin("building the model, with what it takes from the data")
     model = experiment.build(data, progress)
     experiment.build_loss(model)  # a configuration that cannot be built must leave no run behind
@@ -127,7 +133,7 @@ def _resumed(name: str, out: Path | None, changed: bool) -> Run:
     if changed:
         raise UserError(
             "--resume goes on with the run's own configuration: leave out --set, --seed, --condition, --schema, "
-            "--leave-out and --no-header"
+            "--leave-out, --no-header, --window, --mu-law and --skip-damaged"
         )
     return run
 

@@ -18,6 +18,7 @@ from vlb.training.recipes.hierarchies import (
     table_vae,
 )
 from vlb.training.recipes.images import cifar10, digits, fashion_mnist, images, mnist
+from vlb.training.recipes.sounds import prompts, sound
 from vlb.training.recipes.tables import table_diffusion
 
 RECIPES: dict[str, Callable[[], Experiment]] = {
@@ -26,6 +27,8 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "images": images,
+    "sound": sound,
+    "prompts": prompts,
     "table": table,
     "table-vae": table_vae,
     "table-diffusion": table_diffusion,
