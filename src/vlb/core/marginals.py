@@ -27,12 +27,15 @@ def counts(x: np.ndarray, levels: int) -> np.ndarray:
     return found.reshape(dimensions, levels)
 
 
-def log_marginals(x: np.ndarray, levels: int, each: Sequence[int] | None = None) -> np.ndarray:
+def log_marginals(x: np.ndarray, levels: int, each: Sequence[int] | None = None, laws: int | None = None) -> np.ndarray:
     """(D, K) float64 log-probabilities in nats, one categorical for each dimension of x (n, *shape).
 
     With add-one smoothing: p = (count + 1) / (n + K). D is in the order of a flattened example. each: K by dimension,
-    where they differ; what a dimension does not have is `IMPOSSIBLE`.
+    where they differ; what a dimension does not have is `IMPOSSIBLE`. laws: of how many equal parts of a flattened
+    example the elements have one law (`Schema.laws`); it is (laws, K) then.
     """
+    if laws is not None and laws < math.prod(x.shape[1:]):
+        x = x.reshape(len(x), laws, -1).swapaxes(1, 2).reshape(-1, laws)
     log_p: np.ndarray = np.log(counts(x, levels) + 1.0)
     if each is None:
         log_p -= math.log(len(x) + levels)

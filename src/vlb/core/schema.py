@@ -266,6 +266,12 @@ class Schema(Settings):
         return math.prod(self.shape)
 
     @property
+    def laws(self) -> int:
+        """How many laws elements have when nothing is known: each its own, but pieces may lie anywhere, so that theirs
+        have one in each channel."""
+        return self.dimensions if self.pieces is None else self.shape[0]
+
+    @property
     def columns(self) -> tuple[Column, ...] | None:
         """Those of a table."""
         return self.kinds if isinstance(self.kinds, tuple) else None

@@ -19,6 +19,7 @@ from vlb.pages.content import Measured, content_of
 from vlb.pages.film import Film, filmed
 from vlb.pages.gallery import drawable
 from vlb.pages.markup import chart, text, thumbnail
+from vlb.pages.sounds import heard
 from vlb.store.runs import Run
 
 STEPS = 100
@@ -74,7 +75,8 @@ def _(
     if drawable(model.shape):
         gallery, film = filmed(model, data, classes, steps=STEPS, progress=progress)
     right = accuracy(model, data.test, classes, device=device) if classes else None
-    return DiffusionContent(Measured(about(run, model, data), result, gallery), profile, film, right)
+    measured = Measured(about(run, model, data), result, gallery, heard(model, data))
+    return DiffusionContent(measured, profile, film, right)
 
 
 def accuracy(
