@@ -19,6 +19,7 @@ from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.preconditioned import Preconditioned
 from vlb.nn.unet import UNet
 from vlb.store.experiment import DataSource, Experiment, Training
+from vlb.store.runs import Run
 
 SMALL = Windows(window=64)
 
@@ -129,42 +130,48 @@ def test_sound_of_another_kind_is_no_example(tmp_path: Path) -> None:
             load_examples(folder_of(tmp_path / "b", rate=rate), schema)
 
 
-@pytest.mark.parametrize("mu_law", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_sound_goes_through_every_verb(mu_law: bool, tmp_path: Path) -> None:
-    """A little U-Net of one axis, trained for a few steps; files come back to the byte whatever their length."""
-    folder = folder_of(tmp_path / "a", 6, 400)
+def trained(folder: Path, out: Path, mu_law: bool) -> Run:
+    """A little network of one axis, after a few steps."""
     experiment = Experiment(
         recipe="sound",
         data=DataSource(name="sound", path=str(folder), windows=Windows(window=32, mu_law=mu_law)),
-        model=Diffusion(
-            backbone=UNet(widths=(4,), attention=(False,)), head=Preconditioned(components=3),
-        ),
-        training=Training(steps=6, batch=8, warmup=1, validate_every=6, checkpoint_every=6),
-    )  # fmt: skip
-    run = vlb.train(experiment, out=tmp_path / "run").run
-    assert vlb.evaluate(run, "test", vlb.EvaluateOptions(passes=2)).dimensions == 32
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "a.wav").write_bytes(sound(chirp(100, mu_law), RATE, mu_law))
-    assert len(vlb.score(run, tmp_path / "s").columns["nats"]) == 3
+        model=Diffusion(backbone=UNet(widths=(4,), attention=(False,)), head=Preconditioned(components=3)),
+        training=Training(steps=4, batch=8, warmup=1, validate_every=4, checkpoint_every=4),
+    )
+    return vlb.train(experiment, out=out).run
+
+
+@pytest.mark.parametrize("mu_law", [False, True])
+def test_files_of_any_length_come_back(mu_law: bool, tmp_path: Path) -> None:
+    run = trained(folder_of(tmp_path / "a", 4, 200), tmp_path / "run", mu_law)
     result = vlb.sample(run, vlb.SampleOptions(n=2, steps=2))
     (tmp_path / "s.wav").write_bytes(result.as_wavs()[0])
     heard = read_recording(tmp_path / "s.wav")
     assert np.array_equal(heard.values, result.x[0]) and heard.manner.mu_law == mu_law
-    page = vlb.report(run).path.read_text()
-    assert page.count('src="data:audio/wav;base64,') == 2 and 'src="http' not in page
 
-    files = {
-        name: sound(chirp(length, mu_law), RATE, mu_law)
-        for name, length in (("long.wav", 100), ("exact.wav", 64), ("short.wav", 31), ("none.wav", 0))
-    }
+    lengths = {"long.wav": 100, "exact.wav": 64, "short.wav": 31, "none.wav": 0}
+    files = {name: sound(chirp(length, mu_law), RATE, mu_law) for name, length in lengths.items()}
+    files["odd.wav"] = files["long.wav"] + b"LIST\4\0\0\0said"
     (tmp_path / "in").mkdir()
     for name, content in files.items():
         (tmp_path / "in" / name).write_bytes(content)
     done = vlb.compress(run, [tmp_path / "in"], tmp_path / "a.vlb", vlb.CompressOptions(effort="fast"))
-    assert done.summary.examples == 5
+    assert done.summary.examples == 3 + 2 + 3
+    assert any("short.wav: 31 samples, where a window of the model has 32" in note for note in done.summary.notes)
     vlb.decompress(tmp_path / "a.vlb", tmp_path / "out", run=run.path)
     for name, content in files.items():
         assert (tmp_path / "out" / "in" / name).read_bytes() == content
+
+
+@pytest.mark.slow
+def test_sound_is_measured_and_reported_on(tmp_path: Path) -> None:
+    run = trained(folder_of(tmp_path / "a", 6, 400), tmp_path / "run", False)
+    assert vlb.evaluate(run, "test", vlb.EvaluateOptions(passes=2)).dimensions == 32
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "a.wav").write_bytes(sound(chirp(100, False), RATE))
+    assert len(vlb.score(run, tmp_path / "s").columns["nats"]) == 3
+    page = vlb.report(run).path.read_text()
+    assert page.count('src="data:audio/wav;base64,') == 2 and 'src="http' not in page
 
 
 def chirp(length: int, mu_law: bool) -> np.ndarray:

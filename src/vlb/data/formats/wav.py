@@ -101,7 +101,8 @@ class Wav:
 
 def sound(values: np.ndarray, rate: int, mu_law: bool = False) -> bytes:
     """The file of values (time, channels), as numbered here."""
-    return Wav().write(File((Member("", values),), rests.pack(Style(rate, mu_law=mu_law))))
+    end = b"\0" * (values.nbytes % 2)  # chunks have an even length
+    return Wav().write(File((Member("", values),), rests.pack(Style(rate, mu_law=mu_law), end)))
 
 
 def _said(content: Content) -> Said:
