@@ -95,8 +95,8 @@ class Known:
     def used(self) -> Iterator[None]:
         """Within it, these are in place of what would be built again."""
 
-        def known(trained: Trained, device: Any, admit: Callable[[Any], None]) -> Bare:
-            return self.models.get(self._said(trained)) or bare(trained, device, admit)
+        def known(trained: Trained, *how: Any) -> Bare:
+            return self.models.get(self._said(trained)) or bare(trained, *how)
 
         before = api.Run, api.bare
         api.Run, api.bare = SimpleNamespace(open=self.runs.__getitem__), known  # type: ignore[misc,assignment]

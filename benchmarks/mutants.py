@@ -1,159 +1,114 @@
 """Break the code in small ways, one at a time, and see whether the tests notice.
 
-    python benchmarks/mutants.py --count 40 [--seed 0] [--rooms core models coding] [--workers 2] [--json FILE]
+    python benchmarks/mutants.py --count 300 [--seed 0] [--rooms core models coding] --map FILE --json FILE [TEST ...]
 
-A mutant is a comparison turned round, a sign, an operator, a constant or a truth value changed in a copy of the
-checkout; it is killed if a test file that imports its module fails. At most --files such files are run, those that
-import the fewest other modules first, so that a survivor may be one that another file would kill: the score is from
-below. Every survivor is printed with its line. Mutants are drawn evenly over places, a function of the seed.
+A mutant is a comparison turned round, a sign, an operator, a constant or a truth value changed within a function; it
+is killed if a test fails. Which tests reach which function is found by running all of them once, and kept in the file
+of --map; a mutant is tried against those that reach its function, those that reach the fewest others first, until
+--seconds of them have been run: the score is from below. Mutants are drawn evenly over places, a function of the seed.
+
+It reads the checkout once, into a copy, and all happens in forks of one process (`mutating.py`). The file of --json is
+gone on with: mutants that are in it are not tried again, survivors with --again; what a person has written of one
+under "verdict" stays.
 """
 
 import argparse
-import ast
-import concurrent.futures
-import copy
 import json
-import math
 import os
 import random
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from mutating import Mutant, Watched, mutants_of
 
 ROOT = Path(__file__).resolve().parent.parent
-SWAPS: dict[type, type] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-    ast.And: ast.Or, ast.Or: ast.And, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
-}  # fmt: skip
-LIMIT = 300  # seconds for the tests of a mutant
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "runs", "_build", "__pycache__", ".hypothesis")
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """A change: where, and from what to what."""
+@dataclass
+class Results:
+    """What became of mutants, in a file. about: of the draw; rows: by mutant."""
 
-    module: str
-    line: int
-    before: str
-    after: str
+    path: Path
+    about: dict[str, Any]
+    rows: dict[Mutant, dict[str, Any]]
 
+    @classmethod
+    def read(cls, path: Path, about: dict[str, Any]) -> "Results":
+        """Those of a file, none where it is not there. Ends where they are of another draw."""
+        if not path.exists():
+            return cls(path, about, {})
+        said = json.loads(path.read_text())
+        if {name: said[name] for name in about} != about:
+            sys.exit(f"{path} is of other sources or another draw: give another file")
+        return cls(path, about, {Mutant.said(row): row for row in said["mutants"]})
 
-def places(tree: ast.AST) -> list[ast.AST]:
-    """What can be changed, in order: no docstrings, annotations or `__post_init__` messages."""
-    skipped: set[int] = set()
-    for node in ast.walk(tree):
-        for part in (getattr(node, "annotation", None), getattr(node, "returns", None)):
-            if part is not None:
-                skipped |= {id(child) for child in ast.walk(part)}
-        if isinstance(node, ast.Raise):
-            skipped |= {id(child) for child in ast.walk(node)}
-    return [node for node in ast.walk(tree) if id(node) not in skipped and changes(node)]
+    def add(self, mutant: Mutant, outcome: str, by: str) -> None:
+        """What became of one, kept and printed."""
+        kept = {name: text for name, text in self.rows.get(mutant, {}).items() if name == "verdict"}
+        self.rows[mutant] = {**mutant.saying(), "outcome": outcome, **({"by": by} if by else {}), **kept}
+        print(f"{outcome:9s} {mutant}", flush=True)
+        self.write()
 
+    def write(self) -> None:
+        """Everything, with the score."""
+        self.path.write_text(
+            json.dumps(
+                {**self.about, **self.score(), "mutants": list(self.rows.values())}, indent=1, ensure_ascii=False
+            )
+            + "\n"
+        )
 
-def changes(node: ast.AST) -> bool:
-    """Whether there is another of its kind."""
-    if isinstance(node, ast.Constant):
-        return type(node.value) in (bool, int, float)
-    if isinstance(node, ast.BinOp | ast.BoolOp):
-        return type(node.op) in SWAPS
-    if isinstance(node, ast.Compare):
-        return type(node.ops[0]) in SWAPS
-    return isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.Not)
+    def score(self) -> dict[str, Any]:
+        """Counts, and the share that is killed with its interval of 95 % (Wilson)."""
+        from scipy.stats import binomtest
 
-
-def change(node: ast.AST) -> ast.AST:
-    """The node with another meaning."""
-    found = copy.deepcopy(node)
-    if isinstance(found, ast.Constant):
-        found.value = not found.value if isinstance(found.value, bool) else found.value + 1
-    elif isinstance(found, ast.BinOp | ast.BoolOp):
-        found.op = SWAPS[type(found.op)]()
-    elif isinstance(found, ast.Compare):
-        found.ops[0] = SWAPS[type(found.ops[0])]()
-    elif isinstance(found, ast.UnaryOp):
-        return found.operand
-    return found
-
-
-class At(ast.NodeTransformer):
-    """Puts one node in the place of another."""
-
-    def __init__(self, old: ast.AST, new: ast.AST) -> None:
-        self.old, self.new = old, new
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        """The new node for the old one."""
-        return self.new if node is self.old else self.generic_visit(node)
-
-
-def tests_of(module: str, most: int) -> list[str]:
-    """Test files that import a module, the most special first."""
-    name = re.compile(rf"\b{re.escape(module)}\b")
-    package, _, last = module.rpartition(".")
-    part = re.compile(rf"from {re.escape(package)} import [^\n]*\b{last}\b")
-    found = []
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        text = path.read_text()
-        if name.search(text) or part.search(text):
-            found.append((len(set(re.findall(r"\bvlb(?:\.\w+)+", text))), str(path.relative_to(ROOT))))
-    return [path for _, path in sorted(found)[:most]]
-
-
-def tried(path: Path, place: int, most: int) -> tuple[Mutant, str]:
-    """A mutant, and what became of it: "killed", "survived" or "untested", for want of a test that imports it."""
-    module = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts)
-    tree = ast.parse(path.read_text())
-    node = places(tree)[place]
-    new = change(node)
-    mutant = Mutant(module, node.lineno, ast.unparse(node), ast.unparse(new))
-    files = tests_of(module, most)
-    if not files:
-        return mutant, "untested"
-    with tempfile.TemporaryDirectory() as folder:
-        copy_ = Path(folder) / "vlb"
-        shutil.copytree(ROOT, copy_, ignore=shutil.ignore_patterns(".git", ".venv", "runs", "_build", "__pycache__"))
-        changed = ast.unparse(ast.fix_missing_locations(At(node, ast.copy_location(new, node)).visit(tree)))
-        (copy_ / path.relative_to(ROOT)).write_text(changed)
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "not slow", *files]
-        environment = os.environ | {"PYTHONPATH": str(copy_ / "src"), "OMP_NUM_THREADS": "1"}
-        try:
-            done = subprocess.run(command, cwd=copy_, env=environment, capture_output=True, timeout=LIMIT, check=False)
-        except subprocess.TimeoutExpired:
-            return mutant, "killed"  # an end that never comes is noticed, too
-    return mutant, "survived" if done.returncode == 0 else "killed"
+        outcomes = [row["outcome"] for row in self.rows.values()]
+        count = {name: outcomes.count(name) for name in ("killed", "survived", "unreached")}
+        interval = binomtest(count["killed"], max(1, len(outcomes))).proportion_ci(method="wilson")
+        share = count["killed"] / max(1, len(outcomes))
+        return {**count, "share": round(share, 3), "interval": [round(interval.low, 3), round(interval.high, 3)]}
 
 
 def main() -> None:
     """Draw, try and tell."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rooms", nargs="+", default=["core", "models", "coding"])
-    parser.add_argument("--files", type=int, default=3, help="test files per mutant, at most")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    modules = [path for room in options.rooms for path in sorted((ROOT / "src/vlb" / room).rglob("*.py"))]
-    whole = [(path, place) for path in modules for place in range(len(places(ast.parse(path.read_text()))))]
-    drawn = random.Random(options.seed).sample(whole, min(options.count, len(whole)))
-    results = []
-    with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
-        for mutant, outcome in pool.map(lambda one: tried(*one, options.files), drawn):
-            results.append({**asdict(mutant), "outcome": outcome})
-            print(f"{outcome:9s} {mutant.module}:{mutant.line}  {mutant.before}  →  {mutant.after}", flush=True)
-            if options.json:
-                options.json.write_text(json.dumps(results, indent=1, ensure_ascii=False))
-    count = {outcome: sum(r["outcome"] == outcome for r in results) for outcome in ("killed", "survived", "untested")}
-    n = count["killed"] + count["survived"]
-    share = count["killed"] / max(1, n)
-    error = 1.96 * math.sqrt(share * (1 - share) / max(1, n))
-    print(f"{count['killed']} of {n} killed: {share:.0%} ± {error:.0%} (95 %)")
-    print(f"{count['untested']} without a test of their own; {len(whole)} places in all")
+    parser.add_argument("--seconds", type=float, default=30, help="of tests per mutant, about")
+    parser.add_argument("--map", type=Path, default=Path("mutants-map.jsonl"), help="which tests reach what")
+    parser.add_argument("--json", type=Path, default=Path("mutants.json"))
+    parser.add_argument("--again", action="store_true", help="try survivors again")
+    parser.add_argument("tests", nargs="*", default=["tests"], help="files, folders or options of pytest")
+    options = parser.parse_intermixed_args()
+    reached_by, kept = options.map.resolve(), options.json.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "vlb"
+        shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
+        modules = [path for room in options.rooms for path in sorted((tree / "src/vlb" / room).rglob("*.py"))]
+        whole = [mutant for path in modules for mutant in mutants_of(path, tree / "src")]
+        drawn = random.Random(options.seed).sample(whole, min(options.count, len(whole)))
+        about = {"seed": options.seed, "rooms": options.rooms, "places": len(whole)}
+        results = Results.read(kept, about)
+        wanted = [
+            mutant
+            for mutant in drawn
+            if mutant not in results.rows or (options.again and results.rows[mutant]["outcome"] != "killed")
+        ]
+        os.chdir(tree)
+        sys.path[:0] = [str(tree / "src"), str(tree)]
+        watched = Watched(tree / "src", modules, reached_by, wanted, options.seconds, results.add)
+        watched.run(options.tests)
+    results.write()
+    score = results.score()
+    low, high = score["interval"]
+    print(f"{score['killed']} of {len(results.rows)} killed: {score['share']:.1%} (95 %: {low:.1%} to {high:.1%})")
+    print(f"{score['unreached']} in functions that no test reached; {len(whole)} places in all")
 
 
 if __name__ == "__main__":

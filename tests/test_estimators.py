@@ -30,13 +30,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import vlb
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition, Role
-from vlb.estimators import Imputer, MixtureDensity, VAEDensity
-from vlb.interfaces.estimators.vae import drawn
+from vlb.estimators import DiffusionDensity, Imputer, MixtureDensity, VAEDensity
+from vlb.interfaces.estimators.trained import drawn
 from vlb.models.factor.config import FactorAnalysers
 
 SMALL: dict[str, Any] = {"components": 2, "rank": 1, "draws": 1, "steps": 8, "random_state": 0}
 SMALLEST: dict[str, Any] = {"components": 1, "rank": 1, "draws": 0, "steps": 5}
 BRIEFEST: dict[str, Any] = {"latents": 2, "width": 8, "steps": 4, "draws": 4}
+BRIEF: dict[str, Any] = {"width": 8, "blocks": 1, "steps": 4, "draws": 4, "particles": 2, "descent": 2}
 EXPECTED_TO_FAIL: dict[str, str] = {}  # the name of a check: why. There is none
 
 
@@ -46,10 +47,20 @@ EXPECTED_TO_FAIL: dict[str, str] = {}  # the name of a check: why. There is none
         Imputer(MixtureDensity(**SMALLEST)),
         VAEDensity(**BRIEFEST),
         Imputer(VAEDensity(**BRIEFEST)),
+        DiffusionDensity(**BRIEF),
     ],
     expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL,
 )
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(
+    [Imputer(DiffusionDensity(**BRIEF)), Imputer(DiffusionDensity(**BRIEF, method="twisted"))],
+    expected_failed_checks=lambda estimator: EXPECTED_TO_FAIL,
+)
+def test_scikit_learns_checks_of_imputers_by_diffusion(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
@@ -443,8 +454,17 @@ def test_they_are_offered_at_the_top() -> None:
 # Densities that are trained.
 
 
-def test_a_vae_scores_the_cells_that_are_there_samples_and_imputes(frame: Any) -> None:
-    density = VAEDensity(**{**BRIEFEST, "steps": 60}, random_state=0).fit(frame)
+TRAINED = [
+    (VAEDensity(**{**BRIEFEST, "steps": 15}, random_state=0), "bounded from below"),
+    (DiffusionDensity(**{**BRIEF, "steps": 15}, random_state=0), "noise levels"),
+]
+
+
+@pytest.mark.parametrize(("density", "said"), TRAINED, ids=["vae", "diffusion"])
+def test_a_trained_density_scores_the_cells_that_are_there_samples_and_imputes(
+    frame: Any, density: Any, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    density = clone(density).fit(frame)
     scores = density.score_samples(frame)
     assert np.isfinite(scores).all() and np.array_equal(scores, density.score_samples(frame))
     assert density.score(frame) == pytest.approx(density.bound_[0])
@@ -456,15 +476,38 @@ def test_a_vae_scores_the_cells_that_are_there_samples_and_imputes(frame: Any) -
     )
     content = pickle.dumps(density)
     assert b"torch" not in content and np.array_equal(pickle.loads(content).score_samples(frame), scores)
-    assert "bounded from below" in density._repr_html_() and not hasattr(clone(density), "model_")
+    assert said in density._repr_html_() and not hasattr(clone(density), "model_")
     imputer = Imputer(density, n_draws=1, random_state=0).fit(frame)
     for completed in (imputer.transform(frame), *imputer.draws(frame)):
         assert all(cell is not None for cells in listed(completed).values() for cell in cells)
+    assert capfd.readouterr() == ("", "")  # nothing is said but warnings and errors
 
 
-def test_a_vae_of_nothing_says_zero_and_whole_weights_are_rows_repeated() -> None:
-    density = VAEDensity(**BRIEFEST, random_state=0).fit(gappy())
-    assert density.score_samples(np.full((1, 3), np.nan)) == pytest.approx(0, abs=1e-12)
+@pytest.mark.parametrize(("density", "said"), TRAINED, ids=["vae", "diffusion"])
+def test_a_row_has_the_same_bound_and_law_whatever_rows_are_beside_it(density: Any, said: str) -> None:
+    x = gappy(30)
+    fitted = clone(density).fit(x)
+    scores = fitted.score_samples(x)
+    alone = np.concatenate([fitted.score_samples(row[None]) for row in x])
+    assert np.allclose(alone, scores, rtol=1e-9, atol=1e-9)
+    backwards = fitted.conditional(x[::-1].copy()).mean().numpy()[::-1]
+    assert np.allclose(fitted.conditional(x).mean().numpy(), backwards, rtol=1e-9, atol=1e-9)
+    nothing = np.full((1, 3), np.nan)
+    assert fitted.score_samples(nothing) == pytest.approx(0, abs=1e-12)
+
+
+def test_methods_of_a_diffusion_density_are_named() -> None:
+    with pytest.raises(UserError, match="twisted"):
+        DiffusionDensity(**BRIEF, method="twist").fit(gappy())
+    with pytest.raises(UserError, match="draws"):
+        DiffusionDensity(**{**BRIEF, "draws": 0}).fit(gappy())
+    density = DiffusionDensity(**BRIEF, random_state=0).fit(gappy(20))
+    told = density.conditional(gappy(20)).mean()
+    for method in ("smc", "twisted"):
+        assert not torch.equal(density.set_params(method=method).conditional(gappy(20)).mean(), told)
+
+
+def test_whole_weights_are_rows_repeated() -> None:
     rows, weight = np.array([4, 7, 9]), np.array([1.0, 0.0, 3.0])
     assert drawn(rows, weight).tolist() == [4, 9, 9, 9]
     many = drawn(np.arange(50), np.random.default_rng(0).random(50))

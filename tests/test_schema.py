@@ -1,6 +1,7 @@
 """A schema says what an example is, survives JSON, and refuses what does not fit; a toy mixed table tries all kinds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,7 +43,16 @@ kinds = st.one_of(
     st.builds(Categories, st.lists(texts, min_size=1, max_size=5, unique=True).map(tuple), st.booleans()),
     st.builds(Real, st.none() | st.floats(1e-6, 1e6), texts),
 )
-pieces = st.none() | st.builds(Pieces, st.tuples(st.integers(1, 64)), st.integers(0, 9), st.integers(1, 4))
+
+
+@st.composite
+def pieces(draw: st.DrawFn, window: tuple[int, ...]) -> Pieces | None:
+    """None, or pieces of a window (or none where it has no axes)."""
+    if not window or draw(st.booleans()):
+        return None
+    phases = 2 ** draw(st.integers(0, len(window)))
+    margin = draw(st.integers(0, (min(window) - 1) // 2)) if phases > 1 else 0
+    return Pieces(tuple(size - 2 * margin for size in window), margin, phases, margin > 0 or draw(st.booleans()))
 
 
 @st.composite
@@ -50,11 +60,11 @@ def schemas(draw: st.DrawFn) -> Schema:
     if draw(st.booleans()):
         names = draw(st.lists(texts, min_size=1, max_size=5, unique=True))
         columns = tuple(Column(name, draw(kinds)) for name in names)
-        return Schema(layout=Vector((len(columns),)), kinds=columns, pieces=draw(pieces))
+        return Schema(layout=Vector((len(columns),)), kinds=columns)
     layout = draw(st.sampled_from([Vector, Wave, Image, Volume, Points]))
     shape = tuple(draw(st.integers(1, 9)) for _ in layout.axes)
     labels = draw(st.none() | st.lists(texts, min_size=1, max_size=4, unique=True).map(tuple))
-    return Schema(layout=layout(shape), kinds=draw(kinds), labels=labels, pieces=draw(pieces))
+    return Schema(layout=layout(shape), kinds=draw(kinds), labels=labels, pieces=draw(pieces(shape[1:])))
 
 
 @settings(derandomize=True, deadline=None)
@@ -75,6 +85,30 @@ def test_values_are_numbered_both_ways(kind: Levels | Categories | Real, numbers
     if isinstance(kind, Categories):
         index %= len(kind.values)  # the text of `other` may be listed, too
     assert np.array_equal(kind.index(kind.value(index)), index)
+
+
+@pytest.mark.parametrize("values", [[-1], [3], [0, 3], [0.5], [np.nan], [np.inf]])
+def test_what_is_no_level_has_no_number(values: list[float]) -> None:
+    assert Levels(3).index(np.array([0, 2])).tolist() == [0, 2] and not len(Levels(3).index(np.zeros(0)))
+    with pytest.raises(UserError, match="whole numbers from 0 to 2"):
+        Levels(3).index(np.array(values))
+
+
+def test_other_is_one_more_and_last() -> None:
+    """The text that is not listed has the number after those that are; without `other` it is refused by name."""
+    colours = Categories(("red", "green"), other=True)
+    assert colours.count == 3 and colours.index(np.array(["blue", "red", "green"])).tolist() == [2, 0, 1]
+    assert colours.value(np.array([1, 2])).tolist() == ["green", ""]
+    with pytest.raises(UserError, match="'blue' is none"):
+        replace(colours, other=False).index(np.array(["red", "blue"]))
+
+
+def test_classes_are_known_by_name_then_by_number() -> None:
+    named = replace(levels_schema((2,), 2, 3), labels=("2", "b", "c"))
+    assert [named.label(one) for one in ("2", "b", "0", "1")] == [0, 1, 0, 1]
+    for wrong in ("3", "-1", "d"):
+        with pytest.raises(UserError, match=f"no class '{wrong}'"):
+            named.label(wrong)
 
 
 def test_a_mixed_table_states_its_kinds_and_measure() -> None:

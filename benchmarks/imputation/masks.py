@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+USUAL = ("mcar", 0.3)  # the mechanism and the rate that every method runs at
 SEEN = 0.3  # the share of columns of which "mar" hides nothing
 
 

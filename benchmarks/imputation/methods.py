@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 from filled import LEVELS, Filled, from_indicators, indicators
+from masks import USUAL
 from scipy.special import ndtri
 from scores import DRAWS
 from sklearn.ensemble import RandomForestRegressor
@@ -26,12 +27,24 @@ ROUNDS = 10  # of IterativeImputer, as it has by default
 
 @dataclass(frozen=True)
 class Method:
-    """run: from a table, the cells that are gone and a seed; categories: whether it takes any; slow: whether it runs at
-    30 % MCAR alone unless it is asked for by name."""
+    """run: from a table, the cells that are gone and a seed; categories: whether it takes any. slow: whether it runs,
+    unless it is asked for by name, at 30 % MCAR alone; with so many `seeds` and on which `tables`, None: all."""
 
     run: Callable[[Table, np.ndarray, int], Filled]
     categories: bool = True
     slow: bool = False
+    seeds: int | None = None
+    tables: tuple[str, ...] | None = None
+
+    def takes(self, table: Table) -> bool:
+        """Whether it can fill it."""
+        return self.categories or bool(table.reals.all())
+
+    def usual(self, table: str, mechanism: str, rate: float, seed: int) -> bool:
+        """Whether it runs without being asked for by name."""
+        few = self.seeds is None or seed < self.seeds
+        here = self.tables is None or table in self.tables
+        return few and here and (not self.slow or (mechanism, rate) == USUAL)
 
 
 def framed(x: np.ndarray, counts: np.ndarray) -> Any:

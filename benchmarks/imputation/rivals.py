@@ -24,10 +24,12 @@ LIMIT = 3600  # seconds by the clock
 
 @dataclass(frozen=True)
 class Rival:
-    """name: of its requirements, its environment and its function in worker.py; draws: whether it draws."""
+    """name: of its requirements, its environment and its function in worker.py; draws: whether it draws; tables: those
+    that it is fast enough for, None: all."""
 
     name: str
     draws: bool
+    tables: tuple[str, ...] | None = None
 
     def environment(self, folder: Path) -> Path:
         """Its interpreter."""
@@ -49,13 +51,13 @@ class Rival:
             mean = from_indicators(wide.mean(0), table.counts)
             return Filled(mean, seconds, draws if self.draws else None)
 
-        return Method(run, slow=True)
+        return Method(run, slow=True, seeds=1, tables=self.tables)
 
 
 RIVALS = {
     "miceforest": Rival("miceforest", draws=True),
     "HyperImpute": Rival("hyperimpute", draws=False),
-    "ForestDiffusion": Rival("forestdiffusion", draws=True),
+    "ForestDiffusion": Rival("forestdiffusion", draws=True, tables=("wine", "diabetes", "phoneme")),
 }
 
 

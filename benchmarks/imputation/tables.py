@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from masks import USUAL
 from results import read
 
 PAGE = Path(__file__).parents[2] / "docs" / "impute.md"
@@ -17,7 +18,6 @@ MARKERS = ("<!-- made by benchmarks/imputation/tables.py -->", "<!-- made until 
 OURS = "vlb"
 SIGNS = {"energy": 1, "nats": -1, "rmse": 1, "mae": 1, "accuracy": -1, "seconds": 1}  # 1: less is better
 TITLES = {"energy": "energy score", "nats": "log p", "rmse": "RMSE"}
-USUAL = ("mcar", 0.3)
 
 Found = dict[int, float]  # by seed
 
@@ -52,11 +52,14 @@ class Results:
         seeds that both have; None where there is no other."""
         own = self.scores(table, mechanism, rate, score)
         ours, sign = own.pop(OURS, {}), SIGNS[score]
-        others = {m: found for m, found in own.items() if set(ours) <= set(found)}
-        if not others or not ours:
+        paired = {
+            m: {seed: sign * (ours[seed] - found[seed]) for seed in ours if seed in found} for m, found in own.items()
+        }
+        worse = {m: mean_error(found) for m, found in paired.items() if found}
+        if not worse:
             return None
-        best = min(others, key=lambda m: sign * np.mean([others[m][seed] for seed in ours]))
-        return (best, *mean_error({seed: sign * (ours[seed] - others[best][seed]) for seed in ours}))
+        best = max(worse, key=lambda m: worse[m][0])
+        return (best, *worse[best])
 
 
 def mean_error(found: Found) -> tuple[float, float]:
@@ -97,15 +100,58 @@ def by_table(results: Results, score: str, digits: int = 3) -> str:
 def standing(results: Results) -> str:
     """Where vlb is best, within one standard error of the best, or behind: by mechanism, rate and score."""
     rows = []
-    for mechanism, rate in sorted({key[1:] for key in results.found}):
-        row = [mechanism.upper(), f"{rate:.0%}".replace("%", " %")]
+    for mechanism, rate in settings(results):
+        row = [named(mechanism, rate)]
         for score in ("energy", "nats", "rmse"):
             found = [results.behind(table, mechanism, rate, score) for table in results.tables(mechanism, rate)]
             told = [each for each in found if each is not None]
             good = sum(difference <= (0 if math.isnan(error) else error) for _, difference, error in told)
             row.append(f"{good} of {len(told)}")
         rows.append(row)
-    return markdown(["", "hidden", "energy score", "log p", "RMSE"], rows)
+    return markdown(["", "energy score", "log p", "RMSE"], rows)
+
+
+def settings(results: Results) -> list[tuple[str, float]]:
+    """Mechanisms and rates, the usual one first."""
+    return sorted({key[1:] for key in results.found}, key=lambda setting: (setting != USUAL, *setting))
+
+
+def named(mechanism: str, rate: float) -> str:
+    return f"{mechanism.upper()} {round(100 * rate)} %"
+
+
+def ran(results: Results) -> str:
+    """What was run: of each method, how many tables and how many seeds of them at each mechanism and rate."""
+    found = settings(results)
+    rows = []
+    for method in dict.fromkeys(m for setting in found for m in results.methods(*setting)):
+        row = [method]
+        for setting in found:
+            runs = [own[method]["energy"] for key, own in results.found.items() if key[1:] == setting and method in own]
+            least, most = (pick(map(len, runs), default=0) for pick in (min, max))
+            row.append(f"{len(runs)} × {least}" + (f"–{most}" if most > least else "") if runs else "")
+        rows.append(row)
+    return markdown(["", *(named(*setting) for setting in found)], rows)
+
+
+def beside(results: Results, score: str) -> str:
+    """By mechanism and rate: a score of each method over that of vlb, the geometric mean over the tables and seeds that
+    both have."""
+    found = settings(results)
+    methods = [m for m in dict.fromkeys(m for setting in found for m in results.methods(*setting)) if m != OURS]
+    rows = []
+    for setting in found:
+        row = [named(*setting)]
+        for method in methods:
+            logs = []
+            for table in results.tables(*setting):
+                own = results.scores(table, *setting, score)
+                both = sorted(set(own.get(method, {})) & set(own.get(OURS, {})))
+                if both:
+                    logs.append(np.mean([math.log(own[method][seed] / own[OURS][seed]) for seed in both]))
+            row.append(f"{math.exp(np.mean(logs)):.2f} ({len(logs)})" if logs else "")
+        rows.append(row)
+    return markdown(["", *methods], rows)
 
 
 def losses(results: Results) -> str:
@@ -120,7 +166,7 @@ def losses(results: Results) -> str:
                 rows.append(
                     [
                         table,
-                        f"{mechanism.upper()} {rate:.0%}".replace("%", " %"),
+                        named(mechanism, rate),
                         TITLES[score],
                         other,
                         f"{difference:.3f}{plus}",
@@ -147,8 +193,14 @@ def intervals(results: Results) -> str:
 def page(results: Results) -> str:
     """What stands between the markers."""
     parts = [
+        "What was run, tables × seeds (of each table; mixed tables are not for the Gaussian):",
+        ran(results),
         "vlb is best, or within one standard error of the best, over seeds and paired, on",
         standing(results),
+        "Energy scores over those of vlb: the geometric mean over tables, of how many; above 1 vlb is better:",
+        beside(results, "energy"),
+        "RMSE over that of vlb, likewise:",
+        beside(results, "rmse"),
         "Energy score at 30 % MCAR (less is better; the best in bold):",
         by_table(results, "energy"),
         "RMSE of the mean, likewise:",

@@ -32,7 +32,8 @@ def hyperimpute(x, counts, seed, draws):
     from hyperimpute.plugins.imputers import Imputers
 
     found = Imputers().get("hyperimpute", random_state=seed).fit_transform(pd.DataFrame(x))
-    return found.to_numpy(float)[None]
+    found = found.to_numpy(float)
+    return np.where(counts > 0, found.round().clip(0, np.maximum(counts - 1, 0)), found)[None]
 
 
 def forestdiffusion(x, counts, seed, draws):

@@ -28,10 +28,14 @@ if TYPE_CHECKING:
     from vlb.data import Split as Split
     from vlb.generate.impute import ImputeResult as ImputeResult
     from vlb.generate.impute import impute as impute
+    from vlb.generate.inpaint import InpaintResult as InpaintResult
     from vlb.generate.options import ImputeOptions as ImputeOptions
     from vlb.generate.options import SampleOptions as SampleOptions
     from vlb.generate.sample import SampleResult as SampleResult
     from vlb.generate.sample import sample as sample
+    from vlb.interfaces.doctor import Diagnosis as Diagnosis
+    from vlb.interfaces.doctor import doctor as doctor
+    from vlb.interfaces.estimators.diffusion import DiffusionDensity as DiffusionDensity
     from vlb.interfaces.estimators.imputer import Imputer as Imputer
     from vlb.interfaces.estimators.mixture import MixtureDensity as MixtureDensity
     from vlb.interfaces.estimators.vae import VAEDensity as VAEDensity
@@ -53,10 +57,14 @@ if TYPE_CHECKING:
     from vlb.measure.tightness.measured import tightness as tightness
     from vlb.models.diffusion.model import DiffusionModel as DiffusionModel
     from vlb.models.mixture.gaussian import GaussianMixture as GaussianMixture
+    from vlb.pages.publish import PublishResult as PublishResult
+    from vlb.pages.publish import push_to_hub as push_to_hub
+    from vlb.pages.publish import save_pretrained as save_pretrained
     from vlb.pages.report import ReportResult as ReportResult
     from vlb.pages.report import report as report
     from vlb.store.experiment import Experiment as Experiment
     from vlb.store.runs import Run as Run
+    from vlb.store.runs import from_pretrained as from_pretrained
     from vlb.store.runs import load as load
     from vlb.training.options import TrainOptions as TrainOptions
     from vlb.training.recipes import recipe as recipe
@@ -97,9 +105,15 @@ _NAMES = {
         "ImputeResult",
         "impute",
     ),
+    "vlb.generate.inpaint": ("InpaintResult",),
     "vlb.generate.options": (
         "ImputeOptions",
         "SampleOptions",
+    ),
+    "vlb.interfaces.estimators.diffusion": ("DiffusionDensity",),
+    "vlb.interfaces.doctor": (
+        "Diagnosis",
+        "doctor",
     ),
     "vlb.interfaces.estimators.imputer": ("Imputer",),
     "vlb.interfaces.estimators.mixture": ("MixtureDensity",),
@@ -136,6 +150,11 @@ _NAMES = {
     ),
     "vlb.models.diffusion.model": ("DiffusionModel",),
     "vlb.models.mixture.gaussian": ("GaussianMixture",),
+    "vlb.pages.publish": (
+        "PublishResult",
+        "push_to_hub",
+        "save_pretrained",
+    ),
     "vlb.pages.report": (
         "ReportResult",
         "report",
@@ -143,6 +162,7 @@ _NAMES = {
     "vlb.store.experiment": ("Experiment",),
     "vlb.store.runs": (
         "Run",
+        "from_pretrained",
         "load",
     ),
     "vlb.training.options": ("TrainOptions",),

@@ -11,7 +11,7 @@ from vlb.base.errors import UserError
 from vlb.coding import api
 from vlb.coding.carried import bare, bare_model
 from vlb.data import Dataset
-from vlb.store.budget import LEAST, Budget
+from vlb.store.budget import LEAST, NUMBER, Budget
 from vlb.store.carried import carried, from_carried
 from vlb.store.runs import Run
 from vlb.training.recipes import recipe
@@ -83,7 +83,7 @@ def test_what_is_no_model_says_so(content: bytes) -> None:
 
 def test_a_budget_counts_what_is_made() -> None:
     with Budget(3 * LEAST, "too much"):
-        torch.zeros(2, LEAST)
+        torch.zeros(2, LEAST // NUMBER)
         torch.empty((1,))
         with pytest.raises(UserError, match="too much"):
             torch.randn(1)

@@ -39,6 +39,7 @@ from vlb.data.formats.base import File, Member
 from vlb.data.formats.delimited import Delimited
 from vlb.models.vae.config import VAE
 from vlb.nn.coder import DenseCoder
+from vlb.store.budget import LEAST
 from vlb.store.carried import carried, from_carried
 from vlb.store.runs import Run
 from vlb.store.trained import Trained
@@ -270,6 +271,39 @@ def test_a_carried_network_that_asks_for_too_much_is_refused(
     head = replace(header(True), digest=trained.identity[:8], shape=schema.shape, levels=4, settings=settings)
     path = carrying(tmp_path / "a.vlb", head, carried(trained))
     refused(path, f"{why}.*--trust")
+
+
+def test_a_carried_network_of_many_small_tensors_takes_no_more_than_its_file_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tensor of a few numbers takes a few bytes of a file and thousands once it is built."""
+    monkeypatch.setattr(growth, "FREE", 1 << 21)
+    monkeypatch.setattr(allowance, "RATIO", 100)
+    monkeypatch.setattr(allowance, "WIDTH", 1)
+    schema = levels_schema((1, 8, 8), 2)
+    deep = {}
+    for blocks in (10, 75):  # as many as there are weights for, and as it says
+        experiment = recipe("digits")
+        for one in ("backbone=unet", "backbone.widths=[1]", "backbone.attention=[false]", f"backbone.blocks={blocks}"):
+            experiment = override(experiment, f"model.{one}")
+        deep[blocks] = experiment
+    zeros = {name: torch.zeros(found.shape) for name, found in deep[10].model.build(schema).state_dict().items()}
+    head = replace(header(True), shape=schema.shape, levels=2, settings=evenly(0, 2, lanes=Lanes(1)))
+    paths = {}
+    for blocks, experiment in deep.items():
+        trained = Trained(encode(experiment)["model"], encode(schema), zeros, tmp_path)
+        settled = replace(head, digest=trained.identity[:8])
+        paths[blocks] = carrying(tmp_path / f"{blocks}.vlb", settled, carried(trained))
+    decompress(paths[10], tmp_path / "whole")
+    refused(paths[75], "to build.*--trust")
+    refused(paths[75], "does not fit|not of its model", trust=True)
+    allowed_ = Allowance(paths[10].stat().st_size)
+    room = (allowed_.limit - trained.weight) // LEAST
+    with allowed_.building(trained):
+        for _ in range(room):
+            torch.empty(1)
+        with pytest.raises(UserError, match="to build"):
+            torch.empty(1)
 
 
 def test_what_a_network_takes_is_counted() -> None:

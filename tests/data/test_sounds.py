@@ -134,7 +134,7 @@ def trained(folder: Path, out: Path, mu_law: bool) -> Run:
     """A little network of one axis, after a few steps."""
     experiment = Experiment(
         recipe="sound",
-        data=DataSource(name="sound", path=str(folder), windows=Windows(window=32, mu_law=mu_law)),
+        data=DataSource(name="sound", path=str(folder), window=32, mu_law=mu_law),
         model=Diffusion(backbone=UNet(widths=(4,), attention=(False,)), head=Preconditioned(components=3)),
         training=Training(steps=4, batch=8, warmup=1, validate_every=4, checkpoint_every=4),
     )

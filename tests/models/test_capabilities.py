@@ -30,7 +30,7 @@ CAN = {
     "diffusion on a grid": {Weighted, Stepped},
     "vae": {LikelihoodModel, Weighted, Cooled},
     "bottom-up": {LikelihoodModel, Weighted, Cooled},
-    "mixture": {LikelihoodModel},
+    "mixture": {LikelihoodModel, Imputing},
     "factor": {LikelihoodModel, Imputing},
     "ladder": {Classifying, Denoising},
 }

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -110,6 +111,24 @@ FAMILY = {
     "residual": ("digits-hvae-top-down", ("model=residual-hvae", "model.width=8")),
     "ladder": ("digits-ladder", ("widths=[32, 16]", "costs=[10, 1, 0.1, 0.1]")),
 }
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_a_step_changes_tensors_in_place_where_the_average_looks(name: str, digits: Dataset) -> None:
+    base, more = FAMILY[name]
+    experiment = recipe(base)
+    for assignment in ("batch=8", "ema=0", *more):
+        experiment = override(experiment, assignment)
+    model = experiment.build(digits)
+    trainer = Trainer(model, experiment.build_loss(model), experiment.training, 0, torch.device("cpu"))
+    x, condition = digits.train.batch(np.arange(8), experiment.conditional, torch.device("cpu"))
+    before = {name: value.clone() for name, value in trainer.module.state_dict().items()}
+    for _ in range(2):
+        trainer.update(x, condition)
+    now = trainer.module.state_dict()
+    assert any(not torch.equal(before[name], value) for name, value in now.items())
+    for name, value in now.items():  # with ema=0 the average is the current value
+        assert torch.equal(trainer.average.tensors[name], value), name
 
 
 @pytest.mark.parametrize("name", FAMILY)

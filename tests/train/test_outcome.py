@@ -5,6 +5,7 @@ import math
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -18,14 +19,15 @@ from tests.told import Told
 from tests.train.test_loop import tiny
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
-from vlb.data import Dataset, load
+from vlb.core.schema import Column, Real, Schema, Vector
+from vlb.data import Dataset, Split, load
 from vlb.models.loss import Sums, Terms
 from vlb.store import checkpoint
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
 from vlb.training.guard import PATIENCE
 from vlb.training.loop import fit
-from vlb.training.outcome import FAR, fault
+from vlb.training.outcome import FAR, FAR_OF_COLUMNS, Bar, bar, fault
 from vlb.training.validation import error_rate
 
 
@@ -145,8 +147,27 @@ def test_a_bound_far_above_uniform_ends_with_status_2(tmp_path: Path, capsys: py
 @given(st.floats(), st.floats(1e-3, 16))
 def test_only_finite_bounds_near_uniform_or_below_are_no_fault(merit: float, uniform: float) -> None:
     fine = math.isfinite(merit) and merit <= FAR * uniform
-    assert (fault({"bits_per_dim": merit, "prior": math.nan}, uniform) is None) == fine
-    assert (fault({"error_rate": merit}, uniform) is None) == math.isfinite(merit)
+    bar = Bar(FAR * uniform, uniform, "any value as likely")
+    assert (fault({"bits_per_dim": merit, "prior": math.nan}, bar) is None) == fine
+    assert (fault({"error_rate": merit}, bar) is None) == math.isfinite(merit)
+
+
+def test_real_columns_are_held_against_each_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever their unit: a density's bits have no zero, but differences of them do not depend on it."""
+    table = "".join(f"{math.sin(7 * i):.9g},{'red' if i % 3 else 'blue'}\n" for i in range(90))
+    (tmp_path / "t.csv").write_text("a,b\n" + table)
+    settings = [part for one in ("steps=30", "batch=8", "learning_rate=100", "clip=1e6") for part in ("--set", one)]
+    assert command("train", "table-vae", "--data", tmp_path / "t.csv", "--out", tmp_path / "run", *settings) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("each column by itself" in said or "no finite number" in said) and "Traceback" not in said
+    schema = Schema(layout=Vector((2,)), kinds=(Column("a", Real()), Column("b", Real())))
+    x, far = np.random.default_rng(0).normal(size=(60, 2)), {}
+    for unit in (1.0, 1000.0):
+        far[unit] = bar(Dataset("x", schema, *(Split(unit * part) for part in np.split(x, (20, 40)))))
+        assert math.isclose(far[unit].most - far[unit].bits, FAR_OF_COLUMNS)
+        assert fault({"bits_per_dim": far[unit].most}, far[unit]) is None
+        assert "column" in (fault({"bits_per_dim": math.nextafter(far[unit].most, math.inf)}, far[unit]) or "")
+    assert math.isclose(far[1000.0].bits - far[1.0].bits, math.log2(1000.0), abs_tol=1e-9)
 
 
 class Nowhere:

@@ -111,3 +111,18 @@ def as_html(table: Table) -> str:
         + (f"<p>{escape(table.caption)}</p>" if table.caption else "")
         + (f"<ul>{notes}</ul>" if notes else "")
     )
+
+
+def as_markdown(table: Table) -> str:
+    """The table and its notes as Markdown, of which a code host makes a page."""
+
+    def row(cells: tuple[str, ...]) -> str:
+        shown = (
+            f"**{cell.strip()}**" if isinstance(cell, Strong) else cell.strip().replace("|", "\\|") for cell in cells
+        )
+        return "| " + " | ".join(shown) + " |"
+
+    rule = "|" + "|".join(" --- " if not i or not table.numbers else " ---: " for i in range(len(table.columns))) + "|"
+    lines = [f"*{table.title}*", "", row(table.columns), rule, *(row(r) for section in table.sections for r in section)]
+    rest = [table.caption, *(f"- {note}." for note in table.notes)]
+    return "\n".join([*lines, *(part for line in rest if line for part in ("", line))]) + "\n"

@@ -16,6 +16,8 @@ from vlb.coding.rows import CODES
 from vlb.coding.trial import tried
 from vlb.coding.values import MAX_VALUES
 from vlb.coding.wire import Damaged
+from vlb.store.budget import Budget
+from vlb.store.trained import Trained
 
 RATIO = 1000
 MULTIPLY_ADDS = 10**12  # for one example, however little a file is: minutes of a processor's core
@@ -58,6 +60,19 @@ class Allowance:
         if header.levels <= WINDOW:  # more are told apart digit by digit
             each = max(each, header.levels)
         self.hold(_at_once(header) * math.prod(header.shape) * each * NUMBER)
+
+    def building(self, trained: Trained) -> Budget:
+        """Within it, no more is built than there is room for, beside what a model was read as.
+
+        A tensor of one number takes a few bytes of a file, and a thousand times as much once there is a module around
+        it, of which a file may claim more than it has tensors.
+        """
+        room = math.inf if self.trusted else self.limit - self.taken - trained.weight
+        return Budget(
+            room,
+            f"what it says of itself takes more than {self.limit:,} bytes to build, which is too much for a file of "
+            f"its size: it may have been made to fill memory. {TRUST}",
+        )
 
     def ask(self, model: Any, header: Header) -> None:
         """Raises `Damaged` where the model takes too much for so many examples, or too long for one of them, which is

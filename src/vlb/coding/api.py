@@ -54,8 +54,9 @@ def compress(
     is not there, a model that has no code, and a file that exists already; `out` is whole or not there.
     """
     progress.begin("opening the run and what is to be compressed")
-    opened = run if isinstance(run, Run) else Run.open(Path(run))
+    opened = run if isinstance(run, Run) else Run.open(run)
     opened.refuse_unlabelled("compression")
+    opened.schema.refuse_pieces("compression")
     paths = [Path(given) for given in inputs]
     if not paths:
         raise UserError("give what to compress: folders of images, image files, .npy, .npz, .csv or IDX files")
@@ -184,7 +185,8 @@ def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | 
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
         allowance.work(header)
-        model, _, columns = bare(trained, device, lambda model: allowance.ask(model, header))
+        room = allowance.building(trained)
+        model, _, columns = bare(trained, device, lambda model: allowance.ask(model, header), room)
         return Opened(model, header.settings.codec(model), columns, allowance)
     except Damaged as error:
         raise UserError(f"{archive.path} is not decoded: {error}") from error

@@ -1,6 +1,7 @@
 """Models for coding, of runs and of what was carried."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from vlb.coding.models import Coded, checked, coded_by, widened
 from vlb.core.schema import Column
 from vlb.store.runs import Run
 from vlb.store.trained import Trained
+
+UNLIMITED = nullcontext()
 
 
 class Bare(NamedTuple):
@@ -32,13 +35,19 @@ def numerics(device: torch.device | str) -> Numerics:
 
 
 def bare(
-    trained: Trained, device: torch.device | str = "cpu", admit: Callable[[Coded], None] = lambda model: None
+    trained: Trained,
+    device: torch.device | str = "cpu",
+    admit: Callable[[Coded], None] = lambda model: None,
+    building: AbstractContextManager[object] = UNLIMITED,
 ) -> Bare:
-    """A model for coding. admit: looks at it before it is asked for anything, and may raise what it likes.
+    """A model for coding. admit: looks at it before it is asked for anything, and may raise what it likes; building:
+    within which it is built.
 
     Raises `UserError` for one that cannot be built, or cannot code.
     """
-    model = widened(trained.build().to(device))
+    with building:
+        model = trained.build()
+    model = widened(model.to(device))
     coded_by(model)
     admit(model)
     checked(model, trained.example.gaps)

@@ -79,8 +79,15 @@ class Normal:
     def sample(self, generator: torch.Generator) -> Tensor:
         """One reparameterised draw (Eq. 3.87), (batch, *event), in the dtype of the mean."""
         shape = torch.broadcast_shapes(self.mean.shape, self.log_variance.shape)
-        noise = standard_normal(shape, generator, self.mean)
+        return self.moved(standard_normal(shape, generator, self.mean))
+
+    def moved(self, noise: Tensor) -> Tensor:
+        """The draw that standard noise (batch, *event) makes."""
         return self.mean + (0.5 * self.log_variance).exp().to(self.mean.dtype) * noise
+
+    def take(self, index: Tensor) -> "Normal":
+        """The laws of the examples at `index`."""
+        return Normal(self.mean[index], self.log_variance.expand(self.mean.shape)[index])
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log density of `value` (batch, *event) -> (batch,) nats."""

@@ -212,18 +212,33 @@ class Column(Settings):
 
 @dataclass(frozen=True)
 class Pieces(Settings):
-    """How things of any size are cut: into tiles (or windows) with a margin, in so many phases that those of one phase
-    do not see each other."""
+    """How things of any size are cut: into tiles (or windows) with a margin on all sides, in so many phases that those
+    of one phase do not see each other (`vlb.data.pieces`).
+
+    told: whether the model is told the roles of elements; one that is not models what a tile has beyond the thing, too,
+    a repetition of its edge, so that its −log p(x) of the thing is an upper bound.
+    """
 
     tile: tuple[Count, ...]
     margin: Whole = 0
     phases: Count = 1
+    told: bool = True
 
     def __post_init__(self) -> None:
-        """Raises `UserError` for a tile that cuts nothing."""
+        """Raises `UserError` for a tile that cuts nothing, phases that do not alternate, and a margin of which nothing
+        would be known."""
         super().__post_init__()
         if not self.tile:
             raise UserError("the tile of pieces has a size along each axis")
+        if self.phases not in (offered := [2**k for k in range(len(self.tile) + 1)]):
+            raise UserError(f"the phases of pieces of {len(self.tile)} axes are one of {offered}, not {self.phases}")
+        if self.margin and (self.phases == 1 or not self.told):
+            raise UserError("a margin is known across phases, to a model that is told roles: leave it out")
+
+    @property
+    def window(self) -> tuple[int, ...]:
+        """The size of a piece: of its tile and the margin on both sides."""
+        return tuple(tile + 2 * self.margin for tile in self.tile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,6 +269,8 @@ class Schema(Settings):
                 raise UserError("some columns have names and others have none: name all of them, or none")
         if self.labels is not None and len(set(self.labels)) < len(self.labels):
             raise UserError("two classes have the same name: rename one")
+        if self.pieces is not None and self.pieces.window != self.shape[1:]:
+            raise UserError(f"pieces of {self.pieces.window} places do not fit examples of shape {self.shape}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -267,9 +284,15 @@ class Schema(Settings):
 
     @property
     def laws(self) -> int:
-        """How many laws elements have when nothing is known: each its own, but pieces may lie anywhere, so that theirs
-        have one in each channel."""
-        return self.dimensions if self.pieces is None else self.shape[0]
+        """How many laws elements have when nothing is known: each its own, but pieces and windows of sound may lie
+        anywhere, so that theirs have one in each channel."""
+        heard = isinstance(self.layout, Wave) and self.layout.rate is not None
+        return self.shape[0] if heard or self.pieces is not None else self.dimensions
+
+    def refuse_pieces(self, what: str) -> None:
+        """Raises `UserError` where examples are pieces of larger things, of which there is not what was asked for."""
+        if self.pieces is not None:
+            raise UserError(f"{what} is of whole examples, and this run's are tiles of pictures (--crop)")
 
     @property
     def columns(self) -> tuple[Column, ...] | None:

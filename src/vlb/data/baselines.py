@@ -6,8 +6,10 @@ beside every result.
 
 import lzma
 import math
+from io import BytesIO
 
 import numpy as np
+from PIL import Image
 
 from vlb.base.errors import UserError, suggestion
 from vlb.core.marginals import chunks, counts
@@ -18,7 +20,8 @@ from vlb.data.independent import IndependentColumns
 def baselines(data: Dataset, split: str) -> dict[str, float]:
     """Bits per dimension of one split ('train', 'validation' or 'test') under three plain codes.
 
-    Of a table with real columns, independent columns alone (`IndependentColumns`). Of discrete data:
+    Of a table with real columns, independent columns alone (`IndependentColumns`); of pieces, in place of lzma, `png`:
+    each whole picture as one such file, where pixels are of 8 bits or one. Of discrete data:
 
     - uniform: log2 K, the mean over columns where they have K of their own;
     - independent_pixels: mean negative log-likelihood under `data.log_marginals`, fitted on train (test
@@ -33,9 +36,18 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
         part = data.split(split)
         nats = per_example("independent-pixels", data, part).mean() if len(x) else 0.0
         return {"independent_pixels": float(nats) / part.dimensions / math.log(2)}
-    if data.schema.pieces is None:
+    if data.schema.pieces is not None:
+        part = data.split(split)
+        nats = per_example("independent-pixels", data, part).mean() / part.dimensions
+        known = {"uniform": math.log2(data.levels), "independent_pixels": float(nats) / math.log(2)}
+        return (
+            known
+            if part.thing is None or data.levels not in (2, 256)
+            else known | {"png": _png_rate(part, data.levels)}
+        )
+    if data.schema.laws == data.dimensions:
         nats = -float((counts(x, data.levels) * data.log_marginals).sum()) / x.size
-    else:  # (D, K) counts would be too many
+    else:  # a count for each element and level would be too many
         nats = float(per_example("independent-pixels", data, data.split(split)).mean()) / data.dimensions
     return {
         "uniform": uniform(data) / data.dimensions / math.log(2),
@@ -44,6 +56,7 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
     }
 
 
+PIECES = 100  # that are looked at together
 PER_EXAMPLE = ("independent-pixels", "uniform")
 
 
@@ -60,11 +73,20 @@ def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
             raise UserError("a table with gaps has no uniform law here: compare with independent-pixels")
         if name == "independent-pixels":
             return -IndependentColumns(data.schema, data.train).log_prob(split)
+    if name == "uniform" and split.counted is not None:
+        return split.counted * math.log(data.levels)
     if name == "uniform":
         return np.full(len(split), uniform(data))
     if name != "independent-pixels":
         raise UserError(f"there is no baseline {name!r}; {suggestion(name, PER_EXAMPLE)}")
     log_p, each = data.log_marginals, np.arange(data.dimensions)
+    if data.schema.pieces is not None:
+        found = np.zeros(len(split))
+        for start in range(0, len(split), PIECES):
+            some = split.take(np.arange(start, min(start + PIECES, len(split))))
+            nats = -log_p[each, some.x.reshape(len(some), -1)]
+            found[start : start + len(some)] = np.where(some.modelled.reshape(len(some), -1), nats, 0.0).sum(1)
+        return found
     parts = [-log_p[each, part.reshape(len(part), -1)].sum(1) for part in chunks(split.x)]
     return np.concatenate(parts) if parts else np.zeros(0)
 
@@ -73,6 +95,20 @@ def uniform(data: Dataset) -> float:
     """−log p of an example whose every value is as likely as any other of its element, nats."""
     counts = data.schema.counts
     return sum(math.log(count) for count in counts) * data.dimensions / len(counts)
+
+
+def _png_rate(split: Split, levels: int) -> float:
+    """Bits per dimension of the things that pieces are of, each as a PNG file by itself."""
+    assert split.whole is not None and split.thing is not None
+    length = values = 0
+    for number in np.unique(split.whole):
+        thing = split.thing(int(number))
+        pixels = thing[0] if len(thing) == 1 else thing.transpose(1, 2, 0)
+        pixels = pixels.astype(bool) if levels == 2 else pixels
+        buffer = BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", optimize=True)
+        length, values = length + len(buffer.getvalue()), values + thing.size
+    return 8 * length / values
 
 
 def _packed_length(x: np.ndarray, levels: int) -> int:

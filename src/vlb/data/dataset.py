@@ -7,8 +7,10 @@ Nothing is scaled or dequantised at this place; that belongs to the model.
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,17 +24,23 @@ from vlb.core.marginals import chunks, log_marginals
 from vlb.core.schema import Schema
 from vlb.data.about import About, Count
 
+OF_ALL = ("digest", "thing")  # what a split has of all its examples together
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """One split of a data set.
 
     x: (n, *shape) the numbers of values, in the schema's dtype; images are (n, C, H, W). It may be read-only (a
-        memmap): copy a batch before writing to it. An unobserved element holds a valid value, never NaN.
+        memmap), or computed as it is asked for: ask for a batch, and copy it before writing to it. An unobserved
+        element holds a valid value, never NaN.
     labels: (n,) int64 class numbers; observed: (n, *shape) bool, which elements are known; weight: (n,) float64, how
-        much each example counts; whole: (n,) int64, the thing that each is a piece of; given: (n, *shape) bool, the
-        same in every example, which elements a likelihood is told and not of. Each may be None: no classes, all
-        observed, all alike, all whole, nothing given.
+        much each example counts; whole: (n,) int64, the thing that each is a piece of; given: (n, *shape) bool, but of
+        pieces the same in every example, which elements a likelihood is told and not of; counted: (n,) int64, how many
+        elements of each piece a likelihood is of. Each may be None: no classes, all observed, all alike, all whole,
+        nothing given.
+    digest: what stands for the values of x where it would take long to compute them all; thing: whole -> the thing
+        itself, (C, *size).
 
     Raises ValueError if they disagree about n or the shape.
     """
@@ -43,9 +51,12 @@ class Split:
     weight: np.ndarray | None = None
     whole: np.ndarray | None = None
     given: np.ndarray | None = None
+    counted: np.ndarray | None = None
+    digest: bytes | None = None
+    thing: Callable[[int], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("labels", "weight", "whole"):
+        for name in ("labels", "weight", "whole", "counted"):
             part = getattr(self, name)
             if part is not None and part.shape != (len(self.x),):
                 raise ValueError(f"{name} of shape {part.shape} for {len(self.x)} examples")
@@ -59,8 +70,11 @@ class Split:
         return len(self.x)
 
     @property
-    def dimensions(self) -> int:
-        """The number of values in one example that a likelihood is of: what bits per dimension divides by."""
+    def dimensions(self) -> float:
+        """The number of values in one example that a likelihood is of, of pieces in the mean: what bits per dimension
+        divides by."""
+        if self.counted is not None and len(self):
+            return float(self.counted.mean())
         told = 0 if self.given is None or not len(self) else int(self.given[0].sum())
         return math.prod(self.x.shape[1:]) - told
 
@@ -72,12 +86,23 @@ class Split:
 
     def take(self, index: np.ndarray) -> "Split":
         """A copy of the examples at `index`, in that order, with all that is known of them."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: part[index] for name, part in parts.items() if part is not None})
+        parts = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in OF_ALL}
+        taken: dict[str, Any] = {name: part[index] for name, part in parts.items() if part is not None}
+        return replace(self, digest=None, **taken)
 
     def subset(self, count: int, seed: int = 0) -> "Split":
         """At most `count` examples, drawn without replacement, in the split's own order."""
         return self if len(self) <= count else self.take(self.subset_index(count, seed))
+
+    def subset_of_things(self, count: int) -> np.ndarray:
+        """The places of at most `count` examples, as `subset` takes them, or of all pieces of so many things;
+        increasing int64."""
+        if self.whole is None:
+            return self.subset_index(count)
+        things = np.unique(self.whole)
+        if count < len(things):
+            things = np.random.default_rng(0).choice(things, count, replace=False)
+        return np.flatnonzero(np.isin(self.whole, things))
 
     def subset_index(self, count: int, seed: int = 0) -> np.ndarray:
         """Which examples `subset` takes, increasing int64."""
@@ -105,13 +130,21 @@ class Split:
 SPLITS = ("train", "validation", "test")
 
 
+class Fresh(Protocol):
+    """Where training draws its examples, if there are more than could be listed."""
+
+    def draw(self, seed: int, step: int, count: int) -> Split:
+        """So many examples, a function of (seed, step)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A named data set: its schema and three disjoint splits.
 
     absent: splits that are not the data's own, and are refused by name, because `why`: something stands in for them.
     marginals: (D, K) log-marginals of the training examples where these are absent.
-    left_out: what was found and not taken; remarks: what was decided in reading, a sentence each.
+    left_out: what was found and not taken; remarks: what was decided in reading, a sentence each; fresh: what training
+    draws from, where `train` is but a sample of it.
 
     Raises ValueError if a split holds examples of another shape than the schema's.
     """
@@ -126,6 +159,7 @@ class Dataset:
     marginals: np.ndarray | None = None
     left_out: tuple[Reason, ...] = ()
     remarks: tuple[str, ...] = ()
+    fresh: Fresh | None = None
 
     def __post_init__(self) -> None:
         for name in SPLITS:
@@ -151,16 +185,18 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of a SHA-256 over what the values are, shapes, values and labels; the name plays no part."""
-        discrete = self.schema.discrete and not self.schema.gaps
+        discrete = self.schema.discrete and not self.schema.gaps and self.schema.pieces is None
         what = f"vlb-data-1 {self.levels}" if discrete else f"vlb-data-2 {json.dumps(encode(self.schema))}"
         kind = "<f8" if not discrete else "u1" if self.levels <= 256 else "<u2"
         digest = hashlib.sha256(what.encode())
         for split in (self.train, self.validation, self.test):
             digest.update(f" {split.x.shape} {split.labels is not None}".encode())
-            for chunk in chunks(split.x):
+            for chunk in chunks(split.x) if split.digest is None else ():
                 # One byte order for every machine; a chunk at a time, for the array may be a large memmap.
                 digest.update(np.asarray(chunk, dtype=kind).tobytes())
-            if split.observed is not None:
+            if split.digest is not None:
+                digest.update(split.digest)
+            elif split.observed is not None:
                 digest.update(np.packbits(split.observed).tobytes())
             if split.labels is not None:
                 digest.update(np.asarray(split.labels, dtype="<i8").tobytes())

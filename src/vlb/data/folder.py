@@ -1,7 +1,8 @@
 """A folder of image files, read one after the other into arrays made beforehand."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -20,15 +21,8 @@ from vlb.data.values import as_levels, checked_levels
 def load_folder(folder: Path, levels: int | None) -> Dataset:
     """Every image under `folder`, in the order of their paths; see `files.load_images` for the rules."""
     found = pictures(folder)
-    parts = own_splits(folder, found.paths)
-    split_folders = parts["train"][0].parts[0].casefold() in SPLIT_NAMES and len(parts["train"][0].parts) > 1
-    named = {path: class_of(path, split_folders) for path in found.paths}
-    classes = {name: i for i, name in enumerate(sorted({n for n in named.values() if n is not None}, key=natural))}
-    stray = next((path for path, name in named.items() if name is None), None)
-    remarks = found.remarks + sounding(found.paths)
-    if stray is not None and classes:
-        remarks += (f"folders are no classes, for not every picture lies in exactly one: {stray}",)
-    labelled = stray is None
+    parts, classes, named, remarks = arrangement(folder, found.paths)
+    remarks = found.remarks + remarks
     what = str(folder)
     indices = division(len(parts["train"]), validation="validation" not in parts, test="test" not in parts, what=what)
     chosen = dict(zip(("train", "validation", "test"), indices, strict=True))
@@ -51,15 +45,39 @@ def load_folder(folder: Path, levels: int | None) -> Dataset:
                 if levels is None:
                     _same_levels(picture, first, path, folder / parts["train"][0])
                 x[row] = as_levels(picture.values[None], wanted, str(path))[0]
-                tally.add(picture, str(parts[source][position]))
+                tally.add(picture.said, str(parts[source][position]))
                 progress.advance(task)
             labels = None
-            if labelled:
-                labels = np.array([classes[str(named[parts[source][position]])] for position in order], np.int64)
+            if classes is not None:
+                labels = np.array([classes.index(named[parts[source][position]]) for position in order], np.int64)
             splits[split] = Split(x, labels)
-    names = tuple(classes) if labelled else None
-    data = completed(folder.name, wanted, splits["train"], splits["validation"], splits["test"], what, names)
+    data = completed(folder.name, wanted, splits["train"], splits["validation"], splits["test"], what, classes)
     return replace(data, left_out=found.left_out, remarks=(*remarks, *tally.remarks))
+
+
+class Arrangement(NamedTuple):
+    """How pictures lie in a folder. parts: their paths by split; classes: the names of their classes, in order, None
+    unless each lies in exactly one; named: the class of each path; remarks: what is to be said of it."""
+
+    parts: dict[str, list[PurePath]]
+    classes: tuple[str, ...] | None
+    named: dict[PurePath, str]
+    remarks: tuple[str, ...]
+
+
+def arrangement(folder: Path, paths: Sequence[PurePath]) -> Arrangement:
+    """How the pictures of a folder lie, by the rules of `arranged`. Raises `UserError` as `own_splits` does."""
+    parts = own_splits(folder, paths)
+    split_folders = parts["train"][0].parts[0].casefold() in SPLIT_NAMES and len(parts["train"][0].parts) > 1
+    found = {path: class_of(path, split_folders) for path in paths}
+    named = {path: name for path, name in found.items() if name is not None}
+    stray = next((path for path in paths if path not in named), None)
+    remarks = sounding(paths)
+    if stray is None:
+        return Arrangement(parts, tuple(sorted(set(named.values()), key=natural)), named, remarks)
+    if named:
+        remarks += (f"folders are no classes, for not every picture lies in exactly one: {stray}",)
+    return Arrangement(parts, None, {}, remarks)
 
 
 class Read(NamedTuple):
@@ -84,7 +102,7 @@ def read_pictures(folder: Path) -> Read:
         _same_kind(picture, read[0], folder / path, folder / paths[0])
         if saying is not None and picture.levels != UNSAID:
             _same_levels(picture, read[saying], folder / path, folder / paths[saying])
-        tally.add(picture, str(path))
+        tally.add(picture.said, str(path))
     below = all(len(path.parts) > 1 and path.parts[0].casefold() in SPLIT_NAMES for path in paths)
     split = below and any(len(path.parts) > 2 for path in paths)
     classes = [name for path in paths if (name := class_of(path, split)) is not None]

@@ -7,9 +7,11 @@ and counted for a folder, what is refused is named with what to do; docs/data.md
 import struct
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -167,21 +169,68 @@ class Picture(NamedTuple):
     said: tuple[Rule, ...]
 
 
+class DamagedPicture(UserError):
+    """A file that no picture could be read from, though its name says that it is one."""
+
+
+class Sketch(NamedTuple):
+    """What a file says of its picture without all of it being decoded. shape: (C, H, W); levels, said: as of a
+    `Picture`; digest: SHA-256 of the file."""
+
+    shape: tuple[int, int, int]
+    levels: int
+    said: tuple[Rule, ...]
+    digest: bytes
+
+
 def read_picture(path: Path) -> Picture:
-    """One picture. Raises `UserError`, naming it, if it will not do."""
-    try:
+    """One picture. Raises `UserError`, naming it, if it will not do, and `DamagedPicture` where it is none."""
+    with _explained(path):
+        return _picture(path, path.read_bytes())
+
+
+def sketch_picture(path: Path) -> Sketch:
+    """What is known of one picture from its head and its end; decoded is only what says too little there, or ends too
+    early. Raises `UserError` as `read_picture` does, but for damage between the two."""
+    with _explained(path):
         content = path.read_bytes()
-        netpbm = Pnm().recognises(path.name, content[:HEAD])
-        facts, values = _netpbm(path, content) if netpbm else _decoded(path, content)
+        digest, end = sha256(content).digest(), end_of(content)
+        if end is None or end > len(content):
+            found = _picture(path, content)
+            channels, height, width = found.values.shape
+            return Sketch((channels, height, width), found.levels, found.said, digest)
+        with _opened(content) as image:
+            facts = _facts(image, content)
+            _check(facts, path)
+            width, height = image.size
+        return Sketch((1 if facts.mode in ("1", "L") else 3, height, width), _levels(facts), _said(facts), digest)
+
+
+def _picture(path: Path, content: bytes) -> Picture:
+    netpbm = Pnm().recognises(path.name, content[:HEAD])
+    facts, values = _netpbm(path, content) if netpbm else _decoded(path, content)
+    values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+    return Picture(values, _levels(facts), _said(facts))
+
+
+def _levels(facts: PictureFacts) -> int:
+    return UNSAID if facts.mode == "P" else facts.most + 1
+
+
+def _said(facts: PictureFacts) -> tuple[Rule, ...]:
+    return tuple(rule for rule in RULES if rule.outcome is Outcome.SAID and rule.holds(facts))
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path} is refused as a possible decompression bomb ({error}); leave it out") from error
     except Exception as error:  # on a damaged file a decoder may raise nearly anything
-        raise UserError(f"{path} is no readable image ({error}); it may be truncated, get it again") from error
-    values = values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
-    levels = UNSAID if facts.mode == "P" else facts.most + 1
-    return Picture(values, levels, tuple(rule for rule in RULES if rule.outcome is Outcome.SAID and rule.holds(facts)))
+        raise DamagedPicture(f"{path} is no readable image ({error}); it may be truncated, get it again") from error
 
 
 class Tally:
@@ -192,10 +241,10 @@ class Tally:
         self._counts: Counter[Rule] = Counter()
         self._first: dict[Rule, str] = {}
 
-    def add(self, picture: Picture, name: str) -> None:
-        """One more picture; name: its path, as it is to be shown."""
+    def add(self, said: Iterable[Rule], name: str) -> None:
+        """What is said of one more picture; name: its path, as it is to be shown."""
         self._read += 1
-        for rule in picture.said:
+        for rule in said:
             self._counts[rule] += 1
             self._first.setdefault(rule, name)
 
@@ -232,18 +281,24 @@ def _netpbm(path: Path, content: bytes) -> tuple[PictureFacts, np.ndarray]:
 
 
 def _decoded(path: Path, content: bytes) -> tuple[PictureFacts, np.ndarray]:
+    with _opened(content) as image:
+        facts = _facts(image, content)
+        _check(facts, path)
+        values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
+        if image.format == "TIFF" and facts.orientation != 1:
+            values = TURNS[facts.orientation](values)  # Pillow turns these as it reads, and no others
+    if facts.mode == "L" and facts.most < 255:
+        values = values // np.uint8(255 // facts.most)  # Pillow stretches them
+    return facts, values
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a decoder's remarks on metadata are no concern here
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(BytesIO(content), formats=DECODED) as image:
-            facts = _facts(image, content)
-            _check(facts, path)
-            values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
-            if image.format == "TIFF" and facts.orientation != 1:
-                values = TURNS[facts.orientation](values)  # Pillow turns these as it reads, and no others
-    if facts.mode == "L" and facts.most < 255:
-        values = values // np.uint8(255 // facts.most)  # Pillow stretches them
-    return facts, values
+            yield image
 
 
 def _facts(image: Image.Image, content: bytes) -> PictureFacts:

@@ -14,7 +14,7 @@ import numpy as np
 from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
 from vlb.base.walk import LeftOut, Reason, reasons
-from vlb.core.schema import Levels, Pieces, Schema, Wave
+from vlb.core.schema import Levels, Schema, Wave
 from vlb.data.arranged import own_splits
 from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.recordings import Damaged, Manner, Recording, left_out, read_recording, recordings
@@ -65,7 +65,7 @@ def cut(sounds: list[np.ndarray], window: int) -> Cut:
 def schema_of(manner: Manner, window: int) -> Schema:
     """What a window is."""
     layout = Wave((manner.channels, window), rate=manner.rate, mu_law=manner.mu_law)
-    return Schema(layout=layout, kinds=Levels(manner.levels), pieces=Pieces((window,)))
+    return Schema(layout=layout, kinds=Levels(manner.levels))
 
 
 def load_sounds(path: Path, windows: Windows) -> Dataset:

@@ -5,6 +5,7 @@
 | digits | 1797 of (1, 8, 8), 17 levels, 10 classes | see `digits` |
 | mnist, fashion-mnist | 70000 of (1, 28, 28), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 55000 |
 | binarised-mnist | mnist with 2 levels | those of mnist, see `binarised_mnist` |
+| iris | 150 rows of scikit-learn's, four real columns on a grid of 0.1 and the species | as a person's own table |
 | prompts | 568 recordings, 8 kHz, 16-bit mono, in windows | by recording, see `splits` |
 | cifar10 | 60000 of (3, 32, 32), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 45000 |
 """  # noqa: E501
@@ -14,11 +15,13 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
 from vlb.base.errors import UserError, suggestion
-from vlb.core.schema import Column, Levels, levels_schema
+from vlb.base.progress import SILENT, Progress
+from vlb.core.schema import Column, Levels, Pieces, levels_schema
 from vlb.data import cifar
 from vlb.data.cache import (
     Known,
@@ -30,12 +33,14 @@ from vlb.data.cache import (
     packed_by_npm,
     run_client,
 )
+from vlb.data.columns import cells_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.files import load_images
 from vlb.data.formats.cifar import SHAPE
 from vlb.data.idx import parse_idx
 from vlb.data.labels import class_labels
-from vlb.data.mixed import load_mixed
+from vlb.data.mixed import Sheet, load_mixed, table_of
+from vlb.data.photographs import load_photographs
 from vlb.data.prompts import prompts
 from vlb.data.sounds import Windows, load_sounds
 from vlb.data.tables import load_table
@@ -120,14 +125,29 @@ def digits(cache: Path | None = None) -> Dataset:
 
 
 def _bundled_digits() -> np.ndarray:
-    """(1797, 65): pixels and the class. The file is read where scikit-learn has it: importing that takes a second."""
+    """(1797, 65): pixels and the class."""
+    return np.loadtxt(_bundled("digits.csv.gz"), delimiter=",")
+
+
+def iris(cache: Path | None = None) -> Dataset:
+    """scikit-learn's 150 irises: four lengths in cm, rounded to 0.1, and the species; `cache` is not used."""
+    species = ("setosa", "versicolor", "virginica")
+    names = ("sepal length", "sepal width", "petal length", "petal width", "species")
+    rows = [line.split(",") for line in _bundled("iris.csv").read_text().splitlines()[1:]]
+    texts = [*zip(*((*row[:4], species[int(row[4])]) for row in rows), strict=True)]
+    cells = tuple(cells_of(name, list(column)) for name, column in zip(names, texts, strict=True))
+    return replace(table_of(Sheet("iris", cells, np.arange(1, len(rows) + 1), None)), name="iris")
+
+
+def _bundled(name: str) -> Path:
+    """A file of data where scikit-learn has it: importing that takes a second."""
     spec = find_spec("sklearn")
     folders = [] if spec is None else spec.submodule_search_locations or []
-    files = [Path(folder) / "datasets" / "data" / "digits.csv.gz" for folder in folders]
+    files = [Path(folder) / "datasets" / "data" / name for folder in folders]
     found = next((file for file in files if file.is_file()), None)
     if found is None:
-        raise UserError("the digits are a file of scikit-learn, which is not installed as usual: install scikit-learn")
-    return np.loadtxt(found, delimiter=",")
+        raise UserError(f"{name} is a file of scikit-learn, which is not installed as usual: install scikit-learn")
+    return found
 
 
 def mnist(cache: Path | None = None) -> Dataset:
@@ -173,7 +193,23 @@ def cifar10(cache: Path | None = None) -> Dataset:
     return _held_out("cifar10", Split(x[:50000], labels[:50000]), Split(x[50000:], labels[50000:]))
 
 
+SOUNDS = ("prompts", "sound")
 OWN = ("images", "sound", "table", "mixed-table")  # kinds of data that a person brings
+
+
+class Cutting(NamedTuple):
+    """How larger things become examples. pieces: of pictures of any size, None where all are of one; skip_damaged:
+    leave out, and count, what is damaged; progress: told of the pictures looked at; window, mu_law: of sound, see
+    `Windows`."""
+
+    pieces: Pieces | None = None
+    skip_damaged: bool = False
+    progress: Progress = SILENT
+    window: int = USUAL.window
+    mu_law: bool = False
+
+
+WHOLE = Cutting()
 
 
 def load(
@@ -182,14 +218,14 @@ def load(
     header: bool = True,
     schema: Path | Sequence[Column] | None = None,
     leave_out: Sequence[str] = (),
-    windows: Windows = USUAL,
+    cut: Cutting = WHOLE,
 ) -> Dataset:
     """A data set by name: one of `SOURCES`, or 'images', 'sound', 'table' (of discrete columns) or 'mixed-table' for a
     person's own data at `path`.
 
     For a known source `path`, if given, is the cache folder to use. header: whether the first row of a table names its
     columns; schema: what the columns of a mixed table hold, where that is not to be inferred; leave_out: those of
-    its columns that are not to be modelled; windows: how sound becomes examples. Raises `UserError` for an
+    its columns that are not to be modelled; cut: how pictures of any size become examples. Raises `UserError` for an
     unknown name, for one's own data without a path, and for data that cannot be had or read.
     """
     if schema is not None and name != "mixed-table":
@@ -198,20 +234,21 @@ def load(
         raise UserError(f"--leave-out names columns that the recipe table does not model: not for the data {name!r}")
     if not header and name not in ("table", "mixed-table"):
         raise UserError(f"only tables come without a row of names: leave out --no-header for the data {name!r}")
-    if name in ("prompts", "sound"):
+    if name in SOUNDS:
         where = None if path is None else Path(path).expanduser()
+        windows = Windows(cut.window, cut.mu_law, cut.skip_damaged)
         if name == "prompts":
             return prompts(where, windows)
         if where is None:
             raise UserError("the data set 'sound' needs a path: a folder of recordings (.wav, .flac)")
         return load_sounds(where, windows)
-    if windows != USUAL:
-        raise UserError(f"--window, --mu-law and --skip-damaged are of sound: leave them out for the data {name!r}")
     if name == "images":
         if path is None:
             raise UserError(
                 "the data set 'images' needs a path: a folder of images, or an .npy, .npz, IDX or .bin file"
             )
+        if cut.pieces is not None:
+            return load_photographs(Path(path), cut.pieces, cut.skip_damaged, cut.progress)
         return load_images(Path(path))
     if name == "table":
         if path is None:
@@ -229,6 +266,7 @@ def load(
 SOURCES: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType(
     {
         "digits": digits,
+        "iris": iris,
         "mnist": mnist,
         "binarised-mnist": binarised_mnist,
         "fashion-mnist": fashion_mnist,

@@ -44,11 +44,12 @@ class Gaps:
         law = self.law
         if not offers(law, Resampling):
             return ""
-        effective = law.effective
+        effective, what = law.effective, f"by {law.draws} {law.drawn} of each row"
+        if bool((effective > law.draws - 1e-6).all()):
+            return what
         few = float((effective < FEW).double().mean())
         return (
-            f"by {law.draws} weighted draws of the latents of each row, effective {float(effective.median()):.0f} "
-            f"in the median and below {FEW} in {few:.0%} of the rows"
+            f"{what}, effective {float(effective.median()):.0f} in the median and below {FEW} in {few:.0%} of the rows"
         )
 
     @cached_property

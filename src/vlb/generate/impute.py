@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -14,15 +14,20 @@ from vlb.base.errors import UserError
 from vlb.base.files import written_new
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
-from vlb.core.schema import Column, Real
+from vlb.core.schema import Column, Image, Real
 from vlb.core.surroundings import ordinary
+from vlb.data.arrow import SUFFIXES
 from vlb.data.columns import placed
 from vlb.data.filled import Filled, filled
-from vlb.data.mixed import ARROW, FIRST, Numbered, Sheet, frame, numbered, sheet
+from vlb.data.mixed import FIRST, Numbered, Sheet, counted, frame, numbered, sheet
 from vlb.data.rows import of_file, require_pyarrow
 from vlb.generate.gaps import Gaps
+from vlb.generate.inpaint import InpaintResult, inpaint
 from vlb.generate.options import ImputeOptions
+from vlb.generate.outputs import outputs
 from vlb.generate.points import POINTS
+from vlb.models.diffusion.methods import method_of
+from vlb.models.diffusion.rows import TableDiffusion
 from vlb.models.protocols import Imputing, require
 from vlb.store.runs import Run
 
@@ -69,45 +74,72 @@ class ImputeResult(Result):
         return paths
 
 
-def outputs(out: Path, count: int) -> tuple[Path, ...]:
-    """Where so many tables go."""
-    if count == 1:
-        return (out,)
-    return tuple(out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, count + 1))
+@overload
+def impute(
+    run: Run | str | Path, examples: Any, options: ImputeOptions = DEFAULT, *, progress: Progress = SILENT
+) -> ImputeResult: ...
+
+
+@overload
+def impute(
+    run: Run | str | Path, examples: Any, options: ImputeOptions = DEFAULT, *, mask: Any, progress: Progress = SILENT
+) -> InpaintResult: ...
 
 
 @ordinary()
 def impute(
-    run: Run | str | Path, table: Any, options: ImputeOptions = DEFAULT, *, progress: Progress = SILENT
-) -> ImputeResult:
-    """The table with its gaps filled from p(missing | observed), as `vlb impute` writes it.
+    run: Run | str | Path,
+    examples: Any,
+    options: ImputeOptions = DEFAULT,
+    *,
+    mask: Any = None,
+    progress: Progress = SILENT,
+) -> ImputeResult | InpaintResult:
+    """The table with its gaps filled from p(missing | observed), or pictures with the pixels under a mask, as `vlb
+    impute` writes them.
 
-    table: the path of a file (.csv, .tsv, .parquet, …), or a DataFrame of pandas, polars or pyarrow. Cells that are
-    there are not touched, and columns that the model does not know pass through as they are.
+    examples: the path of a file (.csv, .tsv, .parquet, …), or a DataFrame of pandas, polars or pyarrow; with a mask,
+    the path of a picture, of a folder of pictures or of an .npy file, or an array (H, W), (C, H, W), (n, H, W),
+    (n, C, H, W) or (n, H, W, C). mask: a picture, a folder with one of the same name for each picture, an .npy file or
+    an array; what is not 0 is to be filled. Cells and pixels that are there are not touched, and columns that the model
+    does not know pass through as they are.
 
-    Raises `UserError` for a model that knows no conditional laws, for a table without the model's columns, and for
-    cells that are no values of their column.
+    Raises `UserError` for a model that knows no conditional laws, for a table without the model's columns, for cells
+    that are no values of their column, and for pictures and masks of other sizes than the model's.
     """
-    progress.begin("opening the run and the table")
+    progress.begin("opening the run")
     opened = run if isinstance(run, Run) else Run.open(run)
+    if mask is not None:
+        return inpaint(opened, examples, mask, options, progress)
+    if isinstance(opened.schema.layout, Image):
+        raise UserError(f"{opened.path} is of pictures: say which pixels are to be filled, with --mask")
+    return _filled(opened, examples, options, progress)
+
+
+def _filled(opened: Run, table: Any, options: ImputeOptions, progress: Progress) -> ImputeResult:
+    """The gaps of a table."""
     purpose = (
-        "gaps are filled by models of tables with gaps (the recipes table, table-vae and table-diffusion), by no other "
-        "kind of model"
+        "gaps are filled by models of tables (the recipes table, table-vae, table-diffusion, and discrete-table as a "
+        "mixture), by no other kind of model"
     )
+    method = method_of(options.method or "conditional", options.particles, options.steps, "--method")
     model = require(opened.model(), Imputing, purpose)
+    if options.of_diffusion:
+        what = "--method, --particles and --steps are of diffusion models of tables (the recipe table-diffusion)"
+        model = require(model, TableDiffusion, what).by(method)
     columns = opened.schema.columns or ()
     path = Path(table).expanduser() if isinstance(table, str | Path) else None
     brought = frame(table) if path is None else sheet(path, columns[0].name is not None)
     rows = numbered(brought, columns)
-    _refuse_unseen(brought, rows)
-    for note in (*brought.guessed, *rows.notes):
+    for note in (*brought.guessed, *rows.notes, *rows.empty):
         progress.say(note)
+    _refuse_unseen(brought, rows)
     if rows.others:
         progress.say(f"kept as they are, for the model has no such column: {', '.join(map(repr, rows.others[:20]))}")
     found = Brought(brought, rows, columns)
     draws, effort = found.fills(model, options, progress)
     tables = filled(brought, draws, options.long)
-    if path is not None and path.suffix.lower() in ARROW:
+    if path is not None and path.suffix.lower() in SUFFIXES:
         tables = [_packed(one, path.suffix.lower()) for one in tables]
     cells = {found.name(fill): int(fill.missing.sum()) for fill in draws[0]}
     how = f"each by its {options.point}" if options.point else f"in {options.draws} draw{'s' * (options.draws > 1)}"
@@ -177,9 +209,11 @@ def _sure(gaps: Gaps, said: list[np.ndarray], deviations: list[np.ndarray | None
 def _refuse_unseen(brought: Sheet, rows: Numbered) -> None:
     if rows.unseen:
         first = "; ".join(list(rows.unseen.values())[:FIRST]) + ("; …" if len(rows.unseen) > FIRST else "")
+        verb = "has" if len(rows.unseen) == 1 else "have"
         raise UserError(
-            f"{brought.what}: {len(rows.unseen)} rows have cells that the model has not seen ({first}): "
-            "mend or empty these cells, or train with `other = true` for the column in schema.toml"
+            f"{brought.what}: {counted(len(rows.unseen), 'row')} {verb} cells that the model has not seen ({first}): "
+            "mend or empty these cells; for a column of categories, `other = true` in schema.toml takes them, after "
+            "training again"
         )
 
 

@@ -83,6 +83,14 @@ class ImputeOptions(Options):
     uncertainty
         Add columns that say how sure the filled cells are: NAME_sd, the standard deviation, of a real column,
         NAME_probability, that of the value given, of others; empty beside cells that were there.
+    method
+        Of a diffusion model: conditional (descents whose network is told the known cells, the default), or weighted
+        particles of the model of all cells together: twisted (moved towards what is known), or smc (only noised
+        known cells put in their places: many particles).
+    particles
+        Of a diffusion model: how many descents of each row, with smc of each of its paths; by default 32, with smc 16.
+    steps
+        Of a diffusion model: steps of a descent, by default 50.
     seed
         The same seed gives the same draws.
     """
@@ -91,7 +99,15 @@ class ImputeOptions(Options):
     point: Literal["mean", "median", "mode"] | None = None
     long: bool = False
     uncertainty: bool = False
+    method: str | None = None
+    particles: Annotated[int, Within(1, 1 << 16)] | None = None
+    steps: Steps | None = None
     seed: Seed = 0
+
+    @property
+    def of_diffusion(self) -> bool:
+        """Whether anything is asked for that only diffusion models have."""
+        return (self.method, self.particles, self.steps) != (None, None, None)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,9 +16,10 @@ from torch import Tensor
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
-from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.core.condition import Condition
 from vlb.core.schema import Column, Wave
 from vlb.core.surroundings import ordinary
+from vlb.data.pieces import alone, tile_of
 from vlb.data.rows import as_parquet, as_text
 from vlb.generate.batches import Bar, drawn
 from vlb.generate.options import SampleOptions
@@ -144,10 +145,12 @@ def sample(
             "leave it out"
         )
 
-    def told(count: int) -> Condition:
-        return UNCONDITIONAL if label is None else Condition(label=torch.tensor([label], device=device)).repeat(count)
-
     schema, bar = opened.schema, Bar(progress)
+    condition = alone(schema, label)
+
+    def told(count: int) -> Condition:
+        return condition.repeat(count).to(device)
+
     if offers(model, DiffusionModel) or options.of_diffusion:
         way = _by_diffusion(opened, model, options, told, bar)
     elif options.temperature and offers(model, Cooled):
@@ -162,8 +165,9 @@ def sample(
         if way.told is None:
             bar.move(len(batch))
     of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
+    of += "" if schema.pieces is None else ", tiles by themselves,"
     wave = audible(schema.layout, schema.count)
-    return SampleResult(x, schema.count, of + way.how, schema.columns, wave)
+    return SampleResult(tile_of(schema, x), schema.count, of + way.how, schema.columns, wave)
 
 
 class Way(NamedTuple):

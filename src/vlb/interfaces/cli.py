@@ -12,9 +12,11 @@ from vlb.base.errors import UserError
 from vlb.interfaces.commands.compare import compare
 from vlb.interfaces.commands.compress import compress
 from vlb.interfaces.commands.decompress import decompress
+from vlb.interfaces.commands.doctor import doctor
 from vlb.interfaces.commands.evaluate import evaluate
 from vlb.interfaces.commands.impute import impute
 from vlb.interfaces.commands.inspect import inspect
+from vlb.interfaces.commands.publish import publish
 from vlb.interfaces.commands.recipes import recipes
 from vlb.interfaces.commands.report import report
 from vlb.interfaces.commands.sample import sample
@@ -32,11 +34,14 @@ app = App(
     suppress_keyboard_interrupt=False,  # it is `ending_cleanly` that says what happened
 )
 VERBS = (
-    recipes, train, evaluate, compare, score, tightness, sample, impute, report, compress, decompress, inspect,
+    recipes, train, evaluate, compare, score, tightness, sample, impute, report, compress, decompress, inspect, publish,
+    doctor,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb, help_formatter=Ranged(verb))
 
+
+app.register_install_completion_command(add_to_startup=False)
 
 READING = ("decompress", "inspect")  # commands that read an archive from standard input
 

@@ -149,7 +149,7 @@ def evaluated(
     # So many examples make the Monte Carlo error of their mean small without the cost of planned draws.
     planned = continuous and (len(examples) <= LARGE or options.precision is not None)
     described = None if levels is None else levels[1]
-    subject = _subject(of, split, bound.bound, options, planned, described)
+    subject = _subject(of, split, examples, bound.bound, options, planned, described)
     if keep and values is None and of.run is not None:
         values = place(of.run.path, subject, index, progress)
     keeper = Keeper(values, subject, index)
@@ -264,6 +264,7 @@ def _discretised(of: Target, options: EvaluateOptions, progress: Progress) -> tu
 def _subject(
     of: Target,
     split: str,
+    examples: Split,
     bound: BoundKind,
     options: EvaluateOptions,
     planned: bool,
@@ -279,6 +280,8 @@ def _subject(
     }
     if options.given:
         used |= {"given": list(options.given), "modelled": of.data.split(split).dimensions}
+    if examples.counted is not None:
+        used["modelled"] = examples.dimensions
     if of.apart.fingerprint != of.data.fingerprint and of.apart.train is not of.data.train:
         used["apart"] = of.apart.fingerprint
     data = of.data

@@ -8,7 +8,7 @@ and a `Tally` continued later gives the same numbers to the bit.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -29,7 +29,8 @@ class Evaluation:
 
     paths: of the bound's terms; values: (examples, terms) float64, their means over passes; batch_means:
     (passes, batches) mean totals; batch: examples in each, but for the last; monte_carlo_variance: (examples,) of
-    the mean total. `vlb.measure.evaluation_file` keeps it, and what it is of.
+    the mean total; dimensions: of an example, of pieces in the mean; pieces: which wholes these are of, where they are.
+    `vlb.measure.evaluation_file` keeps it but for these, and what it is of.
     """
 
     paths: tuple[TermPath, ...]
@@ -37,9 +38,10 @@ class Evaluation:
     batch_means: np.ndarray
     batch: int
     monte_carlo_variance: np.ndarray
-    dimensions: int
+    dimensions: float
     bound: BoundKind
     conditional: bool
+    pieces: "Wholes | None" = None
 
     def bits(self, nats: float) -> float:
         """nats per example -> bits per dimension."""
@@ -96,13 +98,20 @@ class Evaluation:
         """Standard error of the bound over another sample of examples, bits/dim.
 
         The variance over examples contains each example's Monte Carlo variance, which is taken out.
-        Of a single example nothing is known: NaN.
+        Of a single example, or thing, nothing is known: NaN.
         """
-        n = len(self.values)
+        n = self.things
         if n == 1:
             return math.nan
+        if self.pieces is not None:
+            return self.pieces.error(self.totals, self.monte_carlo_variance) / math.log(2)
         variance = float(self.totals.var(ddof=1)) - float(self.monte_carlo_variance.mean())
         return self.bits(math.sqrt(max(variance, 0.0) / n))
+
+    @property
+    def things(self) -> int:
+        """How many examples there are, or wholes that they are pieces of."""
+        return len(self.values) if self.pieces is None else self.pieces.count
 
     @property
     def freedom(self) -> int:
@@ -112,7 +121,44 @@ class Evaluation:
     @property
     def standard_error(self) -> float:
         """Both errors together, bits/dim; of a single example the Monte Carlo error alone, which is what is known."""
-        return self.se_monte_carlo if len(self.values) == 1 else math.hypot(self.se_data, self.se_monte_carlo)
+        return self.se_monte_carlo if self.things == 1 else math.hypot(self.se_data, self.se_monte_carlo)
+
+
+@dataclass(frozen=True, eq=False)
+class Wholes:
+    """The things that examples are pieces of. index: (examples,), which thing, from 0; sizes: (things,), how many
+    elements a likelihood of each is of.
+
+    Pieces of one thing are not independent: the things are the sample.
+    """
+
+    index: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def of(cls, split: Split) -> "Wholes | None":
+        """Those of a split; None where its examples are whole."""
+        if split.whole is None or split.counted is None:
+            return None
+        index = np.unique(split.whole, return_inverse=True)[1]
+        return cls(index, np.bincount(index, split.counted))
+
+    @property
+    def count(self) -> int:
+        """How many things there are."""
+        return len(self.sizes)
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Values of pieces (examples,), added up for each thing, (things,)."""
+        return np.bincount(self.index, values, self.count)
+
+    def error(self, nats: np.ndarray, variance: np.ndarray | None = None) -> float:
+        """The standard error over another sample of things of Σ nats / Σ sizes, nats per element, that of a ratio of
+        means; nats: of pieces, (examples,); variance: of these by themselves, which is taken out."""
+        n, total = self.count, self.sizes.sum()
+        rest = self.sums(nats) - nats.sum() / total * self.sizes
+        found = float((rest**2).sum()) * n / (n - 1) if n > 1 else math.nan
+        return math.sqrt(max(found - (0.0 if variance is None else float(variance.sum())), 0.0)) / float(total)
 
 
 BATCH = 250
@@ -190,7 +236,7 @@ class Tally:
         self.deviations[part] += np.maximum(before * (totals - means.sum(1)), 0)
         self.batch_means.append(float(totals.mean()))
 
-    def evaluation(self, dimensions: int, bound: BoundKind, conditional: bool) -> Evaluation:
+    def evaluation(self, dimensions: float, bound: BoundKind, conditional: bool) -> Evaluation:
         """What the whole passes say, at least 2 of them and no other begun; dimensions: of an example."""
         if self.start or self.passes < 2:
             raise ValueError(f"{self.passes} whole passes and {self.start} examples of another are no evaluation")
@@ -273,7 +319,7 @@ def measure_bound(
         raise
     finally:
         keep.end(tally, progress, interrupted)
-    evaluation = tally.evaluation(dimensions, model.bound, conditional)
+    evaluation = replace(tally.evaluation(dimensions, model.bound, conditional), pieces=Wholes.of(split))
     if seen is None:  # all of it was kept
         seen = split.batch(np.arange(1), False, device)[0]
     if not seen.is_floating_point():
@@ -295,7 +341,7 @@ def _tell(
     progress: Progress,
     tally: Tally,
     model: Bounded,
-    dimensions: int,
+    dimensions: float,
     passes: int,
     precision: float | None,
     budget: int,
@@ -315,7 +361,7 @@ def passes_needed(evaluation: Evaluation, precision: float) -> int:
 
 
 def _satisfied(
-    tally: Tally, model: Bounded, dimensions: int, passes: int, precision: float | None, budget: int
+    tally: Tally, model: Bounded, dimensions: float, passes: int, precision: float | None, budget: int
 ) -> bool:
     if tally.passes < passes:
         return False

@@ -53,9 +53,9 @@ class Subject:
     measure: str = ""
 
     @property
-    def dimensions(self) -> int:
-        """Of an example, but for what is given."""
-        return int(self.options.get("modelled", math.prod(self.shape)))
+    def dimensions(self) -> float:
+        """Of an example, but for what is given; of pieces in the mean."""
+        return float(self.options.get("modelled", math.prod(self.shape)))
 
     def differences(self, other: "Subject") -> list[str]:
         """The names of what is not the same.

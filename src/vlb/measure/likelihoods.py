@@ -66,8 +66,8 @@ def check_names(options: EvaluateOptions) -> None:
 
 
 def part(options: EvaluateOptions, split: Split) -> np.ndarray:
-    """Which examples to evaluate: all of a split, or a random subset of the same ones each time."""
-    return split.subset_index(options.examples or (EXAMPLES if options.costly else len(split)))
+    """Which examples to evaluate: all of a split, or a random subset of the same ones, or things, each time."""
+    return split.subset_of_things(options.examples or (EXAMPLES if options.costly else len(split)))
 
 
 def importance(options: EvaluateOptions, target: Bounded) -> Chosen:

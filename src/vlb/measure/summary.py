@@ -86,8 +86,13 @@ class EvaluationResult(Result):
         return len(self.evaluation.values)
 
     @property
-    def dimensions(self) -> int:
-        """Of one example."""
+    def things(self) -> int:
+        """How many examples were evaluated, or things that these are pieces of."""
+        return self.evaluation.things
+
+    @property
+    def dimensions(self) -> float:
+        """Of one example, of pieces in the mean."""
         return self.evaluation.dimensions
 
     @property
@@ -141,6 +146,7 @@ class EvaluationResult(Result):
             "terms": {key(path): value for path, value in self.terms.items()},
             "kl_per_rung": self.evaluation.kl_per_rung,
             "examples": self.examples,
+            "things": self.things,
             "split_examples": self.split_examples,
             "dimensions": self.dimensions,
             "levels": self.levels,
@@ -166,16 +172,19 @@ class EvaluationResult(Result):
         """The bound, its terms and the baselines, in bits/dim."""
         few, all_ = self.examples, self.split_examples
         shown = f"{few} of {all_}" if few < all_ else str(all_)
+        of = f"{shown} examples × {self.dimensions} dimensions"
+        if self.evaluation.pieces is not None:
+            of = f"{self.things} in {shown} tiles, {int(self.evaluation.pieces.sizes.sum()):,} dimensions"
         what = "exact" if self.exact else "bound"
         found: list[tuple[str, str]] = [(what, Strong(f"{self.bits_per_dim:.4f} ± {self.standard_error:.4f}"))]
         if len(self.terms) > 1:
             found += [(f"  {key(path)}", f"{value:.4f}") for path, value in self.terms.items()]
         found.append(("  in nats per example", f"{self.nats_per_example:.2f} ± {self.nats_error:.2f}"))
-        data = f"{self.se_data:.4f}" if self.examples > 1 else "unknown of one example"
+        data = f"{self.se_data:.4f}" if self.things > 1 else "unknown of one example"
         solver = "" if self.solver_error is None else f"; solver: within about {self.solver_error:.2g}, not in ±"
         plain = tuple((named(name, self.shape), f"{value:.4f}") for name, value in self.baselines.items())
         return Table(
-            title=f"{self.data}, {self.split}: {shown} examples × {self.dimensions} dimensions, {self.kind}",
+            title=f"{self.data}, {self.split}: {of}, {self.kind}",
             columns=("", "bits/dim"),
             sections=(tuple(found), plain),
             caption=f"{self.words}; ± standard error (data {data}, Monte Carlo {self.se_monte_carlo:.4f}, "
@@ -218,6 +227,9 @@ def _gain(evaluation: Evaluation, data: Dataset, part: Split) -> tuple[float, fl
     """By how much the bound is below independent elements, bits/dim, and its standard error: of the differences per
     example, in which most of what examples differ by cancels. NaN of a single one."""
     differences = per_example("independent-pixels", data, part) - evaluation.totals
+    if evaluation.pieces is not None:
+        spread = evaluation.pieces.error(differences) / math.log(2)
+        return evaluation.bits(float(differences.mean())), spread
     n = len(differences)
     error = float(differences.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
     return evaluation.bits(float(differences.mean())), evaluation.bits(error)

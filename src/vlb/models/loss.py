@@ -31,6 +31,7 @@ class Terms(nn.Module, Generic[Model]):
     """
 
     unit = BITS_PER_DIM
+    why_whole = ""  # why it is no mean over examples, so that a batch cannot be taken in parts, where it is none
 
     def forward(
         self, model: Model, x: Tensor, condition: Condition, generator: torch.Generator, step: int

@@ -67,6 +67,17 @@ def refuse_given(model: object, names: Sequence[str]) -> None:
         )
 
 
+def require_roles(model: LikelihoodModel, purpose: str) -> LikelihoodModel:
+    """The model, if it can be told which elements are known. Raises `UserError` with what to train if not."""
+    if not {"role", "values"} <= model.takes:
+        raise UserError(
+            f"{purpose} needs a model that can be told which elements are known, and this run holds a "
+            f"{type(model).__name__} that cannot: train a diffusion model with --set model.roles=true "
+            "--set loss.known_share=0.5, or a mixture"
+        )
+    return model
+
+
 def how_given(model: object) -> str:
     """By what law a model knows some columns given others, in words after their names; empty where that is its own
     conditional."""
@@ -113,6 +124,10 @@ class Resampling(Protocol):
     @property
     def draws(self) -> int:
         """S of each row."""
+
+    @property
+    def drawn(self) -> str:
+        """What the draws are, in words after their number."""
 
     @property
     def effective(self) -> Tensor:

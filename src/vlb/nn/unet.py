@@ -9,18 +9,20 @@ from torch.nn import functional as F
 
 from vlb.base.domains import BelowOne, Depth, Settings, Width, Within
 from vlb.base.errors import UserError
-from vlb.core.condition import NOTHING, ROLE, UNCONDITIONAL, Condition
+from vlb.core.condition import NOTHING, PLANES, ROLE, UNCONDITIONAL, Condition
 from vlb.nn.axes import AXES, Axes, fold, unfold, zeroed
 from vlb.nn.dropout import Dropout
-from vlb.nn.embedding import Conditioning, fourier, seen
+from vlb.nn.embedding import Conditioning, beside, fourier, seen
+from vlb.nn.stages import Network, Stage
 
 
-class UNetBackbone(nn.Module):
+class UNetBackbone(Network):
     """(batch, C, …) -> (batch, C, …, outputs) for one to three axes beside the channels; starts at zero.
 
     widths: channels per resolution, each half the one before; attention where `attention` says so
     and in the middle. `patch` folds as many elements along each axis into channels before the first convolution. roles:
-    whether it is told the roles of elements, as further channels.
+    whether it is told the roles of elements, planes: how many maps aligned with them it is told, all as further
+    channels.
     """
 
     def __init__(
@@ -35,16 +37,18 @@ class UNetBackbone(nn.Module):
         patch: int,
         dropout: float,
         roles: bool = False,
+        planes: int = 0,
     ) -> None:
         super().__init__()
         channels, axes = shape[0], len(shape) - 1
         self.axes = AXES[axes]
         width = 4 * widths[0]
         self.outputs, self.octaves, self.patch, self.roles = outputs, octaves, patch, roles
+        self.planes = planes
         self.conditioning = Conditioning(width, classes)
-        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING)
+        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING) | (PLANES if planes else NOTHING)
         fine = 1 + 2 * len(octaves)
-        inputs = channels * (2 * fine + 2 if roles else fine) * patch**axes
+        inputs = (channels * (2 * fine + 2 if roles else fine) + planes) * patch**axes
         self.first = self.axes.convolution(inputs, widths[0], 3, padding=1)
 
         def stage(before: int, after: int, attend: bool) -> _Stage:
@@ -73,13 +77,15 @@ class UNetBackbone(nn.Module):
         self.last = zeroed(self.axes.convolution(current, channels * outputs * patch**axes, 1))
         self.to(memory_format=self.axes.memory)  # type: ignore[call-overload]
 
-    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+    def compute(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
         embedded = self.conditioning(gamma, condition)
         if self.roles:
             values, planes = seen(z, condition.role)
             h = torch.cat((fourier(values, self.octaves), planes), 1)
         else:
             h = fourier(z, self.octaves)
+        if self.planes:
+            h = beside(h, condition)
         if self.patch > 1:
             h = fold(h, self.patch)
         h = self.first(h.contiguous(memory_format=self.axes.memory))
@@ -116,12 +122,12 @@ class _ElementNorm(nn.LayerNorm):
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
-class _Stage(nn.Module):
+class _Stage(Stage):
     def __init__(self, residual: "_Residual", attention: nn.Module) -> None:
         super().__init__()
         self.residual, self.attention = residual, attention
 
-    def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
+    def compute(self, x: Tensor, embedded: Tensor) -> Tensor:
         return self.attention(self.residual(x, embedded))
 
 
@@ -172,9 +178,11 @@ class UNet(Settings):
     patch: Width = 1
     dropout: BelowOne = 0.0
 
-    def build(self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool) -> UNetBackbone:
+    def build(
+        self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool, planes: int = 0
+    ) -> UNetBackbone:
         """For waves, images or volumes of a shape, outputs per element as the head asks for them, labels, 0 for none,
-        and roles, if it is told.
+        and, if it is told them, roles and so many planes.
 
         Raises `UserError` for what is none of these, or is too small for so many resolutions.
         """
@@ -203,4 +211,5 @@ class UNet(Settings):
             self.patch,
             self.dropout,
             roles,
+            planes,
         )

@@ -58,6 +58,8 @@ def headline(measured: Measured, model: str, what: str, draws: str) -> str:
     examples = f"{s.examples:,} {s.split} examples"
     if s.examples < s.split_examples:
         examples = f"{s.examples:,} of {s.split_examples:,} {s.split} examples drawn at random"
+    if s.evaluation.pieces is not None:
+        examples = f"{s.things:,} {s.split} pictures of any size, in {s.examples:,} tiles (here the examples)"
     kind, sentence = verdict(s)
     nats = s.dimensions * math.log(2)
     return f"""<header>

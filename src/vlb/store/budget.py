@@ -9,17 +9,18 @@ from torch.overrides import TorchFunctionMode
 
 from vlb.base.errors import UserError
 
-LEAST = 1024  # numbers: what there is around a tensor takes as much
+NUMBER = 4  # bytes of one
+LEAST = 4096  # bytes: what there is around a tensor takes as much
 CONSTRUCTORS = frozenset((torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye))
 
 
 class Budget(TorchFunctionMode):
-    """Within it, constructors of tensors raise `UserError` before they make more than `elements` in all, and at least
-    `LEAST` with each."""
+    """Within it, constructors of tensors raise `UserError` with the reason before they make more than `size` bytes in
+    all, of which each tensor takes `LEAST` at least. Where one lies within another, both hold."""
 
-    def __init__(self, elements: int, reason: str) -> None:
+    def __init__(self, size: float, reason: str) -> None:
         super().__init__()
-        self.left, self.reason = elements, reason
+        self.left, self.reason = size, reason
 
     def __torch_function__(
         self,
@@ -37,5 +38,5 @@ class Budget(TorchFunctionMode):
 
 
 def weight(elements: int) -> int:
-    """Of a tensor of so many."""
-    return max(elements, LEAST)
+    """Bytes that a tensor of so many numbers takes, with the module that it is of."""
+    return max(NUMBER * elements, LEAST)

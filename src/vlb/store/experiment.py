@@ -5,19 +5,19 @@ a run directory keeps it as `config.json`, from which the model is rebuilt.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import nn
 
-from vlb.base.domains import Seed, Settings, Share
+from vlb.base.domains import Seed, Settings, Share, Whole, Width, Within
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.core.draws import Draws
 from vlb.core.initial import initialise
+from vlb.core.schema import Pieces
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
-from vlb.data.sounds import Windows
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.kinds import LOSSES, MODELS, AnyLoss, AnyModel
@@ -31,14 +31,20 @@ __all__ = ["DataSource", "Experiment", "Training"]
 class DataSource(Settings):
     """A named data set, or `images`, `sound`, `table` or `mixed-table` with the path of one's own; header: whether the
     first row of a table names its columns; schema: the path of a schema.toml that said what they hold, if one did;
-    leave_out: columns that are not modelled; windows: how sound becomes examples."""
+    leave_out: columns that are not modelled; crop: the side of the tiles in which pictures of any size are seen,
+    margin: what is known around them; skip_damaged: whether damaged pictures or recordings were left out; window:
+    samples of each channel in an example of sound; mu_law: whether 16 bits of it are heard as the 8 of µ-law."""
 
     name: str = "digits"
     path: str | None = None
     header: bool = True
     schema: str | None = None
     leave_out: tuple[str, ...] = ()
-    windows: Windows = field(default_factory=Windows)
+    crop: Width | None = None
+    margin: Whole = 0
+    skip_damaged: bool = False
+    window: Annotated[int, Within(16, 1 << 20)] = 512
+    mu_law: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +67,18 @@ class Experiment(Settings):
     def conditional(self) -> bool:
         """Whether the model is conditioned on labels."""
         return "label" in self.model.takes
+
+    @property
+    def pieces(self) -> Pieces | None:
+        """How pictures of any size are cut into examples, where they are. Raises `UserError` where the model is not
+        told of a margin."""
+        source = self.data
+        if source.crop is None:
+            return None
+        told: bool = getattr(self.model, "roles", False)
+        if source.margin and not told:
+            raise UserError("--margin is for models that are told roles: --set model.roles=true, or leave it out")
+        return Pieces((source.crop, source.crop), source.margin, 4 if source.margin else 1, told)
 
     @ordinary()
     def build(self, data: Dataset, progress: Progress = SILENT) -> nn.Module:

@@ -15,6 +15,7 @@ import torch
 from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.base.files import abandoned, made_new, remove, sweep, write_text
+from vlb.base.progress import SILENT, Progress
 from vlb.core.schema import Schema
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
@@ -22,12 +23,14 @@ from vlb.data import load as load_data
 from vlb.data.about import About as AboutData
 from vlb.data.columns import described
 from vlb.data.described import written as schema_toml
+from vlb.data.sources import OWN, Cutting
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.kinds import AnyModel
 from vlb.models.loss import AnyTerms
 from vlb.models.protocols import LikelihoodModel, require
 from vlb.store import before, checkpoint, reference
 from vlb.store.experiment import Experiment
+from vlb.store.places import place
 from vlb.store.trained import Trained, load_weights
 
 FORMAT = 3
@@ -78,12 +81,15 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """Open an existing run. Raises `UserError` if `path` is not one."""
-        path = Path(path)
+        """Open an existing run, by its path or its name (`vlb:digits`, `hf:owner/name`).
+
+        Raises `UserError` if `path` is not one."""
+        path = place(path)
         file = path / "config.json"
         if not file.is_file():
             raise UserError(
-                f"{path} is not a run: it has no config.json. A run is made by `vlb train RECIPE --out DIR`"
+                f"{path} is not a run: it has no config.json. A run is made by `vlb train RECIPE --out DIR`; "
+                "vlb:digits and vlb:iris come with vlb"
             )
         try:
             content = json.loads(file.read_text())
@@ -141,6 +147,15 @@ class Run:
                 "every label: train with a share above 0"
             )
 
+    def refuse_untaught(self, purpose: str) -> None:
+        """Raises `UserError` where training told a network that takes roles of no known element, as `purpose` does: its
+        weights do not show it."""
+        if getattr(self.experiment.loss, "known_share", 1.0) == 0:
+            raise UserError(
+                f"{purpose} needs a model that was trained with known elements, and {self.path} was trained with "
+                "loss.known_share=0: train with --set model.roles=true --set loss.known_share=0.5"
+            )
+
     def refuse_without_likelihood(self, name: str | None = None) -> None:
         """Raises `UserError`, naming the run, where its kind of model has none: before anything is loaded."""
         if self.configuration.why_not:
@@ -178,14 +193,15 @@ class Run:
         """One JSON object per line: training losses and validation bounds by step."""
         return self.path / "metrics.jsonl"
 
-    def data(self, path: Path | None = None) -> Dataset:
+    def data(self, path: Path | None = None, progress: Progress = SILENT) -> Dataset:
         """The run's data, verified against its fingerprint. `path` says where one's own data are now."""
         source, known = self.experiment.data, self.content["data"]
         where = path or (Path(source.path) if source.path else None)
         if path is None and where is not None and not where.exists():
             raise UserError(f"the data of {self.path} are no longer at {where}: say where they are now, --data PATH")
-        columns = self.schema.columns if self.schema.gaps else None
-        data = load_data(source.name, where, source.header, columns, windows=source.windows)
+        columns = self.schema.columns if self.schema.gaps and source.name in OWN else None
+        cut = Cutting(self.schema.pieces, source.skip_damaged, progress, source.window, source.mu_law)
+        data = load_data(source.name, where, source.header, columns, cut=cut)
         if data.fingerprint != known["fingerprint"]:
             raise UserError(
                 f"the data {source.name!r}{f' at {where}' if where else ''} are not those that {self.path} was "
@@ -252,6 +268,13 @@ def diffusion_model(model: object, purpose: str) -> DiffusionModel:
     return require(model, DiffusionModel, f"{purpose} needs a diffusion model")
 
 
+def from_pretrained(name: str | Path, device: torch.device | str = "cpu") -> LikelihoodModel:
+    """`load` of a run on the Hugging Face Hub, `owner/name` or `owner/name@revision`, unless a folder or `vlb:NAME` is
+    given. Raises `UserError` where it cannot be had."""
+    folder = Path(name).exists() or ":" in str(name)
+    return load(name if folder else f"hf:{name}", device)
+
+
 def load(path: str | Path, device: torch.device | str = "cpu") -> LikelihoodModel:
-    """The trained model of the run at `path`. Raises `UserError` if it is not a whole run."""
-    return Run.open(Path(path)).model(device)
+    """The trained model of the run at `path`, or of one by its name. Raises `UserError` if it is not a whole run."""
+    return Run.open(path).model(device)

@@ -17,7 +17,7 @@ from vlb.core.surroundings import ordinary
 from vlb.models.kinds import AnyModel
 from vlb.models.protocols import InUnits, Resizable, offers
 from vlb.store import before
-from vlb.store.budget import Budget, weight
+from vlb.store.budget import NUMBER, Budget, weight
 from vlb.store.identity import identity
 
 ROOM = 8  # what building may allocate, in units of what is stored
@@ -41,6 +41,11 @@ class Trained:
         """Of the tensors, in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
+    @property
+    def weight(self) -> int:
+        """Bytes that the tensors take in memory, with what there is around them."""
+        return sum(weight(tensor.numel()) for tensor in self.tensors.values())
+
     @cached_property
     def example(self) -> Schema:
         """What an example is. Raises `UserError` where the section makes no sense."""
@@ -59,8 +64,7 @@ class Trained:
         taking more memory than they could need."""
         schema = self.example
         config: AnyModel = configuration.decode(AnyModel, self.model, f"{self.source}: model")
-        stored = sum(weight(tensor.numel()) for tensor in self.tensors.values())
-        most = ROOM * (stored + math.prod(schema.shape) * schema.widest)
+        most = ROOM * (self.weight + NUMBER * math.prod(schema.shape) * schema.widest)
         try:
             with Draws(torch.Generator()), Budget(most, "its weights are not of its model"):
                 model = config.build(schema)

@@ -16,12 +16,20 @@ class Training(Settings):
     learning_rate, betas and weight_decay are AdamW's; final_learning_rate: at the end of training, that of all falling
     in the same ratio.
 
+    accumulate: in how many parts a batch is taken, of which the gradients are added, for less memory;
+    activation_checkpointing: whether the stages of a network keep their inputs alone and repeat their work in the
+    backward pass, for less memory; compile: whether torch compiles networks, which takes minutes before the first step
+    and needs a compiler and no dropout. The numbers are the same but for the order of sums and, of parts, the draws.
+
     clip: the largest norm of a gradient; spike: updates whose gradient is so many times the usual one are skipped;
     precision: of the network (float16 with a scaled loss), never of noise levels, heads and losses.
     """
 
     steps: Annotated[int, Within(0, 10**9)] = 2000
     batch: Annotated[int, Within(1, 1 << 16)] = 64
+    accumulate: Count = 1
+    activation_checkpointing: bool = False
+    compile: bool = False
     optimiser: AnyOptimiser = field(default_factory=AdamW)
     learning_rate: Annotated[float, Within(0, 100, above=True)] = 1e-3
     final_learning_rate: Annotated[float, Within(0, 100)] = 1e-5

@@ -4,6 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from vlb.core.condition import Condition
+from vlb.data import Dataset
 
 # Independent streams of one seed.
 ORDER, NOISE, NETWORK = 1, 2, 3
@@ -22,6 +26,15 @@ def step_generator(seed: int, step: int, device: torch.device) -> torch.Generato
 def network_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
     """The generator of everything a network draws by itself in training step `step`: masks of dropout."""
     return torch.Generator(device).manual_seed(stream_seed(seed, NETWORK, step))
+
+
+def batch_of(
+    data: Dataset, seed: int, step: int, batch: int, conditional: bool, device: torch.device
+) -> tuple[Tensor, Condition]:
+    """The examples that step `step` trains on, with what is told of them: fresh ones where there are any."""
+    if data.fresh is not None:
+        return data.fresh.draw(seed, step, batch).batch(np.arange(batch), conditional, device)
+    return data.train.batch(batch_indices(seed, step, batch, len(data.train)), conditional, device)
 
 
 def batch_indices(seed: int, step: int, batch: int, examples: int) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vlb.base.domains import Whole, Within, admit, hints
 from vlb.base.errors import UserError
@@ -42,10 +43,13 @@ class Guard:
 
         Raises `Diverged` when nothing but non-finite updates have been seen for a while.
         """
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), self.clip))
+        total = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        norm = float(total)
         if not (bool(torch.isfinite(loss)) and math.isfinite(norm)):
             self._refuse(terms, step)
             return None
+        if norm + 1e-6 > self.clip:  # else torch would multiply by 1
+            clip_grads_with_norm_(model.parameters(), self.clip, total)
         self.in_a_row = 0
         usual = math.exp(self.log_norm)
         if self.admitted >= LEARNING and norm > self.spike * usual and self.spikes_in_a_row < SPIKES:

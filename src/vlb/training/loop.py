@@ -22,8 +22,7 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition
 from vlb.core.surroundings import ordinary
-from vlb.data import Dataset
-from vlb.data.baselines import uniform
+from vlb.data import Dataset, Split
 from vlb.models.loss import AnyTerms
 from vlb.nn.dropout import Dropout, dropouts, masked
 from vlb.nn.optimisers import AdamWOptimiser, MuonOptimiser
@@ -33,10 +32,11 @@ from vlb.store.experiment import Experiment, Training
 from vlb.store.runs import Run
 from vlb.store.trained import load_weights, refuse_unfit
 from vlb.training.average import Average
-from vlb.training.batches import NOISE, batch_indices, network_generator, step_generator, stream_seed
+from vlb.training.batches import NOISE, batch_of, network_generator, step_generator, stream_seed
+from vlb.training.economy import Economy
 from vlb.training.guard import Diverged, Guard
 from vlb.training.metrics import forget_metrics_after, read_metrics
-from vlb.training.outcome import fault, refuse
+from vlb.training.outcome import bar, fault, refuse
 from vlb.training.step import Step
 from vlb.training.validation import merit
 
@@ -74,6 +74,7 @@ class Trainer:
     guard: Guard = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
     dropouts: tuple[Dropout, ...] = field(init=False)
+    economy: Economy = field(init=False)
 
     def __post_init__(self) -> None:
         self.module = Step(self.model, self.loss).to(self.device).train()
@@ -84,6 +85,7 @@ class Trainer:
         self.guard = Guard(s.clip, s.spike)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=s.precision == "float16")
         self.dropouts = dropouts(self.module)
+        self.economy = Economy(self.model, self.loss, s)
 
     def learning_rate(self, peak: float) -> float:
         """Linear warm-up, then a cosine from a largest rate, falling by as much as from `learning_rate` to
@@ -99,14 +101,8 @@ class Trainer:
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self.learning_rate(group["peak"])
-        generator = step_generator(self.seed, self.step, self.device)
-        masks = network_generator(self.seed, self.step, self.device)
-        with masked(self.dropouts, masks), self.autocast():
-            terms, sums = self.module(x, condition, generator, self.step)
-        self.loss.learn(sums)
+        terms = self.gradient(x, condition)
         loss = torch.stack(list(terms.values())).sum()
-        self.module.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
         for optimiser in self.optimisers:
             self.scaler.unscale_(optimiser)
         norm = self.guard.admit(self.module, loss, terms, self.step + 1)
@@ -116,12 +112,33 @@ class Trainer:
         else:
             for optimiser in self.optimisers:
                 optimiser.step()
-            self.average.update(self.module)
+            self.average.update()
         self.scaler.update()
         self.step += 1
         unit = self.loss.unit
-        read = float(loss.detach()) * unit.factor
+        read = float(loss) * unit.factor
         return Update(self.step, self.settings.steps, read, unit.name, norm or math.nan, self.guard.skipped, note)
+
+    def gradient(self, x: Tensor, condition: Condition) -> dict[str, Tensor]:
+        """Leave the gradient of the batch's loss, scaled, with the parameters; the loss learns. Returns its terms.
+
+        Parts of a batch draw one after another from the generators of the step.
+        """
+        generator = step_generator(self.seed, self.step, self.device)
+        masks = network_generator(self.seed, self.step, self.device)
+        self.module.zero_grad(set_to_none=True)
+        terms: dict[str, Tensor] = {}
+        sums: dict[str, Tensor] = {}
+        with masked(self.dropouts, masks), self.economy.applied():
+            for part in self.economy.divided(len(x)):
+                with self.autocast():
+                    made, seen = self.module(x[part], condition.take(part), generator, self.step)
+                shares = {name: term * (part.stop - part.start) / len(x) for name, term in made.items()}
+                self.scaler.scale(torch.stack(list(shares.values())).sum()).backward()
+                add(terms, {name: term.detach() for name, term in shares.items()})
+                add(sums, seen)
+        self.loss.learn(sums)
+        return terms
 
     def autocast(self) -> Any:
         """The autocast context of the configured precision."""
@@ -194,6 +211,12 @@ class Trainer:
         self.scaler.load_state_dict(read)
 
 
+def add(totals: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    """Add values to totals by name."""
+    for name, value in values.items():
+        totals[name] = totals[name] + value if name in totals else value
+
+
 def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     """A moment in the memory order of its parameter, in which a fused optimiser reads both; files know none."""
     return torch.empty_like(parameter).copy_(value)
@@ -227,11 +250,8 @@ def fit(
         if run.last.is_file():
             trainer.restore(run)
     forget_metrics_after(run, trainer.step)
-    settings = experiment.training
-    # Of real columns a bound may be anything: only what is not finite is nothing.
-    # Of constants alone any bound is nothing, too.
-    even = uniform(data) / data.dimensions / math.log(2) if data.schema.discrete else math.inf
-    nothing = even or math.inf
+    settings, seed = experiment.training, experiment.seed
+    nothing = bar(data)
     begun, first = time.monotonic(), trainer.step
     if settings.steps:
         progress.begin("training", settings.steps)
@@ -250,14 +270,16 @@ def fit(
                 f"{settings.steps}: make room, and --resume goes on from what is saved"
             ) from error
 
+    held_out = data.validation
+    if held_out.whole is not None:  # pieces of one thing lie beside each other: some of all things are looked at
+        held_out = held_out.subset(settings.validation_examples)
     if not settings.steps:
-        _validate(trainer, data, experiment, run, note)
+        _validate(trainer, held_out, experiment, run, note)
         checkpoint.save(run.last, trainer.checkpoint())
     with interruptible() as interrupted:
         window, started, due = [], time.monotonic(), False
         while trainer.step < settings.steps:
-            index = batch_indices(trainer.seed, trainer.step, settings.batch, len(data.train))
-            x, condition = data.train.batch(index, experiment.conditional, device)
+            x, condition = batch_of(data, seed, trainer.step, settings.batch, experiment.conditional, device)
             condition = drop_labels(condition, experiment.unconditional_share, trainer.seed, trainer.step)
             try:
                 update = trainer.update(x, condition)
@@ -279,7 +301,7 @@ def fit(
             stopping = interrupted()
             done = trainer.step == settings.steps
             if settings.validate_every and (trainer.step % settings.validate_every == 0 or done):
-                _validate(trainer, data, experiment, run, note)
+                _validate(trainer, held_out, experiment, run, note)
             due = due or trainer.step % settings.checkpoint_every == 0 or done or stopping
             if due and trainer.trouble is None:
                 checkpoint.save(run.last, trainer.checkpoint())
@@ -300,7 +322,7 @@ def fit(
 
 
 def _validate(
-    trainer: Trainer, data: Dataset, experiment: Experiment, run: Run, note: Callable[[dict[str, Any]], None]
+    trainer: Trainer, held_out: Split, experiment: Experiment, run: Run, note: Callable[[dict[str, Any]], None]
 ) -> None:
     """Bound of the averaged weights on validation data; the best ones are kept."""
     current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
@@ -308,7 +330,7 @@ def _validate(
     trainer.module.eval()
     count = experiment.training.validation_examples
     with trainer.autocast():
-        found = merit(trainer.model, data.validation, count, experiment.conditional, trainer.device)
+        found = merit(trainer.model, held_out, count, experiment.conditional, trainer.device)
     trainer.module.load_state_dict(current)
     trainer.module.train()
     first = next(iter(found.values()))

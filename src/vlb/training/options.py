@@ -9,7 +9,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vlb.base.domains import Seed, Within
+from vlb.base.domains import Seed, Whole, Width, Within
+from vlb.base.errors import UserError
 from vlb.base.options import Names, Options
 
 
@@ -31,12 +32,18 @@ class TrainOptions(Options):
         Columns of a table that are not to be modelled, such as identifiers: --leave-out id name.
     schema
         A schema.toml that says what the columns of a table hold, such as the one that a run writes.
+    crop
+        Train on random crops of so many pixels a side of a folder of pictures of any size, which are seen in tiles of
+        that size.
+    margin
+        Pixels around a tile that are known, as far as they are of tiles before it, with --crop; for models that are
+        told roles: --set model.roles=true.
     window
-        Samples of each channel in an example, of sound.
+        Samples of each channel in an example, of sound; 512 by default.
     mu_law
         Hear 16-bit sound as 8-bit µ-law.
     skip_damaged
-        Leave out, and count, recordings that are damaged.
+        Leave out, and count, recordings that are damaged, and with --crop pictures.
     """
 
     condition: str | None = None
@@ -45,6 +52,13 @@ class TrainOptions(Options):
     header: Annotated[bool, Parameter(negative="--no-header")] = True
     leave_out: Names = ()
     schema: Path | None = None
+    crop: Width | None = None
+    margin: Whole = 0
     window: Annotated[int, Within(16, 1 << 20)] | None = None
     mu_law: Annotated[bool, Parameter(negative="")] = False
     skip_damaged: Annotated[bool, Parameter(negative="")] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop is None and self.margin:
+            raise UserError("--margin belongs to --crop: say of how many pixels a tile is")

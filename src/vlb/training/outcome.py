@@ -2,42 +2,65 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from vlb.base.errors import UserError
+from vlb.data.baselines import uniform
+from vlb.data.dataset import Dataset
+from vlb.data.independent import IndependentColumns
 from vlb.store import checkpoint
 from vlb.store.runs import Run
 from vlb.training.metrics import figures
 
 FAR = 10  # times the bits of the uniform law: beyond it a bound says that the weights are no model of these data
+FAR_OF_COLUMNS = 64  # bits/dim above columns by themselves, likewise: as many as a number takes that is written down
 MEND = (
     "Train into another --out with a lower training.learning_rate, a longer training.warmup, a lower training.clip or "
     "training.precision=float32; or with more training.steps, if the bound was still falling"
 )
 
 
-def fault(found: Mapping[str, float], uniform: float) -> str | None:
-    """What is wrong with figures of merit on validation data, the first of which decides; None where nothing is.
+@dataclass(frozen=True)
+class Bar:
+    """What a bound is far above where it says nothing: so many bits/dim at most, and those of whom, in words."""
 
-    uniform: log₂ K, bits/dim, with which a bound is compared.
-    """
+    most: float
+    bits: float
+    whose: str
+
+
+def bar(data: Dataset) -> Bar:
+    """That of some data: the uniform law where it has one, else, for real columns, each column by itself."""
+    schema, nat = data.schema, 1 / math.log(2) / data.dimensions
+    if schema.discrete:
+        even = uniform(data) * nat
+        # Of constants alone any bound is nothing, too.
+        return Bar(FAR * even or math.inf, even, "any value as likely")
+    rows = data.validation
+    alone = -float(IndependentColumns(schema, data.train).log_prob(rows).mean()) * nat if len(rows) else math.inf
+    return Bar(alone + FAR_OF_COLUMNS, alone, "each column by itself")
+
+
+def fault(found: Mapping[str, float], bar: Bar) -> str | None:
+    """What is wrong with figures of merit on validation data, the first of which decides; None where nothing is."""
     name, merit = next(iter(found.items()))
     said = name.replace("_", " ").replace("bits per dim", "bound, bits/dim,")
     if not math.isfinite(merit):
         return f"the {said} on validation data is {merit}, no finite number"
-    if name == "bits_per_dim" and merit > FAR * uniform:
-        return f"the {said} on validation data is {merit:.4g}, far above {uniform:.4g}, which any value as likely gives"
+    if name == "bits_per_dim" and merit > bar.most:
+        return f"the {said} on validation data is {merit:.4g}, far above {bar.bits:.4g}, which {bar.whose} gives"
     return None
 
 
-def refuse(run: Run, why: str, uniform: float) -> UserError:
+def refuse(run: Run, why: str, bar: Bar) -> UserError:
     """That a training came to nothing: why, which checkpoint is good, and what to change."""
-    return UserError(f"training of {run.path} failed: {why}. {_good(run, uniform)}. {MEND}")
+    return UserError(f"training of {run.path} failed: {why}. {_good(run, bar)}. {MEND}")
 
 
-def _good(run: Run, uniform: float) -> str:
+def _good(run: Run, bar: Bar) -> str:
     best = checkpoint.read(run.best).state if run.best.is_file() else {}
     found = best.get("validation")
-    if "step" in best and figures(found) and fault(found, uniform) is None:
+    if "step" in best and figures(found) and fault(found, bar) is None:
         name, merit = next(iter(found.items()))
         return f"{run.best} is good: step {best['step']}, {name} {merit:.4f} on validation data; every command reads it"
     if not run.last.is_file():

@@ -38,7 +38,7 @@ def validation_bound(
         x, condition = split.batch(np.arange(start, min(start + BATCH, count)), conditional, device)
         for path, term in model.terms(x, condition, generator).items():
             sums[key(path)] = sums.get(key(path), 0.0) + float(term.sum())
-    scale = 1 / (count * math.prod(model.shape) * math.log(2))
+    scale = 1 / (count * split.dimensions * math.log(2))
     result = {name: value * scale for name, value in sums.items()}
     return {"bits_per_dim": sum(result.values()), **result}
 

@@ -14,9 +14,10 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, load
-from vlb.data.sources import OWN
+from vlb.data.sources import OWN, SOUNDS, Cutting
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
+from vlb.training.economy import Economy
 from vlb.training.loop import fit
 from vlb.training.options import TrainOptions
 from vlb.training.recipes import recipe as named
@@ -61,7 +62,7 @@ def train(
     experiment = adjust(named(recipe) if isinstance(recipe, str) else recipe, options, data)
     if resume:
         run = _resumed(experiment.recipe, out, changed=options != DEFAULT)
-        own, model = run.data(data), None
+        own, model = run.data(data, progress), None
     else:
         run, own, model = _begun(experiment, out, progress)
     progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.schema.kind}")
@@ -98,12 +99,22 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
     if options.schema is not None:
         source = dataclasses.replace(experiment.data, schema=str(options.schema.absolute()))
         experiment = dataclasses.replace(experiment, data=source)
-    if options.window is not None:
-        experiment = override(experiment, f"data.windows.window={options.window}")
-    if options.mu_law:
-        experiment = override(experiment, "data.windows.mu_law=true")
+    if options.crop is not None:
+        if experiment.data.name != "images":
+            raise UserError(f"--crop is of a folder of pictures, by the recipe images: not of {experiment.recipe!r}")
+        source = dataclasses.replace(experiment.data, crop=options.crop, margin=options.margin)
+        experiment = dataclasses.replace(experiment, data=source)
+    if options.window is not None or options.mu_law:
+        if experiment.data.name not in SOUNDS:
+            raise UserError(f"--window and --mu-law are of sound: leave them out for {experiment.recipe!r}")
+        window = options.window or experiment.data.window
+        source = dataclasses.replace(experiment.data, window=window, mu_law=options.mu_law)
+        experiment = dataclasses.replace(experiment, data=source)
     if options.skip_damaged:
-        experiment = override(experiment, "data.windows.skip_damaged=true")
+        if experiment.data.name not in SOUNDS and experiment.data.crop is None:
+            raise UserError("--skip-damaged is of recordings, and of pictures with --crop: leave it out")
+        source = dataclasses.replace(experiment.data, skip_damaged=True)
+        experiment = dataclasses.replace(experiment, data=source)
     if options.leave_out:
         source = dataclasses.replace(experiment.data, leave_out=options.leave_out)
         experiment = dataclasses.replace(experiment, data=source)
@@ -117,10 +128,11 @@ def _begun(experiment: Experiment, out: Path | None, progress: Progress) -> tupl
     if out is not None:
         Run.refuse_existing(out)
     path, schema = (None if where is None else Path(where) for where in (source.path, source.schema))
-    data = load(source.name, path, source.header, schema, source.leave_out, source.windows)
+    cut = Cutting(experiment.pieces, source.skip_damaged, progress, source.window, source.mu_law)
+    data = load(source.name, path, source.header, schema, source.leave_out, cut)
     progress.begin("building the model, with what it takes from the data")
     model = experiment.build(data, progress)
-    experiment.build_loss(model)  # a configuration that cannot be built must leave no run behind
+    Economy(model, experiment.build_loss(model), experiment.training)  # what cannot be built must leave no run behind
     return Run.create(out or _free_folder(experiment.recipe), experiment, data), data, model
 
 
@@ -133,7 +145,7 @@ def _resumed(name: str, out: Path | None, changed: bool) -> Run:
     if changed:
         raise UserError(
             "--resume goes on with the run's own configuration: leave out --set, --seed, --condition, --schema, "
-            "--leave-out, --no-header, --window, --mu-law and --skip-damaged"
+            "--leave-out, --no-header, --crop, --margin, --window, --mu-law and --skip-damaged"
         )
     return run
 

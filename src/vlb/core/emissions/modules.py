@@ -63,7 +63,8 @@ class BernoulliEmission(OfElements):
 
 
 class Listing(OfElements, ABC):
-    """A logit per level, added to an offset (D, K); centres: of elements that have other than K levels."""
+    """A logit per level, added to an offset (D, K), or (channels, K) where the elements of a channel have one law
+    (`Schema.laws`); centres: of elements that have other than K levels."""
 
     def __init__(self, levels: int, centres: Centres | None) -> None:
         super().__init__()
@@ -74,18 +75,21 @@ class Listing(OfElements, ABC):
     @property
     @abstractmethod
     def offset(self) -> Tensor:
-        """(D, K) logits."""
+        """(D or channels, K) logits."""
 
     def initialise(self, data: Examples, generator: torch.Generator) -> None:
         """A network that gives zeros gives the marginals."""
-        self.offset.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.outputs, self.centres.each)))
+        laws = len(self.offset)
+        self.offset.copy_(torch.from_numpy(marginals.log_marginals(data.x, self.outputs, self.centres.each, laws)))
 
     def embed(self, x: Tensor) -> Tensor:
         return self.centres.embed(x)
 
     def law(self, out: Tensor) -> Listed:
         offset = self.offset if self.centres.each is None else self.offset + self.get_buffer("impossible")
-        return Listed(out + offset.view(*out.shape[1:]), self.centres.values(out))
+        alike = len(offset) < math.prod(out.shape[1:-1])
+        shape = (len(offset), *(1 for _ in out.shape[2:-1])) if alike else out.shape[1:-1]
+        return Listed(out + offset.view(*shape, self.outputs), self.centres.values(out))
 
 
 class CategoricalEmission(Listing):

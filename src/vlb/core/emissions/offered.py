@@ -43,7 +43,7 @@ class CategoricalOutput:
                 f"a categorical likelihood lists every level, too many at {schema.levels}: use "
                 "likelihood=discretised-logistic"
             )
-        return CategoricalEmission(torch.zeros(schema.dimensions, schema.levels), Centres.of(schema))
+        return CategoricalEmission(torch.zeros(schema.laws, schema.levels), Centres.of(schema))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,8 +154,12 @@ class TableDensity(Shown, DensityMixin, BaseEstimator):
     def law(self, rows: Rows) -> UnknownCells:
         """p(cells that are not known | those that are); the same for the same rows."""
         x, known = torch.from_numpy(rows.x), torch.from_numpy(rows.known)
-        law: UnknownCells = self.model_.conditional(x, known, torch.Generator().manual_seed(0))
+        law: UnknownCells = self._filling().conditional(x, known, torch.Generator().manual_seed(0))
         return law
+
+    def _filling(self) -> Any:
+        """What knows cells given others: the model, as it does so by itself."""
+        return self.model_
 
     def summary(self) -> Table | None:
         """What the fitted density is, and its bound with its error; None before `fit`."""

@@ -225,7 +225,7 @@ class Posterior(HeadChoice):
         if schema.levels > MOST_LISTED:
             raise UserError(f"a posterior head lists every level, too many at {schema.levels}: use head=mixture")
         centres = Centres.of(schema)
-        head = CategoricalPosterior(torch.zeros(schema.dimensions, schema.levels), centres)
+        head = CategoricalPosterior(torch.zeros(schema.laws, schema.levels), centres)
         return PosteriorDenoiser(network(schema.shape, head.output_shape(schema.shape)), head, scaling), centres
 
 

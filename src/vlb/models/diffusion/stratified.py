@@ -202,9 +202,15 @@ class StratifiedBound:
 def noised(model: DiffusionModel, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator) -> Noisy:
     """x (batch, *shape) at times t (batch,), weighted by γ′(t)."""
     embedded = model.embedding.embed(x)
+    return noised_by(model, x, embedded, t, condition, standard_normal(embedded.shape, generator, embedded))
+
+
+def noised_by(
+    model: DiffusionModel, x: Tensor, embedded: Tensor, t: Tensor, condition: Condition, eps: Tensor
+) -> Noisy:
+    """The same by a noise ε (batch, *latent) that is given; embedded: x (batch, *latent)."""
     gamma, rate = model.process.schedule.gamma(t), model.process.schedule.rate(t)
     alpha, sigma = model.process.scaling(along(gamma, embedded))
-    eps = standard_normal(embedded.shape, generator, embedded)
     held = model.modelled(condition, embedded)
     z = held.hold(alpha.to(eps.dtype) * embedded + sigma.to(eps.dtype) * eps)
     return Noisy(x, gamma, rate, eps, z, condition, held)

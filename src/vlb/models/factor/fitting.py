@@ -19,7 +19,7 @@ HELD_OUT = 0.2
 CHOOSING = 4096  # rows among which rank and number are chosen
 DRAWING = 4096  # rows for which `draws` draws are kept: of more rows fewer, for parameters are the surer
 BURN, THIN = 12, 3  # sweeps before the first draw, and per draw
-PATIENCE = 1  # choices in a row that bring nothing before the search ends
+PATIENCE = 2  # choices in a row that bring nothing end the search
 LEAST = 10  # rows: below, one component of rank 1 is taken
 
 
@@ -31,10 +31,11 @@ class Fit(Settings):
     """How a factor mixture is fitted.
 
     components, rank: how many, and of which rank; where they are not given, the likelihood of held-out rows chooses
-    them, up to `most_components` and `most_rank`. pull, believed: as if so many rows and cells said that components are
-    alike. smoothing: rows of the marginals added to the categories of every component. floor: the least variance, of
-    that of a mapped column. draws: how many draws of the parameters from their posterior the model is averaged over,
-    so that its laws carry how uncertain they are; fewer for many rows; 0: the mode alone. steps: of EM, at most.
+    them, up to `most_components` and `most_rank`. pull, pull_means, believed: as if so many rows said that loadings and
+    means of components are alike, and so many cells that variances are. smoothing: rows of the marginals added to the
+    categories of every component. floor: the least variance, of that of a mapped column. draws: how many draws of the
+    parameters from their posterior the model is averaged over, so that its laws carry how uncertain they are; fewer for
+    many rows; 0: the mode alone. steps: of EM, at most.
     """
 
     components: Several | None = None
@@ -42,6 +43,7 @@ class Fit(Settings):
     rank: Several | None = None
     most_rank: Several = 16
     pull: Annotated[float, Within(0, 1e6, above=True)] = 30.0
+    pull_means: Annotated[float, Within(0, 1e6, above=True)] = 3.0
     believed: Annotated[float, Within(0, 1e6, above=True)] = 20.0
     smoothing: Annotated[float, Within(0, 1e6, above=True)] = 1.0
     floor: Annotated[float, Within(1e-12, 1)] = 1e-4
@@ -100,9 +102,10 @@ def averaged(
         return components
     kept: list[Components] = []
     count = max(1, min(draws, draws * DRAWING // len(rows)))
+    pieces = rows.pieces(components)
     progress.begin("drawing parameters", BURN + THIN * count)
     for sweep in range(1, BURN + THIN * count + 1):
-        components = swept(components, rows, prior, generator)
+        components = swept(components, pieces, prior, generator)
         progress.at(sweep)
         if sweep > BURN and (sweep - BURN) % THIN == 0:
             kept.append(components)
@@ -224,9 +227,10 @@ class Chooser:
         return self.prior(centre, strength, strength.new_full((1, self.columns), 1e-3), 2.0)
 
     def pulling(self, one: Components) -> Prior:
-        """Of several: towards one, as if `pull` rows and `believed` cells said so."""
+        """Of several: towards one, as if `pull` or `pull_means` rows and `believed` cells said so."""
         centre = torch.cat((one.loadings, one.means.unsqueeze(-1)), -1)
         strength = centre.new_full((one.rank + 1,), self.fit.pull)
+        strength[-1] = self.fit.pull_means
         return self.prior(centre, strength, one.variances, self.fit.believed)
 
     def prior(self, centre: Tensor, strength: Tensor, variances: Tensor, believed: float) -> Prior:
@@ -236,23 +240,24 @@ class Chooser:
 
 
 def best(choices: Sequence[int], judged: Callable[[int], Tensor], weight: Tensor) -> int:
-    """The last of several choices, each judged by log p (m,) of rows of some weight (m,), that makes them likelier than
-    the one taken before by more than the error of that. So many in a row as `PATIENCE` that do not, do not end the
-    search."""
+    """The first of several choices that is as good as the best of them but for one standard error of the difference
+    (Breiman et al. 1984), each judged by log p (m,) of rows of some weight (m,). The search ends where `PATIENCE` in a
+    row are no better than one before."""
     share = weight / weight.sum()
-    taken, most, missed = choices[0], judged(choices[0]), 0
-    for choice in choices[1:]:
-        now = judged(choice)
-        gain = now - most
-        mean = (share * gain).sum()
-        error = (share * (gain - mean)).square().sum().sqrt()
-        if mean > error:
-            taken, most, missed = choice, now, 0
-            continue
-        missed += 1
-        if missed > PATIENCE:
+    found: list[Tensor] = []
+    top = 0
+    for place, choice in enumerate(choices):
+        found.append(judged(choice))
+        if (share * (found[place] - found[top])).sum() > 0:
+            top = place
+        if place - top >= PATIENCE:
             break
-    return taken
+    for place in range(top):
+        gain = found[top] - found[place]
+        mean = (share * gain).sum()
+        if mean <= (share * (gain - mean)).square().sum().sqrt():
+            return choices[place]
+    return choices[top]
 
 
 def _doubled(first: int, last: int) -> list[int]:

@@ -26,6 +26,7 @@ class LadderTerms(Terms[LadderNetwork]):
     """See `LadderLoss`."""
 
     unit = Unit("cross-entropy + costs", "loss", 1.0)
+    why_whole = "a ladder network normalises by the moments of a whole batch"
 
     def __init__(self, labelled_batch: int = 100) -> None:
         super().__init__()

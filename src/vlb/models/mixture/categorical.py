@@ -12,11 +12,15 @@ from torch import Tensor, nn
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.core import marginals
-from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition, refuse_others
+from vlb.core.condition import UNCONDITIONAL, Condition, Role, refuse_others
 from vlb.core.distributions import Categorical
 from vlb.core.initial import Examples
 from vlb.core.terms import EXACT, TermPath
 from vlb.models.mixture.gaussian import GaussianMixture, gaussian_mixture
+from vlb.models.mixture.law import MixtureLaw
+
+PIECE = 1 << 23  # numbers in the largest tensor that a step of EM makes, beside those of one dimension: 32 MiB
+ALIGNED = 64  # rows in a piece are a multiple, so that sums over dimensions are added up in the order of all rows
 
 
 class CategoricalMixture(nn.Module):
@@ -24,11 +28,12 @@ class CategoricalMixture(nn.Module):
 
     log_marginals: (D, K), the law towards which components are smoothed; `smoothing` counts as many observations
     of it per component. The components start as the marginals, disturbed; `fit_to` fits them by `em_steps` steps
-    of EM. each: K by dimension, where they differ.
+    of EM. each: K by dimension, where they differ. Of a condition with roles everything is exact, too: an absent
+    element sums to one.
     """
 
     bound = EXACT
-    takes = NOTHING
+    takes = frozenset({"role", "values"})
 
     def __init__(
         self,
@@ -61,11 +66,14 @@ class CategoricalMixture(nn.Module):
             self.em(torch.from_numpy(np.ascontiguousarray(data.x)), self.em_steps, progress)
         self.get_buffer("examples").fill_(len(data.x))
 
-    def log_joint(self, x: Tensor) -> Tensor:
-        """log w_j p_j(x): integers (batch, *shape) -> (batch, J) nats."""
+    def log_joint(self, x: Tensor, of: Tensor | None = None) -> Tensor:
+        """log w_j p_j(x): integers (batch, *shape) -> (batch, J) nats; of: (batch, *shape) bool, the elements that are
+        looked at, all by default."""
         log_p = self.logits.log_softmax(-1)
-        chosen = log_p.gather(-1, x.long().flatten(1).T.expand(len(log_p), -1, -1)).sum(1)
-        return self.log_weights.log_softmax(0) + chosen.T
+        chosen = log_p.gather(-1, x.long().flatten(1).T.expand(len(log_p), -1, -1))
+        if of is not None:
+            chosen = torch.where(of.flatten(1).T, chosen, 0.0)
+        return self.log_weights.log_softmax(0) + chosen.sum(1).T
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x), a mass: integers (batch, *shape) -> (batch,) nats."""
@@ -76,9 +84,21 @@ class CategoricalMixture(nn.Module):
         return self.log_joint(x).softmax(1)
 
     def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
-        """−log p(x), (batch,) nats: nothing is drawn."""
+        """−log p(x), of roles −log p(modelled | known), (batch,) nats: nothing is drawn."""
         refuse_others(condition, self.takes, "this mixture")
-        return {("negative_log_likelihood",): -self.log_prob(x)}
+        role = condition.role
+        if role is None:
+            return {("negative_log_likelihood",): -self.log_prob(x)}
+        known, there = (self.log_joint(x, of).logsumexp(1) for of in (role == Role.KNOWN, role != Role.ABSENT))
+        return {("negative_log_likelihood",): known - there}
+
+    @torch.no_grad()
+    def conditional(self, x: Tensor, known: Tensor, generator: torch.Generator) -> MixtureLaw:
+        """The exact law of the elements of x (n, *shape) that are not `known` (n, *shape), given those that are."""
+        valid = torch.where(known, x, 0)
+        weights = self.log_joint(valid, known).log_softmax(1)
+        each = self.each or (self.levels,) * self.logits.shape[1]
+        return MixtureLaw(valid, known, weights, self.logits.log_softmax(-1), each)
 
     def marginals(self) -> Categorical:
         """The law of each element by itself, Σ_j w_j p_jd; logits (1, D, K)."""
@@ -96,18 +116,34 @@ class CategoricalMixture(nn.Module):
         It never rises (Dempster, Laird & Rubin 1977).
         """
         self.get_buffer("examples").fill_(len(x))
-        onehot = nn.functional.one_hot(x.long().flatten(1), self.levels).flatten(1).to(self.logits.dtype)
+        x = x.flatten(1)
         prior = self.smoothing * self.get_buffer("log_marginals").exp()
         path = torch.empty(steps)
+        rows = ALIGNED * max(1, PIECE // (ALIGNED * self.logits[..., 0].numel()))
         progress.begin("EM", steps)
         for step in range(steps):
-            joint = self.log_joint(x)
+            joint = torch.cat([self.log_joint(part) for part in x.split(rows)])
             path[step] = (self.penalty() - joint.logsumexp(1).sum()) / len(x)
             shares = joint.softmax(1)
             self.log_weights.copy_(shares.sum(0).clamp(min=1e-6).log())
-            counts = (shares.T @ onehot).view_as(self.logits) + prior
+            counts = self._counts(x, shares) + prior
             self.logits.copy_((counts / counts.sum(-1, keepdim=True)).log().clamp(min=marginals.IMPOSSIBLE))
+            progress.at(step + 1)
         return path
+
+    def _counts(self, x: Tensor, shares: Tensor) -> Tensor:
+        """How often a component has each level, (J, D, K), by the shares (n, J) that it has in integers x (n, D): as
+        many dimensions at once, of as many examples, as fit in memory one-hot."""
+        rows = max(1, min(len(x), PIECE // self.levels))
+        columns = max(1, PIECE // (rows * self.levels))
+        counts = torch.zeros_like(self.logits)
+        for part, own in zip(x.split(rows), shares.split(rows), strict=True):
+            for at in range(0, x.shape[1], columns):
+                levels = part[:, at : at + columns].long()
+                onehot = own.new_zeros(*levels.shape, self.levels).scatter_(2, levels.unsqueeze(2), 1)
+                found = own.T @ onehot.flatten(1)
+                counts[:, at : at + columns] += found.view(len(counts), -1, self.levels)
+        return counts
 
     @torch.no_grad()
     def sample(
@@ -118,11 +154,17 @@ class CategoricalMixture(nn.Module):
         generator: torch.Generator | None = None,
         condition: Condition = UNCONDITIONAL,
     ) -> Tensor:
-        """n draws, (n, *shape) int64; `steps` is ignored."""
+        """n draws, (n, *shape) int64; `steps` is ignored. Known elements are the condition's `values`, and the others
+        are drawn given them."""
         refuse_others(condition, self.takes, "this mixture")
         if generator is None:
             generator = torch.Generator()
             generator.seed()
+        known = None if condition.role is None else condition.role == Role.KNOWN
+        if known is not None and bool(known.any()):
+            if condition.values is None:
+                raise UserError("some elements are said to be known and have no values: give the condition's values")
+            return self.conditional(condition.values.long(), known, generator).drawn(generator)
         component = Categorical(self.log_weights.expand(n, -1)).sample(generator)
         return Categorical(self.logits[component]).sample(generator).view(n, *self.shape)
 

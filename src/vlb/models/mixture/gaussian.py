@@ -15,13 +15,15 @@ everything else against it.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, UNCONDITIONAL, Condition
-from vlb.core.distributions import LOG_2PI, Categorical, standard_normal
+from vlb.core.distributions import LOG_2PI, Categorical, standard_normal, sum_event
+from vlb.core.emissions import Conjugate
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.process import GaussianDiffusion, Scaling, along
 
@@ -176,6 +178,59 @@ class MixtureDenoiser(nn.Module):
         x = posterior.mean().to(z.dtype).view_as(z)
         eps = law.posterior_noise(flat, alpha, sigma).view_as(z)
         return Prediction(x, eps, posterior if self.decodes else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Marginals(Conjugate):
+    """The elements of x under a mixture, each by itself: Σ_j w_j N(m_jd, C_jdd), what is right of a single element."""
+
+    joint: GaussianMixture
+
+    @property
+    def mean(self) -> Tensor:
+        return self.joint.mean()
+
+    @property
+    def variance(self) -> Tensor:
+        weights = self.joint.log_weights.exp().unsqueeze(-1)
+        spread = (self.joint.means - self.mean.unsqueeze(1)).square()
+        return (weights * (self._variances + spread)).sum(1)
+
+    def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> "Marginals":
+        """After a look at all elements together."""
+        return Marginals(self.joint.posterior(z, alpha, sigma))
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw per example, (batch, D), of each element by itself."""
+        means, variances = self.joint.means.mT, self._variances.mT
+        log_weights = self.joint.log_weights.unsqueeze(1).expand(means.shape)
+        chosen = Categorical(log_weights).sample(generator).unsqueeze(-1)
+        mean, variance = (part.gather(-1, chosen).squeeze(-1) for part in (means, variances.expand(means.shape)))
+        return mean + variance.sqrt() * standard_normal(mean.shape, generator, mean)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """(batch, D) -> (batch,) nats."""
+        return sum_event(self.log_probs(value))
+
+    def log_probs(self, value: Tensor) -> Tensor:
+        """The density of each element, (batch, D) nats."""
+        error = (value.double().unsqueeze(1) - self.joint.means).square() / self._variances
+        each = self.joint.log_weights.unsqueeze(-1) - 0.5 * (error + self._variances.log() + LOG_2PI)
+        return each.logsumexp(1)
+
+    @property
+    def _variances(self) -> Tensor:
+        """C_jdd, (batch or 1, J, D)."""
+        return torch.einsum("jdk,njk->njd", self.joint.basis.square(), self.joint.variances)
+
+
+class MarginalDenoiser(MixtureDenoiser):
+    """The same, which says of p(x | z_t) what a network's head does: the law of each element given all of z_t."""
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
+        """z (batch, D), γ (batch or 1, 1) -> `Prediction`."""
+        x, eps, joint = super().forward(z, gamma, condition)
+        return Prediction(x, eps, Marginals(cast(GaussianMixture, joint)))
 
 
 def exact_prior(mixture: GaussianMixture, process: GaussianDiffusion) -> Callable[[Tensor], GaussianMixture]:

@@ -43,6 +43,8 @@ class ElboTerms(Terms[VariationalHierarchy]):
     def __init__(self, warmup: int = 0, free_nats: float = 0.0, given: float = 0.0) -> None:
         super().__init__()
         self.warmup, self.free_nats, self.given = warmup, free_nats, given
+        if free_nats:
+            self.why_whole = "loss.free_nats is of the mean over a whole batch"
 
     def forward(
         self, model: VariationalHierarchy, x: Tensor, condition: Condition, generator: torch.Generator, step: int

@@ -8,7 +8,6 @@ effective number (Σ w)² / Σ w² tells.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import blake2b
 from typing import Protocol
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from vlb.core.cells import Moments, UnknownCells
 from vlb.core.condition import Condition, Role
 from vlb.core.distributions import Categorical, Normal
+from vlb.core.draws import RowDraws, seeded
 from vlb.core.emissions import Particles, TableLaw
 from vlb.core.hierarchy import Choose, Rung
 
@@ -43,6 +43,7 @@ class Resampled(UnknownCells):
     draws: int
     seed: int
     size: int
+    drawn = "weighted draws of the latents"
     _made: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -108,9 +109,7 @@ class Resampled(UnknownCells):
 def by_row(x: Tensor, condition: Condition, draws: int, seed: int) -> Choose:
     """Draws from q of S = `draws` latents of each row x (n, D), the S of a row after each other. Those of a row are a
     function of the cells that are looked at and the seed, whatever other rows there are."""
-    role = torch.zeros(x.shape, dtype=torch.uint8) if condition.role is None else condition.role
-    looked_at = torch.where(role == Role.ABSENT, 0.0, x.double()).numpy()
-    generators = [seeded(seed, row.tobytes() + own.tobytes()) for row, own in zip(looked_at, role.numpy(), strict=True)]
+    own = RowDraws(x, condition, seed)
 
     def choose(number: int, rung: Rung) -> Tensor:
         q = rung.q
@@ -118,14 +117,6 @@ def by_row(x: Tensor, condition: Condition, draws: int, seed: int) -> Choose:
             raise ValueError("latents are drawn from q: start the descent from data")
         if not isinstance(q, Normal):  # of rows without any cell under a prior that is no Gaussian
             return q.sample(seeded(seed, b""))
-        shape = (draws, *q.mean.shape[1:])
-        noise = torch.cat([torch.randn(shape, generator=own, dtype=q.mean.dtype) for own in generators])
-        return q.mean + (0.5 * q.log_variance).exp() * noise
+        return q.moved(own.normal(draws, q.mean.shape[1:], q.mean.dtype))
 
     return choose
-
-
-def seeded(seed: int, what: bytes) -> torch.Generator:
-    """A generator that is a function of a seed and some bytes."""
-    digest = blake2b(what, digest_size=4, key=seed.to_bytes(8, "little")).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))

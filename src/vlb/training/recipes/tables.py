@@ -1,11 +1,24 @@
-"""Diffusion models of tables."""
+"""Models of tables."""
 
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.denoiser import Table
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.schedules import LearnedPerDimension
+from vlb.models.factor.config import FactorAnalysers
+from vlb.models.factor.loss import FactorLoss
 from vlb.nn.mlp import MLP
 from vlb.store.experiment import DataSource, Experiment, Training
+
+
+def iris() -> Experiment:
+    """scikit-learn's irises, four lengths and the species: a mixture of factor analysers, by EM: a second."""
+    return Experiment(
+        recipe="iris",
+        data=DataSource(name="iris"),
+        model=FactorAnalysers(),
+        loss=FactorLoss(),
+        training=Training(steps=0),
+    )
 
 
 def table_diffusion() -> Experiment:

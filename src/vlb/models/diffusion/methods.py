@@ -1,0 +1,198 @@
+"""How a diffusion model of rows fills gaps: descents that are told the known cells, or weighted ones that are not.
+
+A method is a frozen dataclass called as `method(model, x, known, seed)`; those that people name are in `METHODS` under
+their tags. What a row gets is a function of its known cells and the seed, whatever other rows there are.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Annotated, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from vlb.base.configuration import Family
+from vlb.base.domains import Settings, Steps, Within
+from vlb.base.errors import UserError
+from vlb.core.condition import Condition, Role
+from vlb.core.distributions import Held, Normal
+from vlb.core.draws import RowDraws
+from vlb.core.emissions import Particles, RowEmbedding, TableLaw
+from vlb.core.hierarchy import Rung, descend, last_state
+from vlb.models.diffusion.filter import Filter, Replacing, Twisting
+from vlb.models.diffusion.kernels import MomentMatched
+from vlb.models.diffusion.model import DiffusionModel
+
+Few = Annotated[int, Within(1, 1 << 16)]
+PIECE = 1 << 16  # descents that are made at once
+
+
+@dataclass(frozen=True, eq=False)
+class Descended(Particles):
+    """The law of unknown cells by what the head says at the ends of descents. least: (n,), how many even ones there
+    were at the least on the way down; drawn: what they are, in words."""
+
+    least: Tensor
+    drawn: str
+
+    @property
+    def draws(self) -> int:
+        """S of each row."""
+        return self.log_weights.shape[1]
+
+    @property
+    def effective(self) -> Tensor:
+        """How many even descents say as much, (n,), at the least of all steps down."""
+        return self.least
+
+
+class Ends(NamedTuple):
+    """p(x | z_0) of S descents of each row, those of a row after each other; log_weights: (n, S); least: (n,)."""
+
+    law: TableLaw
+    log_weights: Tensor
+    least: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Settings, ABC):
+    """particles: descents of each row; steps: of each."""
+
+    particles: Few = 32
+    steps: Steps = 50
+
+    def __call__(self, model: DiffusionModel, x: Tensor, known: Tensor, seed: int) -> Descended:
+        """p(cells that are not known | those that are) of rows x (n, D), known (n, D)."""
+        emission = cast(RowEmbedding, model.embedding).emission
+        self.check(model)
+        valid, size = torch.where(known, x, 0.0), max(1, PIECE // self.descents)
+        pieces = [slice(at, at + size) for at in range(0, len(x), size)] or [slice(0, 0)]
+        found = [self.ends(model, valid[piece], known[piece], seed) for piece in pieces]
+        law, log_weights = joined([end.law for end in found]), torch.cat([end.log_weights for end in found])
+        least = torch.cat([end.least for end in found])
+        return Descended(emission.maps, emission.columns, x, known, log_weights, law, least, self.drawn)
+
+    @property
+    def descents(self) -> int:
+        """S of each row."""
+        return self.particles
+
+    @property
+    @abstractmethod
+    def drawn(self) -> str:
+        """What the descents are, in words."""
+
+    @abstractmethod
+    def check(self, model: DiffusionModel) -> None:
+        """Raises `UserError` for a model that it does not go with."""
+
+    @abstractmethod
+    def ends(self, model: DiffusionModel, x: Tensor, known: Tensor, seed: int) -> Ends:
+        """The descents of rows x (n, D), 0 where they are not `known`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told(Method):
+    """The model of that pattern of roles: descents whose network is told the known cells, all of equal weight."""
+
+    @property
+    def drawn(self) -> str:
+        return "descents that are told the known cells"
+
+    def check(self, model: DiffusionModel) -> None:
+        if "role" not in model.takes:
+            raise UserError(
+                "this diffusion model is told no roles, so that its descents cannot be told the known cells: train "
+                "with --set model.roles=true, or weigh descents that are told nothing, --method twisted"
+            )
+
+    @torch.no_grad()
+    def ends(self, model: DiffusionModel, x: Tensor, known: Tensor, seed: int) -> Ends:
+        role = torch.where(known, Role.KNOWN, Role.MODELLED).to(torch.uint8)
+        condition = Condition(role=role, values=x)
+        own, grid = RowDraws(x, condition, seed), model.at(self.steps, MomentMatched())
+
+        def choose(number: int, rung: Rung) -> Tensor:
+            held = cast(Held, rung.p)
+            law = cast(Normal, held.law)
+            return torch.where(held.on, law.moved(own.normal(self.particles, law.mean.shape[1:])), held.at)
+
+        start = grid.start(len(x) * self.particles, condition.repeat(self.particles))
+        state = last_state(descend(grid, start, choose))
+        even = x.new_zeros(len(x), self.particles, dtype=torch.float64)
+        law = cast(TableLaw, model.predict(state.z, grid.time(0), state.condition).law)
+        return Ends(law, even, even.new_full((len(x),), float(self.particles)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed(Method, ABC):
+    """The model of all cells together, whose network is told nothing: particles that are weighted by what is known
+    (`vlb.models.diffusion.filter`)."""
+
+    paths: Few = 1
+
+    @property
+    def descents(self) -> int:
+        """Of all paths."""
+        return self.paths * self.particles
+
+    def check(self, model: DiffusionModel) -> None:
+        """It goes with every diffusion model of rows."""
+
+    def ends(self, model: DiffusionModel, x: Tensor, known: Tensor, seed: int) -> Ends:
+        role = torch.where(known, Role.KNOWN, Role.MODELLED).to(torch.uint8)
+        found = self.filter(model, x, known, RowDraws(x, Condition(role=role), seed)).run()
+        return Ends(cast(TableLaw, found.law), found.log_weights, found.effective)
+
+    @abstractmethod
+    def filter(self, model: DiffusionModel, x: Tensor, known: Tensor, own: RowDraws) -> Filter:
+        """Particles of rows x (n, D)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(Weighed):
+    """`Replacing`: paths: draws of the noise on the known cells, with `particles` each."""
+
+    particles: Few = 16
+    paths: Few = 4
+
+    @property
+    def drawn(self) -> str:
+        return f"weighted particles, on {self.paths} paths of the known cells,"
+
+    def filter(self, model: DiffusionModel, x: Tensor, known: Tensor, own: RowDraws) -> Filter:
+        return Replacing(model, x, known, self.steps, self.paths, self.particles, own)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twisted(Weighed):
+    """`Twisting`."""
+
+    @property
+    def drawn(self) -> str:
+        return "weighted particles of a twisted descent"
+
+    def filter(self, model: DiffusionModel, x: Tensor, known: Tensor, own: RowDraws) -> Filter:
+        return Twisting(model, x, known, self.steps, self.paths, self.particles, own)
+
+
+METHODS = Family("method", {"conditional": Told, "smc": Plain, "twisted": Twisted})
+
+
+def method_of(tag: str, particles: int | None, steps: int | None, where: str) -> Method:
+    """A method by its tag, with its own numbers where they are not given. Raises `UserError`, naming `where`, for one
+    that is not offered."""
+    method: Method = METHODS.kind(tag, where)()
+    given = {"particles": particles, "steps": steps}
+    return replace(method, **{name: count for name, count in given.items() if count is not None})
+
+
+def joined(laws: list[TableLaw]) -> TableLaw:
+    """The laws of the rows of several pieces."""
+    return replace(
+        laws[0],
+        log_weights=torch.cat([law.log_weights for law in laws]),
+        means=torch.cat([law.means for law in laws]),
+        variances=torch.cat([law.variances for law in laws]),
+        logits=torch.cat([law.logits for law in laws]),
+    )
