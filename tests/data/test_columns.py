@@ -143,3 +143,22 @@ def test_a_wrong_schema_is_refused_with_the_place(content: str, message: str, tm
     path.write_text(content)
     with pytest.raises(UserError, match=message):
         toml.read(path)
+
+
+def test_a_short_column_of_reals_is_not_categories() -> None:
+    texts = [f"{value:.3f}" for value in np.random.default_rng(1).standard_normal(12)]
+    assert infer(cells_of("a", texts))[0].kind == Real(0.001)
+    assert infer(cells_of("a", texts * 2))[0].kind == Categories(tuple(sorted(texts, key=float)), ordered=True)
+
+
+def test_texts_among_numbers_and_single_categories_are_said() -> None:
+    texts = [str(number) for number in range(40)] + ["n/k", "", "n/k", "n/k", "n/k"]
+    _, word = infer(cells_of("age", texts), at=lambda row: f"line {row + 2}")
+    assert "40 of 44 cells are numbers: 'n/k' and the like are none, in line 42, line 44, line 45, …" in word
+    assert "list them under `missing`" in word
+    _, word = infer(cells_of("kids", ["0", "1", "2", "3+"] * 9))
+    assert word == "4 categories"
+    _, word = infer(cells_of("colour", ["red", "green", "red", "green", "blue"]))
+    assert word == "3 categories, 1 of them in one row alone ('blue')"
+    with pytest.raises(UserError, match="holds 5 infinities in row 3, row 4, row 5, …"):
+        infer(cells_of("a", ["1", "2", *["inf"] * 5]))

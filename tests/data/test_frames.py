@@ -50,6 +50,7 @@ def test_dates_and_categories_of_pandas() -> None:
     [
         (lambda: pa.table({"deep": [[1], [2]]}), "'deep' is of List"),
         (lambda: pa.table({"raw": [b"a"]}), "'raw'"),
+        (lambda: pd.DataFrame({"turned": [1j, 2j]}), "'turned' is of"),
         (lambda: pd.DataFrame({"mixed": [1, "a"]}), "'mixed' holds float beside str"),
         (lambda: pd.DataFrame([[1, 2]], columns=["a", "a"]), "same name"),
         (lambda: pd.DataFrame([[1, 2]]), "called 0"),

@@ -13,7 +13,7 @@ from vlb.core.schema import Categories, Real
 from vlb.data import arrow
 from vlb.data import described as toml
 from vlb.data.columns import described
-from vlb.data.mixed import frame, inferred, load_mixed, numbered, sheet
+from vlb.data.mixed import frame, inferred, load_mixed, load_mixed_rows, numbered, sheet
 
 NAMES = ("age", "income", "colour", "when")
 COLOURS = ("green", "red")
@@ -176,3 +176,38 @@ def test_bad_tables_are_refused_with_the_place(content: str, message: str, tmp_p
     with pytest.raises(UserError, match=message) as refusal:
         load_mixed(tmp_path / "t.csv")
     assert "t.csv" in str(refusal.value)
+
+
+def test_what_is_odd_of_a_table_is_said(tmp_path: Path) -> None:
+    def remarks(content: str) -> str:
+        (tmp_path / "t.csv").write_text(content)
+        return "; ".join(load_mixed(tmp_path / "t.csv").remarks)
+
+    spike = [*["0"] * 40, *(f"{number}.5" for number in range(60))]
+    assert remarks("a,b\n" + "".join(f"{cell},x\n" for cell in spike)).endswith("no cell is missing")
+    found = remarks("a,b\n1,x\n,\n2,y\nNA,?\n1,x\n2,y\n")
+    assert "2 rows without any cell, in line 3, line 5: nothing is known of them" in found and "33.3% of" in found
+    assert "looks like data (1, 2): add names" in remarks("1,2\n" + "3,4\n" * 9)
+
+
+def test_columns_and_rows_at_use_are_named_as_they_are(tmp_path: Path) -> None:
+    pd, pa, parquet = (pytest.importorskip(name) for name in ("pandas", "pyarrow", "pyarrow.parquet"))
+    schema = load_mixed(csv(tmp_path / "t.csv", rows(0, 60))).schema
+
+    def refused(content: str) -> str:
+        (tmp_path / "u.csv").write_text(content)
+        with pytest.raises(UserError) as caught:
+            load_mixed_rows(tmp_path / "u.csv", schema)
+        return str(caught.value)
+
+    names = [column.name for column in described(schema.columns)]
+    said = refused(",".join([names[0].upper(), f" {names[1]}", *names[2:]]) + "\n" + "," * (len(names) - 1) + "\n")
+    assert f"(rename '{names[0].upper()}', ' {names[1]}', which differs by spaces or capitals)" in said
+    (tmp_path / "e.csv").write_text(",".join(names) + "\n" + ("1" + "," * (len(names) - 1) + "\n") * 3)
+    assert "without any cell: column" in " ".join(load_mixed_rows(tmp_path / "e.csv", schema).empty)
+    table = pd.DataFrame({name: [None, None] for name in names}).assign(**{names[0]: [1.0, np.inf]})
+    assert next(iter(numbered(frame(table), schema.columns).unseen.values())).startswith("row 2: column")
+    twice = pa.table([pa.array([1.0]), pa.array([2.0])], names=["a", "a"])
+    parquet.write_table(twice, tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=r"t\.parquet: two columns of the table have the same name, 'a'"):
+        sheet(tmp_path / "t.parquet")

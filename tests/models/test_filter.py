@@ -161,7 +161,7 @@ def test_mixtures_are_given_what_is_known(kind: type[Filter]) -> None:
 
 
 def test_unweighted_replacement_does_not_draw_from_the_conditional() -> None:
-    """Known parts from q and the rest from p, of even weight, has the mean 0.93 in place of 1.35; with weights,
+    """Known parts from q and the rest from p, of even weight, has the mean 0.93 in place of 1.35; with weights it is
     that of the conditional, within five standard errors and what 60 steps leave, 0.03."""
     mixture = gaussian_mixture(
         torch.ones(1).double(), torch.zeros(1, 2).double(), torch.tensor([[[1.0, 0.9], [0.9, 1.0]]]).double()

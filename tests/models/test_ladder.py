@@ -57,7 +57,10 @@ def test_training_the_denoiser_finds_it() -> None:
 
 def test_every_level_is_normalised_in_training() -> None:
     clean = ladder().train().encode(torch.randint(0, 17, (500, 6), generator=seeded(6)))
-    for z in clean.z[1:]:
+    for z, mean, std in zip(clean.z[1:], clean.means, clean.stds, strict=True):
+        # Of the batch itself (Ioffe & Szegedy 2015), not of what it may be drawn from, but for 1e-5 of the variance.
+        raw = z * std + mean
+        torch.testing.assert_close(std.square(), raw.var(0, unbiased=False) + 1e-5, atol=1e-6, rtol=1e-4)
         torch.testing.assert_close(z.mean(0), torch.zeros(z.shape[1]), atol=1e-5, rtol=0)
         torch.testing.assert_close(z.var(0, unbiased=False), torch.ones(z.shape[1]), atol=1e-3, rtol=0)
 

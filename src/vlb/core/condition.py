@@ -81,6 +81,7 @@ UNCONDITIONAL = Condition()
 NOTHING: frozenset[str] = frozenset()
 LABEL = frozenset({"label"})
 ROLE = frozenset({"role"})
+PLANES = frozenset({"planes"})
 
 _REFUSALS = {
     "label": "is not conditioned on labels: leave out --condition labels and --class",

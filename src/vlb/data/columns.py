@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,12 +15,14 @@ from vlb.data.numbers import NOTATIONS, Notation, notation
 from vlb.data.tables import quoted, unquoted
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-"})  # in any case, between spaces
-FEW = 12  # so many distinct numbers at most are categories in order
+FEW, SINGLE = 12, 4  # so many distinct numbers at most are categories in order; and where few are there twice
 MANY = 50  # rows from which on a column in which all cells differ is an identifier
 MOST_CATEGORIES = 10_000
 FINEST = 1e6  # a column of more steps between its ends is not on a grid
 DIGITS = 12  # significant ones, beyond which a float's own rounding shows
 SPIKE, ABOVE = 0.05, 5.0  # an atom has this share of the cells, and so many times that of the next value
+SHOWN = 3  # of many, so many are named
+NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?")
 LONG = 40  # characters in a cell of free text, on average
 
 DAYS, SECONDS = "days since 1970-01-01", "seconds since 1970-01-01"
@@ -152,10 +154,15 @@ def _infinite(text: str) -> bool:
     return text.strip().casefold().lstrip("+-") in ("inf", "infinity", "∞")
 
 
-def infer(cells: Cells, *, gridded: bool = True, lines: np.ndarray | None = None) -> tuple[Described, str]:
+def by_number(row: int) -> str:
+    """Where a row is, in words: its number from 1."""
+    return f"row {row + 1}"
+
+
+def infer(cells: Cells, *, gridded: bool = True, at: Callable[[int], str] = by_number) -> tuple[Described, str]:
     """What a column holds, and a word on it. gridded: whether numbers may be rounded, in order or have atoms; those of
     arrays are reals with a density, unless all are the same.
-    lines: (n,) where the rows are in their file, for messages; by default their numbers from 1.
+    at: where a row is, for messages.
 
     Raises `UserError` with advice for a column that cannot be modelled: no cell is there, an infinity, an identifier or
     free text, too many categories.
@@ -165,16 +172,17 @@ def infer(cells: Cells, *, gridded: bool = True, lines: np.ndarray | None = None
     if not count:
         raise UserError(f"the column {name!r} has no cell that is not missing: leave it out")
     if not cells.numeric:
-        return _texts(cells, count)
+        return _texts(cells, count, at)
     if not np.isfinite(values).all():
-        row = int((cells.observed & ~np.isfinite(cells.values)).argmax())
-        where = f"row {row + 1}" if lines is None else f"line {lines[row]}"
-        raise UserError(f"the column {name!r} holds an infinity in {where}: mend it, or empty the cell")
+        rows = np.flatnonzero(cells.observed & ~np.isfinite(cells.values))
+        many = "an infinity" if len(rows) == 1 else f"{len(rows)} infinities"
+        raise UserError(f"the column {name!r} holds {many} {first(rows, at)}: mend what is wrong, or empty the cell")
     if len(values) == 1:
         return Described(name, Categories(cells.words(values))), "constant"
     if not gridded:
         return Described(name, Real()), "real"
-    if len(values) <= FEW and (cells.texts is not None or (values == np.rint(values)).all()):
+    few = len(values) <= (FEW if count >= 2 * len(values) else SINGLE)
+    if few and (cells.texts is not None or (values == np.rint(values)).all()):
         return Described(name, Categories(cells.words(values), ordered=True)), f"{len(values)} numbers in order"
     unit, whole = _unit(cells), bool((values == np.rint(values)).all())
     if whole and count == len(values) >= MANY and values[-1] - values[0] + 1 == count and not unit:
@@ -209,8 +217,14 @@ def resolution(values: np.ndarray) -> float | None:
     return None
 
 
-def _texts(cells: Cells, there: int) -> tuple[Described, str]:
-    values, _ = cells.distinct
+def first(rows: np.ndarray, at: Callable[[int], str]) -> str:
+    """The first few of some rows, in words."""
+    named = ", ".join(map(at, rows[:SHOWN].tolist()))
+    return f"in {named}, …" if len(rows) > SHOWN else f"in {named}"
+
+
+def _texts(cells: Cells, there: int, at: Callable[[int], str]) -> tuple[Described, str]:
+    values, counts = cells.distinct
     length = sum(map(len, values.tolist())) / len(values)
     if there >= MANY and (len(values) == there or (length > LONG and len(values) > there / 2)):
         raise UserError(
@@ -223,7 +237,22 @@ def _texts(cells: Cells, there: int) -> tuple[Described, str]:
             "leave it out"
         )
     word = "constant" if len(values) == 1 else f"{len(values)} categories"
-    return Described(cells.name, Categories(tuple(sorted(values.tolist())))), word
+    if len(values) > 1 and (once := [value for value, n in zip(values.tolist(), counts, strict=True) if n == 1]):
+        named = ", ".join(map(repr, once[:SHOWN])) + (", …" if len(once) > SHOWN else "")
+        word += f", {len(once)} of them in one row alone ({named})"
+    return Described(cells.name, Categories(tuple(sorted(values.tolist())))), word + _among_numbers(cells, there, at)
+
+
+def _among_numbers(cells: Cells, there: int, at: Callable[[int], str]) -> str:
+    """What is to be said of texts that alone keep a column from being numbers."""
+    numbers = np.array([NUMBER.fullmatch(text.strip()) is not None for text in cells.values.tolist()], bool)
+    if 2 * int(numbers.sum()) <= there or len(set(cells.values[numbers].tolist())) <= FEW:
+        return ""
+    rows = np.flatnonzero(cells.observed & ~numbers)
+    return (
+        f", though {int(numbers.sum())} of {there} cells are numbers: {cells.values[rows[0]]!r} and the like are none, "
+        f"{first(rows, at)}; if they stand for missing cells, list them under `missing` in schema.toml"
+    )
 
 
 def _atom(values: np.ndarray, counts: np.ndarray, there: int) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from vlb.data.alike import Seen, alike
 from vlb.data.columns import Cells, Described
 from vlb.data.formats.base import Declined, File
 from vlb.data.formats.delimited import rewritten, style_of
-from vlb.data.frames import filled_frame, stacked
+from vlb.data.frames import filled_frame, joined, stacked
 from vlb.data.mixed import Sheet
 
 DRAW = "draw"
@@ -67,7 +67,7 @@ def _frame(sheet: Sheet, fills: Sequence[Filled]) -> Any:
         put[name], kinds[name] = Cells(name, fill.values, ~fill.missing), fill.column.kind
         if fill.sure is not None:
             more[called(fill)] = np.where(fill.missing, fill.sure, np.nan)
-    return filled_frame(sheet.source, put, kinds, more)
+    return joined(filled_frame(sheet.source, put, kinds), more)
 
 
 def _texts(sheet: Sheet, file: File, draws: Sequence[Sequence[Filled]], long: bool) -> list[Any]:

@@ -46,7 +46,9 @@ def cells_of_frame(frame: Any) -> tuple[Cells, ...]:
     except TypeError as error:
         raise UserError(f"{type(frame).__name__} is no DataFrame of pandas, polars or pyarrow") from error
     except nw.exceptions.DuplicateError as error:
-        raise UserError("two columns of the table have the same name: rename one") from error
+        names = list(getattr(frame, "column_names", ()) or frame.columns)
+        twice = next((name for name in names if names.count(name) > 1), None)
+        raise UserError(f"two columns of the table have the same name, {twice!r}: rename one") from error
     for name in names:
         if not isinstance(name, str) or not name:
             raise UserError(f"a column is called {name!r}: give every column a name that is text")
@@ -83,6 +85,8 @@ def kind_of(cell: Any) -> type | None:
     """What a cell is to a column; None for one that is missing."""
     if cell is None:
         return None
+    if isinstance(cell, complex | np.complexfloating):
+        return complex
     for kind, types in ((bool, (bool, np.bool_)), (float, (Number, np.number)), (dt.date, (dt.date,)), (str, (str,))):
         if isinstance(cell, types):
             return kind
@@ -97,22 +101,30 @@ def _iso(cell: dt.date) -> str:
     return cell.isoformat(" ", "seconds")[:19] if isinstance(cell, dt.datetime) else cell.isoformat()
 
 
-def filled_frame(
-    frame: Any, put: Mapping[str, Cells], kinds: Mapping[str, AnyKind], more: Mapping[str, np.ndarray]
-) -> Any:
+def filled_frame(frame: Any, put: Mapping[str, Cells], kinds: Mapping[str, AnyKind]) -> Any:
     """A DataFrame of the same kind with the cells of some columns that are not observed filled, in the type of the
-    column, and with more columns of numbers.
+    column.
 
     put: their values, by name: reals, or of other `kinds` the numbers of values. A column that holds nothing gets a
     type. Raises `UserError` for what the type of a column cannot hold.
     """
     nw = narwhals()
     table = nw.from_native(frame, eager_only=True)
-    series = [_filled(nw, table, cells, kinds[name]) for name, cells in put.items()]
-    for name, values in more.items():
-        cells = [None if np.isnan(value) else value for value in values.tolist()]
-        series.append(nw.new_series(name, cells, nw.Float64, backend=table.implementation))
-    return nw.to_native(table.with_columns(*series))
+    return nw.to_native(table.with_columns(*(_filled(nw, table, cells, kinds[name]) for name, cells in put.items())))
+
+
+def joined(frame: Any, columns: Mapping[str, np.ndarray]) -> Any:
+    """A DataFrame with more columns after its own, (n,) each: truth values, or numbers, of which NaN is missing."""
+    nw = narwhals()
+    table = nw.from_native(frame, eager_only=True)
+    more = []
+    for name, values in columns.items():
+        cells = [None if cell != cell else cell for cell in values.tolist()]
+        kind = nw.Boolean if values.dtype == bool else nw.Float64
+        more.append(nw.new_series(name, cells, kind, backend=table.implementation))
+    if hasattr(frame, "index"):
+        more = [nw.maybe_set_index(series, index=frame.index) for series in more]
+    return table.with_columns(*more).to_native()
 
 
 def stacked(frames: Sequence[Any], which: str) -> Any:

@@ -73,7 +73,7 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if schema.gaps:
         rows = load_mixed_rows(Path(path).expanduser(), schema)
         kept = np.delete(np.arange(len(rows.x)), list(rows.unseen))
-        return Given(Split(rows.x[kept], observed=rows.observed[kept]), (), rows.remarks, rows.unseen)
+        return Given(Split(rows.x[kept], observed=rows.observed[kept]), (), (*rows.remarks, *rows.empty), rows.unseen)
     path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -10,7 +10,20 @@ import numpy as np
 from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
 from vlb.data.arrow import SUFFIXES, read_arrow
-from vlb.data.columns import LONG_AS, Cells, Described, cells_of, described, infer, instant, there, values_of
+from vlb.data.columns import (
+    LONG_AS,
+    Cells,
+    Described,
+    by_number,
+    cells_of,
+    described,
+    first,
+    infer,
+    instant,
+    placed,
+    there,
+    values_of,
+)
 from vlb.data.dataset import Dataset, Split
 from vlb.data.described import read as read_described
 from vlb.data.formats.delimited import shown
@@ -24,32 +37,38 @@ FIRST = 5  # of many, so many are named
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """A table as it was brought. what: where it is from; cells: its columns; lines: (n,) of the rows in the file, or
-    their numbers from 1; source: a DataFrame, or a file of text, with its row of names if these have any; offered: how
-    numbers may be written; guessed: what was, in reading."""
+    """A table as it was brought. what: where it is from; cells: its columns; lines: (n,) of the rows in a file of text;
+    source: a DataFrame, or such a file, with its row of names if these have any; offered: how numbers may be written;
+    guessed: what was, in reading."""
 
     what: str
     cells: tuple[Cells, ...]
-    lines: np.ndarray
+    lines: np.ndarray | None
     source: Any
     offered: Sequence[Notation] = NOTATIONS
     guessed: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """The number of rows."""
-        return len(self.lines)
+        return len(self.cells[0].values)
+
+    def at(self, row: int) -> str:
+        """Where a row is, in words."""
+        return by_number(row) if self.lines is None else f"line {self.lines[row]}"
 
 
 class Numbered(NamedTuple):
     """Rows under a schema. x: (n, D) float64, reals as they are and of other kinds the numbers of values, 0 where a
     cell is not observed; observed: (n, D); unseen: rows with a cell that is no value of its column, by number from 0,
-    and which; others: columns of the table that are not the schema's; notes: what was made to fit."""
+    and which; others: columns of the table that are not the schema's; notes: what was made to fit; empty: rows and
+    columns without any cell, in words."""
 
     x: np.ndarray
     observed: np.ndarray
     unseen: Mapping[int, str]
     others: tuple[str, ...]
     notes: tuple[str, ...]
+    empty: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -79,7 +98,10 @@ def table_of(table: Sheet, schema: Path | Sequence[Column] | None = None, leave_
     if lost := set(leave_out) - {cells.name for cells in table.cells}:
         raise UserError(f"{table.what} has no column {sorted(lost)[0]!r}, which is to be left out")
     if schema is None:
-        found, words = inferred(replace(table, cells=tuple(c for c in table.cells if c.name not in leave_out)))
+        try:
+            found, words = inferred(replace(table, cells=tuple(c for c in table.cells if c.name not in leave_out)))
+        except UserError as error:
+            raise UserError(f"{error} (--leave-out NAME leaves a column out)") from error
     else:
         found = read_described(schema) if isinstance(schema, Path) else described(schema)
         found, words = tuple(one for one in found if one.name not in leave_out), ()
@@ -91,11 +113,12 @@ def table_of(table: Sheet, schema: Path | Sequence[Column] | None = None, leave_
     split = Split(rows.x.astype(own.dtype), observed=rows.observed)
     parts = division(len(table), validation=True, test=True, what=table.what)
     train, validation, test = (split.take(index) for index in parts if index is not None)
-    gaps = 1 - rows.observed[:, [column.atoms_of is None for column in columns]].mean()
+    gaps = 1 - rows.observed[:, _own(columns)].mean()
     remarks = (
         *table.guessed,
         *words,
         *rows.remarks,
+        *rows.empty,
         f"{gaps:.1%} of the cells are missing" if gaps else "no cell is missing",
     )
     return Dataset(Path(table.what).name, own, train, validation, test, remarks=remarks)
@@ -126,7 +149,7 @@ def sheet(path: Path, header: bool = True) -> Sheet:
     if empty:
         raise UserError(f"{path}: line {text.first}: column {empty[0]} has no name: give it one")
     cells = tuple(cells_of(name, text.rows[:, j].tolist(), (), text.offered) for j, name in enumerate(names))
-    return Sheet(str(path), cells, text.lines, text.file, text.offered, text.guessed)
+    return Sheet(str(path), cells, text.lines, text.file, text.offered, (*text.guessed, *_like_data(text.names)))
 
 
 def frame(table: Any, what: str = "the table") -> Sheet:
@@ -135,7 +158,7 @@ def frame(table: Any, what: str = "the table") -> Sheet:
     cells = cells_of_frame(table)
     if not cells or not len(cells[0].values):
         raise UserError("there are no rows")
-    return Sheet(what, cells, np.arange(1, len(cells[0].values) + 1), table, (with_point,))
+    return Sheet(what, cells, None, table, (with_point,))
 
 
 def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ...], tuple[str, ...]]:
@@ -143,7 +166,7 @@ def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ..
     found, words, wrong = [], [], []
     for number, cells in enumerate(table.cells, 1):
         try:
-            column, word = infer(cells, gridded=gridded, lines=table.lines)
+            column, word = infer(cells, gridded=gridded, at=table.at)
         except UserError as error:
             wrong.append(str(error))
             continue
@@ -151,7 +174,7 @@ def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ..
         words.append(f"{shown(cells.name) if cells.name is not None else f'column {number}'}: {word}")
     if wrong:
         more = f"; and {len(wrong) - FIRST} more columns" if len(wrong) > FIRST else ""
-        raise UserError(f"{table.what}: {'; '.join(wrong[:FIRST])}{more} (--leave-out NAME leaves a column out)")
+        raise UserError(f"{table.what}: {'; '.join(wrong[:FIRST])}{more}")
     return tuple(found), tuple(words)
 
 
@@ -167,7 +190,7 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
     lost = [column.name for column in wanted if column.name not in own]
     if lost:
         raise UserError(
-            f"{table.what} has no column {', '.join(map(repr, lost[:FIRST]))}; its columns are "
+            f"{table.what} has no column {', '.join(map(repr, lost[:FIRST]))}{_alike(lost, own)}; its columns are "
             f"{', '.join(repr(cells.name) for cells in table.cells[:20])}"
         )
     notes: list[str] = []
@@ -184,8 +207,9 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
             notes += _rounded(values[observed & ~wrong], column.kind, _called(column, place))
         parts += with_atoms(values, observed, column.atoms)
     x, observed = (np.stack(arrays, 1) for arrays in zip(*parts, strict=True))
-    lines = {row: f"line {table.lines[row]}: {', '.join(found)}" for row, found in sorted(unseen.items())}
-    return Numbered(np.where(observed, x, 0.0), observed, lines, others, tuple(notes))
+    lines = {row: f"{table.at(row)}: {', '.join(found)}" for row, found in sorted(unseen.items())}
+    empty = _empty(observed[:, _own(columns)], wanted, table)
+    return Numbered(np.where(observed, x, 0.0), observed, lines, others, tuple(notes), tuple(empty))
 
 
 def placed_cells(
@@ -259,9 +283,47 @@ def _rounded(values: np.ndarray, kind: Real, called: str) -> list[str]:
     return [f"{called}: {off} values are no multiples of {kind.resolution:g}, and are rounded to them"] if off else []
 
 
+def _own(columns: Sequence[Column]) -> np.ndarray:
+    """The place of the first column of the schema that each column of a table is: whether that is observed, it is."""
+    return np.array([place for place, _ in placed(tuple(columns))])
+
+
+def _alike(lost: Sequence[str | None], own: Mapping[str | None, Cells]) -> str:
+    """Names that are those of lost columns but for spaces or capitals, in words."""
+    plain = {name.strip().casefold(): name for name in own if name is not None}
+    found = [plain[name.strip().casefold()] for name in lost if name is not None and name.strip().casefold() in plain]
+    return f" (rename {', '.join(map(repr, found[:FIRST]))}, which differs by spaces or capitals)" if found else ""
+
+
+def _empty(observed: np.ndarray, columns: Sequence[Described], table: Sheet) -> list[str]:
+    """What is to say of rows and columns without any cell. observed: (n, columns of the table)."""
+    rows, notes = np.flatnonzero(~observed.any(1)), []
+    if len(rows):
+        notes.append(f"{counted(len(rows), 'row')} without any cell, {first(rows, table.at)}: nothing is known of them")
+    gone = [_called(column, place) for place, column in enumerate(columns) if not observed[:, place].any()]
+    if gone and len(rows) < len(observed):
+        notes.append(f"without any cell: {', '.join(gone[:FIRST])}{', …' if len(gone) > FIRST else ''}")
+    return notes
+
+
+def counted(count: int, what: str) -> str:
+    """So many, in words."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def _called(column: Described, place: int) -> str:
     return f"column {place + 1}" if column.name is None else f"column {shown(column.name)}"
 
 
 def _written(cells: Cells, row: int) -> str:
     return f"{cells.values[row]:g}" if cells.texts is None else str(cells.texts[row])
+
+
+def _like_data(names: Sequence[str] | None) -> tuple[str, ...]:
+    """What is to say of a row of names that are all numbers."""
+    if names is None or notation(names) is None:
+        return ()
+    return (
+        f"the first row names the columns, and looks like data ({', '.join(names[:FIRST])}): add names, or give "
+        "--no-header",
+    )

@@ -19,7 +19,7 @@ from vlb.core.surroundings import ordinary
 from vlb.data.arrow import SUFFIXES
 from vlb.data.columns import placed
 from vlb.data.filled import Filled, filled
-from vlb.data.mixed import FIRST, Numbered, Sheet, frame, numbered, sheet
+from vlb.data.mixed import FIRST, Numbered, Sheet, counted, frame, numbered, sheet
 from vlb.data.rows import of_file, require_pyarrow
 from vlb.generate.gaps import Gaps
 from vlb.generate.inpaint import InpaintResult, inpaint
@@ -131,9 +131,9 @@ def _filled(opened: Run, table: Any, options: ImputeOptions, progress: Progress)
     path = Path(table).expanduser() if isinstance(table, str | Path) else None
     brought = frame(table) if path is None else sheet(path, columns[0].name is not None)
     rows = numbered(brought, columns)
-    _refuse_unseen(brought, rows)
-    for note in (*brought.guessed, *rows.notes):
+    for note in (*brought.guessed, *rows.notes, *rows.empty):
         progress.say(note)
+    _refuse_unseen(brought, rows)
     if rows.others:
         progress.say(f"kept as they are, for the model has no such column: {', '.join(map(repr, rows.others[:20]))}")
     found = Brought(brought, rows, columns)
@@ -209,9 +209,11 @@ def _sure(gaps: Gaps, said: list[np.ndarray], deviations: list[np.ndarray | None
 def _refuse_unseen(brought: Sheet, rows: Numbered) -> None:
     if rows.unseen:
         first = "; ".join(list(rows.unseen.values())[:FIRST]) + ("; …" if len(rows.unseen) > FIRST else "")
+        verb = "has" if len(rows.unseen) == 1 else "have"
         raise UserError(
-            f"{brought.what}: {len(rows.unseen)} rows have cells that the model has not seen ({first}): "
-            "mend or empty these cells, or train with `other = true` for the column in schema.toml"
+            f"{brought.what}: {counted(len(rows.unseen), 'row')} {verb} cells that the model has not seen ({first}): "
+            "mend or empty these cells; for a column of categories, `other = true` in schema.toml takes them, after "
+            "training again"
         )
 
 

@@ -208,7 +208,7 @@ class Odd:
     cells: tuple[tuple[str, str, float], ...]
 
 
-def odd_rows(model: RowsModel, rows: Table, nats: np.ndarray) -> list[Odd]:
+def odd_rows(model: Imputing, rows: Table, nats: np.ndarray) -> list[Odd]:
     """The least likely of the first `SCORED` rows, the least likely first; nats: −log p of each row, (n,)."""
     x, observed = torch.from_numpy(rows.x[:SCORED]), torch.from_numpy(rows.observed[:SCORED])
     generator, nats = torch.Generator().manual_seed(0), nats[:SCORED]
@@ -251,14 +251,17 @@ class Portrait:
     scored: int
 
 
-def portrayed(model: RowsModel, data: Dataset, test: Split, nats: np.ndarray) -> Portrait:
-    """test: examples, of which the model says −log p to be `nats`, (n,)."""
+def portrayed(
+    model: RowsModel, data: Dataset, test: Split, nats: np.ndarray, of_cells: Imputing | None = None
+) -> Portrait:
+    """test: examples, of which the model says −log p to be `nats`, (n,). of_cells: what says the law of a cell given
+    the others of its row, the model itself by default."""
     rows, samples = rows_of(data), sampled(model, data.schema)
     return Portrait(
         rows,
         samples,
         marginals(model, rows),
         correlations(rows, samples),
-        odd_rows(model, table_of(data.schema, test), nats),
+        odd_rows(of_cells or model, table_of(data.schema, test), nats),
         min(SCORED, len(test)),
     )

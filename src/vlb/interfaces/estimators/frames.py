@@ -1,4 +1,4 @@
-"""DataFrames with more columns, or made of numbers and texts, through narwhals."""
+"""The types of DataFrames, and DataFrames made of numbers and texts, through narwhals."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,16 +10,6 @@ from vlb.data.frames import kind_of, narwhals, typed
 WHOLE = [f"{kind}{bits}" for kind in ("Int", "UInt") for bits in (8, 16, 32, 64)]
 NUMBERS = frozenset((*WHOLE, "Float32", "Float64"))
 PLAIN = NUMBERS | {"Boolean", "String", "Categorical", "Date", "Datetime"}
-
-
-def joined(frame: Any, columns: Mapping[str, np.ndarray]) -> Any:
-    """A DataFrame with more columns after its own, (n,) each."""
-    nw = narwhals()
-    table = nw.from_native(frame, eager_only=True)
-    more = [nw.new_series(name, values.tolist(), backend=table.implementation) for name, values in columns.items()]
-    if hasattr(frame, "index"):
-        more = [nw.maybe_set_index(series, index=frame.index) for series in more]
-    return table.with_columns(*more).to_native()
 
 
 def types_of(frame: Any) -> dict[str, str]:

@@ -15,9 +15,9 @@ from vlb.core.cells import UnknownCells
 from vlb.core.schema import AnyKind, Categories, Real
 from vlb.core.surroundings import ordinary
 from vlb.data.columns import Cells
+from vlb.data.frames import joined
 from vlb.data.rows import of_file
 from vlb.interfaces.estimators.density import Rows, TableDensity, seeded
-from vlb.interfaces.estimators.frames import joined
 from vlb.interfaces.estimators.mixture import MixtureDensity
 from vlb.interfaces.estimators.shown import Shown
 from vlb.interfaces.estimators.tables import Given, fitted_to, given, taken

@@ -44,7 +44,7 @@ class Given(NamedTuple):
         """A copy of the table with the cells that are not observed from `put`, by the name of a column: reals, or of
         other `kinds` the numbers of values."""
         if self.backend is not None:
-            return filled_frame(self.table, put, kinds, {})
+            return filled_frame(self.table, put, kinds)
         completed = self.table.copy()
         for name, cells in put.items():
             gaps = ~cells.observed
@@ -77,7 +77,7 @@ def _read(estimator: BaseEstimator, X: Any, *, framed: bool, reset: bool) -> Giv
     values = array.astype(np.float64)
     gone = np.isnan(values)
     cells = (Cells(name, np.where(no, 0.0, own), ~no) for name, own, no in zip(names, values.T, gone.T, strict=True))
-    return Given(array, Sheet("X", tuple(cells), np.arange(1, len(array) + 1), (with_point,)))
+    return Given(array, Sheet("X", tuple(cells), None, (with_point,)))
 
 
 def taken(table: Any, places: np.ndarray) -> Any:

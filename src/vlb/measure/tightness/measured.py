@@ -18,10 +18,11 @@ from vlb.measure.evaluation import Bounded, Evaluation, measure_bound
 from vlb.measure.options import TightnessOptions
 from vlb.measure.planning import planned, planning
 from vlb.measure.tightness.trained import WeighedExamples, WeightedBound, weigh
+from vlb.models.diffusion.discrete import WALK
 from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson
-from vlb.models.diffusion.model import WALK, DiffusionModel
+from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.protocols import LikelihoodModel, offers, require
 from vlb.store.runs import Run
 

@@ -28,8 +28,9 @@ from vlb.core.draws import RowDraws
 from vlb.core.emissions import Law
 from vlb.core.hierarchy import Choose, Rung, descend, last_state
 from vlb.models.diffusion.denoiser import Prediction
+from vlb.models.diffusion.discrete import GridDiffusion
 from vlb.models.diffusion.kernels import MomentMatched
-from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
+from vlb.models.diffusion.model import DiffusionModel
 
 UNEVEN = 0.5  # share of the particles: with fewer effective ones they are resampled
 FARTHEST = 2.0  # standard deviations of a step, by which a gradient moves a number at most

@@ -1,7 +1,7 @@
 """The page about a diffusion model: which noise levels cost the bits, and how noise becomes data."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,16 +12,21 @@ from vlb.data import Dataset, Split
 from vlb.measure.classification import classify
 from vlb.measure.profile import NoiseProfile, noise_profile
 from vlb.measure.summary import EvaluationResult
+from vlb.models.diffusion.methods import Told
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.rows import TableDiffusion
 from vlb.pages import figures, page
 from vlb.pages.about import about, few_of, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.film import Film, filmed
 from vlb.pages.gallery import drawable
 from vlb.pages.markup import chart, text, thumbnail
+from vlb.pages.portrait import the_table
+from vlb.pages.tables import SAMPLES, Portrait, portrayed
 from vlb.store.runs import Run
 
 STEPS = 100
+BRIEF = Told(particles=8, steps=16)  # of each cell given the others of its row, in turn
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,11 @@ class DiffusionContent:
         return self.measured.result
 
     def page(self) -> str:
-        return diffusion_page(self)
+        return diffusion_page(self, bounded(self.found), (page.pictures(self.measured), film(self.film)))
 
 
 @content_of.register
-def _(
+def diffusion_content(
     model: DiffusionModel, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
 ) -> DiffusionContent:
     result = stated(model, run, data, device, progress)
@@ -77,6 +82,33 @@ def _(
     return DiffusionContent(Measured(about(run, model, data), result, gallery), profile, film, right)
 
 
+@dataclass(frozen=True)
+class RowsContent:
+    """A diffusion model of the rows of a table; for its fields see `DiffusionContent` and `Portrait`."""
+
+    diffusion: DiffusionContent
+    portrait: Portrait
+
+    @property
+    def found(self) -> EvaluationResult:
+        return self.diffusion.found
+
+    def page(self) -> str:
+        what = "An upper bound on −log₂ p of the cells that are there: the variational bound in continuous time"
+        shown = the_table(self.portrait, f"by {SAMPLES:,} descents", "the bound on −log p")
+        return diffusion_page(self.diffusion, what, shown)
+
+
+@content_of.register
+def _(
+    model: TableDiffusion, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
+) -> RowsContent:
+    diffusion = diffusion_content(model, run, data, device, progress)
+    progress.begin("measuring columns and rows")
+    nats = diffusion.found.evaluation.totals
+    return RowsContent(diffusion, portrayed(model, data, few_of(data.test), nats, model.by(BRIEF)))
+
+
 def accuracy(
     model: DiffusionModel, split: Split, classes: int, *, draws: int = 8, device: torch.device | str = "cpu"
 ) -> Accuracy:
@@ -88,11 +120,16 @@ def accuracy(
     return Accuracy(int(np.sum(guesses == examples.labels)), len(examples), classes, draws)
 
 
-def diffusion_page(content: DiffusionContent) -> str:
-    """The whole page. Likelihoods are in bits/dim, noise levels in nats of log SNR."""
+def bounded(result: EvaluationResult) -> str:
+    """What the number is."""
+    what = "−log₂ p(x | y) of examples x given their class y" if result.conditional else "−log₂ p(x)"
+    return f"An upper bound on {what}: the continuous-time variational bound with all three terms"
+
+
+def diffusion_page(content: DiffusionContent, what: str, shown: Sequence[str]) -> str:
+    """The whole page; what: the number is; shown: sections about samples. Likelihoods are in bits/dim, noise levels in
+    nats of log SNR."""
     measured, s = content.measured, content.measured.result
-    what = "−log₂ p(x | y) of examples x given their class y" if s.conditional else "−log₂ p(x)"
-    what = f"An upper bound on {what}: the continuous-time variational bound with all three terms"
     meaning = (
         "Diffusion: the cost of denoising at all noise levels. Reconstruction: of the data given the least noisy "
         "latent. Prior: of the noisiest latent."
@@ -102,8 +139,7 @@ def diffusion_page(content: DiffusionContent) -> str:
         page.bound(measured, "The bound and its terms", meaning),
         page.training(measured, "with dropout and one draw of noise per example"),
         noise(content),
-        page.pictures(measured),
-        film(content.film),
+        *shown,
         classification(content.accuracy),
         page.configuration(measured.about),
         page.reproduction(measured.about),

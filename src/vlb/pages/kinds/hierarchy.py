@@ -20,7 +20,7 @@ from vlb.pages.about import about, few_of, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.gallery import ancestral, drawable
 from vlb.pages.markup import chart, text, thumbnail
-from vlb.pages.portrait import the_columns, the_correlations, the_marginals, the_odd
+from vlb.pages.portrait import the_table
 from vlb.pages.tables import SAMPLES, Portrait, portrayed
 from vlb.store.runs import Run
 
@@ -135,18 +135,12 @@ def hierarchy_page(content: HierarchyContent) -> str:
 
 def rows_page(content: RowsContent) -> str:
     """The whole page about a hierarchy of rows."""
-    portrait = content.portrait
     meaning = (
         "Reconstruction: of the cells that are there, given all latents. KL of a rung: what its latents cost beyond "
         "what the rungs above tell, rung 1 next to the data. Cells that are missing are left out, of both."
     )
     what = "An upper bound on −log₂ p of the cells that are there: the variational bound with all its terms"
-    shown = (
-        the_columns(portrait),
-        the_marginals(portrait, f"by {SAMPLES:,} draws of the latents"),
-        the_correlations(portrait),
-        the_odd(portrait, "the bound on −log p"),
-    )
+    shown = the_table(content.portrait, f"by {SAMPLES:,} draws of the latents", "the bound on −log p")
     return _page(content.hierarchy, what, meaning, shown)
 
 
