@@ -185,7 +185,7 @@ def test_what_is_of_whole_examples_says_so(runs: dict[str, Path], tmp_path: Path
 
 
 def test_wrong_options_are_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--margin and --skip-damaged belong to --crop"):
+    with pytest.raises(UserError, match="--margin belongs to --crop"):
         vlb.TrainOptions(margin=2)
     with pytest.raises(UserError, match="--crop is of a folder of pictures, by the recipe images"):
         vlb.train("digits", vlb.TrainOptions(crop=8), out=tmp_path / "a")
