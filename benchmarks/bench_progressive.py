@@ -23,7 +23,8 @@ from vlb.coding.progressive import Preview, previews
 from vlb.coding.sequence import Lanes, Plan, SequenceCodec
 from vlb.coding.stack import BitStack
 from vlb.core.condition import UNCONDITIONAL
-from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
+from vlb.models.diffusion.discrete import GridDiffusion
+from vlb.models.diffusion.model import DiffusionModel
 from vlb.store.runs import Run
 
 

@@ -13,8 +13,9 @@ from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.emissions import CategoricalPosterior, Centres
 from vlb.measure.importance import ImportanceWeighted
 from vlb.models.diffusion.denoiser import PosteriorDenoiser
+from vlb.models.diffusion.discrete import GridDiffusion
 from vlb.models.diffusion.kernels import ExactMixture
-from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
+from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.mixture.gaussian import GaussianMixture, exact_reverse, gaussian_mixture

@@ -155,7 +155,7 @@ class Independent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cascade(Independent):
+class Halved(Independent):
     def build(self, schema: Schema) -> Halves:
         return Halves(schema.shape, schema.levels)
 
@@ -259,7 +259,7 @@ def one_more(family: Family, tag: str, kind: type, patch: pytest.MonkeyPatch) ->
 def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The lines that the registries of kinds, losses and codes would have."""
     one_more(MODELS, "independent", Independent, monkeypatch)
-    one_more(MODELS, "cascade", Cascade, monkeypatch)
+    one_more(MODELS, "halves", Halved, monkeypatch)
     one_more(LOSSES, "exact", ExactLoss, monkeypatch)
     monkeypatch.setattr(codes, "KINDS", (*codes.KINDS, ColumnsSettings))
     yield
@@ -274,7 +274,7 @@ def table() -> Dataset:
     return Dataset("pairs", levels_schema(SHAPE, LEVELS), Split(x[:300]), Split(x[300:400]), Split(x[400:]))
 
 
-@pytest.mark.parametrize("kind", [Independent, Cascade])
+@pytest.mark.parametrize("kind", [Independent, Halved])
 def test_a_kind_goes_through_every_verb(kind, registered: None, tmp_path: Path) -> None:
     data = table()
     settings = Training(steps=20, batch=32, warmup=1, validate_every=10, checkpoint_every=10, learning_rate=1e-3)
@@ -290,8 +290,8 @@ def test_a_kind_goes_through_every_verb(kind, registered: None, tmp_path: Path) 
     result = vlb.evaluate(model, "test", EvaluateOptions(passes=2), apart=data)
     assert result.exact and result.se_monte_carlo == 0
     names = {path[0] for path in result.terms}
-    assert names == ({"coarse", "detail"} if kind is Cascade else {"negative_log_likelihood"})
-    if kind is Cascade:
+    assert names == ({"coarse", "detail"} if kind is Halved else {"negative_log_likelihood"})
+    if kind is Halved:
         assert result.bits_per_dim < result.baselines["independent_pixels"] - 0.2  # it knows that pairs go together
     else:
         assert result.bits_per_dim == pytest.approx(result.baselines["independent_pixels"], abs=0.01)

@@ -13,6 +13,7 @@ from vlb.coding.diffusion import NUMBERED
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
 from vlb.core.emissions import Continuous
 from vlb.data import load
+from vlb.models.cascade.bands import BANDS
 from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.grids import GRIDS, Grid
 from vlb.models.diffusion.heads import HEADS
@@ -34,7 +35,7 @@ from vlb.training.verb import adjust
 
 FAMILIES = (
     SCHEDULES, WEIGHTINGS, TIMES, KERNELS, SCALINGS, PARAMETERIZATIONS, HEADS, BACKBONES, SAMPLERS, GRIDS,
-    LOSSES, MODELS,
+    LOSSES, MODELS, BANDS,
 )  # fmt: skip
 
 

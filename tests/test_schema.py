@@ -1,6 +1,7 @@
 """A schema says what an example is, survives JSON, and refuses what does not fit; a toy mixed table tries all kinds."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -84,6 +85,30 @@ def test_values_are_numbered_both_ways(kind: Levels | Categories | Real, numbers
     if isinstance(kind, Categories):
         index %= len(kind.values)  # the text of `other` may be listed, too
     assert np.array_equal(kind.index(kind.value(index)), index)
+
+
+@pytest.mark.parametrize("values", [[-1], [3], [0, 3], [0.5], [np.nan], [np.inf]])
+def test_what_is_no_level_has_no_number(values: list[float]) -> None:
+    assert Levels(3).index(np.array([0, 2])).tolist() == [0, 2] and not len(Levels(3).index(np.zeros(0)))
+    with pytest.raises(UserError, match="whole numbers from 0 to 2"):
+        Levels(3).index(np.array(values))
+
+
+def test_other_is_one_more_and_last() -> None:
+    """The text that is not listed has the number after those that are; without `other` it is refused by name."""
+    colours = Categories(("red", "green"), other=True)
+    assert colours.count == 3 and colours.index(np.array(["blue", "red", "green"])).tolist() == [2, 0, 1]
+    assert colours.value(np.array([1, 2])).tolist() == ["green", ""]
+    with pytest.raises(UserError, match="'blue' is none"):
+        replace(colours, other=False).index(np.array(["red", "blue"]))
+
+
+def test_classes_are_known_by_name_then_by_number() -> None:
+    named = replace(levels_schema((2,), 2, 3), labels=("2", "b", "c"))
+    assert [named.label(one) for one in ("2", "b", "0", "1")] == [0, 1, 0, 1]
+    for wrong in ("3", "-1", "d"):
+        with pytest.raises(UserError, match=f"no class '{wrong}'"):
+            named.label(wrong)
 
 
 def test_a_mixed_table_states_its_kinds_and_measure() -> None:

@@ -20,7 +20,7 @@ from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import Velocity
 from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import Cosine, LogSNRLinear
-from vlb.models.diffusion.stratified import Plan, StratifiedBound, fit
+from vlb.models.diffusion.stratified import FLOOR, Plan, StratifiedBound, _plan, _Spread, fit
 
 LEVELS, SHAPE = 5, (3,)
 LOG_MARGINALS = torch.tensor([[0.4, 0.3, 0.1, 0.1, 0.1], [0.05, 0.15, 0.6, 0.1, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]]).log()
@@ -139,6 +139,24 @@ def test_conditions_reach_the_network() -> None:
     with torch.no_grad():
         first, second = (bound.terms(x, Condition(label=torch.full((500,), k)), seeded(2)) for k in (0, 2))
     assert not torch.equal(first[("diffusion",)], second[("diffusion",)])
+
+
+def spread(noise: float, square: float) -> _Spread:
+    return _Spread(square, {(False, False): (noise, (0.0, 0.0))})
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1e3), st.floats(0, 1e3)), min_size=1, max_size=20), st.integers(1, 50))
+def test_draws_go_where_variance_is(left: list[tuple[float, float]], strata: int) -> None:
+    """Bins of width w and integrands of variance v_i within, drawn with probabilities m_i: Σ w² v_i/m_i per draw, least
+    at m ∝ √v (Neyman), of which a part is spread evenly; even where nothing varies."""
+    width, v = 0.25, [noise + square / (12 * strata**2) for noise, square in left]
+    plan, cost = _plan([spread(*one) for one in left], None, width, strata, False)
+    masses, n = np.array(plan.masses), len(left)
+    assert masses.sum() == pytest.approx(1) and plan.strata == strata
+    shape = np.sqrt(v) / np.sqrt(v).sum() if any(v) else np.full(n, 1 / n)
+    assert masses == pytest.approx(FLOOR / n + (1 - FLOOR) * shape)
+    assert cost == pytest.approx((width**2 * np.array(v) / masses).sum())
 
 
 @settings(derandomize=True, deadline=None, max_examples=30)

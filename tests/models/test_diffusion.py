@@ -25,7 +25,8 @@ from vlb.core.distributions import Categorical, standard_normal
 from vlb.core.emissions import CategoricalPosterior, Centres, Continuous
 from vlb.core.hierarchy import descend, from_posterior
 from vlb.models.diffusion.denoiser import PosteriorDenoiser, Prediction
-from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
+from vlb.models.diffusion.discrete import GridDiffusion
+from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import GaussianDiffusion, along
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.diffusion.times import LowDiscrepancyTime, UniformRung, UniformTime

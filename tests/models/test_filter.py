@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.oracles import LIMIT, plane_mixture, z_score
 from vlb.core.bound import descent_log_ratio
-from vlb.core.condition import Condition
+from vlb.core.condition import Condition, Role
 from vlb.core.distributions import Normal
 from vlb.core.draws import RowDraws
 from vlb.core.emissions import Continuous
@@ -45,7 +45,8 @@ def found(
     mask = torch.zeros_like(x).bool()
     mask[:, known] = True
     different = RowDraws(torch.arange(len(x)).double().unsqueeze(1), Condition(), 0)
-    return kind(model, torch.where(mask, x, 0.0), mask, steps, paths, particles, different).run()
+    role = torch.where(mask, Role.KNOWN, Role.MODELLED).to(torch.uint8)
+    return kind(model, Condition(role=role, values=torch.where(mask, x, 0.0)), steps, paths, particles, different).run()
 
 
 def chain(model: DiffusionModel, steps: int) -> tuple[Tensor, Tensor]:
@@ -161,7 +162,7 @@ def test_mixtures_are_given_what_is_known(kind: type[Filter]) -> None:
 
 
 def test_unweighted_replacement_does_not_draw_from_the_conditional() -> None:
-    """Known parts from q and the rest from p, of even weight, has the mean 0.93 in place of 1.35; with weights,
+    """Known parts from q and the rest from p, of even weight, has the mean 0.93 in place of 1.35; with weights it is
     that of the conditional, within five standard errors and what 60 steps leave, 0.03."""
     mixture = gaussian_mixture(
         torch.ones(1).double(), torch.zeros(1, 2).double(), torch.tensor([[[1.0, 0.9], [0.9, 1.0]]]).double()

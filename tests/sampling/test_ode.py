@@ -50,6 +50,21 @@ def test_a_step_has_order_five_and_its_estimate_order_five() -> None:
     assert abs(observed_order(estimate, (20, 40, 80)) - 5) < 0.2
 
 
+def test_evaluations_and_rejected_strides_are_counted() -> None:
+    """Every call of the field is; and a stride far too long is tried again, shorter."""
+    calls = []
+
+    def field(t: float, y: torch.Tensor) -> torch.Tensor:
+        calls.append(t)
+        return swing(20 * t, y) * 20
+
+    point = last(solve(field, torch.ones(1, 1, dtype=torch.float64), 0.0, 10.0, Tolerances(1e-6, 1e-6)))
+    assert point.evaluations == len(calls) and point.rejected > 0
+    assert (point.evaluations - 1) % (len(NODES) - 1) == 0
+    with pytest.raises(UserError, match=r"stopped at t = .* after 13 evaluations"):
+        last(solve(field, torch.ones(1, 1, dtype=torch.float64), 0.0, 10.0, Tolerances(1e-6, 1e-6), max_steps=2))
+
+
 def test_the_error_follows_the_tolerance() -> None:
     y_0 = torch.tensor([[1.0], [3.0]], dtype=torch.float64)
     for tolerance in (1e-4, 1e-6, 1e-8, 1e-10):

@@ -188,6 +188,7 @@ def forgotten() -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 def test_compiled_networks_take_the_same_steps(digits: Dataset, forgotten: None) -> None:
     x = torch.from_numpy(digits.train.x[:BATCH].copy())
     plain, made = trainer(digits, "digits", *COMPILED[:-1]), trainer(digits, "digits", *COMPILED)
@@ -200,6 +201,7 @@ def test_compiled_networks_take_the_same_steps(digits: Dataset, forgotten: None)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
 def test_a_missing_compiler_is_said(digits: Dataset, forgotten: None, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch._inductor.config as inductor
 

@@ -56,6 +56,7 @@ def compress(
     progress.begin("opening the run and what is to be compressed")
     opened = run if isinstance(run, Run) else Run.open(run)
     opened.refuse_unlabelled("compression")
+    opened.schema.refuse_pieces("compression")
     paths = [Path(given) for given in inputs]
     if not paths:
         raise UserError("give what to compress: folders of images, image files, .npy, .npz, .csv or IDX files")

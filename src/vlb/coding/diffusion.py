@@ -9,14 +9,16 @@ import numpy as np
 import torch
 
 from vlb.coding.bitsback import Climbing, Descending, Grid
-from vlb.coding.cells import Uncodable
+from vlb.coding.cells import Rows, TableCode, Uncodable
 from vlb.coding.codes import data_code
 from vlb.coding.models import Coded, coded_by, continuous, marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.emissions import Centres
+from vlb.models.diffusion.discrete import GridDiffusion
 from vlb.models.diffusion.kernels import KERNELS, ReverseKernel
-from vlb.models.diffusion.model import DiffusionModel, GridDiffusion
+from vlb.models.diffusion.model import DiffusionModel
 
 # By number, as archives name them.
 NUMBERED: tuple[ReverseKernel, ...] = tuple(kind() for kind in KERNELS.offered.values())
@@ -94,9 +96,7 @@ class DiffusionSettings:
 
     def codec(self, model: Coded) -> SequenceCodec:
         """The codec of a prepared model, in Bit-Swap order. Raises `Uncodable` where there can be none."""
-        hierarchy, unit = discretised(model, self), self.spacing / SPACING_UNIT
-        climbing = Climbing(hierarchy, grids(hierarchy, unit), hierarchy.shape, hierarchy.model.device)
-        return SequenceCodec(climbing, marginals(model), hierarchy.shape, self.lanes)
+        return SequenceCodec(climbing(model, self), marginals(model), model.shape, self.lanes)
 
     def bounded(self, model: Coded) -> GridDiffusion:
         """The hierarchy that is coded with."""
@@ -128,11 +128,18 @@ def top_down(model: DiffusionModel, settings: DiffusionSettings) -> SequenceCode
     return SequenceCodec(descending, marginals(model), model.shape, settings.lanes)
 
 
-def discretised(model: Coded, settings: DiffusionSettings) -> GridDiffusion:
-    """The hierarchy that is coded with. Raises `Uncodable` for a model without a grid."""
+def discretised(model: Coded, settings: DiffusionSettings, condition: Condition = UNCONDITIONAL) -> GridDiffusion:
+    """The hierarchy that is coded with, given the condition of what is coded. Raises `Uncodable` for a model without a
+    grid."""
     if not issubclass(coded_by(model), DiffusionSettings):
         raise Uncodable(f"steps of a diffusion for a {type(model).__name__}")
-    return model.at(settings.grid(), NUMBERED[settings.kernel])
+    return model.at(settings.grid(), NUMBERED[settings.kernel], condition)
+
+
+def climbing(model: Coded, settings: DiffusionSettings, condition: Condition = UNCONDITIONAL) -> Climbing:
+    """How a batch is coded, given its condition. Raises `Uncodable` where there can be no code."""
+    hierarchy = discretised(model, settings, condition)
+    return Climbing(hierarchy, grids(hierarchy, settings.spacing / SPACING_UNIT), hierarchy.shape, model.device)
 
 
 def grids(hierarchy: GridDiffusion, unit: float) -> list[Grid]:
@@ -163,7 +170,7 @@ def _(model: DiffusionModel) -> type[DiffusionSettings]:
 
 @marginals.register
 @torch.no_grad()
-def _(model: DiffusionModel) -> np.ndarray:
+def _(model: DiffusionModel) -> Rows:
     """What the head says where z says nothing."""
     if not isinstance(model.embedding, Centres):
         raise continuous()
@@ -171,5 +178,5 @@ def _(model: DiffusionModel) -> np.ndarray:
     law = model.predict(like, torch.ones(1, dtype=torch.float64, device=model.device)).law
     if law is None:
         possible = model.embedding.impossible().exp().numpy()
-        return np.broadcast_to(possible, (math.prod(model.shape), model.embedding.count)).copy()
-    return data_code(law).weights
+        return TableCode(np.broadcast_to(possible, (math.prod(model.shape), model.embedding.count)).copy())
+    return data_code(law)

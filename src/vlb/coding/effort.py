@@ -8,6 +8,7 @@ Other models have their rungs: there is only how finely their latents are told a
 import copy
 import json
 import math
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,10 +23,12 @@ from vlb.coding.diffusion import FINE, NUMBERED, DiffusionSettings, evenly
 from vlb.coding.models import Measuring, chosen_settings
 from vlb.coding.sequence import USUAL_LANES, Lanes
 from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import cheapest, measure_costs
 
+Told = tuple[torch.Tensor, Condition]  # examples (n, *shape), and what is told of them
 MEASURED = 16  # one measurement places the rungs of every T up to so many
 
 
@@ -49,9 +52,15 @@ def effort(name: str) -> Effort:
 
 
 def placements(
-    model: DiffusionModel, x: torch.Tensor, most: int, seed: int = 0, progress: Progress = SILENT
+    model: DiffusionModel,
+    x: torch.Tensor,
+    most: int,
+    seed: int = 0,
+    progress: Progress = SILENT,
+    condition: Condition = UNCONDITIONAL,
 ) -> dict[int, DiffusionSettings]:
-    """T -> kernel and times of least measured cost on examples x (n, *shape), for every T up to `most`.
+    """T -> kernel and times of least measured cost on examples x (n, *shape), given what is told of them, for every T
+    up to `most`.
 
     The network is asked in float32: costs need no more digits, and places are what the archive says that they are.
     Raises `UserError` where no T has a finite bound.
@@ -61,7 +70,8 @@ def placements(
         model.denoiser.float()
     decodes, dimensions = model.learns_decoder, math.prod(model.shape)
     # Too few draws, and the placing falls for those that came out cheap by luck.
-    x = x[: max(16, min(256, (1 << 14) // dimensions))]
+    few = slice(max(16, min(256, (1 << 14) // dimensions)))
+    x, condition = x[few], condition.take(few)
     places, parts = _candidates(model, max(32 if dimensions < 256 else 26, most + 8) - 1)
     best: dict[int, tuple[float, DiffusionSettings]] = {}
     for index, kernel in enumerate(NUMBERED):
@@ -69,7 +79,7 @@ def placements(
             continue  # without p(x | z_t) there is only the standard kernel, and with it both others are better
         generator, times = torch.Generator().manual_seed(seed), torch.tensor(places, dtype=torch.float64) / parts
         progress.begin(f"placing noise levels, {kernel} kernel", len(times) * (len(times) + 1) // 2)
-        costs = measure_costs(model, x, times, kernel, generator, progress=progress)
+        costs = measure_costs(model, x, times, kernel, generator, condition, progress)
         for steps in range(1, min(most, len(places) - 1) + 1):
             placed = cheapest(costs, steps)
             total = costs.total(placed)
@@ -82,21 +92,38 @@ def placements(
 
 @chosen_settings.register
 def remembered(model: DiffusionModel, by: Measuring, steps: int, lanes: Lanes) -> DiffusionSettings:
-    """Kernel and times of least measured cost, or those of the last time, from `coding.json` in the run's folder.
+    """Kernel and times of least measured cost, or those of the last time, from `coding.json` in the run's folder."""
+
+    def examples() -> Told | None:
+        x = by.examples()
+        return None if x is None else (x, UNCONDITIONAL)
+
+    return placed(model, by, by.folder / "coding.json", examples, steps, lanes)
+
+
+def placed(
+    model: DiffusionModel,
+    by: Measuring,
+    file: Path,
+    examples: Callable[[], Told | None],
+    steps: int,
+    lanes: Lanes,
+) -> DiffusionSettings:
+    """Kernel and times of least measured cost on examples, or those of the last time, from `file`.
 
     Without examples the rungs are spread evenly in λ.
     """
-    file = by.folder / "coding.json"
     known = _known(file, by.digest)
-    x = None if steps in known else by.examples()
-    if steps not in known and (x is None or not len(x)):
+    found = None if steps in known else examples()
+    if steps not in known and (found is None or not len(found[0])):
         kernel = 2 if model.learns_decoder else 0
         places, parts = _candidates(model, steps)
         if len(places) != steps + 1:
             return evenly(kernel, steps, lanes=lanes)
         return DiffusionSettings(kernel, places, parts, lanes=lanes)
-    if x is not None:
-        known = placements(model, x, max(steps, MEASURED), progress=by.progress) | known
+    if found is not None:
+        x, condition = found
+        known = placements(model, x, max(steps, MEASURED), progress=by.progress, condition=condition) | known
         entries = {
             str(steps): {"kernel": settings.kernel, "places": settings.places, "parts": settings.parts}
             for steps, settings in sorted(known.items())

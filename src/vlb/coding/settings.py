@@ -1,5 +1,6 @@
 """The kinds of codes, a line each: what a header may say."""
 
+from vlb.coding.cascade import CascadeSettings
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.effort import remembered  # registers how a diffusion model chooses its settings
 from vlb.coding.factors import FactorSettings
@@ -8,7 +9,7 @@ from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.models import Settings
 from vlb.coding.wire import Damaged, Reader
 
-KINDS = (DiffusionSettings, HierarchySettings, MixtureSettings, FactorSettings)
+KINDS = (DiffusionSettings, HierarchySettings, MixtureSettings, FactorSettings, CascadeSettings)
 
 
 def kind(settings: Settings) -> int:

@@ -66,9 +66,9 @@ def album(folder: Path, paths: Sequence[PurePath], progress: Progress, skip_dama
     for number, path in enumerate(paths, 1):
         try:
             sketch = sketch_picture(folder / path)
-        except DamagedPicture as error:
+        except DamagedPicture:
             if not skip_damaged:
-                raise UserError(f"{error}, or leave out all that are damaged: --skip-damaged") from error
+                raise
             damaged.append(LeftOut(str(path), "damaged pictures"))
             continue
         finally:

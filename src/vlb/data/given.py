@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.core.schema import Schema
+from vlb.core.schema import Schema, Wave
 from vlb.data.arranged import SUFFIXES as PICTURES
+from vlb.data.arranged import class_of
 from vlb.data.arrays import read_array
 from vlb.data.columns import placed
 from vlb.data.contents import only_array
@@ -20,6 +21,8 @@ from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.idx import labels_beside, read_idx
 from vlb.data.labels import are_texts, class_labels, texts
 from vlb.data.mixed import load_mixed_rows
+from vlb.data.photographs import given_album, tiles
+from vlb.data.sounds import read_windows
 from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
 
@@ -27,9 +30,10 @@ SHOWN = 5
 
 
 class Given(NamedTuple):
-    """Examples in order; names: a path for each where they are files of their own, else empty; notes: what was left out
-    of a folder, and what else to know of it, a line each; unseen: rows of a table, by number from 0, that are not among
-    the examples, for they have cells that the model cannot have, and which."""
+    """Examples in order; names: a path for each, or for each thing that they are pieces of, where these are files of
+    their own, else empty; notes: what was left out of a folder, and what else to know of it, a line each; unseen: rows
+    of a table, by number from 0, that are not among the examples, for they have cells that the model cannot have, and
+    which."""
 
     split: Split
     names: tuple[str, ...]
@@ -46,8 +50,9 @@ class Given(NamedTuple):
         return f"{rows} left out, for they have cells that the model has not seen: {first}"
 
     def placed(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of the examples as float64 in the order that was given, NaN for rows that are not among them."""
-        placed = np.full(len(self.split) + len(self.unseen), np.nan)
+        """Numbers of the examples, or of the things that these are pieces of, as float64 in the order that was given,
+        NaN for rows that are not among them."""
+        placed = np.full(len(values) + len(self.unseen), np.nan)
         placed[np.delete(np.arange(len(placed)), list(self.unseen))] = values
         return placed
 
@@ -64,11 +69,17 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     for what is missing, empty or damaged, for examples of another shape or with other levels, and for values that are
     no whole numbers in range.
     """
+    if schema.pieces is not None:
+        return _pictures(Path(path).expanduser(), schema, conditional)
     if schema.gaps:
         rows = load_mixed_rows(Path(path).expanduser(), schema)
         kept = np.delete(np.arange(len(rows.x)), list(rows.unseen))
         return Given(Split(rows.x[kept], observed=rows.observed[kept]), (), (*rows.remarks, *rows.empty), rows.unseen)
     path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
+    if isinstance(schema.layout, Wave) and schema.layout.rate is not None:
+        if not path.exists():
+            raise UserError(f"there is nothing at {path}; give a split's name, or the path of recordings")
+        return Given(*read_windows(path, schema))
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unseen: Mapping[int, str] = MappingProxyType({})
@@ -115,6 +126,17 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if conditional and numbers is not None and known is not None and int(numbers.max()) >= known:
         raise UserError(f"{what} has the label {int(numbers.max())}, and the model knows 0 to {known - 1}")
     return Given(Split(checked, numbers), names, notes, unseen)
+
+
+def _pictures(path: Path, schema: Schema, conditional: bool) -> Given:
+    """Pictures of any size, cut into tiles."""
+    book, found = given_album(path, schema)
+    classes = [class_of(name, False) for name in book.paths]
+    known = [name for name in classes if name is not None]
+    labels = _numbered(known, schema, str(path), conditional) if len(known) == len(classes) else None
+    assert schema.pieces is not None
+    split = tiles(book, schema.pieces, np.arange(len(book))).split(labels, book.digest(np.arange(len(book))))
+    return Given(split, tuple(map(str, book.paths)), (*found, *book.remarks))
 
 
 def told(split: Split, schema: Schema, names: Sequence[str]) -> Split:

@@ -5,7 +5,7 @@ What is held are places; pixels are decoded as they are asked for, so that a fol
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +19,7 @@ from vlb.data.album import Album, album
 from vlb.data.arranged import pictures
 from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.folder import arrangement
+from vlb.data.pictures import DamagedPicture
 from vlb.data.pieces import Grid, roles, windows
 from vlb.data.splits import division
 
@@ -157,7 +158,10 @@ def load_photographs(folder: Path, pieces: Pieces, skip_damaged: bool = False, p
         raise UserError(f"crops are of a folder of pictures, and {folder} is none: leave out --crop")
     progress.begin(f"looking through {folder}")
     found = pictures(folder)
-    book = album(folder, found.paths, progress, skip_damaged)
+    try:
+        book = album(folder, found.paths, progress, skip_damaged)
+    except DamagedPicture as error:
+        raise UserError(f"{error}, or leave out all that are damaged: --skip-damaged") from error
     parts, classes, named, remarks = arrangement(folder, book.paths)
     numbers = {path: number for number, path in enumerate(book.paths)}
     labels = None if classes is None else np.array([classes.index(named[path]) for path in book.paths], np.int64)
@@ -184,6 +188,24 @@ def load_photographs(folder: Path, pieces: Pieces, skip_damaged: bool = False, p
         remarks=(*found.remarks, *remarks, *book.remarks, *small, _words(book, pieces, chosen)),
         fresh=crops,
     )
+
+
+def given_album(path: Path, schema: Schema) -> tuple[Album, tuple[str, ...]]:
+    """Pictures that a person gives to a trained model, a folder of them or one, and what is to be said of the folder.
+    Raises `UserError` for what will not do, and for pictures of other channels or levels than the model's."""
+    if path.is_dir():
+        found = pictures(path)
+        book, notes = album(path, found.paths, SILENT), found.notes
+    elif path.is_file():
+        book, notes = album(path.parent, (PurePath(path.name),), SILENT), ()
+    else:
+        raise UserError(f"there is nothing at {path}; give a split's name, a picture, or a folder of pictures")
+    if (book.channels, book.levels) != (schema.shape[0], schema.levels):
+        raise UserError(
+            f"{path} holds pictures of {book.channels} channels and {book.levels} levels, and the model is of "
+            f"{schema.shape[0]} and {schema.levels}: convert them"
+        )
+    return book, notes
 
 
 def _small(album: Album, pieces: Pieces) -> tuple[str, ...]:

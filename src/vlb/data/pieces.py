@@ -13,9 +13,10 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
-from vlb.core.condition import Role
-from vlb.core.schema import Pieces
+from vlb.core.condition import Condition, Role
+from vlb.core.schema import Pieces, Schema
 
 
 class Cut(NamedTuple):
@@ -73,9 +74,8 @@ class Grid:
 
     def put(self, x: np.ndarray) -> np.ndarray:
         """The thing (channels, *size) that all its pieces (n, channels, *window) are of: the inverse of `cut`."""
-        margin, axes = self.pieces.margin, len(self.size)
-        inner = tuple(slice(margin, margin + tile) for tile in self.pieces.tile)
-        tiles = x[(slice(None), slice(None), *inner)].reshape(*self.counts, x.shape[1], *self.pieces.tile)
+        axes = len(self.size)
+        tiles = inner(self.pieces, x).reshape(*self.counts, x.shape[1], *self.pieces.tile)
         pairs = (axis for a in range(axes) for axis in (a, axes + 1 + a))
         whole = tiles.transpose(axes, *pairs).reshape(
             x.shape[1], *(count * tile for count, tile in zip(self.counts, self.pieces.tile, strict=True))
@@ -102,6 +102,32 @@ def put(pieces: Pieces, x: np.ndarray, sizes: Sequence[tuple[int, ...]]) -> Iter
         grid = Grid(pieces, size)
         yield grid.put(x[start : start + len(grid)])
         start += len(grid)
+
+
+def alone(schema: Schema, label: int | None = None) -> Condition:
+    """What is told of one example of which nothing is known but perhaps its label: of a piece, that it is of the first
+    phase, so that all around its tile is absent."""
+    role, pieces = None, schema.pieces
+    if pieces is not None and pieces.told:
+        within = _within(pieces)[(0,) * len(pieces.tile)]
+        role = torch.from_numpy(np.broadcast_to(within, schema.shape).copy())[None]
+    return Condition(
+        label=None if label is None else torch.tensor([label]),
+        role=role,
+        values=None if role is None else torch.zeros_like(role),
+    )
+
+
+def inner(pieces: Pieces, x: np.ndarray) -> np.ndarray:
+    """The tiles of pieces x (n, channels, *window), without their margins."""
+    places: tuple[Any, ...] = (..., *(slice(pieces.margin, pieces.margin + tile) for tile in pieces.tile))
+    found: np.ndarray = x[places]
+    return found
+
+
+def tile_of(schema: Schema, x: np.ndarray) -> np.ndarray:
+    """Examples x (n, *shape) as they are to be seen: of pieces the tile alone."""
+    return x if schema.pieces is None else inner(schema.pieces, x)
 
 
 def windows(pieces: Pieces, thing: np.ndarray, corners: np.ndarray) -> np.ndarray:

@@ -8,9 +8,10 @@ import torch
 from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.data import Split
+from vlb.models.diffusion.discrete import WALK, GridDiffusion
 from vlb.models.diffusion.grids import GRIDS, UniformLogSNR
 from vlb.models.diffusion.kernels import KERNELS, ReverseKernel
-from vlb.models.diffusion.model import WALK, DiffusionModel, GridDiffusion
+from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import average, cheapest, measure_costs
 
 PLACEMENTS = {"t": "even in t", "snr": "even in log SNR", "dp": "by least cost on validation data"}

@@ -50,5 +50,5 @@ def noise_profile(
             value = (model.term(x, t, condition, generator) / rate).double().cpu().numpy()
             np.add.at(sums, cell, value)
             np.add.at(counts, cell, 1)
-    scale = math.prod(model.shape) * math.log(2)
+    scale = split.dimensions * math.log(2)
     return NoiseProfile(0.5 * (edges[:-1] + edges[1:]), sums / np.maximum(counts, 1) / scale)

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,8 @@ from vlb.data import Dataset, Split
 from vlb.data.baselines import PER_EXAMPLE, per_example
 from vlb.data.dataset import SPLITS
 from vlb.data.given import Given, load_examples, told
-from vlb.measure.evaluation import Bounded, measure_bound
+from vlb.measure.evaluation import Bounded, Wholes, measure_bound
+from vlb.measure.maps import Tiled
 from vlb.measure.options import ScoreOptions
 from vlb.measure.outliers import complexity, likelihood_ratio, typicality
 from vlb.measure.planning import planned, planning
@@ -41,11 +42,19 @@ DEFAULT = ScoreOptions()
 class ScoreResult(Result):
     """What `vlb.score` returns. columns: (examples,) numbers by name, `nats` −log p among them, in the order that was
     given and NaN for rows that were left out; given: which these are, and the examples and their names; about: what the
-    scores are of, as JSON values."""
+    scores are of, as JSON values; tiled: what examples are the sums of, where they are pictures of any size."""
 
     columns: Mapping[str, np.ndarray]
     given: Given
     about: Mapping[str, Any]
+    tiled: Tiled | None = None
+
+    def maps(self) -> Iterator[tuple[str, bytes]]:
+        """For each picture that was scored by tiles, its name and a PNG of it beside a map of its unlikely parts.
+        Raises `UserError` for other examples."""
+        if self.tiled is None:
+            raise UserError("maps are of pictures that are seen in tiles (--crop): leave out --maps")
+        return self.tiled.maps(self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -142,11 +151,15 @@ class Scored:
             split_name = where or self.where
             bounded = planned(ways, self.data, split_name, conditional, self.run, self.progress, self.options.draws)
         split = told(split, self.data.schema, self.options.given)
-        first, which = distinct(split, conditional)
+        if split.whole is None:
+            first, which = distinct(split, conditional)
+            split = split.take(first)
+        else:  # equal are things, and not their pieces
+            which = np.arange(len(split))
         passes = 2 if bounded.bound.exact else self.options.passes
         found = measure_bound(
             bounded,
-            split.take(first),
+            split,
             conditional=conditional,
             passes=passes,
             seed=self.options.seed,
@@ -191,13 +204,15 @@ def score(
     of = told(given.split, own.schema, options.given)
     told_of = f" given {', '.join(options.given)}{scores.how_given}" if options.given else ""
     known = " given y" if opened.conditional else told_of
-    columns = {
-        "nats": scores.nats,
-        "bits_per_dim": scores.nats / (of.dimensions * math.log(2)),
-        ERROR: scores.errors,
-    }
+    wholes = Wholes.of(of)
+    nats, errors, sizes = scores.nats, scores.errors, np.full(len(of), of.dimensions)
+    if wholes is not None:
+        nats, errors, sizes = wholes.sums(nats), np.sqrt(wholes.sums(errors**2)), wholes.sizes
+    columns = {"nats": nats, "bits_per_dim": nats / (sizes * math.log(2)), ERROR: errors}
+    if wholes is not None:
+        columns["dimensions"] = sizes
     about: dict[str, Any] = {
-        "nats": f"{scores.bound}{known}, per example",
+        "nats": f"{scores.bound}{known}, per {'example' if wholes is None else 'picture'}",
         "kind": own.schema.kind,
         "dimensions": of.dimensions,
         "model": opened.fingerprint,
@@ -208,17 +223,22 @@ def score(
         "seed": options.seed,
     }
     if options.typicality:
-        training = scored.scores(own.train.subset(TRAINING_EXAMPLES), "train")
+        some = own.train.subset(TRAINING_EXAMPLES)
+        training = scored.scores(some, "train")
         about["training_nats"] = float(training.nats.mean())
-        columns["typicality"] = typicality(scores.nats, about["training_nats"])
+        # Pictures have sizes of their own: as much per dimension is typical.
+        columns["typicality"] = typicality(nats, about["training_nats"] * sizes / some.dimensions)
     if options.background is not None:
         other = _background(options.background, background, scored, of, data)
+        other = other if wholes is None else wholes.sums(other)
         columns["background_nats"] = other
-        columns["likelihood_ratio"] = likelihood_ratio(scores.nats, other)
+        columns["likelihood_ratio"] = likelihood_ratio(nats, other)
         about["background"] = options.background
     if given.unseen:
         about["left_out"] = {str(number): why for number, why in given.unseen.items()}
-    return ScoreResult({name: given.placed(values) for name, values in columns.items()}, given, about)
+    placed = {name: given.placed(values) for name, values in columns.items()}
+    tiled = None if wholes is None else Tiled(own.schema, given.split, scores.nats)
+    return ScoreResult(placed, given, about, tiled)
 
 
 def distinct(split: Split, conditional: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -255,13 +275,15 @@ def check_background(name: str | None) -> None:
 
 def _background_run(name: str | None, data: Dataset) -> Run | None:
     """The background where it is a run. Raises `UserError` for one that gives no ratio."""
+    if data.schema.pieces is not None and name == LZMA:
+        raise UserError("--background lzma is of whole examples: use independent-pixels, uniform or another run")
     if data.schema.gaps and name in (LZMA, "uniform"):
         raise UserError(f"--background {name} is of discrete data without gaps: use independent-pixels, or another run")
     if name is None or name == LZMA or name in PER_EXAMPLE:
         return None
     run = _opened(name)
     own = run.schema
-    if own.shape != data.shape or own.kind != data.schema.kind:
+    if own.shape != data.shape or own.kind != data.schema.kind or own.pieces != data.schema.pieces:
         raise UserError(
             f"--background {name} is of {own.kind} and examples of shape {own.shape}, the model "
             f"of {data.schema.kind} and {data.shape}: the two give no ratio"

@@ -3,6 +3,8 @@
 from typing import Annotated, Any
 
 from vlb.base.configuration import Family
+from vlb.models.cascade.config import Cascade
+from vlb.models.cascade.loss import CascadeLoss
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.factor.config import FactorAnalysers
@@ -24,10 +26,11 @@ MODELS = Family(
         "mixture": Mixture,
         "ladder": Ladder,
         "factor-mixture": FactorAnalysers,
+        "cascade": Cascade,
     },
 )
 
-AnyModel = Annotated[Diffusion | VAE | HVAE | ResidualHVAE | Mixture | Ladder | FactorAnalysers, MODELS]
+AnyModel = Annotated[Diffusion | VAE | HVAE | ResidualHVAE | Mixture | Ladder | FactorAnalysers | Cascade, MODELS]
 
 LOSSES = Family(
     "loss",
@@ -37,6 +40,7 @@ LOSSES = Family(
         "mixture": MixtureLoss,
         "ladder": LadderLoss,
         "factor-mixture": FactorLoss,
+        "cascade": CascadeLoss,
     },
 )
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, NOTHING, Condition, Role
 
 
@@ -47,6 +48,15 @@ def seen(z: Tensor, role: Tensor | None) -> tuple[Tensor, Tensor]:
     known = role == Role.KNOWN
     values = torch.cat((torch.where(role == Role.MODELLED, z, 0.0), torch.where(known, z, 0.0)), 1)
     return values, torch.cat((known, role == Role.ABSENT), 1).to(z.dtype)
+
+
+def beside(h: Tensor, condition: Condition) -> Tensor:
+    """h (batch, C, …) with the condition's planes (batch, channels, …) as further channels, or h (batch, D) with all of
+    their numbers. Raises `UserError` where there are none."""
+    if condition.planes is None:
+        raise UserError("this network is told maps aligned with x: give the condition's planes")
+    planes = condition.planes if h.ndim > 2 else condition.planes.flatten(1)
+    return torch.cat((h, planes.to(h.dtype)), 1)
 
 
 def fourier(z: Tensor, octaves: tuple[int, ...]) -> Tensor:

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from vlb.base.domains import BelowOne, Depth, Settings, Width
-from vlb.core.condition import NOTHING, ROLE, UNCONDITIONAL, Condition
+from vlb.core.condition import NOTHING, PLANES, ROLE, UNCONDITIONAL, Condition
 from vlb.nn.dropout import Dropout
-from vlb.nn.embedding import Conditioning, seen
+from vlb.nn.embedding import Conditioning, beside, seen
 from vlb.nn.stages import Network, Stage
 
 
 class MLPBackbone(Network):
-    """(batch, *shape) -> (batch, *out_shape); starts at zero. roles: whether it is told the roles of elements."""
+    """(batch, *shape) -> (batch, *out_shape); starts at zero. roles: whether it is told the roles of
+    elements; planes: how many maps aligned with images it is told."""
 
     def __init__(
         self,
@@ -25,12 +26,14 @@ class MLPBackbone(Network):
         blocks: int,
         dropout: float,
         roles: bool = False,
+        planes: int = 0,
     ) -> None:
         super().__init__()
-        self.out_shape, self.roles = out_shape, roles
+        self.out_shape, self.roles, self.planes = out_shape, roles, planes
         self.conditioning = Conditioning(width, classes)
-        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING)
-        self.first = nn.Linear(math.prod(shape) * (4 if roles else 1), width)
+        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING) | (PLANES if planes else NOTHING)
+        numbers = math.prod(shape) * (4 if roles else 1) + planes * math.prod(shape[1:])
+        self.first = nn.Linear(numbers, width)
         self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.last = nn.Linear(width, math.prod(out_shape))
@@ -42,6 +45,8 @@ class MLPBackbone(Network):
         h = z.flatten(1)
         if self.roles:
             h = torch.cat(seen(h, None if condition.role is None else condition.role.flatten(1)), 1)
+        if self.planes:
+            h = beside(h, condition)
         h = self.first(h)
         for block in self.blocks:
             h = block(h, embedded)
@@ -68,6 +73,9 @@ class MLP(Settings):
     blocks: Depth = 4
     dropout: BelowOne = 0.1
 
-    def build(self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool) -> MLPBackbone:
-        """For latents of a shape, outputs as the head asks for them, labels, 0 for none, and roles, if it is told."""
-        return MLPBackbone(shape, out_shape, classes, self.width, self.blocks, self.dropout, roles)
+    def build(
+        self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool, planes: int = 0
+    ) -> MLPBackbone:
+        """For latents of a shape, outputs as the head asks for them, labels, 0 for none, and, if it is told them, roles
+        and so many planes."""
+        return MLPBackbone(shape, out_shape, classes, self.width, self.blocks, self.dropout, roles, planes)

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from vlb.base.domains import BelowOne, Depth, Settings, Width, Within
 from vlb.base.errors import UserError
-from vlb.core.condition import NOTHING, ROLE, UNCONDITIONAL, Condition
+from vlb.core.condition import NOTHING, PLANES, ROLE, UNCONDITIONAL, Condition
 from vlb.nn.axes import AXES, Axes, fold, unfold, zeroed
 from vlb.nn.dropout import Dropout
-from vlb.nn.embedding import Conditioning, fourier, seen
+from vlb.nn.embedding import Conditioning, beside, fourier, seen
 from vlb.nn.stages import Network, Stage
 
 
@@ -21,7 +21,8 @@ class UNetBackbone(Network):
 
     widths: channels per resolution, each half the one before; attention where `attention` says so
     and in the middle. `patch` folds as many elements along each axis into channels before the first convolution. roles:
-    whether it is told the roles of elements, as further channels.
+    whether it is told the roles of elements, planes: how many maps aligned with them it is told, all as further
+    channels.
     """
 
     def __init__(
@@ -36,16 +37,18 @@ class UNetBackbone(Network):
         patch: int,
         dropout: float,
         roles: bool = False,
+        planes: int = 0,
     ) -> None:
         super().__init__()
         channels, axes = shape[0], len(shape) - 1
         self.axes = AXES[axes]
         width = 4 * widths[0]
         self.outputs, self.octaves, self.patch, self.roles = outputs, octaves, patch, roles
+        self.planes = planes
         self.conditioning = Conditioning(width, classes)
-        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING)
+        self.takes = self.conditioning.takes | (ROLE if roles else NOTHING) | (PLANES if planes else NOTHING)
         fine = 1 + 2 * len(octaves)
-        inputs = channels * (2 * fine + 2 if roles else fine) * patch**axes
+        inputs = (channels * (2 * fine + 2 if roles else fine) + planes) * patch**axes
         self.first = self.axes.convolution(inputs, widths[0], 3, padding=1)
 
         def stage(before: int, after: int, attend: bool) -> _Stage:
@@ -81,6 +84,8 @@ class UNetBackbone(Network):
             h = torch.cat((fourier(values, self.octaves), planes), 1)
         else:
             h = fourier(z, self.octaves)
+        if self.planes:
+            h = beside(h, condition)
         if self.patch > 1:
             h = fold(h, self.patch)
         h = self.first(h.contiguous(memory_format=self.axes.memory))
@@ -173,9 +178,11 @@ class UNet(Settings):
     patch: Width = 1
     dropout: BelowOne = 0.0
 
-    def build(self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool) -> UNetBackbone:
+    def build(
+        self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool, planes: int = 0
+    ) -> UNetBackbone:
         """For waves, images or volumes of a shape, outputs per element as the head asks for them, labels, 0 for none,
-        and roles, if it is told.
+        and, if it is told them, roles and so many planes.
 
         Raises `UserError` for what is none of these, or is too small for so many resolutions.
         """
@@ -204,4 +211,5 @@ class UNet(Settings):
             self.patch,
             self.dropout,
             roles,
+            planes,
         )

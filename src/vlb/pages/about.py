@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vlb.base.progress import SILENT, Progress
-from vlb.data import Dataset
+from vlb.data import Dataset, Split
 from vlb.measure.evaluate import Target, evaluated
 from vlb.measure.evaluation import Bounded
 from vlb.measure.options import EvaluateOptions
@@ -28,8 +28,21 @@ def stated(
     """What `vlb evaluate` finds of at most `EXAMPLES` test examples, or has found and kept in the run; what stands in
     for data that are gone is not kept."""
     of = Target(model, run.conditional, data, data, run)
-    options = EvaluateOptions(examples=EXAMPLES if len(data.test) > EXAMPLES else None)
+    options = EvaluateOptions(examples=_few(data.test))
     return evaluated(of, "test", data.test, options, None, not data.why, device, progress)
+
+
+def few_of(split: Split) -> Split:
+    """The examples that `stated` is of, which are taken out of a split where they are few of it."""
+    few = _few(split)
+    return split if few is None else split.take(split.subset_of_things(few))
+
+
+def _few(split: Split) -> int | None:
+    """How many examples are looked at, or things of which these are pieces: about `EXAMPLES` pieces; None for all."""
+    if len(split) <= EXAMPLES:
+        return None
+    return EXAMPLES if split.whole is None else max(1, EXAMPLES * len(np.unique(split.whole)) // len(split))
 
 
 def about(run: Run, model: object, data: Dataset, course: History | None = None, whole: bool = False) -> About:
@@ -37,7 +50,7 @@ def about(run: Run, model: object, data: Dataset, course: History | None = None,
     test examples whatever their number."""
     assert isinstance(model, nn.Module)
     changed, path = changes(run.experiment), shlex.quote(str(run.path))
-    all_ = whole or len(data.test) <= EXAMPLES
+    few = None if whole else _few(data.test)
     return About(
         name=run.path.resolve().name,
         shape=data.shape,
@@ -55,7 +68,7 @@ def about(run: Run, model: object, data: Dataset, course: History | None = None,
         },
         commands=(
             train_command(run.experiment, run.path),
-            f"vlb evaluate {path}" + ("" if all_ else f" --examples {EXAMPLES}"),
+            f"vlb evaluate {path}" + ("" if few is None else f" --examples {few}"),
             f"vlb report {path}",
         ),
     )

@@ -1,15 +1,17 @@
 """How the samples of a diffusion model come about: one descent serves both gallery and film."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vlb.base.progress import SILENT, Progress
-from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.core.condition import Condition
 from vlb.core.hierarchy import descend, from_prior
+from vlb.core.schema import Schema
 from vlb.data import Dataset
+from vlb.data.pieces import alone, tile_of
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.pages.gallery import COLUMNS, ROWS, Gallery, drawable, examples
 
@@ -53,9 +55,9 @@ def filmed(
         raise ValueError(f"examples of shape {model.shape} are no pictures")
     rows = min(classes, 10) or ROWS
     chosen = tuple(range(rows)) if classes else ()
-    condition = UNCONDITIONAL
+    condition = alone(data.schema).repeat(rows * columns).to(model.device)
     if classes:
-        condition = Condition(label=torch.arange(rows, device=model.device)).repeat(columns)
+        condition = replace(condition, label=torch.arange(rows, device=model.device).repeat_interleave(columns))
     index = columns * np.unique(np.linspace(0, rows - 1, min(films, rows)).round().astype(int))
     hierarchy = model.at(steps)
     log_snr = -model.process.schedule.gamma(hierarchy.grid).mean(-1).cpu().numpy()
@@ -67,12 +69,13 @@ def filmed(
     for step in descend(hierarchy, state, from_prior(generator)):
         state = step.state
         if step.number in shown:
-            frames.append(_frame(model, step.z, hierarchy.time(step.number), condition, index, data.levels))
+            frames.append(_frame(model, step.z, hierarchy.time(step.number), condition, index, data.schema))
         progress.at(hierarchy.depth - step.number)
-    samples = hierarchy.likelihood(state).sample(generator).cpu().numpy().astype(np.int64)
+    samples = tile_of(data.schema, hierarchy.likelihood(state).sample(generator).cpu().numpy().astype(np.int64))
     how = f"{steps} steps of ancestral sampling"
     names = tuple((data.schema.labels or ())[label] for label in chosen)
-    gallery = Gallery(samples, *examples(data.test, chosen, rows, columns), data.levels, columns, names, how)
+    found, present = examples(data.test, chosen, rows, columns)
+    gallery = Gallery(samples, tile_of(data.schema, found), present, data.levels, columns, names, how)
     return gallery, Film(tuple(frames), samples[index], data.levels)
 
 
@@ -82,13 +85,16 @@ def _spread(log_snr: np.ndarray, count: int = 8) -> set[int]:
     return {int(np.abs(log_snr - target).argmin()) for target in targets}
 
 
-def _frame(model: DiffusionModel, z: Tensor, t: Tensor, condition: Condition, index: np.ndarray, levels: int) -> Frame:
+def _frame(
+    model: DiffusionModel, z: Tensor, t: Tensor, condition: Condition, index: np.ndarray, schema: Schema
+) -> Frame:
     """The filmed examples at time t; z is brought to the scale of variance preservation to be seen."""
     x = model.predict(z, t, condition).x
     alpha, sigma = model.process.alpha_sigma(t, z)
     scaled = z / (alpha**2 + sigma**2).sqrt().to(z.dtype)
     log_snr = -float(model.process.schedule.gamma(t).mean())
-    return Frame(log_snr, _grey(scaled[index], levels), _grey(x[index], levels))
+    seen = (tile_of(schema, _grey(values[index], schema.levels)) for values in (scaled, x))
+    return Frame(log_snr, *seen)
 
 
 def _grey(values: Tensor, levels: int) -> np.ndarray:

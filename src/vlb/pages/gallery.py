@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from vlb.data import Dataset, Split
+from vlb.data.pieces import alone, tile_of
 from vlb.models.protocols import LikelihoodModel
 
 ROWS, COLUMNS = 6, 8
@@ -38,9 +39,11 @@ def ancestral(model: LikelihoodModel, data: Dataset, *, columns: int = COLUMNS, 
     """Samples by the model's own way beside examples of the test split; None unless they are `drawable`."""
     if not drawable(model.shape):
         return None
-    x = model.sample(ROWS * columns, generator=torch.Generator().manual_seed(seed))
-    samples = x.cpu().numpy().astype(np.int64)
-    return Gallery(samples, *examples(data.test, (), ROWS, columns), data.levels, columns, (), "ancestral sampling")
+    condition = alone(data.schema).repeat(ROWS * columns)
+    x = model.sample(ROWS * columns, generator=torch.Generator().manual_seed(seed), condition=condition)
+    samples = tile_of(data.schema, x.cpu().numpy().astype(np.int64))
+    found, present = examples(data.test, (), ROWS, columns)
+    return Gallery(samples, tile_of(data.schema, found), present, data.levels, columns, (), "ancestral sampling")
 
 
 def examples(split: Split, classes: tuple[int, ...], rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:

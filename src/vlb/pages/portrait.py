@@ -6,6 +6,11 @@ from vlb.pages.markup import chart, sheet_of_words, text
 from vlb.pages.tables import COLUMNS, SAMPLES, Portrait, Table
 
 
+def the_table(found: Portrait, how: str, law: str) -> tuple[str, ...]:
+    """All sections about columns and rows; how: the law of a column is known; law: what the numbers of rows are."""
+    return the_columns(found), the_marginals(found, how), the_correlations(found), the_odd(found, law)
+
+
 def the_columns(found: Portrait) -> str:
     """What each column holds, and how much of it is missing."""
     rows = found.rows

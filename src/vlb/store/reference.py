@@ -1,5 +1,6 @@
 """What answers in place of a run's data when they are gone: what the run kept of them, and samples of its model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ import torch
 from torch import nn
 
 from vlb.base.errors import UserError
-from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.core.condition import Role
 from vlb.core.schema import Schema
 from vlb.data.dataset import SPLITS, Dataset, Split
+from vlb.data.pieces import alone
 from vlb.models.protocols import LikelihoodModel, offers
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
@@ -25,7 +27,7 @@ def keep(path: Path, data: Dataset) -> None:
     """
     tensors = {}
     if data.schema.discrete and data.dimensions * data.levels <= MOST:
-        tensors["log_marginals"] = torch.from_numpy(data.log_marginals)
+        tensors["log_marginals"] = torch.from_numpy(np.array(data.log_marginals))
     checkpoint.save(path, Checkpoint(tensors, {}))
 
 
@@ -35,15 +37,16 @@ def stand_in(name: str, schema: Schema, model: nn.Module, conditional: bool, kep
     error: why the data cannot be had, for `why`.
     """
     device = next(iter(model.state_dict().values())).device
-    condition, labels = UNCONDITIONAL, None
+    condition, labels = alone(schema).repeat(SAMPLES), None
     if conditional and schema.classes:
         labels = np.arange(SAMPLES) % schema.classes
-        condition = Condition(label=torch.from_numpy(labels).to(device))
+        condition = replace(condition, label=torch.from_numpy(labels))
     split = Split(np.zeros((0, *schema.shape), schema.dtype))
     if offers(model, LikelihoodModel):  # others have no samples to lend, and need none
         generator = torch.Generator().manual_seed(0)
-        drawn = model.sample(SAMPLES, steps=STEPS, generator=generator, condition=condition)
-        split = Split(drawn.cpu().numpy().astype(schema.dtype), labels)
+        drawn = model.sample(SAMPLES, steps=STEPS, generator=generator, condition=condition.to(device))
+        there = None if condition.role is None else (condition.role == Role.MODELLED).numpy()
+        split = Split(drawn.cpu().numpy().astype(schema.dtype), labels, there)
     marginals, known = None, "samples of the model"
     if kept.is_file():
         found = checkpoint.read(kept).tensors.get("log_marginals")

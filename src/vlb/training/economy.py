@@ -79,8 +79,8 @@ def explained(compiling: bool) -> Iterator[None]:
     except torch._dynamo.exc.TorchDynamoException as error:
         if not compiling:
             raise
-        first = str(error).strip().splitlines()[0]
+        reason = " ".join(str(error).split("\n\n")[0].split())
         raise UserError(
-            f"torch.compile cannot compile the network here ({first}): it needs a C++ compiler on a CPU; leave out "
+            f"torch.compile cannot compile the network here ({reason}): on a CPU it needs a C++ compiler; leave out "
             "training.compile"
         ) from error

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vlb.base.errors import UserError
-from vlb.base.files import write_new
+from vlb.base.files import made_new, write_new
 from vlb.base.memory import keep_freed_memory
 from vlb.interfaces.commands import Flags, Out
 from vlb.measure.options import ScoreOptions
@@ -18,6 +18,7 @@ def score(
     *,
     out: Annotated[Path, Out],
     options: Annotated[ScoreOptions, Flags] = DEFAULT,
+    maps: Path | None = None,
     data: Path | None = None,
     device: str | None = None,
 ) -> None:
@@ -32,6 +33,8 @@ def score(
         run's own data.
     out
         The .npz or .csv file to make; it must not exist yet.
+    maps
+        The new folder to make of maps of unlikely parts, a PNG per picture, by a run with --crop.
     data
         Where the run's own data are now, if they have moved.
     device
@@ -44,6 +47,7 @@ def score(
     if out.suffix not in (".npz", ".csv"):
         raise UserError(f"{out}: scores are written as .npz or .csv")
     refuse_existing(out)
+    refuse_existing(maps)
     with Terminal() as progress:
         from vlb.measure.score import score as verb
 
@@ -51,3 +55,10 @@ def score(
         result = verb(run, examples, options, data=data, device=chosen, progress=progress)
     write_new(out, result.as_csv() if out.suffix == ".csv" else result.as_npz())
     output().print(f"{result.words}: {out}", markup=False, highlight=False)
+    if maps is not None:
+        with made_new(maps) as folder:
+            for name, picture in result.maps():
+                path = folder / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(picture)
+        output().print(f"{result.tiled.words if result.tiled else 'maps'}: {maps}", markup=False, highlight=False)

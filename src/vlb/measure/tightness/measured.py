@@ -18,10 +18,11 @@ from vlb.measure.evaluation import Bounded, Evaluation, measure_bound
 from vlb.measure.options import TightnessOptions
 from vlb.measure.planning import planned, planning
 from vlb.measure.tightness.trained import WeighedExamples, WeightedBound, weigh
+from vlb.models.diffusion.discrete import WALK
 from vlb.models.diffusion.flow.bound import FlowBound
 from vlb.models.diffusion.flow.density import Flow
 from vlb.models.diffusion.flow.divergence import ExactDivergence, Hutchinson
-from vlb.models.diffusion.model import WALK, DiffusionModel
+from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.protocols import LikelihoodModel, offers, require
 from vlb.store.runs import Run
 
@@ -169,6 +170,7 @@ def tightness(
         raise UserError(f"--steps is from 1 to {WALK}, for all rungs are walked, not {options.steps}")
     progress.begin("opening the run and its data")
     opened = run if isinstance(run, Run) else Run.open(run)
+    opened.schema.refuse_pieces("tightness")
     own = opened.data(data)
     whole = own.split(split)
     part = whole.subset(options.examples)

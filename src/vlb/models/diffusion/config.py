@@ -47,12 +47,13 @@ class Diffusion(Settings):
         """The parts of a condition that it asks for."""
         return NOTHING if self.condition == "none" else LABEL
 
-    def build(self, schema: Schema) -> DiffusionModel:
-        """The untrained model. Raises `UserError` where it is to be conditioned on labels that the data do not have."""
+    def build(self, schema: Schema, planes: int = 0) -> DiffusionModel:
+        """The untrained model; planes: how many maps aligned with images it is told. Raises `UserError` where it is to
+        be conditioned on labels that the data do not have."""
         classes = schema.classes if self.condition == "labels" else 0
         if classes is None:
             raise UserError("these data carry no labels to condition on: leave out --condition labels")
-        network = partial(self.backbone.build, classes=classes, roles=self.roles)
+        network = partial(self.backbone.build, classes=classes, roles=self.roles, planes=planes)
         denoiser, embedding = self.head.denoiser(network, schema, self.scaling)
         place = torch.arange(schema.dimensions).view(1, *schema.shape)
         schedule = tied(self.schedule.build(schema.dimensions), embedding.wide(place).flatten())

@@ -18,6 +18,7 @@ from torch import Tensor
 from vlb.core.distributions import LOG_2PI
 
 PIECE = 1 << 22  # numbers in the largest tensor of a piece of the rows: 32 MiB
+FEW = 32  # rows per pattern of known cells, from which on they are taken pattern by pattern
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +80,14 @@ class Rows:
         found = torch.unique(self.known, dim=0, return_inverse=True)
         return found[0], found[1].reshape(-1)
 
+    @cached_property
+    def members(self) -> tuple[Tensor, ...] | None:
+        """The rows of each pattern; None where nearly each has one of its own."""
+        patterns, which = self.patterns
+        if len(patterns) * FEW > len(self):
+            return None
+        return which.argsort(stable=True).split(which.bincount(minlength=len(patterns)).tolist())
+
     def pieces(self, components: Components) -> "list[Rows]":
         """The rows cut so that p(z | …) of all components fits in memory."""
         width = len(components.means) * max((components.rank + 1) ** 2, self.y.shape[1], 1)
@@ -93,13 +102,19 @@ def _slices(n: int, size: int) -> Iterator[slice]:
 @dataclass(frozen=True, eq=False)
 class Posterior:
     """log_joint: (J, n), log w_j p_j(known cells) without the maps' Jacobian; mean: (J, n, Q) and the covariance of z
-    given j and the known cells, (J, U, Q, Q) by pattern, with the Cholesky factor of its inverse; which: (n,)."""
+    given j and the known cells, (J, U, Q, Q) by pattern, with a root of it, R Rᵀ; which: (n,)."""
 
     log_joint: Tensor
     mean: Tensor
     covariance: Tensor
-    factor: Tensor
+    root: Tensor
     which: Tensor
+
+    def drawn(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
+        """A draw of z given the component `chosen` (n,) of each row, (n, Q)."""
+        n, rank = self.mean.shape[1:]
+        noise = torch.randn(n, rank, 1, generator=generator, dtype=torch.float64)
+        return self.mean[chosen, torch.arange(n)] + (self.root[chosen, self.which] @ noise).squeeze(-1)
 
 
 def posterior(components: Components, rows: Rows) -> Posterior:
@@ -109,19 +124,25 @@ def posterior(components: Components, rows: Rows) -> Posterior:
     patterns, which = rows.patterns
     scaled = loadings / variances.unsqueeze(-1)
     outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(2)
-    precision = (patterns @ outer).view(count, len(patterns), rank, rank) + torch.eye(rank, dtype=means.dtype)
-    factor = torch.linalg.cholesky(precision)
-    covariance = torch.cholesky_inverse(factor)
+    one = torch.eye(rank, dtype=means.dtype)
+    factor = torch.linalg.cholesky((patterns @ outer).view(count, len(patterns), rank, rank) + one)
+    root = torch.linalg.solve_triangular(factor, one, upper=False).mT
+    covariance = root @ root.mT
     error = (rows.y - means.unsqueeze(1)) * rows.known
     score = error @ scaled
-    mean = (covariance[:, which] @ score.unsqueeze(-1)).squeeze(-1)
+    if rows.members is None:
+        mean = (covariance[:, which] @ score.unsqueeze(-1)).squeeze(-1)
+    else:
+        mean = torch.empty_like(score)
+        for pattern, at in enumerate(rows.members):
+            mean[:, at] = score[:, at] @ covariance[:, pattern]
     distance = ((error.square()) @ (1 / variances).unsqueeze(-1)).squeeze(-1) - (score * mean).sum(-1)
     volume = variances.log() @ patterns.T + 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     log_joint = -0.5 * (distance + volume[:, which] + LOG_2PI * rows.known.sum(1))
     log_joint = log_joint + components.log_weights.unsqueeze(1)
     for codes, told in zip(rows.codes.T, rows.told.T, strict=True):
         log_joint = log_joint + components.log_tables[:, codes] * told
-    return Posterior(log_joint, mean, covariance, factor, which)
+    return Posterior(log_joint, mean, covariance, root, which)
 
 
 def log_likelihood(components: Components, rows: Rows) -> Tensor:

@@ -10,6 +10,7 @@ That cells are *missing at random* is assumed: given the cells that are there, w
 its value.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 
@@ -66,14 +67,19 @@ class Statistics:
 
 
 def _sums(rows: Rows, shares: Tensor, z: Tensor, covariance: Tensor | None, categories: int) -> Statistics:
-    """shares: (J, n) times the weights; covariance: (J, U, Q, Q) of z by pattern, or None for z drawn."""
-    count, n, rank = z.shape
-    v = torch.cat((z, z.new_ones(count, n, 1)), -1)
+    """shares: (J, n) times the weights; z: (J, n, Q) means with their covariance (J, U, Q, Q) by pattern, or (n, Q)
+    drawn, with None."""
+    count, rank = len(shares), z.shape[-1]
+    v = torch.cat((z, z.new_ones(*z.shape[:-1], 1)), -1)
     there = shares.unsqueeze(-1) * rows.known
-    outer = (v.unsqueeze(-1) * v.unsqueeze(-2)).flatten(2)
-    summed = (there.mT @ outer).view(count, -1, rank + 1, rank + 1)
+    patterns, which = rows.patterns
+    if rows.members is None:
+        outer = there.mT @ (v.unsqueeze(-1) * v.unsqueeze(-2)).flatten(-2)
+    else:
+        each = [(v[..., at, :] * shares[:, at].unsqueeze(-1)).mT @ v[..., at, :] for at in rows.members]
+        outer = patterns.T @ torch.stack(each, 1).flatten(2)
+    summed = outer.reshape(count, -1, rank + 1, rank + 1)
     if covariance is not None:
-        patterns, which = rows.patterns
         used = shares.new_zeros(count, len(patterns)).index_add_(1, which, shares)
         spread = (used.unsqueeze(1) * patterns.T) @ covariance.flatten(2)
         summed[..., :rank, :rank] += spread.view(count, -1, rank, rank)
@@ -142,18 +148,16 @@ def em(
     return components, torch.stack(path)
 
 
-def swept(components: Components, rows: Rows, prior: Prior, generator: torch.Generator) -> Components:
-    """One sweep of data augmentation (Tanner & Wong 1987): j and z of each row given its cells and the components, then
-    components given these, which are independent regressions. A row of weight w counts as w rows."""
+def swept(components: Components, pieces: Sequence[Rows], prior: Prior, generator: torch.Generator) -> Components:
+    """One sweep of data augmentation (Tanner & Wong 1987) over all rows in pieces: j and z of each row given its cells
+    and the components, then components given these, which are independent regressions. A row of weight w counts as w
+    rows."""
     sums = []
-    for part in rows.pieces(components):
+    for part in pieces:
         found = posterior(components, part)
         chosen = torch.multinomial(found.log_joint.softmax(0).T, 1, generator=generator).squeeze(1)
         shares = nn.functional.one_hot(chosen, len(components.means)).T * part.weight
-        factor = found.factor[:, found.which]
-        noise = torch.randn(found.mean.shape, generator=generator, dtype=torch.float64).unsqueeze(-1)
-        z = found.mean + torch.linalg.solve_triangular(factor.mT, noise, upper=True).squeeze(-1)
-        sums.append(_sums(part, shares, z, None, len(prior.groups)))
+        sums.append(_sums(part, shares, found.drawn(chosen, generator), None, len(prior.groups)))
     return drawn(reduce(Statistics.__add__, sums), prior, generator)
 
 

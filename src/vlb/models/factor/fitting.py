@@ -102,9 +102,10 @@ def averaged(
         return components
     kept: list[Components] = []
     count = max(1, min(draws, draws * DRAWING // len(rows)))
+    pieces = rows.pieces(components)
     progress.begin("drawing parameters", BURN + THIN * count)
     for sweep in range(1, BURN + THIN * count + 1):
-        components = swept(components, rows, prior, generator)
+        components = swept(components, pieces, prior, generator)
         progress.at(sweep)
         if sweep > BURN and (sweep - BURN) % THIN == 0:
             kept.append(components)

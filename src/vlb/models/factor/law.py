@@ -45,16 +45,12 @@ class FactorLaw(UnknownCells):
         return torch.cat(drawn) if drawn else self.x.double()
 
     def _drawn(self, rows: Rows, x: Tensor, known: Tensor, generator: torch.Generator) -> Tensor:
-        components, n = self.components, len(rows)
+        components = self.components
         found = posterior(components, rows)
         chosen = Categorical(found.log_joint.T).sample(generator)
-        factor = found.factor[chosen, found.which]
-        noise = torch.randn(n, components.rank, 1, generator=generator, dtype=torch.float64)
-        z = found.mean[chosen, torch.arange(n)] + torch.linalg.solve_triangular(factor.mT, noise, upper=True).squeeze(
-            -1
-        )
+        z = found.drawn(chosen, generator).unsqueeze(-1)
         own = torch.randn(rows.y.shape, generator=generator, dtype=torch.float64)
-        y = (components.loadings[chosen] @ z.unsqueeze(-1)).squeeze(-1)
+        y = (components.loadings[chosen] @ z).squeeze(-1)
         y = components.means[chosen] + y + components.variances[chosen].sqrt() * own
         y = torch.where(rows.known > 0, rows.y, y)
         tables = components.log_tables[chosen].split(self.columns.counts, 1) if self.columns.counts else ()

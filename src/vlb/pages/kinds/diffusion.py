@@ -1,27 +1,37 @@
 """The page about a diffusion model: which noise levels cost the bits, and how noise becomes data."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vlb.base.progress import SILENT, Progress
+from vlb.core.condition import Condition, Role
 from vlb.data import Dataset, Split
 from vlb.measure.classification import classify
 from vlb.measure.profile import NoiseProfile, noise_profile
 from vlb.measure.summary import EvaluationResult
+from vlb.models.diffusion.by_row import bound_by_row
+from vlb.models.diffusion.methods import Told
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.rows import TableDiffusion
 from vlb.pages import figures, page
-from vlb.pages.about import EXAMPLES, about, stated
+from vlb.pages.about import about, few_of, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.film import Film, filmed
 from vlb.pages.gallery import drawable
 from vlb.pages.markup import chart, text, thumbnail
+from vlb.pages.portrait import the_table
+from vlb.pages.sounds import heard
+from vlb.pages.tables import SAMPLES, Portrait, portrayed
 from vlb.store.runs import Run
 
 STEPS = 100
+SMOOTH = 0.4  # t at which the law of a column by itself is read: nearer to the data it is of a few narrow peaks
+LEVELS = 16  # noise levels per cell, of its bound given the others of its row
 
 
 @dataclass(frozen=True)
@@ -58,23 +68,57 @@ class DiffusionContent:
         return self.measured.result
 
     def page(self) -> str:
-        return diffusion_page(self)
+        return diffusion_page(self, bounded(self.found), (page.pictures(self.measured), film(self.film)))
 
 
 @content_of.register
-def _(
+def diffusion_content(
     model: DiffusionModel, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
 ) -> DiffusionContent:
     result = stated(model, run, data, device, progress)
     classes = (run.schema.classes or 0) if run.conditional else 0
     progress.begin("measuring noise levels" + (" and classification" if classes else ""))
-    examples = data.test.subset(EXAMPLES)
-    profile = noise_profile(model, examples, conditional=bool(classes), bins=32, limit=EXAMPLES, device=device)
+    examples = few_of(data.test)
+    profile = noise_profile(model, examples, conditional=bool(classes), bins=32, limit=len(examples), device=device)
     gallery, film = None, None
     if drawable(model.shape):
         gallery, film = filmed(model, data, classes, steps=STEPS, progress=progress)
     right = accuracy(model, data.test, classes, device=device) if classes else None
-    return DiffusionContent(Measured(about(run, model, data), result, gallery), profile, film, right)
+    measured = Measured(about(run, model, data), result, gallery, heard(model, data))
+    return DiffusionContent(measured, profile, film, right)
+
+
+@dataclass(frozen=True)
+class RowsContent:
+    """A diffusion model of the rows of a table; for its fields see `DiffusionContent` and `Portrait`."""
+
+    diffusion: DiffusionContent
+    portrait: Portrait
+
+    @property
+    def found(self) -> EvaluationResult:
+        return self.diffusion.found
+
+    def page(self) -> str:
+        what = "An upper bound on −log₂ p of the cells that are there: the variational bound in continuous time"
+        shown = the_table(self.portrait, f"by {SAMPLES:,} descents", "the bound on −log p")
+        return diffusion_page(self.diffusion, what, shown)
+
+
+@content_of.register
+def _(
+    model: TableDiffusion, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
+) -> RowsContent:
+    diffusion = diffusion_content(model, run, data, device, progress)
+    progress.begin("measuring columns and rows")
+    nats, alone = diffusion.found.evaluation.totals, model.by(Told(particles=SAMPLES, end=SMOOTH))
+
+    def cost(x: Tensor, known: Tensor, place: int) -> Tensor:
+        role = torch.where(known, Role.KNOWN, Role.ABSENT).to(torch.uint8)
+        role[:, place] = Role.MODELLED
+        return -bound_by_row(model, x, Condition(role=role), 0, LEVELS)
+
+    return RowsContent(diffusion, portrayed(model, data, few_of(data.test), nats, alone, cost))
 
 
 def accuracy(
@@ -88,11 +132,16 @@ def accuracy(
     return Accuracy(int(np.sum(guesses == examples.labels)), len(examples), classes, draws)
 
 
-def diffusion_page(content: DiffusionContent) -> str:
-    """The whole page. Likelihoods are in bits/dim, noise levels in nats of log SNR."""
+def bounded(result: EvaluationResult) -> str:
+    """What the number is."""
+    what = "−log₂ p(x | y) of examples x given their class y" if result.conditional else "−log₂ p(x)"
+    return f"An upper bound on {what}: the continuous-time variational bound with all three terms"
+
+
+def diffusion_page(content: DiffusionContent, what: str, shown: Sequence[str]) -> str:
+    """The whole page; what: the number is; shown: sections about samples. Likelihoods are in bits/dim, noise levels in
+    nats of log SNR."""
     measured, s = content.measured, content.measured.result
-    what = "−log₂ p(x | y) of examples x given their class y" if s.conditional else "−log₂ p(x)"
-    what = f"An upper bound on {what}: the continuous-time variational bound with all three terms"
     meaning = (
         "Diffusion: the cost of denoising at all noise levels. Reconstruction: of the data given the least noisy "
         "latent. Prior: of the noisiest latent."
@@ -102,8 +151,7 @@ def diffusion_page(content: DiffusionContent) -> str:
         page.bound(measured, "The bound and its terms", meaning),
         page.training(measured, "with dropout and one draw of noise per example"),
         noise(content),
-        page.pictures(measured),
-        film(content.film),
+        *shown,
         classification(content.accuracy),
         page.configuration(measured.about),
         page.reproduction(measured.about),

@@ -10,10 +10,10 @@ from vlb.data import Dataset
 from vlb.measure.summary import EvaluationResult
 from vlb.models.factor.model import FactorMixture
 from vlb.pages import page
-from vlb.pages.about import EXAMPLES, about, stated
+from vlb.pages.about import about, few_of, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.markup import table
-from vlb.pages.portrait import the_columns, the_correlations, the_marginals, the_odd
+from vlb.pages.portrait import the_table
 from vlb.pages.tables import Portrait, portrayed
 from vlb.store.runs import Run
 
@@ -41,23 +41,20 @@ def _(
 ) -> FactorContent:
     result = stated(model, run, data, device, progress)
     what = replace(about(run, model, data), parameters=sum(value.numel() for value in model.buffers()))
-    portrait = portrayed(model, data, data.test.subset(EXAMPLES), result.evaluation.totals)
+    portrait = portrayed(model, data, few_of(data.test), result.evaluation.totals)
     weights = model.components.log_weights.exp().sort(descending=True).values.numpy()
     return FactorContent(Measured(what, result, None), portrait, weights, model.components.rank)
 
 
 def factor_page(content: FactorContent) -> str:
     """The whole page, in bits/dim."""
-    measured, portrait = content.measured, content.portrait
+    measured = content.measured
     model = f"a mixture of {len(content.weights)} factor analysers"
     drawn = "The error is from the choice of examples: nothing is drawn. Cells that are missing are left out of log p."
     sections = (
         page.headline(measured, model, "−log₂ p(x) itself, not a bound: every marginal is exact", drawn),
         page.bound(measured, "The likelihood beside baselines", "−log₂ p(x) has one term: nothing is approximated."),
-        the_columns(portrait),
-        the_marginals(portrait, "exactly"),
-        the_correlations(portrait),
-        the_odd(portrait, "−log p"),
+        *the_table(content.portrait, "exactly", "−log p"),
         the_components(content),
         page.configuration(measured.about),
         page.reproduction(measured.about),

@@ -16,11 +16,12 @@ from vlb.measure.summary import EvaluationResult
 from vlb.models.vae.model import VariationalHierarchy
 from vlb.models.vae.rows import TableVAE
 from vlb.pages import figures, page
-from vlb.pages.about import EXAMPLES, about, stated
+from vlb.pages.about import about, few_of, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.gallery import ancestral, drawable
 from vlb.pages.markup import chart, text, thumbnail
-from vlb.pages.portrait import the_columns, the_correlations, the_marginals, the_odd
+from vlb.pages.portrait import the_table
+from vlb.pages.sounds import heard
 from vlb.pages.tables import SAMPLES, Portrait, portrayed
 from vlb.store.runs import Run
 
@@ -63,9 +64,9 @@ def hierarchy_content(
     model: VariationalHierarchy, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
 ) -> HierarchyContent:
     result = stated(model, run, data, device, progress)
-    measured = Measured(about(run, model, data), result, ancestral(model, data))
+    measured = Measured(about(run, model, data), result, ancestral(model, data), heard(model, data))
     progress.begin("measuring what rungs are used for")
-    few = data.test.subset(EXAMPLES).subset(USED)
+    few = few_of(data.test).subset(USED)
     x, condition = few.batch(np.arange(len(few)), False, device)
     uses = tuple(rung_use(model, x, torch.Generator().manual_seed(0), condition=condition))
     pictures = decided(model, data.test.x[:SHOWN], data.levels) if drawable(model.shape) else None
@@ -91,7 +92,7 @@ class RowsContent:
 def _(model: TableVAE, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT) -> RowsContent:
     hierarchy = hierarchy_content(model, run, data, device, progress)
     progress.begin("measuring columns and rows")
-    portrait = portrayed(model, data, data.test.subset(EXAMPLES), hierarchy.found.evaluation.totals)
+    portrait = portrayed(model, data, few_of(data.test), hierarchy.found.evaluation.totals)
     return RowsContent(hierarchy, portrait)
 
 
@@ -135,18 +136,12 @@ def hierarchy_page(content: HierarchyContent) -> str:
 
 def rows_page(content: RowsContent) -> str:
     """The whole page about a hierarchy of rows."""
-    portrait = content.portrait
     meaning = (
         "Reconstruction: of the cells that are there, given all latents. KL of a rung: what its latents cost beyond "
         "what the rungs above tell, rung 1 next to the data. Cells that are missing are left out, of both."
     )
     what = "An upper bound on −log₂ p of the cells that are there: the variational bound with all its terms"
-    shown = (
-        the_columns(portrait),
-        the_marginals(portrait, f"by {SAMPLES:,} draws of the latents"),
-        the_correlations(portrait),
-        the_odd(portrait, "the bound on −log p"),
-    )
+    shown = the_table(content.portrait, f"by {SAMPLES:,} draws of the latents", "the bound on −log p")
     return _page(content.hierarchy, what, meaning, shown)
 
 

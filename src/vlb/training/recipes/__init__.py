@@ -17,7 +17,8 @@ from vlb.training.recipes.hierarchies import (
     table,
     table_vae,
 )
-from vlb.training.recipes.images import cifar10, digits, fashion_mnist, images, mnist
+from vlb.training.recipes.images import cifar10, digits, digits_cascade, fashion_mnist, images, mnist
+from vlb.training.recipes.sounds import prompts, sound
 from vlb.training.recipes.tables import iris, table_diffusion
 
 RECIPES: dict[str, Callable[[], Experiment]] = {
@@ -26,11 +27,14 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "images": images,
+    "sound": sound,
+    "prompts": prompts,
     "iris": iris,
     "table": table,
     "table-vae": table_vae,
     "table-diffusion": table_diffusion,
     "discrete-table": discrete_table,
+    "digits-cascade": digits_cascade,
     "digits-mixture": digits_mixture,
     "digits-vae": digits_vae,
     "digits-hvae-bottom-up": digits_hvae_bottom_up,

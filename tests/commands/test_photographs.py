@@ -1,0 +1,225 @@
+"""Photographs of any size by the verbs: trained on crops, evaluated and scored whole, sampled as tiles."""
+
+import csv
+import json
+import math
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import vlb
+from tests.told import Bars
+from vlb.base.errors import UserError
+from vlb.core.condition import Condition, Role
+from vlb.core.schema import Pieces
+from vlb.core.terms import EXACT, TermPath
+from vlb.data.photographs import Crops, load_photographs, tiles
+from vlb.data.pieces import alone
+from vlb.interfaces.cli import main
+from vlb.measure.evaluation import Wholes, measure_bound
+from vlb.store import checkpoint
+from vlb.store.runs import Run
+from vlb.training.recipes import recipe
+
+SMALL = (
+    "model.backbone.widths=[8,8]", "model.backbone.attention=[false,false]", "training.steps=6", "training.batch=4",
+    "training.validate_every=6", "training.validation_examples=10", "training.checkpoint_every=3",
+)  # fmt: skip
+WAYS = {"margin": (8, 2, ("model.roles=true",)), "plain": (6, 0, ())}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Greyscale pictures of 16 levels and of several sizes, smooth ones."""
+    path = tmp_path_factory.mktemp("data") / "photos"
+    path.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        height, width = rng.integers(8, 22, 2)
+        waves = np.sin(np.arange(height)[:, None] / 3 + number) * np.cos(np.arange(width) / 4)
+        pixels = (8 + 6 * waves).astype(np.uint8).tobytes()
+        (path / f"{number}.pgm").write_bytes(b"P5 %d %d 15\n" % (width, height) + pixels)
+    return path
+
+
+def options(way: str, *more: str) -> vlb.TrainOptions:
+    crop, margin, overrides = WAYS[way]
+    return vlb.TrainOptions(crop=crop, margin=margin, overrides=(*SMALL, *overrides, *more))
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    out = tmp_path_factory.mktemp("runs")
+    for way in WAYS:
+        assert vlb.train("images", options(way), out=out / way, data=folder).finished
+    return {way: out / way for way in WAYS}
+
+
+def test_the_schema_says_how_things_are_cut(runs: dict[str, Path]) -> None:
+    for way, (crop, margin, _) in WAYS.items():
+        schema = Run.open(runs[way]).schema
+        assert schema.shape == (1, crop + 2 * margin, crop + 2 * margin) and schema.levels == 16
+        assert (schema.pieces.tile, schema.pieces.margin) == ((crop, crop), margin)
+        assert (schema.pieces.phases, schema.pieces.told) == ((4, True) if margin else (1, False))
+
+
+class Stopping(Bars):
+    """A person who interrupts after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
+
+    def at(self, done: int, *, total: int | None = None, detail: str = "") -> None:
+        super().at(done, total=total, detail=detail)
+        if self.bars[-1].what == "training" and done == self.steps - 1:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_resumed_run_sees_the_same_crops(way: str, folder: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    stopped = vlb.train("images", options(way), out=tmp_path / "r", data=folder, progress=Stopping(3))
+    assert not stopped.finished and checkpoint.read(stopped.run.last).state["step"] == 3
+    assert vlb.train("images", out=tmp_path / "r", resume=True).finished
+    one, other = (checkpoint.read(Run.open(path).last).tensors for path in (runs[way], tmp_path / "r"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_evaluation_is_of_whole_pictures(way: str, folder: Path, runs: dict[str, Path]) -> None:
+    result = vlb.evaluate(runs[way], "validation", vlb.EvaluateOptions(passes=2))
+    data = Run.open(runs[way]).data()
+    split = data.validation
+    pixels = sum(split.thing(int(number)).size for number in np.unique(split.whole))
+    assert result.things == 1 and result.examples == len(split)
+    assert result.bits_per_dim == pytest.approx(result.evaluation.totals.sum() / pixels / math.log(2))
+    assert set(result.baselines) == {"uniform", "independent_pixels"} and result.baselines["uniform"] == 4
+    assert math.isnan(result.se_data) and f"1 in {len(split)} tiles, {pixels:,} dimensions" in result.table().title
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_scores_are_sums_over_tiles(
+    way: str, folder: Path, runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlb.measure.score.TRAINING_EXAMPLES", 12)
+    some = tmp_path / "some"
+    some.mkdir()
+    for name in ("2.pgm", "5.pgm"):
+        shutil.copy(folder / name, some / name)
+    chosen = ["--passes", "2", "--draws", "2", "--typicality", "--background", "independent-pixels"]
+    written = ["-o", str(tmp_path / "s.csv"), "--maps", str(tmp_path / "m")]
+    with pytest.raises(SystemExit) as ended:
+        main(["score", str(runs[way]), str(some), *chosen, *written])
+    assert ended.value.code == 0
+    with (tmp_path / "s.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["name"] for row in rows] == ["2.pgm", "5.pgm"]
+    for row in rows:
+        header = (folder / row["name"]).read_bytes().split()
+        assert float(row["dimensions"]) == int(header[1]) * int(header[2])
+        assert float(row["bits_per_dim"]) == pytest.approx(float(row["nats"]) / float(row["dimensions"]) / math.log(2))
+        assert float(row["likelihood_ratio"]) == pytest.approx(float(row["nats"]) - float(row["background_nats"]))
+        with Image.open(tmp_path / "m" / f"{row['name']}.png") as drawn:
+            assert drawn.size == (2 * int(header[1]) + 8, int(header[2]))
+    alone_scored = vlb.score(runs[way], some / "2.pgm", vlb.ScoreOptions(passes=2, draws=2))
+    assert alone_scored.names == ("2.pgm",) and alone_scored.tiled.nats.sum() == alone_scored.columns["nats"][0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_samples_are_tiles(way: str, runs: dict[str, Path]) -> None:
+    for chosen in (vlb.SampleOptions(n=3, steps=2), vlb.SampleOptions(n=3, steps=2, sampler="ddim")):
+        found = vlb.sample(runs[way], chosen)
+        assert found.x.shape == (3, 1, WAYS[way][0], WAYS[way][0]) and found.x.max() < 16
+
+
+def test_absent_elements_are_not_looked_at(folder: Path, runs: dict[str, Path]) -> None:
+    model, split = vlb.load(runs["margin"]), Run.open(runs["margin"]).data().validation
+    x, condition = split.batch(np.arange(len(split)), False, "cpu")
+    assert (condition.role == Role.KNOWN).any() and (condition.role == Role.ABSENT).any()
+    other = torch.where(condition.role == Role.ABSENT, 15 - x, x)
+    found = [sum(model.terms(v, condition, torch.Generator().manual_seed(0)).values()) for v in (x, other)]
+    assert not torch.equal(x, other) and torch.equal(*found)
+    role = alone(Run.open(runs["margin"]).schema).role
+    assert (role == Role.MODELLED).sum() == 64 and not (role == Role.KNOWN).any()
+
+
+@pytest.mark.slow
+def test_given_pictures_need_no_training_data(folder: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    shutil.copy(folder / "3.pgm", kept / "3.pgm")
+    for way in WAYS:
+        content = json.loads((runs[way] / "config.json").read_text())
+        content["experiment"]["data"]["path"] = str(tmp_path / "gone")
+        shutil.copytree(runs[way], tmp_path / way)
+        (tmp_path / way / "config.json").write_text(json.dumps(content))
+        found = vlb.evaluate(tmp_path / way, kept, vlb.EvaluateOptions(passes=2))
+        expected = vlb.evaluate(runs[way], kept, vlb.EvaluateOptions(passes=2))
+        assert found.bits_per_dim == pytest.approx(expected.bits_per_dim, abs=6 * expected.se_monte_carlo + 0.2)
+
+
+@pytest.mark.slow
+def test_the_report_is_of_tiles(runs: dict[str, Path]) -> None:
+    page = vlb.report(runs["margin"]).path.read_text()
+    assert "pictures of any size, in" in page and "--set data.crop=8" in page
+
+
+def test_what_is_of_whole_examples_says_so(runs: dict[str, Path], tmp_path: Path) -> None:
+    one, other = runs.values()
+    for asked in (
+        lambda: vlb.compare([str(one), str(other)]),
+        lambda: vlb.tightness(one),
+        lambda: vlb.compress(one, [one / "config.json"], tmp_path / "y.vlb"),
+    ):
+        with pytest.raises(UserError, match=r"are tiles of pictures \(--crop\)"):
+            asked()
+
+
+def test_wrong_options_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--margin and --skip-damaged belong to --crop"):
+        vlb.TrainOptions(margin=2)
+    with pytest.raises(UserError, match="--crop is of a folder of pictures, by the recipe images"):
+        vlb.train("digits", vlb.TrainOptions(crop=8), out=tmp_path / "a")
+    with pytest.raises(UserError, match="--margin is for models that are told roles"):
+        vlb.train("images", vlb.TrainOptions(crop=8, margin=2), out=tmp_path / "a", data=folder)
+    with pytest.raises(UserError, match="smaller than the crop of 12×12"):
+        vlb.train("images", vlb.TrainOptions(crop=12), out=tmp_path / "a", data=folder)
+    assert not (tmp_path / "a").exists()
+    assert recipe("images").pieces is None
+
+
+class Independent:
+    """Pixels by themselves, exactly, of those that are modelled."""
+
+    bound = EXACT
+
+    def __init__(self, shape: tuple[int, ...], levels: int) -> None:
+        self.shape, self.log_p = shape, torch.randn(levels, generator=torch.Generator().manual_seed(1)).log_softmax(0)
+
+    def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
+        nats = -self.log_p.double()[x.long()]
+        return {("reconstruction",): torch.where(condition.role == Role.MODELLED, nats, 0.0).flatten(1).sum(1)}
+
+
+def test_the_error_is_over_whole_pictures(folder: Path) -> None:
+    """Whatever the tiles, a model of independent pixels has one bound and one error; where things are of equal sizes,
+    the error is that of their mean."""
+    found = []
+    for pieces in (Pieces((4, 4), 1, 4), Pieces((8, 5), 2, 2), Pieces((32, 32), 8, 4)):
+        data = load_photographs(folder, pieces)
+        assert isinstance(data.fresh, Crops)
+        whole = tiles(data.fresh.album, pieces, np.arange(8)).split(None)
+        evaluation = measure_bound(Independent(data.shape, 16), whole, passes=2)
+        assert evaluation.things == 8
+        found.append((evaluation.bits_per_dim, evaluation.se_data))
+    assert np.allclose(found, found[0]) and found[0][1] > 0
+    nats = np.random.default_rng(0).normal(5, 1, 40)
+    each, fours = Wholes(np.arange(40), np.full(40, 7.0)), Wholes(np.arange(40) // 4, np.full(10, 28.0))
+    assert each.error(nats) == pytest.approx(nats.std(ddof=1) / math.sqrt(40) / 7)
+    assert fours.error(nats) == pytest.approx(nats.reshape(10, 4).sum(1).std(ddof=1) / math.sqrt(10) / 28)
