@@ -66,6 +66,10 @@ class Centres:
         """The same: an element is one number."""
         return elements
 
+    def roles(self, role: Tensor) -> Tensor:
+        """The same."""
+        return role
+
     def unembed(self, value: Tensor) -> Tensor:
         """The inverse of `embed`, in units of levels and within their range; not rounded."""
         counts = self.counts(value)
@@ -92,6 +96,10 @@ class Continuous:
     def wide(self, elements: Tensor) -> Tensor:
         """The same: an element is one number."""
         return elements
+
+    def roles(self, role: Tensor) -> Tensor:
+        """The same."""
+        return role
 
     def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Normal:
         """The Gaussian about z/α."""
