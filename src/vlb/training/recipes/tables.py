@@ -26,7 +26,7 @@ def moons() -> Experiment:
     return Experiment(
         recipe="moons",
         data=DataSource(name="moons"),
-        model=FactorAnalysers(),
+        model=FactorAnalysers(components=24, rank=1, pull=1.0, pull_means=0.1, believed=1.0),
         loss=FactorLoss(),
         training=Training(steps=0),
     )
