@@ -23,6 +23,7 @@ from vlb.base.files import write_text
 from vlb.data.cache import obtain
 from vlb.data.formats.wav import from_mu_law, sound, to_mu_law
 from vlb.data.prompts import PACKED, PROMPTS, RATE, unpacked
+from vlb.store import checkpoint
 from vlb.store.runs import Run
 
 RESULTS = Path(__file__).parent / "results" / "sound.json"
@@ -79,7 +80,7 @@ def main() -> None:
         "kind": "8-bit µ-law" if mu_law else "16 bits",
         "files": len(sounds),
         "samples": samples,
-        "trained": f"{run.experiment.training.steps} steps of {run.experiment.training.batch} windows of "
+        "trained": f"{checkpoint.read(run.chosen).state['step']} steps of {run.experiment.training.batch} windows of "
         f"{run.experiment.data.window}",
         "effort": arguments.effort,
         "of which in windows": done.summary.values,

@@ -144,7 +144,8 @@ class Dataset:
     absent: splits that are not the data's own, and are refused by name, because `why`: something stands in for them.
     marginals: (D, K) log-marginals of the training examples where these are absent.
     left_out: what was found and not taken; remarks: what was decided in reading, a sentence each; fresh: what training
-    draws from, where `train` is but a sample of it.
+    draws from, where `train` is but a sample of it; density: log p of examples (n, *shape), (n,) nats, under the law
+    that they were drawn from, where it is known.
 
     Raises ValueError if a split holds examples of another shape than the schema's.
     """
@@ -160,6 +161,7 @@ class Dataset:
     left_out: tuple[Reason, ...] = ()
     remarks: tuple[str, ...] = ()
     fresh: Fresh | None = None
+    density: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         for name in SPLITS:

@@ -31,6 +31,7 @@ from vlb.data.frames import cells_of_frame
 from vlb.data.numbers import NOTATIONS, Notation, notation, with_point
 from vlb.data.splits import division
 from vlb.data.tables import read_text
+from vlb.data.vectors import vectors
 
 FIRST = 5  # of many, so many are named
 
@@ -38,8 +39,8 @@ FIRST = 5  # of many, so many are named
 @dataclass(frozen=True, eq=False)
 class Sheet:
     """A table as it was brought. what: where it is from; cells: its columns; lines: (n,) of the rows in a file of text;
-    source: a DataFrame, or such a file, with its row of names if these have any; offered: how numbers may be written;
-    guessed: what was, in reading."""
+    source: a DataFrame, or such a file, with its row of names if these have any, None of an array; offered: how numbers
+    may be written; guessed: what was, in reading; gridded: whether numbers may be rounded, in order or have atoms."""
 
     what: str
     cells: tuple[Cells, ...]
@@ -47,6 +48,7 @@ class Sheet:
     source: Any
     offered: Sequence[Notation] = NOTATIONS
     guessed: tuple[str, ...] = ()
+    gridded: bool = True
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -99,7 +101,9 @@ def table_of(table: Sheet, schema: Path | Sequence[Column] | None = None, leave_
         raise UserError(f"{table.what} has no column {sorted(lost)[0]!r}, which is to be left out")
     if schema is None:
         try:
-            found, words = inferred(replace(table, cells=tuple(c for c in table.cells if c.name not in leave_out)))
+            found, words = inferred(
+                replace(table, cells=tuple(c for c in table.cells if c.name not in leave_out)), gridded=table.gridded
+            )
         except UserError as error:
             raise UserError(f"{error} (--leave-out NAME leaves a column out)") from error
     else:
@@ -137,7 +141,10 @@ def load_mixed_rows(path: Path, schema: Schema) -> Numbered:
 
 
 def sheet(path: Path, header: bool = True) -> Sheet:
-    """The table in a file: delimited text, .parquet, .arrow or .feather. Raises `UserError` for what is none."""
+    """The table in a file: delimited text, .parquet, .arrow or .feather; or an array, .npy. Raises `UserError` for what
+    is none."""
+    if path.suffix.lower() == ".npy":
+        return Sheet(str(path), vectors(path), None, None, gridded=False)
     if path.suffix.lower() in SUFFIXES:
         try:
             return frame(read_arrow(path), str(path))

@@ -5,6 +5,7 @@
 | digits | 1797 of (1, 8, 8), 17 levels, 10 classes | see `digits` |
 | mnist, fashion-mnist | 70000 of (1, 28, 28), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 55000 |
 | binarised-mnist | mnist with 2 levels | those of mnist, see `binarised_mnist` |
+| moons | 3000 points of two noisy half circles, two real columns | as a person's own table |
 | iris | 150 rows of scikit-learn's, four real columns on a grid of 0.1 and the species | as a person's own table |
 | prompts | 568 recordings, 8 kHz, 16-bit mono, in windows | by recording, see `splits` |
 | cifar10 | 60000 of (3, 32, 32), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 45000 |
@@ -33,7 +34,7 @@ from vlb.data.cache import (
     packed_by_npm,
     run_client,
 )
-from vlb.data.columns import cells_of
+from vlb.data.columns import Cells, cells_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.files import load_images
 from vlb.data.formats.cifar import SHAPE
@@ -44,6 +45,7 @@ from vlb.data.photographs import load_photographs
 from vlb.data.prompts import prompts
 from vlb.data.sounds import Windows, load_sounds
 from vlb.data.tables import load_table
+from vlb.data.vectors import moons, moons_log_density
 
 HELD_OUT = 5000
 USUAL = Windows()
@@ -137,6 +139,14 @@ def iris(cache: Path | None = None) -> Dataset:
     texts = [*zip(*((*row[:4], species[int(row[4])]) for row in rows), strict=True)]
     cells = tuple(cells_of(name, list(column)) for name, column in zip(names, texts, strict=True))
     return replace(table_of(Sheet("iris", cells, np.arange(1, len(rows) + 1), None)), name="iris")
+
+
+def two_moons(cache: Path | None = None) -> Dataset:
+    """3,000 draws of two noisy half circles in the plane, whose density is known; `cache` is not used."""
+    x = moons(3000)
+    cells = tuple(Cells(name, column, np.ones(len(x), bool)) for name, column in zip(("x", "y"), x.T, strict=True))
+    table = Sheet("moons", cells, None, None, gridded=False)
+    return replace(table_of(table), name="moons", density=moons_log_density)
 
 
 def _bundled(name: str) -> Path:
@@ -267,6 +277,7 @@ SOURCES: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType(
     {
         "digits": digits,
         "iris": iris,
+        "moons": two_moons,
         "mnist": mnist,
         "binarised-mnist": binarised_mnist,
         "fashion-mnist": fashion_mnist,

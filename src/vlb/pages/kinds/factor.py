@@ -13,6 +13,7 @@ from vlb.pages import page
 from vlb.pages.about import about, few_of, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.markup import table
+from vlb.pages.plane import Plane, plane, section
 from vlb.pages.portrait import the_table
 from vlb.pages.tables import Portrait, portrayed
 from vlb.store.runs import Run
@@ -20,12 +21,13 @@ from vlb.store.runs import Run
 
 @dataclass(frozen=True)
 class FactorContent:
-    """weights: (J,) of the components of all draws, falling; rank: theirs."""
+    """weights: (J,) of the components of all draws, falling; rank: theirs; plane: of two real columns, else None."""
 
     measured: Measured
     portrait: Portrait
     weights: np.ndarray
     rank: int
+    plane: Plane | None = None
 
     @property
     def found(self) -> EvaluationResult:
@@ -43,7 +45,7 @@ def _(
     what = replace(about(run, model, data), parameters=sum(value.numel() for value in model.buffers()))
     portrait = portrayed(model, data, few_of(data.test), result.evaluation.totals)
     weights = model.components.log_weights.exp().sort(descending=True).values.numpy()
-    return FactorContent(Measured(what, result, None), portrait, weights, model.components.rank)
+    return FactorContent(Measured(what, result, None), portrait, weights, model.components.rank, plane(model, data))
 
 
 def factor_page(content: FactorContent) -> str:
@@ -54,6 +56,7 @@ def factor_page(content: FactorContent) -> str:
     sections = (
         page.headline(measured, model, "−log₂ p(x) itself, not a bound: every marginal is exact", drawn),
         page.bound(measured, "The likelihood beside baselines", "−log₂ p(x) has one term: nothing is approximated."),
+        section(content.plane),
         *the_table(content.portrait, "exactly", "−log p"),
         the_components(content),
         page.configuration(measured.about),

@@ -19,7 +19,7 @@ from vlb.training.recipes.hierarchies import (
 )
 from vlb.training.recipes.images import cifar10, digits, digits_cascade, fashion_mnist, images, mnist
 from vlb.training.recipes.sounds import prompts, sound
-from vlb.training.recipes.tables import iris, table_diffusion
+from vlb.training.recipes.tables import iris, moons, table_diffusion
 
 RECIPES: dict[str, Callable[[], Experiment]] = {
     "digits": digits,
@@ -30,6 +30,7 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "sound": sound,
     "prompts": prompts,
     "iris": iris,
+    "moons": moons,
     "table": table,
     "table-vae": table_vae,
     "table-diffusion": table_diffusion,

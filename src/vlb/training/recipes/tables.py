@@ -21,6 +21,17 @@ def iris() -> Experiment:
     )
 
 
+def moons() -> Experiment:
+    """Two noisy half circles in the plane, whose law is known: a mixture of factor analysers, by EM: seconds."""
+    return Experiment(
+        recipe="moons",
+        data=DataSource(name="moons"),
+        model=FactorAnalysers(components=24, rank=1, pull=1.0, pull_means=0.1, believed=1.0),
+        loss=FactorLoss(),
+        training=Training(steps=0),
+    )
+
+
 def table_diffusion() -> Experiment:
     """Your own table, real columns too, with gaps (--data FILE.csv): a diffusion model; some minutes on a CPU."""
     return Experiment(
