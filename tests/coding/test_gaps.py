@@ -266,9 +266,9 @@ def test_the_masses_of_a_grid_are_those_of_its_intervals() -> None:
     weights, (centres, deviations) = np.array([[1.0, 3.0]]), snapped(means, variances)
     code = GriddedCode(window, weights, centres, deviations)
     cells = np.arange(-128, 128)
-    coarse = code._table(np.zeros(1, np.int64), 1).weights[0]
+    coarse = code.within.table(np.zeros(1, np.int64), 1).weights[0]
     found = [
-        coarse[block] / coarse.sum() * (fine := code._table(np.array([block]), 0).weights[0]) / fine.sum()
+        coarse[block] / coarse.sum() * (fine := code.within.table(np.array([block]), 0).weights[0]) / fine.sum()
         for block in range(16)
     ]
     normal = torch.distributions.Normal(torch.from_numpy(centres), torch.from_numpy(deviations))
