@@ -103,9 +103,11 @@ def test_moments_for_use_outside_training_are_means_over_batches() -> None:
     for batch in x.split(10):
         clean = model.encode(batch)
         model._remember(clean)
-        own.append(clean.means[0])
-    off = (model.get_buffer("mean_0") - whole.means[0]).square().mean()
-    assert off < 0.2 * (torch.stack(own) - whole.means[0]).square().mean()
+        own.append((clean.means[0], clean.stds[0]))
+    means, stds = (torch.stack(parts) for parts in zip(*own, strict=True))
+    for name, each, all_ in (("mean_0", means, whole.means[0]), ("std_0", stds, stds.mean(0))):
+        off = (model.get_buffer(name) - all_).square().mean()
+        assert off < 0.2 * (each - all_).square().mean()
 
 
 def test_the_cost_of_no_denoising_is_the_noise_of_every_layer() -> None:
