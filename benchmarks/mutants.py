@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--map", type=Path, default=Path("mutants-map.jsonl"), help="which tests reach what")
     parser.add_argument("--json", type=Path, default=Path("mutants.json"))
     parser.add_argument("--again", action="store_true", help="try survivors again")
-    parser.add_argument("tests", nargs="*", default=["tests"], help="files, folders or options of pytest")
+    parser.add_argument("tests", nargs="*", default=["tests"], help="files or folders of tests")
     options = parser.parse_intermixed_args()
     reached_by, kept = options.map.resolve(), options.json.resolve()
     with tempfile.TemporaryDirectory() as folder:

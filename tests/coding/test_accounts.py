@@ -14,14 +14,17 @@ from tests.coding.archives import LEVELS, SHAPE
 from tests.coding.toys import Npy
 from vlb.base.walk import Named
 from vlb.coding.bitsback import _key
+from vlb.coding.cells import Uncodable
 from vlb.coding.diffusion import discretised, evenly, grids
 from vlb.coding.effort import remembered
 from vlb.coding.elements import Model, plain_dtype
 from vlb.coding.general import _add, _subtract
 from vlb.coding.layouts import LAYOUTS, layout_of
 from vlb.coding.models import Measuring
+from vlb.coding.products import ProductMixture
 from vlb.coding.sequence import Account, Lanes
 from vlb.coding.sources import understood
+from vlb.coding.stack import BitStack
 from vlb.coding.summary import Summary
 from vlb.coding.trial import Trial
 from vlb.data import Dataset
@@ -161,3 +164,13 @@ def test_levels_are_stored_in_the_least_whole_number_that_holds_them(levels: int
     kind = plain_dtype(levels)
     assert kind.str[0] in "|<" and levels - 1 <= np.iinfo(kind).max
     assert kind.itemsize == 1 or levels - 1 > np.iinfo(f"u{kind.itemsize // 2}").max
+
+
+@pytest.mark.parametrize("value", [-1, 3, 4])
+def test_a_value_that_no_component_has_is_not_coded(value: int) -> None:
+    cells = [np.full((2, 3), 1 << 20, np.int64), np.full((2, 5), 1 << 20, np.int64)]
+    mixture, stack = ProductMixture(np.zeros(2, np.int64), cells), BitStack()
+    mixture.push(stack, np.array([[2, 4]]))
+    assert mixture.pop(stack, 1).tolist() == [[2, 4]]
+    with pytest.raises(Uncodable, match="outside"):
+        mixture.push(stack, np.array([[value, 4]]))

@@ -1,10 +1,12 @@
 """Damage of any kind is an error that names its place, never other data, a crash or a large allocation."""
 
+import math
 import shutil
 import tracemalloc
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,7 @@ from vlb.coding.contents import NOTHING, Content, Continued, Data, Plan
 from vlb.coding.diffusion import DiffusionSettings, evenly
 from vlb.coding.elements import Numbers, Texts
 from vlb.coding.general import pack, unpack
-from vlb.coding.header import Header
+from vlb.coding.header import MAX_EXAMPLE, Header
 from vlb.coding.hierarchies import HierarchySettings
 from vlb.coding.layouts import LAYOUTS
 from vlb.coding.mixtures import MixtureSettings
@@ -443,3 +445,13 @@ def test_numbers_come_back_up_to_their_limit(value: int, limit: int) -> None:
         reader.end()
     with pytest.raises(Damaged):
         Reader(b"\x80" * 100 + b"\0").number(limit)
+
+
+def test_a_header_is_of_examples_that_there_can_be() -> None:
+    """Two levels are the fewest, one number the smallest example."""
+    least = replace(header(), shape=(1,), levels=2)
+    assert least.levels == 2
+    for change in ({"levels": 1}, {"levels": 0}, {"shape": ()}, {"shape": (3, 0)}, {"shape": (MAX_EXAMPLE, 2)}):
+        with pytest.raises(Damaged, match="no such examples"):
+            replace(least, **change)
+    assert math.prod(replace(least, shape=(MAX_EXAMPLE,)).shape) == MAX_EXAMPLE

@@ -143,6 +143,25 @@ def test_examples_of_one_file_in_many_chunks_are_counted(
     assert peak(refused) < 1 << 24
 
 
+@pytest.mark.parametrize(("first", "why"), [(10, None), (5, "there already"), (15, "it has not")])
+def test_rows_stand_once_and_where_the_file_has_them(first: int, why: str | None, tmp_path: Path) -> None:
+    """The second ten of twenty; what is said to begin earlier, or to go on beyond, is damage."""
+    record = Record("x.npy", 0, b"", (Coded("", Numbers(np.dtype("u1")), LAYOUTS[0], 20, NONE, NONE.astype("u1")),))
+    general = b"\0" + pack(bytes(10 * 30))
+    content = Npy().write(File((Member("", np.zeros((20, *header().shape), np.uint8)),), b""))
+    chunks = [
+        Plan(NOTHING, (record,), 10, checked([])).head() + general,
+        Plan(Continued(1, first, 10), (), 0, checked([zlib.crc32(content)])).head() + general,
+    ]
+    path = archive(tmp_path / "a.vlb", header(), *((DATA, chunk) for chunk in chunks))
+    if why is None:
+        restore(read(path), tmp_path / "out", FORMATS, False, allowed(path))
+        assert (tmp_path / "out" / "x.npy").read_bytes() == content
+    else:
+        with pytest.raises(UserError, match=why):
+            restore(read(path), tmp_path / "out", FORMATS, False, allowed(path))
+
+
 def test_pieces_stop_where_they_are_too_many_and_others_are_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

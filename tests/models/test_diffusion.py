@@ -229,6 +229,18 @@ def test_term_is_the_kl_of_its_rung(schedule, scaling) -> None:
         torch.testing.assert_close(term, rung.q.kl(rung.p), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_terms_are_the_steps_of_one_descent_by_their_rung(steps: int) -> None:
+    """Rung 1 is next to the data; the prior is the step before the first; all of them are the bound."""
+    x = torch.randint(0, 5, (6, 3, 2, 2), generator=seeded(2))
+    grid = independent_pixels(-4.0, 3.0)[0].at(steps)
+    walked = elbo(grid, grid.infer(x, UNCONDITIONAL), x, seeded(3))
+    terms = grid.terms(x, UNCONDITIONAL, seeded(3))
+    assert set(terms) == {("reconstruction",), ("prior",), *(("kl", rung) for rung in range(1, steps + 1))}
+    assert torch.equal(terms[("prior",)], walked.kl[:, 0]) and torch.equal(terms[("kl", 1)], walked.kl[:, -1])
+    torch.testing.assert_close(torch.stack(list(terms.values())).sum(0), walked.total)
+
+
 def test_bound_has_the_prior_and_every_level() -> None:
     """elbo's KLs, top first, are the prior term and then the terms T … 1 (Eq. 3.60, 3.62)."""
     model, generator, n = misfit_model(), seeded(11), 20_000

@@ -149,6 +149,11 @@ def test_em_never_lowers_what_it_maximises() -> None:
     one = chooser.single(1)
     _, path = em(chooser.disturbed(one, 3), rows, chooser.pulling(one), 30, tolerance=-math.inf)
     assert len(path) == 30 and (path.diff() > -1e-8 * path.abs()[1:]).all()
+    # It ends with the first step, of those after the fourth, that brings less to a cell than is asked for.
+    gains = path.diff() / (rows.known.sum() + rows.told.sum())
+    gain = float(gains[8:12].mean())
+    _, ended = em(chooser.disturbed(one, 3), rows, chooser.pulling(one), 30, tolerance=gain)
+    assert len(ended) == 1 + next(step for step, found in enumerate(gains, 1) if step > 3 and found < gain)
 
 
 def test_a_density_integrates_to_one_and_its_marginal_is_an_integral(reals: FactorMixture) -> None:

@@ -95,6 +95,21 @@ def identity(model: LadderNetwork) -> LadderNetwork:
     return model
 
 
+def test_moments_for_use_outside_training_are_means_over_batches() -> None:
+    """Of batches of 10, steadier than any batch's own, and about those of all examples."""
+    model, x = ladder(0.0).train(), torch.randint(0, 17, (2000, 6), generator=seeded(21))
+    whole = model.encode(x)
+    own = []
+    for batch in x.split(10):
+        clean = model.encode(batch)
+        model._remember(clean)
+        own.append((clean.means[0], clean.stds[0]))
+    means, stds = (torch.stack(parts) for parts in zip(*own, strict=True))
+    for name, each, all_ in (("mean_0", means, whole.means[0]), ("std_0", stds, stds.mean(0))):
+        off = (model.get_buffer(name) - all_).square().mean()
+        assert off < 0.2 * (each - all_).square().mean()
+
+
 def test_the_cost_of_no_denoising_is_the_noise_of_every_layer() -> None:
     """With nothing passed up and nothing normalised, ẑ_l − z_l is the noise of layer l: mean square σ² (Fig. 2.3)."""
     model, x = identity(ladder(0.7)).eval(), torch.randint(0, 17, (20_000, 6), generator=seeded(11))
