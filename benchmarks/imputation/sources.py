@@ -104,8 +104,9 @@ def installed(names: list[str]) -> list[str]:
     return there
 
 
-def load(name: str, rows: int = ROWS) -> Table:
-    """A table by its name, `rows` rows at most, drawn with seed 0."""
+def load(name: str, rows: int = ROWS, standard: bool = True) -> Table:
+    """A table by its name, `rows` rows at most, drawn with seed 0; reals as they are where they are not to be
+    standardised."""
     frame = SOURCES[name][1](name)
     if len(frame) > rows:
         frame = frame.iloc[np.sort(np.random.default_rng(0).choice(len(frame), rows, replace=False))]
@@ -116,7 +117,7 @@ def load(name: str, rows: int = ROWS) -> Table:
             values = column.to_numpy(float)
             if values.std() == 0:
                 continue
-            columns.append((values - values.mean()) / values.std())
+            columns.append((values - values.mean()) / values.std() if standard else values)
             counts.append(0)
         else:
             codes, values = pd.factorize(column, sort=True)

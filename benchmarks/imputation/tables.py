@@ -14,7 +14,6 @@ from masks import USUAL
 from results import read
 
 PAGE = Path(__file__).parents[2] / "docs" / "impute.md"
-MARKERS = ("<!-- made by benchmarks/imputation/tables.py -->", "<!-- made until here -->")
 OURS = "vlb"
 SIGNS = {"energy": 1, "nats": -1, "rmse": 1, "mae": 1, "accuracy": -1, "seconds": 1}  # 1: less is better
 TITLES = {"energy": "energy score", "nats": "log p", "rmse": "RMSE"}
@@ -219,11 +218,16 @@ def page(results: Results) -> str:
     return "\n\n".join(parts)
 
 
+def put(page: Path, name: str, text: str) -> None:
+    """Write `text` between the markers of a page that name what makes it."""
+    begin, end = f"<!-- made by benchmarks/imputation/{name} -->", "<!-- made until here -->"
+    before, rest = page.read_text().split(begin)
+    after = rest.split(end, 1)[1]
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
 def main() -> None:
-    text = PAGE.read_text()
-    before, rest = text.split(MARKERS[0])
-    after = rest.split(MARKERS[1])[1]
-    PAGE.write_text(f"{before}{MARKERS[0]}\n\n{page(Results(read(Path(sys.argv[1]))))}\n\n{MARKERS[1]}{after}")
+    put(PAGE, "tables.py", page(Results(read(Path(sys.argv[1])))))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ class Centres:
 
     def embed(self, x: Tensor) -> Tensor:
         """x (batch, *shape) as the centre of its bin, float32."""
-        return (2 * x.float() + 1) / (self.count if self.each is None else self.counts(x).float()) - 1
+        x = x.float()
+        return (2 * x + 1) / (self.count if self.each is None else self.counts(x)) - 1
 
     def wide(self, elements: Tensor) -> Tensor:
         """The same: an element is one number."""

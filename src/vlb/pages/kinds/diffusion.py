@@ -25,6 +25,7 @@ from vlb.pages.film import Film, filmed
 from vlb.pages.gallery import drawable
 from vlb.pages.markup import chart, text, thumbnail
 from vlb.pages.portrait import the_table
+from vlb.pages.sounds import heard
 from vlb.pages.tables import SAMPLES, Portrait, portrayed
 from vlb.store.runs import Run
 
@@ -83,7 +84,8 @@ def diffusion_content(
     if drawable(model.shape):
         gallery, film = filmed(model, data, classes, steps=STEPS, progress=progress)
     right = accuracy(model, data.test, classes, device=device) if classes else None
-    return DiffusionContent(Measured(about(run, model, data), result, gallery), profile, film, right)
+    measured = Measured(about(run, model, data), result, gallery, heard(model, data))
+    return DiffusionContent(measured, profile, film, right)
 
 
 @dataclass(frozen=True)

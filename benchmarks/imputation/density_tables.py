@@ -1,0 +1,46 @@
+"""Make the tables of densities in docs/mixtures.md: python benchmarks/imputation/density_tables.py FILE.jsonl
+
+Means over seeds with their standard errors; what is between the two markers of the page is replaced.
+"""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from results import read
+from tables import Found, markdown, put, shown
+
+PAGE = Path(__file__).parents[2] / "docs" / "mixtures.md"
+
+
+def by_table(lines: list[dict[str, Any]], score: str, digits: int) -> str:
+    """Tables down, methods across."""
+    found: dict[str, dict[str, Found]] = defaultdict(lambda: defaultdict(dict))
+    for line in lines:
+        if score in line:
+            found[line["table"]][line["method"]][line["seed"]] = line[score]
+    methods = list(dict.fromkeys(method for own in found.values() for method in own))
+    rows = [
+        [f"{table} ({max(map(len, own.values()))})", *(shown(own.get(method), digits) for method in methods)]
+        for table, own in found.items()
+    ]
+    return markdown(["splits", *methods], rows)
+
+
+def page(lines: list[dict[str, Any]]) -> str:
+    """What stands between the markers."""
+    return "\n\n".join(
+        (
+            "log p of the test rows, nats per column, standardised (more is better), of tables of reals alone:",
+            by_table(lines, "nats", 3),
+            "Area under the ROC curve of gradient boosting that tells samples from test rows (0.5: it cannot):",
+            by_table(lines, "auc", 2),
+            "Seconds of processor to fit, score and sample:",
+            by_table(lines, "seconds", 1),
+        )
+    )
+
+
+if __name__ == "__main__":
+    put(PAGE, "density_tables.py", page(read(Path(sys.argv[1]))))
