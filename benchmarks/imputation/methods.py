@@ -25,6 +25,10 @@ from vlb.estimators import Imputer
 ROUNDS = 10  # of IterativeImputer, as it has by default
 
 
+class Failed(Exception):
+    """A method that has no answer, and its last words."""
+
+
 @dataclass(frozen=True)
 class Method:
     """run: from a table, the cells that are gone and a seed; categories: whether it takes any. slow: whether it runs,
