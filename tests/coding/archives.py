@@ -11,6 +11,7 @@ from tests.coding.toys import FORMATS
 from vlb.base.errors import UserError
 from vlb.base.walk import gather
 from vlb.coding.allowance import Allowance
+from vlb.coding.cells import TableCode
 from vlb.coding.container import ArchiveReader
 from vlb.coding.contents import Content
 from vlb.coding.diffusion import DiffusionSettings
@@ -39,7 +40,7 @@ class _Never:
 
 def independent_codec(shape: tuple[int, ...] = SHAPE) -> SequenceCodec:
     weights = 0.7 ** np.arange(LEVELS)
-    return SequenceCodec(_Never(), np.tile(weights, (math.prod(shape), 1)), shape, Lanes(8))
+    return SequenceCodec(_Never(), TableCode(np.tile(weights, (math.prod(shape), 1))), shape, Lanes(8))
 
 
 def header(embedded: bool = False) -> Header:

@@ -140,6 +140,12 @@ def test_pops_are_draws_of_q() -> None:
             (2 * torch.randn(500, 4, 3, generator=generator(4)).double() - 6).exp(),
             Centres(64),
         ),
+        DiscretisedMixture(
+            torch.randn(500, 4, 3, generator=generator(2)).double(),
+            0.5 * torch.randn(500, 4, 3, generator=generator(3)).double(),
+            (4 * torch.randn(500, 4, 3, generator=generator(4)).double() - 12).exp(),
+            Centres(1 << 16),
+        ),
         DiscretisedLogistic(
             2 * torch.rand(500, 4, generator=generator(6)).double() - 1,
             0.5 * torch.randn(500, 4, generator=generator(7)).double() - 3,

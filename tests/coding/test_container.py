@@ -16,7 +16,7 @@ from tests.coding.archives import LEVELS, SHAPE, allowed, header, independent_co
 from tests.coding.toys import FORMATS, Several
 from vlb.base.errors import UserError
 from vlb.coding import reading, values, writing
-from vlb.coding.container import DATA, MODEL, VERBATIM, ArchiveReader, ArchiveWriter, Chunk
+from vlb.coding.container import DATA, MAGIC, MODEL, VERBATIM, ArchiveReader, ArchiveWriter, Chunk
 from vlb.coding.contents import NOTHING, Content, Continued, Data, Plan
 from vlb.coding.diffusion import DiffusionSettings, evenly
 from vlb.coding.elements import Numbers, Texts
@@ -422,3 +422,24 @@ def test_model_pieces_come_back(tmp_path: Path) -> None:
     assert summary.model_bytes > 5000 and summary.bytes_out == (tmp_path / "m.vlb").stat().st_size
     assert [c.kind for c in archive.chunks() if isinstance(c, Chunk)] == [MODEL, DATA]
     assert zlib.crc32(model) == zlib.crc32(reading.embedded_model(archive))
+
+
+def test_the_first_bytes_alone_are_refused(whole: bytes, tmp_path: Path) -> None:
+    """The name of the format and no more, one byte less and one more, too."""
+    for cut in range(len(MAGIC) + 40):
+        refused(tmp_path, whole[:cut])
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.integers(0, 2**63), st.integers(0, 2**63))
+def test_numbers_come_back_up_to_their_limit(value: int, limit: int) -> None:
+    """And what goes on for ever with bytes that say nothing is no number."""
+    reader = Reader(Writer().number(value).content())
+    if value > limit:
+        with pytest.raises(Damaged, match="above"):
+            reader.number(limit)
+    else:
+        assert reader.number(limit) == value
+        reader.end()
+    with pytest.raises(Damaged):
+        Reader(b"\x80" * 100 + b"\0").number(limit)

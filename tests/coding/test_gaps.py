@@ -14,7 +14,7 @@ import vlb
 from vlb.base.errors import UserError
 from vlb.coding.cells import Uncodable
 from vlb.coding.elements import Model
-from vlb.coding.factors import FactorSettings, Gapped
+from vlb.coding.factors import FactorSettings, Gapped, _pop_there, _push_there
 from vlb.coding.files import known, read
 from vlb.coding.files import written as written_again
 from vlb.coding.gridded import GriddedCode, Window, snapped
@@ -22,7 +22,9 @@ from vlb.coding.records import read_records, record_of, write_records
 from vlb.coding.rows import CODES, codes_of, folded, rows_of, unfolded
 from vlb.coding.stack import BitStack
 from vlb.coding.wire import Damaged, Reader
+from vlb.coding.wording import worded
 from vlb.core.schema import Categories, Column, Levels, Real
+from vlb.data.columns import Described
 from vlb.data.formats import FORMATS
 from vlb.data.formats.base import Declined
 from vlb.models.factor.model import FactorMixture
@@ -264,9 +266,9 @@ def test_the_masses_of_a_grid_are_those_of_its_intervals() -> None:
     weights, (centres, deviations) = np.array([[1.0, 3.0]]), snapped(means, variances)
     code = GriddedCode(window, weights, centres, deviations)
     cells = np.arange(-128, 128)
-    coarse = code._table(np.zeros(1, np.int64), 1).weights[0]
+    coarse = code.within.table(np.zeros(1, np.int64), 1).weights[0]
     found = [
-        coarse[block] / coarse.sum() * (fine := code._table(np.array([block]), 0).weights[0]) / fine.sum()
+        coarse[block] / coarse.sum() * (fine := code.within.table(np.array([block]), 0).weights[0]) / fine.sum()
         for block in range(16)
     ]
     normal = torch.distributions.Normal(torch.from_numpy(centres), torch.from_numpy(deviations))
@@ -319,3 +321,26 @@ def test_what_is_said_of_a_table_is_believed_only_as_far_as_it_makes_sense(model
             again.restored(x, model)
     except Damaged:
         return
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(st.integers(1, 2000), st.floats(0, 1), st.integers(0, 2**31))
+def test_which_cells_are_there_costs_its_entropy(count: int, rate: float, seed: int) -> None:
+    """How many, evenly from 0 to n, then each at that rate: log₂(n + 1) + n H(m/n) bits."""
+    there = np.random.default_rng(seed).random(count) < rate
+    stack = BitStack(np.random.default_rng(seed).integers(1, 2**32, 64, dtype=np.uint32).tobytes())
+    before = stack.bits
+    _push_there(stack, there)
+    shares = [share for share in (there.mean(), 1 - there.mean()) if 0 < share < 1]
+    expected = math.log2(count + 1) - count * sum(share * math.log2(share) for share in shares)
+    assert abs(stack.bits - before - expected) < 33 + 1e-3 * expected
+    assert np.array_equal(_pop_there(stack, count), there)
+
+
+def test_any_symbol_may_be_written_in_its_own_way() -> None:
+    """What is missing, an atom, a category, the last among them, and what is usual is not said."""
+    kind = Categories(("red", "green", "blue"))
+    symbols, texts = np.array([0, 1, 2, 3, 3, 0, 2]), ["NA", "red", "Green", "BLUE", "BLUE", "NA", "Green"]
+    found = worded(symbols, texts, Described("c", kind))
+    assert found.own == ((0, "NA"), (2, "Green"), (3, "BLUE"))
+    assert found.texts(symbols, Described("c", kind)).tolist() == texts

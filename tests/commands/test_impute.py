@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from hypothesis import strategies as st
 import vlb
 from tests.commands.test_tables import vlb as command
 from tests.data.test_mixed import rows
-from tests.test_docs import BLOCK, PYTHON, ROOT
 from vlb.data.formats.delimited import Delimited
 from vlb.generate.options import ImputeOptions
 from vlb.measure.options import EvaluateOptions, ScoreOptions
@@ -62,20 +60,6 @@ def test_draws_points_and_where_they_go(run: Path, tmp_path: Path, capsys: pytes
     for row, empty in zip(point, gone, strict=True):
         assert [bool(value) for value in list(row.values())[4:]] == empty.tolist()
         assert all(float(value) > 0 for value in list(row.values())[4:] if value)
-
-
-def test_the_page_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command and the Python of docs/impute.md, with a table of one's own."""
-    pytest.importorskip("pandas")
-    monkeypatch.chdir(tmp_path)
-    written(Path("people.csv"), rows(0, 200), ["age", "income", "town", "since"])
-    page = (ROOT / "docs" / "impute.md").read_text()
-    commands = [line for block in BLOCK.findall(page) for line in block.splitlines()]
-    assert len(commands) == 8
-    for line in commands:
-        assert command(*shlex.split(line)[1:]) == 0, line
-    (block,) = PYTHON.findall(page)
-    exec(compile(block, "impute.md", "exec"), {})
 
 
 def test_what_is_there_already_is_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tests.oracles import LIMIT, plane_mixture, z_score
 from vlb.core.bound import descent_log_ratio
-from vlb.core.condition import Condition
+from vlb.core.condition import Condition, Role
 from vlb.core.distributions import Normal
 from vlb.core.draws import RowDraws
 from vlb.core.emissions import Continuous
@@ -45,7 +45,8 @@ def found(
     mask = torch.zeros_like(x).bool()
     mask[:, known] = True
     different = RowDraws(torch.arange(len(x)).double().unsqueeze(1), Condition(), 0)
-    return kind(model, torch.where(mask, x, 0.0), mask, steps, paths, particles, different).run()
+    role = torch.where(mask, Role.KNOWN, Role.MODELLED).to(torch.uint8)
+    return kind(model, Condition(role=role, values=torch.where(mask, x, 0.0)), steps, paths, particles, different).run()
 
 
 def chain(model: DiffusionModel, steps: int) -> tuple[Tensor, Tensor]:

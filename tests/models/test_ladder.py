@@ -55,6 +55,18 @@ def test_training_the_denoiser_finds_it() -> None:
     assert abs(loss.item() - v * sigma**2 / (v + sigma**2)) < 0.02
 
 
+def test_a_denoiser_is_the_published_one() -> None:
+    """Rasmus et al. 2015, Eq. 2: (z̃ − μ) v + μ, each of μ and v a₁ σ(a₂ u + a₃) + a₄ u + a₅."""
+    g = Denoise(3)
+    with torch.no_grad():
+        g.weights.copy_(torch.randn(10, 3, generator=seeded(1)))
+    noisy, above = (torch.randn(5, 3, generator=seeded(seed)) for seed in (2, 3))
+    a, z, u = g.weights.detach().numpy(), noisy.numpy(), above.numpy()
+    mu, v = (a[i] / (1 + np.exp(-(a[i + 1] * u + a[i + 2]))) + a[i + 3] * u + a[i + 4] for i in (0, 5))
+    expected = (z - mu) * (v + 0.5) + mu  # it starts with v = 1/2
+    np.testing.assert_allclose(g(noisy, above).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_every_level_is_normalised_in_training() -> None:
     clean = ladder().train().encode(torch.randint(0, 17, (500, 6), generator=seeded(6)))
     for z, mean, std in zip(clean.z[1:], clean.means, clean.stds, strict=True):

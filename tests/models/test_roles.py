@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.oracles import SCALINGS, seeded
 from tests.test_table_emission import KINDS, rows_of, schema_of
+from vlb.base.errors import UserError
 from vlb.core.bound import climb_log_weight
 from vlb.core.condition import UNCONDITIONAL, Condition, Role
 from vlb.core.hierarchy import climb, descend, from_prior
@@ -20,6 +21,7 @@ from vlb.models.diffusion.denoiser import Posterior, Table
 from vlb.models.diffusion.kernels import KERNELS, MomentMatched, Standard
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import measure_costs
+from vlb.models.diffusion.roles import modelled
 from vlb.models.diffusion.samplers.ddim import DDIM
 from vlb.models.diffusion.samplers.generate import generate
 from vlb.models.diffusion.schedules import LearnedPerDimension, LogSNRLinear
@@ -88,6 +90,22 @@ def test_what_is_absent_may_hold_anything(schema: Schema) -> None:
         model.sample(N, steps=3, generator=seeded(), condition=Condition(role=role, values=v)) for v in (x, other)
     ]
     assert torch.equal(*sampled)
+
+
+@ALL
+@torch.no_grad()
+def test_what_is_known_is_held_where_its_values_are(schema: Schema) -> None:
+    """Of a condition's values as of x itself; without any, nothing is guessed."""
+    model, x, role = built(schema), torch.from_numpy(rows(schema)), roles(schema)
+    here = modelled(model.embedding, Condition(role=role, values=x))
+    there = modelled(model.embedding, Condition(role=role), model.embedding.embed(x))
+    assert torch.equal(here.on, there.on) and torch.equal(here.at, there.at)
+    known = model.embedding.wide(role) == Role.KNOWN
+    assert torch.equal(here.at, torch.where(known, model.embedding.embed(x), 0.0).to(here.at.dtype))
+    with pytest.raises(UserError, match="have no values"):
+        modelled(model.embedding, Condition(role=role))
+    absent = modelled(model.embedding, Condition(role=torch.where(role == Role.KNOWN, Role.ABSENT, role)))
+    assert not absent.at.any()
 
 
 @ALL

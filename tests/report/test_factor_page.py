@@ -11,7 +11,7 @@ from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
 from vlb.data import Split
 from vlb.models.factor.model import FactorMixture
 from vlb.pages import columns
-from vlb.pages.tables import Bars, Curve, correlations, marginals, odd_rows, sampled, table_of
+from vlb.pages.tables import Bars, Curve, by_law, correlations, marginals, odd_rows, sampled, table_of
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_row_that_breaks_the_rule_is_the_oddest_and_its_cell_is_named(mixed: F
     x, _ = table(50)
     x[17, 2] = 1e4
     nats = -mixed.log_prob(x).numpy()
-    found = odd_rows(mixed, table_of(MIXED, Split(x.numpy())), nats)
+    found = odd_rows(by_law(mixed), table_of(MIXED, Split(x.numpy())), nats)
     assert found[0].place == 17 and found[0].cells[0][0] == "weight"
     assert found[0].nats == pytest.approx(nats.max())
 

@@ -3,8 +3,10 @@
 import gc
 import math
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from vlb.data import Dataset, load
 from vlb.models.diffusion import weightings as weighting
 from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.patterns import some_known
 from vlb.models.diffusion.schedules import Cosine, Learned, LearnedPerDimension, LearnedSchedule, LogSNRLinear
 from vlb.models.diffusion.times import AdaptiveTime, UniformTime
 from vlb.store import checkpoint
@@ -215,6 +218,31 @@ def configured(*assignments: str) -> Experiment:
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return load("digits")
+
+
+@pytest.mark.parametrize("more", [("backbone=mlp",), ("condition=labels",), ("roles=true", "known_share=0.5")])
+def test_one_call_of_the_network_gives_the_terms_of_two(more: tuple[str, ...], digits: Dataset) -> None:
+    experiment = recipe("digits")
+    for assignment in (*more, "dropout=0"):
+        experiment = override(experiment, assignment)
+    model = experiment.build(digits)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=seeded(4)))
+    x, condition = digits.train.batch(np.arange(12), experiment.conditional, torch.device("cpu"))
+    calls = []
+    model.denoiser.backbone.register_forward_hook(lambda module, inputs, out: calls.append(len(out)))
+    terms, _ = experiment.build_loss(model)(model, x, condition, seeded(5), 0)
+    assert calls == [12 + 2]
+
+    generator, few = seeded(5), slice(2)
+    if "role" in model.takes:
+        condition = replace(condition, role=some_known(x, condition, 0.5, generator))
+    t, _ = experiment.loss.times.draw(12, generator)
+    wanted = model.noise_error(x, t, model.process.schedule.rate(t), condition, generator)
+    ends = model.ends(x[few], condition.take(few), generator)
+    for name, value in (("diffusion", wanted), ("reconstruction", ends.reconstruction), ("prior", ends.prior)):
+        torch.testing.assert_close(terms[name].double(), value.double().mean() / 64, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", LEARNERS)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlb.base.growth import most
+from vlb.coding.cells import WINDOW
 from vlb.coding.gridded import PARTS
 from vlb.coding.header import Header
 from vlb.coding.rows import CODES
@@ -55,7 +56,9 @@ class Allowance:
 
     def work(self, header: Header) -> None:
         """Raises `Damaged` where the examples that a header wants decoded at once take too much."""
-        each = PARTS if header.levels == CODES else max(header.levels, WIDTH)
+        each = PARTS if header.levels == CODES else WIDTH
+        if header.levels <= WINDOW:  # more are told apart digit by digit
+            each = max(each, header.levels)
         self.hold(_at_once(header) * math.prod(header.shape) * each * NUMBER)
 
     def building(self, trained: Trained) -> Budget:

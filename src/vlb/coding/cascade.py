@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from vlb.coding.bitsback import Climbing
+from vlb.coding.cells import Rows, TableCode
 from vlb.coding.diffusion import DiffusionSettings, climbing, discretised
 from vlb.coding.effort import Told, placed
 from vlb.coding.models import Coded, Measuring, chosen_settings, coded_by, marginals
@@ -116,9 +117,9 @@ def _(model: CascadeModel) -> type[CascadeSettings]:
 
 
 @marginals.register
-def _(model: CascadeModel) -> np.ndarray:
+def _(model: CascadeModel) -> Rows:
     """Even: of single elements of x it says nothing."""
-    return np.ones((int(np.prod(model.shape)), model.levels))
+    return TableCode(np.ones((int(np.prod(model.shape)), model.levels)))
 
 
 @chosen_settings.register

@@ -28,11 +28,29 @@ class Code(Protocol):
         """Pop (n,) int64 values."""
 
 
+class Rows(Code, Protocol):
+    """A code whose rows can be had many times over."""
+
+    @property
+    def cells(self) -> int:
+        """How many numbers it is made of."""
+
+    def times(self, count: int) -> Code:
+        """The code of its n symbols, then of as many again, and so on `count` times."""
+
+
 @dataclass(frozen=True)
 class TableCode:
     """Symbols 0 … K−1 with a row of weights each: (n, K) float64, K ≤ WINDOW."""
 
     weights: np.ndarray
+
+    @property
+    def cells(self) -> int:
+        return self.weights.size
+
+    def times(self, count: int) -> "TableCode":
+        return TableCode(np.tile(self.weights, (count, 1)))
 
     def push(self, stack: BitStack, values: np.ndarray) -> None:
         if values.size and (values.min() < 0 or values.max() >= self.weights.shape[1]):

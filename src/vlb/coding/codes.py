@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.coding.cells import CELLS_AT_ONCE, WINDOW, Code, TableCode, Uncodable, pop_far, push_far
+from vlb.coding.cells import CELLS_AT_ONCE, WINDOW, Code, Rows, TableCode, Uncodable, pop_far, push_far
+from vlb.coding.gridded import BITS, DigitCode, Window, snapped
 from vlb.coding.portable import logistic_cdf, normal_cdf, snap, snapped_probabilities, snapped_weights
 from vlb.coding.products import LOG_UNIT, GaussianProductMixture, ProductMixture, whole
 from vlb.coding.stack import BitStack
@@ -190,7 +191,7 @@ def _(p: Normal, spacing: float) -> Code:
 
 
 @singledispatch
-def data_code(p: Distribution) -> TableCode:
+def data_code(p: Distribution) -> Rows:
     """The code of p(x | z_0) over data levels; a kind of law registers its own. Raises `Uncodable` for one without."""
     raise Uncodable(f"no code for data of a {type(p).__name__}")
 
@@ -201,7 +202,7 @@ def _(p: Categorical) -> TableCode:
 
 
 @data_code.register
-def _(p: Bernoulli) -> TableCode:
+def _(p: Bernoulli) -> Rows:
     return data_code(p.listed)
 
 
@@ -232,9 +233,11 @@ def _(p: NormalMixture, spacing: float) -> Code:
 
 
 @data_code.register
-def _(p: DiscretisedMixture) -> TableCode:
+def _(p: DiscretisedMixture) -> Rows:
     count = p.log_weights.shape[-1]
     weights = snapped_weights(_finite(p.log_weights).reshape(-1, count))
+    if p.centres.count > WINDOW and p.centres.each is None:
+        return _graded(p, weights)
     levels, edges = _bins(p.centres, len(weights))
     # In units of a level's bin, whose width is 2/levels.
     centres = snap((_finite(p.means).reshape(-1, count) + 1) * (levels / 2), FRACTIONS) / FRACTIONS
@@ -269,6 +272,16 @@ def _(p: MixtureOfNormals, spacing: float) -> GaussianProductMixture:
     logs -= snap(np.log(stds), LOG_UNIT)[..., None]
     weights = whole(_finite(p.log_weights.log_softmax(0)))
     return GaussianProductMixture(ProductMixture(weights, list(logs.transpose(1, 0, 2))), origin, p.n)
+
+
+def _graded(p: DiscretisedMixture, weights: np.ndarray) -> DigitCode:
+    """More levels than a table lists, in units of their bins, coarse to fine."""
+    levels, count = p.centres.count, weights.shape[1]
+    digits = -(-(levels - 1).bit_length() // BITS)
+    window = Window(0, digits, lambda cells: np.where(cells >= levels, np.inf, cells))
+    variances = np.maximum(_finite(p.variances).reshape(-1, count), 1e-30) * (levels / 2) ** 2
+    means = (_finite(p.means).reshape(-1, count) + 1) * (levels / 2)
+    return DigitCode(window, weights, *snapped(means, variances))
 
 
 def _bins(centres: Centres, rows: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from vlb.coding.bitsback import Climbing, Descending, Grid
-from vlb.coding.cells import Uncodable
+from vlb.coding.cells import Rows, TableCode, Uncodable
 from vlb.coding.codes import data_code
 from vlb.coding.models import Coded, coded_by, continuous, marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
@@ -170,7 +170,7 @@ def _(model: DiffusionModel) -> type[DiffusionSettings]:
 
 @marginals.register
 @torch.no_grad()
-def _(model: DiffusionModel) -> np.ndarray:
+def _(model: DiffusionModel) -> Rows:
     """What the head says where z says nothing."""
     if not isinstance(model.embedding, Centres):
         raise continuous()
@@ -178,5 +178,5 @@ def _(model: DiffusionModel) -> np.ndarray:
     law = model.predict(like, torch.ones(1, dtype=torch.float64, device=model.device)).law
     if law is None:
         possible = model.embedding.impossible().exp().numpy()
-        return np.broadcast_to(possible, (math.prod(model.shape), model.embedding.count)).copy()
-    return data_code(law).weights
+        return TableCode(np.broadcast_to(possible, (math.prod(model.shape), model.embedding.count)).copy())
+    return data_code(law)

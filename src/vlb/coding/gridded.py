@@ -1,4 +1,5 @@
-"""A rounded column as a code: cells of a grid under a mixture of Gaussians of a mapped value, coarse to fine.
+"""Cells of a grid under a mixture of Gaussians as a code, coarse to fine: a rounded column's, or more levels than a
+table lists.
 
 The law of a cell is that of the interval which it stands for, Σ_j w_j (Φ((y₊ − m_j)/s_j) − Φ((y₋ − m_j)/s_j)), where
 y₋ and y₊ are its mapped ends. A window of 16^n cells is divided into sixteen parts, that in which the cell lies into
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlb.coding.cells import TableCode, pop_far, push_far
+from vlb.coding.cells import TableCode, Uncodable, pop_far, push_far
 from vlb.coding.portable import normal_cdf, snap
 from vlb.coding.stack import BitStack
 
@@ -39,29 +40,43 @@ class Window:
 
 
 @dataclass(frozen=True)
-class GriddedCode:
-    """Cells of n rows. weights: (n, J) whole numbers; means, deviations: (n, J) of the mapped value, snapped."""
+class DigitCode:
+    """Cells of a window of n rows, by their digits. weights: (n, J) whole numbers; means, deviations: (n, J) of the
+    mapped value, snapped."""
 
     window: Window
     weights: np.ndarray
     means: np.ndarray
     deviations: np.ndarray
 
+    @property
+    def cells(self) -> int:
+        """Numbers in the tables of a digit."""
+        return self.weights.size * (PARTS + 1)
+
+    def times(self, count: int) -> "DigitCode":
+        """Of the rows, so many times over."""
+        return DigitCode(
+            self.window, *(np.tile(part, (count, 1)) for part in (self.weights, self.means, self.deviations))
+        )
+
     def push(self, stack: BitStack, values: np.ndarray) -> None:
-        """Push (n,) numbers of cells. Raises `Uncodable` for one that is too far away."""
-        cells = push_far(stack, values - self.window.low, 0, self.window.size - 1)
+        """Push (n,) numbers of cells. Raises `Uncodable` for one that is not in the window."""
+        cells = values - self.window.low
+        if cells.size and (cells.min() < 0 or cells.max() >= self.window.size):
+            raise Uncodable("a value outside the window")
         digits = [cells >> (BITS * place) for place in range(self.window.digits)]  # fine to coarse
         for place, digit in enumerate(digits):
-            self._table(digit >> BITS, place).push(stack, digit & (PARTS - 1))
+            self.table(digit >> BITS, place).push(stack, digit & (PARTS - 1))
 
     def pop(self, stack: BitStack) -> np.ndarray:
         """Pop (n,) numbers of cells."""
         cells = np.zeros(len(self.weights), np.int64)
         for place in reversed(range(self.window.digits)):
-            cells = (cells << BITS) + self._table(cells, place).pop(stack)
-        return pop_far(stack, cells, 0, self.window.size - 1) + self.window.low
+            cells = (cells << BITS) + self.table(cells, place).pop(stack)
+        return cells + self.window.low
 
-    def _table(self, block: np.ndarray, place: int) -> TableCode:
+    def table(self, block: np.ndarray, place: int) -> TableCode:
         """The masses of the sixteen parts of a block, (n,) by its number among those of its size."""
         first = (block[:, None] * PARTS + np.arange(PARTS + 1)) << (BITS * place)
         edges = self.window.edge(first + self.window.low)
@@ -72,6 +87,31 @@ class GriddedCode:
             below += weight[:, None] * normal_cdf((edges - mean[:, None]) / deviation[:, None])
         masses = np.maximum(np.diff(below, axis=1), 0.0)
         return TableCode(masses + (masses.sum(1, keepdims=True) * LEAST + TINY))
+
+
+@dataclass(frozen=True)
+class GriddedCode:
+    """Cells of n rows, which may lie beyond the window. Its parts are those of a `DigitCode`."""
+
+    window: Window
+    weights: np.ndarray
+    means: np.ndarray
+    deviations: np.ndarray
+
+    @property
+    def within(self) -> DigitCode:
+        """The code of the cells of the window."""
+        return DigitCode(self.window, self.weights, self.means, self.deviations)
+
+    def push(self, stack: BitStack, values: np.ndarray) -> None:
+        """Push (n,) numbers of cells. Raises `Uncodable` for one that is too far away."""
+        low, high = self.window.low, self.window.low + self.window.size - 1
+        self.within.push(stack, push_far(stack, values, low, high))
+
+    def pop(self, stack: BitStack) -> np.ndarray:
+        """Pop (n,) numbers of cells."""
+        low, high = self.window.low, self.window.low + self.window.size - 1
+        return pop_far(stack, self.within.pop(stack), low, high)
 
 
 def snapped(means: np.ndarray, variances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

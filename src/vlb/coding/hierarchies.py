@@ -8,12 +8,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 
 from vlb.base.errors import UserError
 from vlb.coding.bitsback import BatchCodec, Climbing, Descending, Grid
-from vlb.coding.cells import Uncodable
+from vlb.coding.cells import Rows, Uncodable
 from vlb.coding.codes import data_code
 from vlb.coding.models import Coded, Measuring, chosen_settings, coded_by, continuous, marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
@@ -114,11 +113,11 @@ def _(model: TableVAE) -> type[HierarchySettings]:
 
 @marginals.register
 @torch.no_grad()
-def _(model: VariationalHierarchy) -> np.ndarray:
+def _(model: VariationalHierarchy) -> Rows:
     likelihood, like = model.generator.likelihood, next(model.parameters())
     silent = torch.zeros(1, *likelihood.output_shape(model.shape), dtype=like.dtype, device=like.device)
     try:
-        return data_code(likelihood.law(silent)).weights
+        return data_code(likelihood.law(silent))
     except Uncodable as error:
         raise continuous() from error
 

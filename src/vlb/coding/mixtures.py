@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from functools import singledispatch
 from typing import ClassVar
 
-import numpy as np
 import torch
 
 from vlb.coding.bitsback import Exact
-from vlb.coding.cells import Uncodable
+from vlb.coding.cells import Rows, Uncodable
 from vlb.coding.codes import data_code
 from vlb.coding.models import Coded, Measuring, chosen_settings, coded_by, marginals
 from vlb.coding.products import ProductMixture, whole
@@ -75,8 +74,8 @@ def _(model: CategoricalMixture) -> type[MixtureSettings]:
 
 @marginals.register
 @torch.no_grad()
-def _(model: CategoricalMixture) -> np.ndarray:
-    return data_code(model.marginals()).weights
+def _(model: CategoricalMixture) -> Rows:
+    return data_code(model.marginals())
 
 
 @chosen_settings.register

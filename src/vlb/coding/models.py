@@ -7,13 +7,12 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vlb.base.errors import UserError, broken
 from vlb.base.progress import SILENT, Progress
-from vlb.coding.cells import Uncodable
+from vlb.coding.cells import Rows, Uncodable
 from vlb.coding.rows import CODES
 from vlb.coding.sequence import Lanes, SequenceCodec
 from vlb.coding.wire import Writer
@@ -56,9 +55,9 @@ class Settings(Protocol):
 
 
 @singledispatch
-def marginals(model: nn.Module) -> np.ndarray | None:
-    """(D, K) weights: what the model says of each dimension by itself; uniform where it is silent. None where no
-    example is ever coded by them.
+def marginals(model: nn.Module) -> Rows | None:
+    """The code of (D,) levels: what the model says of each dimension by itself; uniform where it is silent. None where
+    no example is ever coded by them.
 
     Raises `UserError` for a model of continuous data, whose density is no code.
     """

@@ -32,7 +32,10 @@ def embedded_model(archive: ArchiveReader) -> bytes:
     room = MAX_PIECE
     for chunk in archive.chunks():
         if isinstance(chunk, UserError):
-            raise chunk
+            raise UserError(
+                f"{archive.path}: the model that it carries is damaged, without which nothing is decoded: get the file "
+                "again, or give the run that it was made with, --model RUN"
+            ) from chunk
         if chunk.kind != MODEL:
             break
         try:

@@ -7,11 +7,12 @@ from typing import Protocol
 
 import numpy as np
 
-from vlb.coding.elements import Elements, Model, elements_of, read_elements
+from vlb.coding.elements import Elements, Model, Numbers, elements_of, read_elements
 from vlb.coding.general import pack, unpack
 from vlb.coding.header import MAX_AXES
 from vlb.coding.layouts import LAYOUTS, Layout, layout_of
 from vlb.coding.tabled import TABLED, Tabled, tabled
+from vlb.coding.windowed import WINDOWED, Windowed, windowed
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.data.formats.base import Declined, File, Member
 from vlb.data.formats.delimited import shown
@@ -225,9 +226,11 @@ def holdable(shape: tuple[int, ...], dtype: np.dtype) -> bool:
 
 
 def _read(reader: Reader, beside: Reader, model: Model) -> Stored:
-    name, layout = reader.text(), reader.number(TABLED)
+    name, layout = reader.text(), reader.number(WINDOWED)
     if layout == TABLED:
         return Tabled.read(name, reader, beside, MAX_SAID)
+    if layout == WINDOWED:
+        return Windowed.read(name, reader, beside, MAX_SAID, model)
     elements = read_elements(reader)
     if layout == KEPT:
         shape, size = reader.numbers(MAX_AXES, MAX_AXIS), reader.number(MAX_SAID)
@@ -254,6 +257,8 @@ def _coded(member: Member, elements: Elements, model: Model) -> tuple[Stored, np
         return tabled(member, model) if values.dtype == object and values.ndim == 2 else "no table of text"
     kind = "texts" if values.dtype == object else str(values.dtype)
     layout = layout_of(values.shape, model.shape)
+    if layout is None and len(model.shape) == 2 and isinstance(elements, Numbers):
+        return windowed(member, model)
     if layout is None:
         return f"{kind} of shape {values.shape}, where the model is of shape {model.shape}"
     examples = layout.examples(values, model.shape)

@@ -19,7 +19,7 @@ import constriction
 import numpy as np
 
 from vlb.coding.bitsback import BatchCodec
-from vlb.coding.cells import CELLS_AT_ONCE, TableCode, Uncodable
+from vlb.coding.cells import CELLS_AT_ONCE, Code, Rows, Uncodable
 from vlb.coding.options import MAX_LANES, MAX_TRIES
 from vlb.coding.stack import BitStack, Underflow, WatchedStack
 from vlb.coding.wire import Damaged, Reader, Writer
@@ -89,11 +89,11 @@ class Account:
 
 @dataclass(frozen=True)
 class SequenceCodec:
-    """Codes examples of one shape. marginals: (D, K) weights, each dimension's levels by themselves; None of a
+    """Codes examples of one shape. marginals: the code of each dimension's levels by themselves, (D,); None of a
     model without latents that codes no example by them."""
 
     batch: BatchCodec
-    marginals: np.ndarray | None
+    marginals: Rows | None
     shape: tuple[int, ...]
     lanes: Lanes
 
@@ -187,13 +187,13 @@ class SequenceCodec:
         return constriction.stream.model.Uniform(self.lanes.tries)
 
     def _direct_parts(self, count: int) -> list[tuple[int, int]]:
-        step = max(1, count) if self.marginals is None else max(1, CELLS_AT_ONCE // self.marginals.size)
+        step = max(1, count) if self.marginals is None else max(1, CELLS_AT_ONCE // self.marginals.cells)
         return [(start, min(start + step, count)) for start in range(0, count, step)]
 
-    def _direct(self, count: int) -> TableCode:
+    def _direct(self, count: int) -> Code:
         if self.marginals is None:
             raise Uncodable("examples that are coded directly, by a model that has no code of them")
-        return TableCode(np.tile(self.marginals, (count, 1)))
+        return self.marginals.times(count)
 
     def _plan(self, x: np.ndarray) -> Plan:
         """A plan from coding one example on a stack of random bits."""

@@ -12,7 +12,8 @@ from vlb.core.schema import Categories, Levels, Real, Schema
 class Columns:
     """The columns of a schema. reals, categories: their places in x; ordered: of the categories, those that are whole
     numbers; on_line: those whose values have an order; resolutions: of the reals, 0 where they are not rounded; counts:
-    values of each category."""
+    values of each category; atoms: places of the columns that say which atom a real is at, the last value at none, and
+    of that real."""
 
     def __init__(self, schema: Schema) -> None:
         if len(schema.shape) != 1:
@@ -22,6 +23,12 @@ class Columns:
         self.reals = [place for place, kind in enumerate(kinds) if isinstance(kind, Real)]
         self.categories = [place for place, kind in enumerate(kinds) if not isinstance(kind, Real)]
         self.names = [column.name for column in schema.columns or ()] or [str(place) for place in range(self.count)]
+        places = {column.name: place for place, column in enumerate(schema.columns or ())}
+        self.atoms = [
+            (place, places[column.atoms_of])
+            for place, column in enumerate(schema.columns or ())
+            if column.atoms_of is not None
+        ]
         self.ordered = [isinstance(kinds[place], Levels) for place in self.categories]
         self.on_line = [_on_line(kinds[place]) for place in self.categories]
         self.counts = [kinds[place].count or 1 for place in self.categories]
@@ -44,6 +51,13 @@ class Columns:
         """Reals (…, reals) as the centres of their cells where they are rounded, float64."""
         step = self.resolutions.to(reals.device)
         return torch.where(step > 0, (reals / step.clamp(min=1e-300)).round() * step, reals)
+
+    def at_atoms(self, x: Tensor) -> Tensor:
+        """Which cells of x (n, D) are of reals that the row says are at an atom, and so have no value: bool."""
+        found = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+        for which, real in self.atoms:
+            found[:, real] = x[:, which] < self.counts[self.categories.index(which)] - 1
+        return found
 
     def codes(self, x: Tensor, told: Tensor) -> Tensor:
         """The places of the categories of x (n, D) in the tables, (n, categories) int64; 0 … where they are not told.

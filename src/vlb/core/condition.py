@@ -3,7 +3,7 @@
 A model states which parts it takes, `takes`, and refuses the others first, by `refuse_others`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 
@@ -72,6 +72,16 @@ class Condition:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Condition":
         return Condition(*(None if part is None else change(part) for part in (getattr(self, name) for name in PARTS)))
+
+
+def joined(conditions: Sequence[Condition]) -> Condition:
+    """The condition of several batches, one after the other. All have the same parts."""
+    return Condition(
+        *(
+            None if getattr(conditions[0], name) is None else torch.cat([getattr(one, name) for one in conditions])
+            for name in PARTS
+        )
+    )
 
 
 PARTS = tuple(field.name for field in fields(Condition))

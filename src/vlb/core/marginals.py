@@ -34,10 +34,12 @@ def log_marginals(x: np.ndarray, levels: int, each: Sequence[int] | None = None,
     where they differ; what a dimension does not have is `IMPOSSIBLE`. laws: of how many equal parts of a flattened
     example the elements have one law (`Schema.laws`); it is (laws, K) then.
     """
-    found, n = counts(x, levels), len(x)
-    if laws is not None and laws < len(found):
-        n *= len(found) // laws
-        found = found.reshape(laws, -1, levels).sum(1)
+    if laws is None or laws == math.prod(x.shape[1:]):
+        found, n = counts(x, levels), len(x)
+    else:  # counted apart, they would be too many
+        found, n = np.zeros((laws, levels), np.int64), len(x) * math.prod(x.shape[1:]) // laws
+        for chunk in chunks(x):
+            found += counts(chunk.reshape(len(chunk), laws, -1).swapaxes(1, 2).reshape(-1, laws), levels)
     log_p: np.ndarray = np.log(found + 1.0)
     if each is None:
         log_p -= math.log(n + levels)

@@ -54,9 +54,11 @@ class Image(Layout):
 
 @dataclass(frozen=True)
 class Wave(Layout):
-    """(C, T)."""
+    """(C, T). rate: samples a second, where it is sound; mu_law: whether its 256 levels are the amplitudes of µ-law."""
 
     axes: ClassVar[tuple[str, ...]] = ("channels", "time")
+    rate: Annotated[int, Within(1, (1 << 31) - 1)] | None = None
+    mu_law: bool = False
 
 
 @dataclass(frozen=True)
@@ -282,9 +284,10 @@ class Schema(Settings):
 
     @property
     def laws(self) -> int:
-        """How many laws elements have when nothing is known: each its own, but pieces may lie anywhere, so that theirs
-        have one in each channel."""
-        return self.dimensions if self.pieces is None else self.shape[0]
+        """How many laws elements have when nothing is known: each its own, but pieces and windows of sound may lie
+        anywhere, so that theirs have one in each channel."""
+        heard = isinstance(self.layout, Wave) and self.layout.rate is not None
+        return self.shape[0] if heard or self.pieces is not None else self.dimensions
 
     def refuse_pieces(self, what: str) -> None:
         """Raises `UserError` where examples are pieces of larger things, of which there is not what was asked for."""

@@ -217,9 +217,10 @@ class Dataset:
         """(D, K) float64 log-probabilities of each element by itself, of the training examples (`core.marginals`)."""
         if self.marginals is not None:
             return self.marginals
-        each = self.schema.counts if self.schema.columns else None
-        found = log_marginals(self.train.x, self.levels, each, self.schema.laws)
-        return np.repeat(found, self.dimensions // len(found), 0)
+        each, laws = self.schema.counts if self.schema.columns else None, self.schema.laws
+        found = log_marginals(self.train.x, self.levels, each, laws)
+        alike = np.broadcast_to(found[:, None], (laws, self.dimensions // laws, self.levels))
+        return alike.reshape(self.dimensions, self.levels)
 
     def with_test(self, name: str, test: Split) -> "Dataset":
         """The same with other examples for its test split, called after them."""

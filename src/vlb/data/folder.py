@@ -121,7 +121,7 @@ def _same_kind(picture: Picture, first: Picture, path: Path, first_path: Path) -
         return
     raise UserError(
         f"images differ: {first_path} is {_kind(other)}, {path} is {_kind(image)}; "
-        "make them all of one size and one number of channels"
+        "make them all of one size and one number of channels; a run on crops (--crop) takes any size"
     )
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.core.schema import Schema
+from vlb.core.schema import Schema, Wave
 from vlb.data.arranged import SUFFIXES as PICTURES
 from vlb.data.arranged import class_of
 from vlb.data.arrays import read_array
@@ -22,6 +22,7 @@ from vlb.data.idx import labels_beside, read_idx
 from vlb.data.labels import are_texts, class_labels, texts
 from vlb.data.mixed import load_mixed_rows
 from vlb.data.photographs import given_album, tiles
+from vlb.data.sounds import read_windows
 from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
 
@@ -75,6 +76,10 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
         kept = np.delete(np.arange(len(rows.x)), list(rows.unseen))
         return Given(Split(rows.x[kept], observed=rows.observed[kept]), (), (*rows.remarks, *rows.empty), rows.unseen)
     path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
+    if isinstance(schema.layout, Wave) and schema.layout.rate is not None:
+        if not path.exists():
+            raise UserError(f"there is nothing at {path}; give a split's name, or the path of recordings")
+        return Given(*read_windows(path, schema))
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unseen: Mapping[int, str] = MappingProxyType({})

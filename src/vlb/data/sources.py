@@ -6,6 +6,7 @@
 | mnist, fashion-mnist | 70000 of (1, 28, 28), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 55000 |
 | binarised-mnist | mnist with 2 levels | those of mnist, see `binarised_mnist` |
 | iris | 150 rows of scikit-learn's, four real columns on a grid of 0.1 and the species | as a person's own table |
+| prompts | 568 recordings, 8 kHz, 16-bit mono, in windows | by recording, see `splits` |
 | cifar10 | 60000 of (3, 32, 32), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 45000 |
 """  # noqa: E501
 
@@ -40,9 +41,12 @@ from vlb.data.idx import parse_idx
 from vlb.data.labels import class_labels
 from vlb.data.mixed import Sheet, load_mixed, table_of
 from vlb.data.photographs import load_photographs
+from vlb.data.prompts import prompts
+from vlb.data.sounds import Windows, load_sounds
 from vlb.data.tables import load_table
 
 HELD_OUT = 5000
+USUAL = Windows()
 DIGITS = tuple("0123456789")
 CLASSES = {
     "fashion-mnist": (
@@ -189,16 +193,20 @@ def cifar10(cache: Path | None = None) -> Dataset:
     return _held_out("cifar10", Split(x[:50000], labels[:50000]), Split(x[50000:], labels[50000:]))
 
 
-OWN = ("images", "table", "mixed-table")  # kinds of data that a person brings
+SOUNDS = ("prompts", "sound")
+OWN = ("images", "sound", "table", "mixed-table")  # kinds of data that a person brings
 
 
 class Cutting(NamedTuple):
-    """How pictures of any size become examples. pieces: None where all are of one size; skip_damaged: leave out, and
-    count, what is damaged; progress: told of the pictures looked at."""
+    """How larger things become examples. pieces: of pictures of any size, None where all are of one; skip_damaged:
+    leave out, and count, what is damaged; progress: told of the pictures looked at; window, mu_law: of sound, see
+    `Windows`."""
 
     pieces: Pieces | None = None
     skip_damaged: bool = False
     progress: Progress = SILENT
+    window: int = USUAL.window
+    mu_law: bool = False
 
 
 WHOLE = Cutting()
@@ -212,8 +220,8 @@ def load(
     leave_out: Sequence[str] = (),
     cut: Cutting = WHOLE,
 ) -> Dataset:
-    """A data set by name: one of `SOURCES`, or 'images', 'table' (of discrete columns) or 'mixed-table' for a person's
-    own data at `path`.
+    """A data set by name: one of `SOURCES`, or 'images', 'sound', 'table' (of discrete columns) or 'mixed-table' for a
+    person's own data at `path`.
 
     For a known source `path`, if given, is the cache folder to use. header: whether the first row of a table names its
     columns; schema: what the columns of a mixed table hold, where that is not to be inferred; leave_out: those of
@@ -226,6 +234,14 @@ def load(
         raise UserError(f"--leave-out names columns that the recipe table does not model: not for the data {name!r}")
     if not header and name not in ("table", "mixed-table"):
         raise UserError(f"only tables come without a row of names: leave out --no-header for the data {name!r}")
+    if name in SOUNDS:
+        where = None if path is None else Path(path).expanduser()
+        windows = Windows(cut.window, cut.mu_law, cut.skip_damaged)
+        if name == "prompts":
+            return prompts(where, windows)
+        if where is None:
+            raise UserError("the data set 'sound' needs a path: a folder of recordings (.wav, .flac)")
+        return load_sounds(where, windows)
     if name == "images":
         if path is None:
             raise UserError(
@@ -255,6 +271,7 @@ SOURCES: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType(
         "binarised-mnist": binarised_mnist,
         "fashion-mnist": fashion_mnist,
         "cifar10": cifar10,
+        "prompts": lambda cache: prompts(cache, USUAL),
     }
 )
 

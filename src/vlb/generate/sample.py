@@ -17,13 +17,14 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.core.condition import Condition
-from vlb.core.schema import Column
+from vlb.core.schema import Column, Wave
 from vlb.core.surroundings import ordinary
 from vlb.data.pieces import alone, tile_of
 from vlb.data.rows import as_parquet, as_text
 from vlb.generate.batches import Bar, drawn
 from vlb.generate.options import SampleOptions
 from vlb.generate.pictures import grid, png
+from vlb.generate.sounds import audible, played, player, wav
 from vlb.models.diffusion.grids import GRIDS, Density
 from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
@@ -38,18 +39,20 @@ from vlb.models.protocols import Cooled, LikelihoodModel, offers, require
 from vlb.store.runs import Run, diffusion_model
 
 DEFAULT = SampleOptions()
+PLAYED = 8  # samples, in a notebook
 
 
 @dataclass(frozen=True)
 class SampleResult(Result):
     """What `vlb.sample` returns. x: (n, *shape) whole numbers below `levels`, uint8 up to 256 levels and uint16 above;
     of a table with real columns, which has no levels, float64. how: the sampler and its steps in words, empty where
-    there is nothing to say; columns: of a table, else None."""
+    there is nothing to say; columns: of a table, wave: of sound, else None."""
 
     x: np.ndarray
     levels: int | None
     how: str
     columns: tuple[Column, ...] | None = None
+    wave: Wave | None = None
 
     @property
     def words(self) -> str:
@@ -73,6 +76,16 @@ class SampleResult(Result):
             raise UserError(f"examples of shape {self.x.shape[1:]} are no pictures: use .csv or .npz")
         return png(grid(self.x, self.levels))
 
+    def as_wavs(self) -> list[bytes]:
+        """A .wav file of each. Raises `UserError` for examples that are no sound."""
+        return [wav(x, self.wave) for x in self.x]
+
+    def as_wav(self) -> bytes:
+        """The .wav file of the only one. Raises `UserError` where there are more, or they are no sound."""
+        if len(self.x) != 1:
+            raise UserError(f"a .wav file holds one sample, not {len(self.x)}: -n 1, or -o FOLDER for a file of each")
+        return wav(self.x[0], self.wave)
+
     def as_npz(self) -> bytes:
         """An archive with the array `x`."""
         buffer = BytesIO()
@@ -94,6 +107,8 @@ class SampleResult(Result):
         return self.columns
 
     def _repr_html_(self) -> str:
+        if self.wave is not None:
+            return "".join(player(played(x, self.wave)) for x in self.x[:PLAYED])
         if self.x.ndim != 4 or self.x.shape[1] not in (1, 3):
             return super()._repr_html_()
         picture = b64encode(self.as_png()).decode()
@@ -151,7 +166,8 @@ def sample(
             bar.move(len(batch))
     of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
     of += "" if schema.pieces is None else ", tiles by themselves,"
-    return SampleResult(tile_of(schema, x), schema.count, of + way.how, schema.columns)
+    wave = audible(schema.layout, schema.count)
+    return SampleResult(tile_of(schema, x), schema.count, of + way.how, schema.columns, wave)
 
 
 class Way(NamedTuple):

@@ -15,6 +15,7 @@ from vlb.measure.recognition import Recognition
 from vlb.measure.summary import EvaluationResult
 from vlb.pages.gallery import Gallery
 from vlb.pages.history import History
+from vlb.pages.sounds import Sounds
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
 
@@ -63,8 +64,10 @@ def content_of(
 
 @dataclass(frozen=True)
 class Measured:
-    """A model with a likelihood. result: as by `vlb.evaluate`; gallery: None for what is no image."""
+    """A model with a likelihood. result: as by `vlb.evaluate`; gallery: None for what is no image; sounds: for what
+    is no sound."""
 
     about: About
     result: EvaluationResult
     gallery: Gallery | None
+    sounds: Sounds | None = None

@@ -20,8 +20,9 @@ from vlb.pages.content import About, Measured
 from vlb.pages.gallery import Gallery
 from vlb.pages.history import History
 from vlb.pages.markup import chart, sheet, table, text
+from vlb.pages.sounds import section
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 
 def page(title: str, sections: Iterable[str]) -> str:
@@ -175,6 +176,8 @@ def refused(history: History) -> str:
 def pictures(measured: Measured) -> str:
     """Samples beside data."""
     gallery = measured.gallery
+    if measured.sounds is not None:
+        return section(measured.sounds)
     if gallery is None:
         return no_pictures("Samples", measured.about.shape)
     both = "".join(
@@ -252,7 +255,7 @@ def _leaves(value: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
         if not isinstance(item, dict):
             yield prefix + name, item if isinstance(item, str) else _plain(item)
             continue
-        if prefix:
+        if prefix and "type" in item:
             yield prefix + name, item["type"]
         yield from _leaves(item, f"{prefix}{name}.")
 

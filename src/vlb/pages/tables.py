@@ -5,13 +5,14 @@ samples. Where laws are made of draws, marginals are those of `SAMPLES` draws.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from scipy.stats import rankdata
+from torch import Tensor
 
 from vlb.core.schema import AnyKind, Categories, Column, Levels, Real, Schema
 from vlb.data import Dataset, Split
@@ -101,23 +102,32 @@ class Bars:
     model: np.ndarray
 
 
-def marginals(model: RowsModel, rows: Table) -> list[Curve | Bars]:
-    """The columns that have a cell, each by itself."""
-    laws = _unconditional(model)
-    return [
-        _curve(laws, rows, place, column) if isinstance(column.kind, Real) else _bars(laws, rows, place, column)
-        for place, column in enumerate(rows.columns[:COLUMNS])
-        if rows.observed[:, place].any()
-    ]
+def marginals(model: Imputing, rows: Table) -> list[Curve | Bars]:
+    """The columns that have a cell, each by itself; a real with atoms given that it is at none."""
+    every, found = _laws(model, rows, None), list[Curve | Bars]()
+    which = {column.atoms_of: place for place, column in enumerate(rows.columns) if column.atoms_of is not None}
+    for place, column in enumerate(rows.columns[:COLUMNS]):
+        if not rows.observed[:, place].any():
+            continue
+        if not isinstance(column.kind, Real):
+            found.append(_bars(every, rows, place, column))
+        else:
+            laws = _laws(model, rows, which[column.name]) if column.name in which else every
+            found.append(_curve(laws, rows, place, column))
+    return found
 
 
-def _unconditional(model: RowsModel) -> list[Law]:
-    """Laws of a row of which nothing is known, whose mean is the model's: one, where it is exact."""
-    nothing, generator = torch.zeros(1, *model.shape, dtype=torch.float64), torch.Generator().manual_seed(0)
-    laws = [model.conditional(nothing, nothing > 0, generator)]
+def _laws(model: Imputing, rows: Table, which: int | None) -> list[Law]:
+    """Laws whose mean is the model's, of a row of which nothing is known but, at most, that it is at no atom of the
+    column `which`: one law, where it is exact."""
+    x, generator = torch.zeros(1, len(rows.columns), dtype=torch.float64), torch.Generator().manual_seed(0)
+    known = torch.zeros(x.shape, dtype=torch.bool)
+    if which is not None:
+        x[0, which], known[0, which] = float(len(rows.columns[which].values) - 1), True
+    laws = [model.conditional(x, known, generator)]
     if offers(laws[0], Resampling):
         more = SAMPLES // laws[0].draws
-        laws += [model.conditional(nothing, nothing > 0, generator) for _ in range(1, more)]
+        laws += [model.conditional(x, known, generator) for _ in range(1, more)]
     return laws
 
 
@@ -208,34 +218,48 @@ class Odd:
     cells: tuple[tuple[str, str, float], ...]
 
 
-def odd_rows(model: Imputing, rows: Table, nats: np.ndarray) -> list[Odd]:
+Cost = Callable[[Tensor, Tensor, int], Tensor]
+"""−log p of the cells of the column at a place, given those of rows x (n, D) that are known (n, D): (n,) nats."""
+
+
+def by_law(model: Imputing) -> Cost:
+    """What the model's law of cells says."""
+    generator = torch.Generator().manual_seed(0)
+
+    def cost(x: Tensor, known: Tensor, place: int) -> Tensor:
+        return -model.conditional(x, known, generator).log_prob_of(place, x[:, place].unsqueeze(1)).squeeze(1)
+
+    return cost
+
+
+def odd_rows(cost: Cost, rows: Table, nats: np.ndarray) -> list[Odd]:
     """The least likely of the first `SCORED` rows, the least likely first; nats: −log p of each row, (n,)."""
     x, observed = torch.from_numpy(rows.x[:SCORED]), torch.from_numpy(rows.observed[:SCORED])
-    generator, nats = torch.Generator().manual_seed(0), nats[:SCORED]
-    excess = np.full(x.shape, -math.inf)
+    nats, excess = nats[:SCORED], np.full(x.shape, -math.inf)
     for place in range(min(x.shape[1], COLUMNS)):
         there = observed[:, place]
         if there.any():
             known = observed[there].clone()
             known[:, place] = False
-            law = model.conditional(x[there], known, generator)
-            cost = -law.log_prob_of(place, x[there, place].unsqueeze(1)).squeeze(1).numpy()
-            excess[there.numpy(), place] = cost - cost.mean()
+            own = cost(x[there], known, place).numpy()
+            excess[there.numpy(), place] = own - own.mean()
     columns, found = rows.columns, []
     for row in np.argsort(-nats, kind="stable")[:ODD]:
         oddest = [place for place in np.argsort(-excess[row], kind="stable")[:ODD_CELLS] if excess[row, place] > 0]
         cells = tuple(
-            (columns[place].name or "", _said(rows.x[row, place], columns[place].kind), float(excess[row, place]))
+            (columns[place].name or "", _said(rows.x[row, place], columns[place]), float(excess[row, place]))
             for place in oddest
         )
         found.append(Odd(int(row), float(nats[row]), cells))
     return found
 
 
-def _said(value: float, kind: AnyKind) -> str:
+def _said(value: float, column: Column) -> str:
     """A cell in few letters."""
-    long = isinstance(kind, Real) and kind.resolution is None
-    return f"{value:.6g}" if long else str(texts(np.array([value]), kind)[0])
+    if isinstance(column.kind, Real) and column.kind.resolution is None:
+        return f"{value:.6g}"
+    words = str(texts(np.array([value]), column.kind)[0])
+    return words if words or column.atoms_of is None else "other"
 
 
 @dataclass(frozen=True)
@@ -252,16 +276,21 @@ class Portrait:
 
 
 def portrayed(
-    model: RowsModel, data: Dataset, test: Split, nats: np.ndarray, of_cells: Imputing | None = None
+    model: RowsModel,
+    data: Dataset,
+    test: Split,
+    nats: np.ndarray,
+    alone: Imputing | None = None,
+    cost: Cost | None = None,
 ) -> Portrait:
-    """test: examples, of which the model says −log p to be `nats`, (n,). of_cells: what says the law of a cell given
-    the others of its row, the model itself by default."""
+    """test: examples, of which the model says −log p to be `nats`, (n,). alone: what says the law of a column by
+    itself; cost: of cells given the others of their rows. By default the model does both."""
     rows, samples = rows_of(data), sampled(model, data.schema)
     return Portrait(
         rows,
         samples,
-        marginals(model, rows),
+        marginals(alone or model, rows),
         correlations(rows, samples),
-        odd_rows(of_cells or model, table_of(data.schema, test), nats),
+        odd_rows(cost or by_law(model), table_of(data.schema, test), nats),
         min(SCORED, len(test)),
     )

@@ -5,12 +5,12 @@ a run directory keeps it as `config.json`, from which the model is rebuilt.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import torch
 from torch import nn
 
-from vlb.base.domains import Seed, Settings, Share, Whole, Width
+from vlb.base.domains import Seed, Settings, Share, Whole, Width, Within
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.core.draws import Draws
@@ -29,10 +29,11 @@ __all__ = ["DataSource", "Experiment", "Training"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource(Settings):
-    """A named data set, or `images`, `table` or `mixed-table` with the path of one's own; header: whether the first row
-    of a table names its columns; schema: the path of a schema.toml that said what they hold, if one did; leave_out:
-    columns that are not modelled; crop: the side of the tiles in which pictures of any size are seen, margin: what is
-    known around them; skip_damaged: whether damaged pictures were left out."""
+    """A named data set, or `images`, `sound`, `table` or `mixed-table` with the path of one's own; header: whether the
+    first row of a table names its columns; schema: the path of a schema.toml that said what they hold, if one did;
+    leave_out: columns that are not modelled; crop: the side of the tiles in which pictures of any size are seen,
+    margin: what is known around them; skip_damaged: whether damaged pictures or recordings were left out; window:
+    samples of each channel in an example of sound; mu_law: whether 16 bits of it are heard as the 8 of µ-law."""
 
     name: str = "digits"
     path: str | None = None
@@ -42,6 +43,8 @@ class DataSource(Settings):
     crop: Width | None = None
     margin: Whole = 0
     skip_damaged: bool = False
+    window: Annotated[int, Within(16, 1 << 20)] = 512
+    mu_law: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

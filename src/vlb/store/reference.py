@@ -27,7 +27,7 @@ def keep(path: Path, data: Dataset) -> None:
     """
     tensors = {}
     if data.schema.discrete and data.dimensions * data.levels <= MOST:
-        tensors["log_marginals"] = torch.from_numpy(data.log_marginals)
+        tensors["log_marginals"] = torch.from_numpy(np.array(data.log_marginals))
     checkpoint.save(path, Checkpoint(tensors, {}))
 
 

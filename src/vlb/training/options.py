@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vlb.base.domains import Seed, Whole, Width
+from vlb.base.domains import Seed, Whole, Width, Within
 from vlb.base.errors import UserError
 from vlb.base.options import Names, Options
 
@@ -38,8 +38,12 @@ class TrainOptions(Options):
     margin
         Pixels around a tile that are known, as far as they are of tiles before it, with --crop; for models that are
         told roles: --set model.roles=true.
+    window
+        Samples of each channel in an example, of sound; 512 by default.
+    mu_law
+        Hear 16-bit sound as 8-bit µ-law.
     skip_damaged
-        Leave out, and count, pictures that are damaged, with --crop.
+        Leave out, and count, recordings that are damaged, and with --crop pictures.
     """
 
     condition: str | None = None
@@ -50,9 +54,11 @@ class TrainOptions(Options):
     schema: Path | None = None
     crop: Width | None = None
     margin: Whole = 0
-    skip_damaged: bool = False
+    window: Annotated[int, Within(16, 1 << 20)] | None = None
+    mu_law: Annotated[bool, Parameter(negative="")] = False
+    skip_damaged: Annotated[bool, Parameter(negative="")] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.crop is None and (self.margin or self.skip_damaged):
-            raise UserError("--margin and --skip-damaged belong to --crop: say of how many pixels a tile is")
+        if self.crop is None and self.margin:
+            raise UserError("--margin belongs to --crop: say of how many pixels a tile is")

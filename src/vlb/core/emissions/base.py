@@ -84,6 +84,9 @@ class Embedding(Protocol):
     def wide(self, elements: Tensor) -> Tensor:
         """What is said of elements (batch, *shape), said of the numbers that they enter as, (batch, *latent)."""
 
+    def roles(self, role: Tensor) -> Tensor:
+        """The roles of numbers (batch, *latent), of those of elements (batch, *shape)."""
+
     def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Law:
         """p(x | z = α·embedded + σ·ε) where every x was as likely as any other before."""
 

@@ -59,11 +59,16 @@ class Centres:
 
     def embed(self, x: Tensor) -> Tensor:
         """x (batch, *shape) as the centre of its bin, float32."""
-        return (2 * x.float() + 1) / (self.count if self.each is None else self.counts(x).float()) - 1
+        x = x.float()
+        return (2 * x + 1) / (self.count if self.each is None else self.counts(x)) - 1
 
     def wide(self, elements: Tensor) -> Tensor:
         """The same: an element is one number."""
         return elements
+
+    def roles(self, role: Tensor) -> Tensor:
+        """The same."""
+        return role
 
     def unembed(self, value: Tensor) -> Tensor:
         """The inverse of `embed`, in units of levels and within their range; not rounded."""
@@ -91,6 +96,10 @@ class Continuous:
     def wide(self, elements: Tensor) -> Tensor:
         """The same: an element is one number."""
         return elements
+
+    def roles(self, role: Tensor) -> Tensor:
+        """The same."""
+        return role
 
     def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Normal:
         """The Gaussian about z/α."""

@@ -62,6 +62,7 @@ class DiscretisedMixture(Mixed):
 
     def log_probs(self, value: Tensor) -> Tensor:
         """The same of each element, (batch, *event)."""
+        value = value.long()  # the types of 8 and 16 bits do not hold K
         count = self.centres.counts(value)
         means, inverse = self.means.double(), (-self.log_stds.double()).exp()
         width = self.centres.width(means)
@@ -115,6 +116,7 @@ class DiscretisedLogistic:
 
     def log_probs(self, value: Tensor) -> Tensor:
         """The same of each element, (batch, *event)."""
+        value = value.long()  # the types of 8 and 16 bits do not hold K
         count = self.centres.counts(value)
         inverse, width = (-self.log_scale).exp(), self.centres.width(self.mean)
         low = (value.to(self.mean.dtype) * width - 1 - self.mean) * inverse

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vlb.base.errors import UserError
 from vlb.core.cells import merged
 from vlb.core.columns import Columns
+from vlb.core.condition import Role
 from vlb.core.distributions import LOG_2PI, Categorical, log_between, sum_event
 from vlb.core.emissions.base import Conjugate
 from vlb.core.emissions.modules import MOST_LISTED
@@ -116,8 +117,10 @@ class TableEmission(nn.Module):
         self.bias[: start.numel()] = start.flatten()
 
     def embed(self, x: Tensor) -> Tensor:
-        """Rows x (n, D) as numbers, (n, E) float64; cells that are not there hold any valid value."""
+        """Rows x (n, D) as numbers, (n, E) float64; cells that are not there hold any valid value. A real at an atom is
+        0."""
         y, _ = self.maps(self.columns.centres(x))
+        y = torch.where(self.columns.at_atoms(x)[:, self.columns.reals], 0.0, y)
         found = x.new_zeros(len(x), len(self.of_column) - y.shape[1], dtype=torch.float64)
         codes = self.columns.codes(x, torch.ones_like(x[:, self.columns.categories], dtype=torch.bool))
         values = self.get_buffer("values")
@@ -134,6 +137,14 @@ class TableEmission(nn.Module):
     def wide(self, elements: Tensor) -> Tensor:
         """What is said of columns (n, D), said of their numbers, (n, E)."""
         return elements[:, self.of_column]
+
+    def roles(self, role: Tensor) -> Tensor:
+        """The roles of numbers (n, E), of those of cells (n, D). The number of a real at an atom, which has no cell, is
+        what the cell is that says so: its absence tells nothing more."""
+        own = role.clone()
+        for which, real in self.columns.atoms:
+            own[:, real] = torch.where(own[:, real] == Role.ABSENT, own[:, which], own[:, real])
+        return self.wide(own)
 
     def law(self, out: Tensor) -> "TableLaw":
         """p(x | ·) of rows from a network's output (n, O)."""
@@ -160,6 +171,10 @@ class RowEmbedding:
     def wide(self, elements: Tensor) -> Tensor:
         """What is said of columns (n, D), said of their numbers, (n, E)."""
         return self.emission.wide(elements)
+
+    def roles(self, role: Tensor) -> Tensor:
+        """The roles of numbers, (n, E), of those of cells, (n, D)."""
+        return self.emission.roles(role)
 
     def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> "TableLaw":
         """The columns' own laws after a noisy look."""

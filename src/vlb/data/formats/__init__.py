@@ -12,11 +12,12 @@ from vlb.data.formats.npy import Npy
 from vlb.data.formats.npz import Npz
 from vlb.data.formats.png import Png
 from vlb.data.formats.pnm import Pnm
+from vlb.data.formats.wav import Wav
 
 HEAD = 1 << 12  # bytes that a format is told by
 
 # Archives know them by their place: a new one is added at the end.
-FORMATS: tuple[Format, ...] = (Delimited(), Npy(), Idx(), Gzip(Idx()), Npz(), Png(), Pnm(), Bmp(), Cifar())
+FORMATS: tuple[Format, ...] = (Delimited(), Npy(), Idx(), Gzip(Idx()), Npz(), Png(), Pnm(), Bmp(), Cifar(), Wav())
 
 
 class Known(NamedTuple):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from vlb.base.errors import UserError
-from vlb.base.files import write_new
+from vlb.base.files import made_new, write_new
 from vlb.base.memory import keep_freed_memory
 from vlb.generate.options import SampleOptions
 from vlb.interfaces.commands import Flags, Out
@@ -17,6 +17,7 @@ DEFAULT = SampleOptions()
 WRITTEN: dict[str, Callable[["SampleResult"], bytes]] = {
     ".png": lambda result: result.as_png(),
     ".npz": lambda result: result.as_npz(),
+    ".wav": lambda result: result.as_wav(),
     ".csv": lambda result: result.as_text(),
     ".tsv": lambda result: result.as_text("\t"),
     ".parquet": lambda result: result.as_parquet(),
@@ -37,7 +38,8 @@ def sample(
     run
         A run directory made by `vlb train`.
     out
-        A .png (a grid), .npz (array `x`) or, of a table, .csv, .tsv or .parquet that does not exist yet.
+        A .png (a grid), .npz (array `x`), .wav (one sound) or, of a table, .csv, .tsv or .parquet that does not exist
+        yet; without a suffix a folder, for a .wav file of each sound.
     device
         cpu or cuda.
     """
@@ -45,9 +47,10 @@ def sample(
     from vlb.interfaces.terminal import Terminal, choose_device, console
 
     keep_freed_memory()
-    if out.suffix not in WRITTEN:
+    if out.suffix and out.suffix not in WRITTEN:
         raise UserError(
-            f"{out}: samples are written as .png (a grid), .npz (array x), or .csv, .tsv or .parquet (of a table)"
+            f"{out}: samples are written as .png (a grid), .npz (array x), .wav (one sound; a name without a suffix is "
+            "a folder of them), or .csv, .tsv or .parquet (of a table)"
         )
     refuse_existing(out)
     with Terminal() as progress:
@@ -57,5 +60,11 @@ def sample(
         if out.suffix == ".parquet":
             require_pyarrow()  # before the samples are drawn
         result = verb(run, options, device=choose_device(device), progress=progress)
-    write_new(out, WRITTEN[out.suffix](result))
+    if out.suffix:
+        write_new(out, WRITTEN[out.suffix](result))
+    else:
+        contents = result.as_wavs()
+        with made_new(out) as folder:
+            for number, content in enumerate(contents, 1):
+                (folder / f"{number:0{len(str(len(contents)))}}.wav").write_bytes(content)
     console.print(f"{result.words}: {out}", markup=False)

@@ -33,11 +33,12 @@ DRAW = "draw"
 
 
 class Imputer(Shown, TransformerMixin, BaseEstimator):
-    """Fills the gaps of a table from a density: p(missing cells | those that are there), exact by a mixture and by
-    weighted draws of the latents by a VAE.
+    """Fills the gaps of a table from a density: p(missing cells | those that are there), exact by a mixture, by
+    weighted draws of the latents by a VAE, by descents by a diffusion model.
 
-    estimator: a `MixtureDensity` or `VAEDensity`, which is fitted to X; None: a `MixtureDensity` with its defaults.
-    point: what `transform` fills in, "mean", "median", "mode" – each of a cell by itself – or "draw", the cells of a
+    estimator: a `MixtureDensity`, `VAEDensity` or `DiffusionDensity`, which is fitted to X; None: a `MixtureDensity`
+    with its defaults. point: what `transform` fills in, "mean", "median", "mode" – each of a cell by itself – or
+    "draw", the cells of a
     row together. n_draws: how many completed tables `draws` returns. keep_empty_features: whether columns without any
     cell in `fit` are kept, with 0 where they are of numbers, as `SimpleImputer` does, or dropped. add_indicator:
     whether a column follows for each that had gaps in `fit`, which says where. random_state: of the draws, and of the

@@ -6,7 +6,7 @@ from torch import Tensor
 from vlb.core.condition import Condition
 from vlb.core.draws import RowDraws
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.stratified import noised_by, squared_error, surprise
+from vlb.models.diffusion.noisy import noised_by, squared_error, surprise
 
 PIECE = 1 << 14  # noisy rows that the network sees at once
 

@@ -23,6 +23,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from vlb.core.condition import Condition, Role
 from vlb.core.distributions import Normal
 from vlb.core.draws import RowDraws
 from vlb.core.emissions import Law
@@ -65,20 +66,22 @@ class Filtered(NamedTuple):
 
 
 class Filter(ABC):
-    """A hierarchy of P·K particles for each row of x (n, D), of which the cells that are `known` (n, D) are: their
-    descent weighs and resamples. See the module."""
+    """A hierarchy of P·K particles for each row (n, D), of which the known cells are told: their descent weighs and
+    resamples. See the module."""
 
     def __init__(
-        self, model: DiffusionModel, x: Tensor, known: Tensor, steps: int, paths: int, particles: int, own: RowDraws
+        self, model: DiffusionModel, told: Condition, steps: int, paths: int, particles: int, own: RowDraws
     ) -> None:
-        """The model's head decodes, and its prior is a Gaussian of each number by itself."""
+        """told: roles and values (n, D). The model's head decodes, and its prior is a Gaussian of each number by
+        itself."""
+        assert told.role is not None and told.values is not None
         self.grid: GridDiffusion = model.at(steps, MomentMatched())
-        self.rows, self.paths, self.particles, self.own = len(x), paths, particles, own
+        self.rows, self.paths, self.particles, self.own = len(told.values), paths, particles, own
         each = paths * particles
-        self.x, self.known = x.repeat_interleave(each, 0), known.repeat_interleave(each, 0)
-        embedded = model.embedding.embed(x).double()
-        self.embedded = embedded.repeat_interleave(each, 0)
-        self.on = model.embedding.wide(self.known)
+        self.x = told.values.repeat_interleave(each, 0)
+        self.known = (told.role == Role.KNOWN).repeat_interleave(each, 0)
+        self.embedded = model.embedding.embed(told.values).double().repeat_interleave(each, 0)
+        self.on = (model.embedding.roles(told.role) == Role.KNOWN).repeat_interleave(each, 0)
 
     @property
     def depth(self) -> int:

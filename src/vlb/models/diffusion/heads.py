@@ -5,9 +5,18 @@ from typing import Annotated
 from vlb.base.configuration import Family
 from vlb.models.diffusion.denoiser import Mixture, Posterior, Regression, Table
 from vlb.models.diffusion.energy import Energy
+from vlb.models.diffusion.preconditioned import Preconditioned
 
 HEADS = Family(
-    "head", {"posterior": Posterior, "mixture": Mixture, "regression": Regression, "energy": Energy, "table": Table}
+    "head",
+    {
+        "posterior": Posterior,
+        "mixture": Mixture,
+        "regression": Regression,
+        "energy": Energy,
+        "table": Table,
+        "preconditioned": Preconditioned,
+    },
 )
 
-AnyHead = Annotated[Posterior | Mixture | Regression | Energy | Table, HEADS]
+AnyHead = Annotated[Posterior | Mixture | Regression | Energy | Table | Preconditioned, HEADS]

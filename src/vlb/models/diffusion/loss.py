@@ -9,9 +9,12 @@ from torch import Tensor
 from vlb.base.domains import Settings, Share
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
+from vlb.core.distributions import standard_normal
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.noisy import noised, noised_at, predicted, squared_error, surprise
 from vlb.models.diffusion.patterns import some_known
 from vlb.models.diffusion.schedules import Schedule
+from vlb.models.diffusion.schedules.base import Place
 from vlb.models.diffusion.times import AnyTimes, LowDiscrepancyTime, Times
 from vlb.models.diffusion.weightings import AnyWeighting, Likelihood, Weighting, check
 from vlb.models.loss import Sums, Terms
@@ -61,12 +64,12 @@ class DiffusionTerms(Terms[DiffusionModel]):
         place = schedule.place(t)
         gradient = VarianceGradient(place.shape)
         log_snr, rate = -place.gamma.mean(-1), place.rate.mean(-1).detach()
-        integrand = model.noise_error_at(x, place.gamma, place.rate, condition, generator)
+        few = slice(max(1, math.ceil(self.decoder_share * x.shape[0])))
+        integrand, reconstruction = errors(model, x, place, few, condition, generator)
         weight = self.weighting(log_snr)
         diffusion = integrand * importance * weight
-        few = max(1, math.ceil(self.decoder_share * x.shape[0]))
-        ends = model.ends(x[:few], condition.take(slice(few)), generator)
-        terms = {"reconstruction": ends.reconstruction, "prior": ends.prior, "diffusion": diffusion}
+        prior = model.prior_kl(x[few], generator, condition=condition.take(few))
+        terms = {"reconstruction": reconstruction, "prior": prior, "diffusion": diffusion}
         dimensions = math.prod(x.shape[1:])
         penalty = self.weighting.penalty(log_snr.detach())
         if penalty is not None:
@@ -77,6 +80,24 @@ class DiffusionTerms(Terms[DiffusionModel]):
 
     def learn(self, sums: Sums) -> None:
         self.times.learn(sums)
+
+
+def errors(
+    model: DiffusionModel, x: Tensor, place: Place, few: slice, condition: Condition, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """½ γ′ ‖ε − ε̂‖² of x (batch, *shape) at places, (batch,), and −log p(x | z_0) of the first few, in nats: by one
+    call of the network, where it has a head."""
+    model.check_condition(condition)
+    embedded = model.embedding.embed(x)
+    eps = standard_normal(embedded.shape, generator, embedded)
+    noisy = noised_at(model, x, embedded, place.gamma, place.rate, condition, eps)
+    if not model.learns_decoder:
+        (found,) = predicted(model, noisy)
+        return squared_error(found, noisy), model.reconstruction(x[few], condition.take(few), generator)
+    zeros = torch.zeros(len(x[few]), dtype=torch.float64, device=x.device)
+    clean = noised(model, x[few], zeros, condition.take(few), generator)
+    found, decoded = predicted(model, noisy, clean)
+    return squared_error(found, noisy), surprise(decoded, clean)
 
 
 class VarianceGradient:

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from vlb.base.configuration import Family
-from vlb.base.domains import Settings, Steps, Within
+from vlb.base.domains import BelowOne, Settings, Steps, Within
 from vlb.base.errors import UserError
+from vlb.core.columns import Columns
 from vlb.core.condition import Condition, Role
 from vlb.core.distributions import Held, Normal
 from vlb.core.draws import RowDraws
@@ -65,9 +66,9 @@ class Method(Settings, ABC):
         """p(cells that are not known | those that are) of rows x (n, D), known (n, D)."""
         emission = cast(RowEmbedding, model.embedding).emission
         self.check(model)
-        valid, size = torch.where(known, x, 0.0), max(1, PIECE // self.descents)
+        told, size = condition_of(emission.columns, x, known), max(1, PIECE // self.descents)
         pieces = [slice(at, at + size) for at in range(0, len(x), size)] or [slice(0, 0)]
-        found = [self.ends(model, valid[piece], known[piece], seed) for piece in pieces]
+        found = [self.ends(model, told.take(piece), seed) for piece in pieces]
         law, log_weights = joined([end.law for end in found]), torch.cat([end.log_weights for end in found])
         least = torch.cat([end.least for end in found])
         return Descended(emission.maps, emission.columns, x, known, log_weights, law, least, self.drawn)
@@ -87,13 +88,17 @@ class Method(Settings, ABC):
         """Raises `UserError` for a model that it does not go with."""
 
     @abstractmethod
-    def ends(self, model: DiffusionModel, x: Tensor, known: Tensor, seed: int) -> Ends:
-        """The descents of rows x (n, D), 0 where they are not `known`."""
+    def ends(self, model: DiffusionModel, told: Condition, seed: int) -> Ends:
+        """The descents of rows of which the roles and values (n, D) are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told(Method):
-    """The model of that pattern of roles: descents whose network is told the known cells, all of equal weight."""
+    """The model of that pattern of roles: descents whose network is told the known cells, all of equal weight. end: t
+    at which the head is asked for p(x | z_t); the later, the fewer and wider its laws need to be for single cells, and
+    the less of how cells go together is in draws."""
+
+    end: BelowOne = 0.0
 
     @property
     def drawn(self) -> str:
@@ -107,21 +112,21 @@ class Told(Method):
             )
 
     @torch.no_grad()
-    def ends(self, model: DiffusionModel, x: Tensor, known: Tensor, seed: int) -> Ends:
-        role = torch.where(known, Role.KNOWN, Role.MODELLED).to(torch.uint8)
-        condition = Condition(role=role, values=x)
-        own, grid = RowDraws(x, condition, seed), model.at(self.steps, MomentMatched())
+    def ends(self, model: DiffusionModel, told: Condition, seed: int) -> Ends:
+        assert told.values is not None
+        times = torch.linspace(self.end, 1, self.steps + 1, dtype=torch.float64)
+        own, grid = RowDraws(told.values, told, seed), model.at(times, MomentMatched())
 
         def choose(number: int, rung: Rung) -> Tensor:
             held = cast(Held, rung.p)
             law = cast(Normal, held.law)
             return torch.where(held.on, law.moved(own.normal(self.particles, law.mean.shape[1:])), held.at)
 
-        start = grid.start(len(x) * self.particles, condition.repeat(self.particles))
+        start = grid.start(len(told.values) * self.particles, told.repeat(self.particles))
         state = last_state(descend(grid, start, choose))
-        even = x.new_zeros(len(x), self.particles, dtype=torch.float64)
+        even = torch.zeros(len(told.values), self.particles, dtype=torch.float64)
         law = cast(TableLaw, model.predict(state.z, grid.time(0), state.condition).law)
-        return Ends(law, even, even.new_full((len(x),), float(self.particles)))
+        return Ends(law, even, even.new_full((len(even),), float(self.particles)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,14 +144,14 @@ class Weighed(Method, ABC):
     def check(self, model: DiffusionModel) -> None:
         """It goes with every diffusion model of rows."""
 
-    def ends(self, model: DiffusionModel, x: Tensor, known: Tensor, seed: int) -> Ends:
-        role = torch.where(known, Role.KNOWN, Role.MODELLED).to(torch.uint8)
-        found = self.filter(model, x, known, RowDraws(x, Condition(role=role), seed)).run()
+    def ends(self, model: DiffusionModel, told: Condition, seed: int) -> Ends:
+        assert told.values is not None
+        found = self.filter(model, told, RowDraws(told.values, told, seed)).run()
         return Ends(cast(TableLaw, found.law), found.log_weights, found.effective)
 
     @abstractmethod
-    def filter(self, model: DiffusionModel, x: Tensor, known: Tensor, own: RowDraws) -> Filter:
-        """Particles of rows x (n, D)."""
+    def filter(self, model: DiffusionModel, told: Condition, own: RowDraws) -> Filter:
+        """Particles of rows of which the roles and values (n, D) are told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,8 +165,8 @@ class Plain(Weighed):
     def drawn(self) -> str:
         return f"weighted particles, on {self.paths} paths of the known cells,"
 
-    def filter(self, model: DiffusionModel, x: Tensor, known: Tensor, own: RowDraws) -> Filter:
-        return Replacing(model, x, known, self.steps, self.paths, self.particles, own)
+    def filter(self, model: DiffusionModel, told: Condition, own: RowDraws) -> Filter:
+        return Replacing(model, told, self.steps, self.paths, self.particles, own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +177,8 @@ class Twisted(Weighed):
     def drawn(self) -> str:
         return "weighted particles of a twisted descent"
 
-    def filter(self, model: DiffusionModel, x: Tensor, known: Tensor, own: RowDraws) -> Filter:
-        return Twisting(model, x, known, self.steps, self.paths, self.particles, own)
+    def filter(self, model: DiffusionModel, told: Condition, own: RowDraws) -> Filter:
+        return Twisting(model, told, self.steps, self.paths, self.particles, own)
 
 
 METHODS = Family("method", {"conditional": Told, "smc": Plain, "twisted": Twisted})
@@ -185,6 +190,19 @@ def method_of(tag: str, particles: int | None, steps: int | None, where: str) ->
     method: Method = METHODS.kind(tag, where)()
     given = {"particles": particles, "steps": steps}
     return replace(method, **{name: count for name, count in given.items() if count is not None})
+
+
+def condition_of(columns: Columns, x: Tensor, known: Tensor) -> Condition:
+    """What is told of rows x (n, D) of which some cells are `known`, all others to be drawn; but a real of which it is
+    known that it is at an atom is no cell. Of a real that is known, it is known that it is at none."""
+    values = torch.where(known, x.double(), 0.0)
+    role = torch.where(known, Role.KNOWN, Role.MODELLED).to(torch.uint8)
+    for which, real in columns.atoms:
+        none = columns.counts[columns.categories.index(which)] - 1
+        values[:, which] = torch.where(known[:, real] & ~known[:, which], float(none), values[:, which])
+        at = known[:, which] & (values[:, which] < none)
+        role[:, real] = torch.where(at, int(Role.ABSENT), role[:, real])
+    return Condition(role=role, values=values)
 
 
 def joined(laws: list[TableLaw]) -> TableLaw:

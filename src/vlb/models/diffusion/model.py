@@ -71,7 +71,7 @@ class DiffusionModel(nn.Module):
         """What the denoiser is told: roles of the numbers of z, which holds the values."""
         if condition.role is None:
             return condition
-        return replace(condition, role=self.embedding.wide(condition.role), values=None)
+        return replace(condition, role=self.embedding.roles(condition.role), values=None)
 
     def modelled(self, condition: Condition, embedded: Tensor | None = None) -> Modelled:
         """Which numbers of latents are modelled, and where the others are held; see `roles.modelled`."""

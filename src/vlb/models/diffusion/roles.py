@@ -52,7 +52,7 @@ def modelled(embedding: Embedding, condition: Condition, embedded: Tensor | None
     elements are the condition's `values`. Raises `UserError` where some are known and have no values."""
     if condition.role is None:
         return EVERY
-    role = embedding.wide(condition.role)
+    role = embedding.roles(condition.role)
     known = role == Role.KNOWN
     if embedded is None and condition.values is not None:
         embedded = embedding.embed(condition.values)

@@ -17,7 +17,6 @@ E c_j is itself estimated, without bias, from a few draws of ε, stratified in e
 """
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -27,13 +26,11 @@ from torch import Tensor
 
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
-from vlb.core.distributions import standard_normal, sum_event
-from vlb.core.emissions import Law, counted
 from vlb.core.terms import BoundKind, TermPath
-from vlb.models.diffusion.denoiser import Headed, Prediction
+from vlb.models.diffusion.denoiser import Headed
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.noisy import Noisy, Quantity, noised, squared_error, surprise
 from vlb.models.diffusion.process import along
-from vlb.models.diffusion.roles import Modelled
 from vlb.models.diffusion.times import GivenTime, low_discrepancy
 from vlb.models.protocols import offers
 
@@ -92,38 +89,6 @@ class Plan:
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise UserError(f"this is no plan of an evaluation: {error!r}") from error
-
-
-class Noisy(NamedTuple):
-    """Examples at noise levels γ (batch, 1 or D): z = αx + σε, and a weight (batch, 1 or D) on their errors."""
-
-    x: Tensor
-    gamma: Tensor
-    weight: Tensor
-    eps: Tensor
-    z: Tensor
-    condition: Condition
-    held: Modelled
-
-    def rows(self, keep: Tensor) -> "Noisy":
-        """Some of them."""
-        x, gamma, weight, eps, z, condition, held = self
-        return Noisy(x[keep], gamma[keep], weight[keep], eps[keep], z[keep], condition.take(keep), held.rows(keep))
-
-
-Quantity = Callable[[Prediction, Noisy], Tensor]
-
-
-def squared_error(prediction: Prediction, noisy: Noisy) -> Tensor:
-    """½ Σ_d weight_d (ε − ε̂)_d², (batch,) float64: the rate of the bound in t."""
-    error = (noisy.eps - prediction.eps) ** 2
-    return 0.5 * sum_event(noisy.held.count(along(noisy.weight, error) * error)).double()
-
-
-def surprise(prediction: Prediction, noisy: Noisy) -> Tensor:
-    """−log p(x | z) of what is modelled, (batch,) float64 nats."""
-    assert prediction.law is not None, "only a head that decodes is asked"
-    return -counted(cast(Law, prediction.law), noisy.condition).log_prob(noisy.x).double()
 
 
 class StratifiedBound:
@@ -197,23 +162,6 @@ class StratifiedBound:
                 found = excess(self.model, output[used], noisy.rows(used), quantity, generator)
                 value[used] -= slope[used] * found
         return value
-
-
-def noised(model: DiffusionModel, x: Tensor, t: Tensor, condition: Condition, generator: torch.Generator) -> Noisy:
-    """x (batch, *shape) at times t (batch,), weighted by γ′(t)."""
-    embedded = model.embedding.embed(x)
-    return noised_by(model, x, embedded, t, condition, standard_normal(embedded.shape, generator, embedded))
-
-
-def noised_by(
-    model: DiffusionModel, x: Tensor, embedded: Tensor, t: Tensor, condition: Condition, eps: Tensor
-) -> Noisy:
-    """The same by a noise ε (batch, *latent) that is given; embedded: x (batch, *latent)."""
-    gamma, rate = model.process.schedule.gamma(t), model.process.schedule.rate(t)
-    alpha, sigma = model.process.scaling(along(gamma, embedded))
-    held = model.modelled(condition, embedded)
-    z = held.hold(alpha.to(eps.dtype) * embedded + sigma.to(eps.dtype) * eps)
-    return Noisy(x, gamma, rate, eps, z, condition, held)
 
 
 def hold(model: DiffusionModel, x: Tensor, condition: Condition, context: bool) -> tuple[Tensor, ...]:

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vlb.base.progress import SILENT, Progress
+from vlb.core.condition import Condition, Role
 from vlb.data import Dataset, Split
 from vlb.measure.classification import classify
 from vlb.measure.profile import NoiseProfile, noise_profile
 from vlb.measure.summary import EvaluationResult
+from vlb.models.diffusion.by_row import bound_by_row
 from vlb.models.diffusion.methods import Told
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.rows import TableDiffusion
@@ -22,11 +25,13 @@ from vlb.pages.film import Film, filmed
 from vlb.pages.gallery import drawable
 from vlb.pages.markup import chart, text, thumbnail
 from vlb.pages.portrait import the_table
+from vlb.pages.sounds import heard
 from vlb.pages.tables import SAMPLES, Portrait, portrayed
 from vlb.store.runs import Run
 
 STEPS = 100
-BRIEF = Told(particles=8, steps=16)  # of each cell given the others of its row, in turn
+SMOOTH = 0.4  # t at which the law of a column by itself is read: nearer to the data it is of a few narrow peaks
+LEVELS = 16  # noise levels per cell, of its bound given the others of its row
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,8 @@ def diffusion_content(
     if drawable(model.shape):
         gallery, film = filmed(model, data, classes, steps=STEPS, progress=progress)
     right = accuracy(model, data.test, classes, device=device) if classes else None
-    return DiffusionContent(Measured(about(run, model, data), result, gallery), profile, film, right)
+    measured = Measured(about(run, model, data), result, gallery, heard(model, data))
+    return DiffusionContent(measured, profile, film, right)
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,14 @@ def _(
 ) -> RowsContent:
     diffusion = diffusion_content(model, run, data, device, progress)
     progress.begin("measuring columns and rows")
-    nats = diffusion.found.evaluation.totals
-    return RowsContent(diffusion, portrayed(model, data, few_of(data.test), nats, model.by(BRIEF)))
+    nats, alone = diffusion.found.evaluation.totals, model.by(Told(particles=SAMPLES, end=SMOOTH))
+
+    def cost(x: Tensor, known: Tensor, place: int) -> Tensor:
+        role = torch.where(known, Role.KNOWN, Role.ABSENT).to(torch.uint8)
+        role[:, place] = Role.MODELLED
+        return -bound_by_row(model, x, Condition(role=role), 0, LEVELS)
+
+    return RowsContent(diffusion, portrayed(model, data, few_of(data.test), nats, alone, cost))
 
 
 def accuracy(

@@ -21,6 +21,7 @@ from vlb.pages.content import Measured, content_of
 from vlb.pages.gallery import ancestral, drawable
 from vlb.pages.markup import chart, text, thumbnail
 from vlb.pages.portrait import the_table
+from vlb.pages.sounds import heard
 from vlb.pages.tables import SAMPLES, Portrait, portrayed
 from vlb.store.runs import Run
 
@@ -63,7 +64,7 @@ def hierarchy_content(
     model: VariationalHierarchy, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
 ) -> HierarchyContent:
     result = stated(model, run, data, device, progress)
-    measured = Measured(about(run, model, data), result, ancestral(model, data))
+    measured = Measured(about(run, model, data), result, ancestral(model, data), heard(model, data))
     progress.begin("measuring what rungs are used for")
     few = few_of(data.test).subset(USED)
     x, condition = few.batch(np.arange(len(few)), False, device)

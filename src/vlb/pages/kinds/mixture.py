@@ -14,6 +14,7 @@ from vlb.pages.about import about, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.gallery import ancestral, drawable
 from vlb.pages.markup import text, thumbnail
+from vlb.pages.sounds import heard
 from vlb.store.runs import Run
 
 
@@ -38,7 +39,9 @@ def _(
     model: CategoricalMixture, run: Run, data: Dataset, device: torch.device | str, progress: Progress = SILENT
 ) -> MixtureContent:
     result = stated(model, run, data, device, progress)
-    return MixtureContent(Measured(about(run, model, data), result, ancestral(model, data)), *components(model))
+    return MixtureContent(
+        Measured(about(run, model, data), result, ancestral(model, data), heard(model, data)), *components(model)
+    )
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from vlb.training.recipes.hierarchies import (
     table_vae,
 )
 from vlb.training.recipes.images import cifar10, digits, digits_cascade, fashion_mnist, images, mnist
+from vlb.training.recipes.sounds import prompts, sound
 from vlb.training.recipes.tables import iris, table_diffusion
 
 RECIPES: dict[str, Callable[[], Experiment]] = {
@@ -26,6 +27,8 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "fashion-mnist": fashion_mnist,
     "cifar10": cifar10,
     "images": images,
+    "sound": sound,
+    "prompts": prompts,
     "iris": iris,
     "table": table,
     "table-vae": table_vae,

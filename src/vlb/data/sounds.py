@@ -1,0 +1,169 @@
+"""Sound as data: recordings cut into windows of one length, and split by recording.
+
+Windows of one recording are in one split, for they are not independent. They follow each other from the beginning;
+what is left over at the end of a recording, less than a window, is in none, and said.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Annotated, NamedTuple
+
+import numpy as np
+
+from vlb.base.domains import Settings, Within
+from vlb.base.errors import UserError
+from vlb.base.walk import LeftOut, Reason, reasons
+from vlb.core.schema import Levels, Schema, Wave
+from vlb.data.arranged import own_splits
+from vlb.data.dataset import SPLITS, Dataset, Split
+from vlb.data.recordings import Damaged, Manner, Recording, left_out, read_recording, recordings
+from vlb.data.splits import division
+
+Reasons = tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
+class Windows(Settings):
+    """How recordings become examples. window: samples of each channel in one; mu_law: 16 bits as the 8 of µ-law;
+    skip_damaged: leave out, and count, files that are damaged."""
+
+    window: Annotated[int, Within(16, 1 << 20)] = 512
+    mu_law: bool = False
+    skip_damaged: bool = False
+
+
+class Cut(NamedTuple):
+    """Windows of recordings. whole: (n,), of which each is; start: (n,), its first sample; over: samples of each
+    channel that are in none; short: recordings, by number, that hold no window; silent: those of one value."""
+
+    x: np.ndarray
+    whole: np.ndarray
+    start: np.ndarray
+    over: int
+    short: tuple[int, ...]
+    silent: tuple[int, ...]
+
+
+def cut(sounds: list[np.ndarray], window: int) -> Cut:
+    """Sounds (channels, time) as windows (n, channels, window), sound after sound."""
+    counts = [sound.shape[1] // window for sound in sounds]
+    parts = [
+        sound[:, : count * window].reshape(len(sound), count, window).swapaxes(0, 1)
+        for sound, count in zip(sounds, counts, strict=True)
+    ]
+    return Cut(
+        np.ascontiguousarray(np.concatenate(parts)),
+        np.repeat(np.arange(len(sounds)), counts),
+        np.concatenate([np.arange(count, dtype=np.int64) * window for count in counts]),
+        sum(sound.shape[1] % window for sound in sounds),
+        tuple(i for i, count in enumerate(counts) if not count),
+        tuple(i for i, sound in enumerate(sounds) if sound.size and (sound == sound.flat[0]).all()),
+    )
+
+
+def schema_of(manner: Manner, window: int) -> Schema:
+    """What a window is."""
+    layout = Wave((manner.channels, window), rate=manner.rate, mu_law=manner.mu_law)
+    return Schema(layout=layout, kinds=Levels(manner.levels))
+
+
+def load_sounds(path: Path, windows: Windows) -> Dataset:
+    """The recordings of a folder, .wav and .flac, searched recursively, in sorted order, as a data set called after it.
+
+    All are of one rate, depth and number of channels. Folders called train, validation and test are splits (see
+    `arranged`); else recordings are divided 80/10/10 by the permutation of `splits`.
+
+    Raises `UserError`, naming the file, for what is missing, empty, damaged (unless it is to be skipped) or stored
+    otherwise than the first, and where a split has no window.
+    """
+    path = Path(path).expanduser()
+    if not path.is_dir():
+        what = "is no folder" if path.exists() else "is not there"
+        raise UserError(f"{path} {what}: give the path of a folder of recordings (.wav, .flac)")
+    found = recordings(path)
+    read, damaged = _read(path, found.paths, windows)
+    if not read:
+        raise UserError(f"{path}: all {len(found.paths)} recordings are damaged, the first so: {damaged[0].why}")
+    return made(path.name, read, windows, str(path), left_out(found, damaged))
+
+
+def made(name: str, read: Mapping[PurePath, Recording], windows: Windows, what: str, out: Reasons = ()) -> Dataset:
+    """A data set of recordings by their paths, divided as these say. Raises `UserError`, naming `what`."""
+    manner = one_manner(read, what)
+    paths = list(read)
+    parts = own_splits(Path(what), paths)
+    indices = division(len(parts["train"]), validation="validation" not in parts, test="test" not in parts, what=what)
+    splits, remarks, number = dict[str, Split](), list[str](), {path: i for i, path in enumerate(paths)}
+    over, all_, short, silent = 0, 0, list[PurePath](), list[PurePath]()
+    for split, index in zip(SPLITS, indices, strict=True):
+        own = parts[split] if split in parts and index is None else [parts["train"][i] for i in _known(index)]
+        pieces = cut([read[path].values for path in own], windows.window)
+        if not len(pieces.x):
+            raise UserError(
+                f"{what}: no recording of the {split} split is as long as a window of {windows.window:,} samples: give "
+                "longer ones, or a shorter --window"
+            )
+        splits[split] = Split(pieces.x, whole=np.array([number[path] for path in own], np.int64)[pieces.whole])
+        over, all_ = over + pieces.over, all_ + sum(read[path].values.shape[1] for path in own)
+        short += [own[i] for i in pieces.short]
+        silent += [own[i] for i in pieces.silent]
+    remarks.append(f"{len(paths):,} recordings, {manner}, {all_ / manner.rate:,.0f} s")
+    if over:
+        remarks.append(f"at the ends of recordings, {over:,} samples ({over / all_:.1%}) make no whole window")
+    remarks += [str(reason) for reason in reasons(LeftOut(str(path), "shorter than a window") for path in short)]
+    remarks += [str(reason) for reason in reasons(LeftOut(str(path), "silent throughout") for path in silent)]
+    schema = schema_of(manner, windows.window)
+    return Dataset(
+        name, schema, splits["train"], splits["validation"], splits["test"], left_out=out, remarks=tuple(remarks)
+    )
+
+
+def read_windows(path: Path, schema: Schema) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
+    """Windows of a recording, or of all in a folder, for a model of a schema: the examples, the file and the first
+    second of each, and what is to be said of them. Raises `UserError` for other sound than the model's."""
+    layout = schema.layout
+    assert isinstance(layout, Wave) and layout.rate is not None
+    windows = Windows(window=layout.shape[1], mu_law=layout.mu_law)
+    paths = recordings(path).paths if path.is_dir() else (PurePath(path.name),)
+    read, _ = _read(path if path.is_dir() else path.parent, paths, windows)
+    manner, own = one_manner(read, str(path)), Manner(layout.rate, layout.shape[0], schema.levels, layout.mu_law)
+    if manner != own:
+        raise UserError(f"{path} is {manner}, and the model is of {own}: convert one of them")
+    pieces = cut([recording.values for recording in read.values()], windows.window)
+    if not len(pieces.x):
+        raise UserError(f"{path} holds no window of {windows.window:,} samples: it is too short")
+    names = tuple(f"{paths[i]} from {at / layout.rate:.3f} s" for i, at in zip(pieces.whole, pieces.start, strict=True))
+    notes = (f"{pieces.over:,} samples at the ends of recordings make no whole window",) if pieces.over else ()
+    return Split(pieces.x, whole=pieces.whole), names, notes
+
+
+def one_manner(read: Mapping[PurePath, Recording], what: str) -> Manner:
+    """How all of them are stored. Raises `UserError` where two differ."""
+    (first, (_, manner)), *others = read.items()
+    for path, recording in others:
+        if recording.manner != manner:
+            raise UserError(
+                f"{what}: recordings differ: {first} is {manner}, {path} is {recording.manner}; make them all alike"
+            )
+    return manner
+
+
+def _read(
+    folder: Path, paths: tuple[PurePath, ...], windows: Windows
+) -> tuple[dict[PurePath, Recording], list[LeftOut]]:
+    """Recordings by path; those that are damaged, if they are to be left out."""
+    read, damaged = dict[PurePath, Recording](), list[LeftOut]()
+    for path in paths:
+        try:
+            read[path] = read_recording(folder / path, windows.mu_law)
+        except Damaged as error:
+            if not windows.skip_damaged:
+                raise Damaged(f"{error}; --skip-damaged leaves such files out") from error
+            damaged.append(LeftOut(str(path), "damaged files"))
+    return read, damaged
+
+
+def _known(index: np.ndarray | None) -> list[int]:
+    assert index is not None  # of a split that the folder does not have
+    return list(map(int, index))

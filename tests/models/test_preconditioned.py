@@ -1,0 +1,73 @@
+"""The head in units of what z alone leaves open: exact for Gaussian data, and a law at every noise level."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.oracles import seeded
+from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.core.emissions import Centres, DiscretisedMixture
+from vlb.models.diffusion.preconditioned import PreconditionedDenoiser
+from vlb.models.diffusion.process import VP
+
+LEVELS = 1 << 16
+
+
+class Output(nn.Module):
+    """The same output everywhere; remembers what it was given."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        super().__init__()
+        self.numbers, self.seen = numbers, torch.zeros(0)
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
+        self.seen = z
+        return self.numbers.expand(*z.shape, -1)
+
+
+def made(numbers: Tensor, deviation: float) -> PreconditionedDenoiser:
+    denoiser = PreconditionedDenoiser(Output(numbers), Centres(LEVELS), len(numbers) // 3, VP()).double()
+    denoiser.get_buffer("deviation").fill_(deviation)
+    return denoiser
+
+
+@pytest.mark.parametrize("gamma", [-16.0, -8.0, 0.0, 4.0])
+def test_silence_of_the_network_is_the_exact_law_of_gaussian_data(gamma: float) -> None:
+    """N(αs²z/v, σ²s²/v), v = α²s² + σ², up to the tenth of a bin that is added to every component."""
+    s, level = 0.1, torch.full((1, 1), gamma, dtype=torch.float64)
+    alpha, sigma = VP()(level)
+    z = torch.linspace(-0.3, 0.3, 7, dtype=torch.float64)[None]
+    v = alpha**2 * s**2 + sigma**2
+    for numbers in (torch.zeros(3), torch.zeros(15)):
+        found = made(numbers.double(), s)(z, level)
+        torch.testing.assert_close(found.x, alpha * s**2 / v * z)
+        torch.testing.assert_close(found.eps, sigma / v * z)
+        assert isinstance(found.law, DiscretisedMixture)
+        spread = (sigma**2 * s**2 / v).expand_as(z) + (0.1 * 2 / LEVELS) ** 2
+        torch.testing.assert_close(found.law.variance, spread)
+
+
+def test_prediction_keeps_z() -> None:
+    """αx̂ + σε̂ = z in float32 too, to the digits of σ at every level; the network sees unit variance."""
+    denoiser = made(torch.randn(9, generator=seeded(0)).double(), 0.1).float()
+    for gamma in (-16.0, -4.0, 3.0):
+        level = torch.full((1, 1), gamma, dtype=torch.float64)
+        alpha, sigma = (part.float() for part in VP()(level))
+        x = 0.1 * torch.randn(1, 4000, generator=seeded(1))
+        z = alpha * x + sigma * torch.randn(1, 4000, generator=seeded(2))
+        found = denoiser(z, level)
+        assert ((alpha * found.x + sigma * found.eps - z).abs() < 1e-6).all()
+        assert isinstance(denoiser.backbone, Output)
+        assert abs(denoiser.backbone.seen.var().item() - 1) < 6 * (2 / 4000) ** 0.5  # 6σ: 2e-9
+
+
+def test_masses_sum_to_one_over_all_levels() -> None:
+    level = torch.full((1, 1), -6.0, dtype=torch.float64)
+    law = made(torch.randn(9, generator=seeded(3)).double(), 0.1)(
+        torch.tensor([[0.05]], dtype=torch.float64), level
+    ).law
+    assert law is not None
+    every = torch.arange(LEVELS).unsqueeze(1)
+    assert isinstance(law, DiscretisedMixture)
+    total = torch.cat([law.log_probs(part) for part in every.split(4096)]).exp().sum()
+    assert abs(total.item() - 1) < 1e-9
