@@ -2,7 +2,8 @@
 ratios within one run.
 
 Each arm is `Trainer.update` of one recipe with other settings; `network` is the recipe's network alone, forward and
-backward on as many examples (the batch, and the share that decodes). Steps alternate; times are medians. Memory is the
+backward on as many examples (the batch, and the share that decodes). Steps alternate; times are medians of processor
+time, which others on the machine change little, and ratios medians of those within each round. Memory is the
 most that is held for a backward pass at any one moment, in bytes of distinct storages.
 
     python benchmarks/bench_throughput.py [--recipe digits] [--repetitions 7] [--compile] [--out FILE.json]
@@ -10,6 +11,7 @@ most that is held for a backward pass at any one moment, in bytes of distinct st
 
 import argparse
 import json
+import math
 import statistics
 import time
 import weakref
@@ -79,24 +81,22 @@ def kept(work: Callable[[], object]) -> int:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     work()
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def network(trainer: Trainer, batch: int, share: float) -> Callable[[], None]:
     """The network's own forward and backward passes, on a batch and on the share that decodes."""
     model: Any = trainer.model
-    shape = model.latent
-    calls = [
-        (torch.randn(n, *shape), torch.zeros(n, 1, dtype=torch.float64)) for n in (batch, max(1, int(batch * share)))
-    ]
+    n = batch + max(1, math.ceil(batch * share))
+    z, gamma = torch.randn(n, *model.latent), torch.zeros(n, 1, dtype=torch.float64)
 
     def work() -> None:
         trainer.module.zero_grad(set_to_none=True)
         with masked(trainer.dropouts, network_generator(0, 0, trainer.device)), trainer.autocast():
-            outs = [model.denoiser.ask(z, gamma) for z, gamma in calls]
-        sum(out.float().square().mean() for out in outs).backward()
+            out = model.denoiser.ask(z, gamma)
+        out.float().square().mean().backward()
 
     return work
 
@@ -140,7 +140,6 @@ def main() -> None:
     base = "as it is"
     rows = []
     for name in works:
-        # Of the ratios within each round, for the machine may be shared.
         ratio = statistics.median(a / b for a, b in zip(times[name], times[base], strict=True))
         row = {"arm": name, "seconds": statistics.median(times[name]), "ratio": ratio, "first": first[name]}
         if name in memory:

@@ -228,6 +228,32 @@ def test_a_frame_comes_back_as_it_was_with_its_gaps_filled(run: Path, kind: str)
     assert stacked["age"].to_list()[40:] == new["age"].to_list()
 
 
+@settings(derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["pandas", "typed", "dated", "polars", "enum", "arrow", "coded"]),
+    seed=st.integers(0, 999),
+    n=st.integers(1, 6),
+    share=st.sampled_from([0.0, 0.3, 0.8]),
+    order=st.permutations(["when", "age", "name", "income", "colour"]),
+)
+def test_no_cell_of_a_frame_is_touched_but_gaps(run: Path, kind: str, seed: int, n: int, share: float, order) -> None:
+    """Rows, columns, types and index stay, whatever is missing; a column that holds nothing gets a type."""
+    nw = pytest.importorskip("narwhals.stable.v2")
+    own = nw.from_native(frames(rows(seed, n, share))[kind])[order]
+    native = own.to_native()
+    (filled,) = vlb.impute(run, native, ImputeOptions(seed=seed)).tables
+    new = nw.from_native(filled)
+    assert type(filled) is type(native) and new.columns == order and len(new) == n
+    assert not hasattr(native, "index") or filled.index.equals(native.index)
+    for name in order:
+        gone = own[name].is_null().to_list()
+        assert all(gone) or new.schema[name] == own.schema[name]
+        cells = zip(gone, own[name].to_list(), new[name].to_list(), strict=True)
+        assert all(after is not None if lost else before == after for lost, before, after in cells)
+    again = nw.from_native(vlb.impute(run, filled).tables[0])
+    assert all(again[name].to_list() == new[name].to_list() for name in order)  # nothing is missing any more
+
+
 def test_columns_that_hold_nothing_get_a_type(run: Path) -> None:
     pa, pd, pl = (pytest.importorskip(name) for name in ("pyarrow", "pandas", "polars"))
     nothing = {name: [None, None] for name in NAMES}

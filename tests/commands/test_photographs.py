@@ -92,14 +92,17 @@ def test_a_resumed_run_sees_the_same_crops(way: str, folder: Path, runs: dict[st
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_evaluation_is_of_whole_pictures(way: str, folder: Path, runs: dict[str, Path]) -> None:
-    result = vlb.evaluate(runs[way], "validation", vlb.EvaluateOptions(passes=2))
+def test_evaluation_is_of_whole_pictures(way: str, folder: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    kept = tmp_path / "v.npz"
+    result = vlb.evaluate(runs[way], "validation", vlb.EvaluateOptions(passes=2), values=kept)
     data = Run.open(runs[way]).data()
     split = data.validation
     pixels = sum(split.thing(int(number)).size for number in np.unique(split.whole))
     assert result.things == 1 and result.examples == len(split)
     assert result.bits_per_dim == pytest.approx(result.evaluation.totals.sum() / pixels / math.log(2))
     assert set(result.baselines) == {"uniform", "independent_pixels"} and result.baselines["uniform"] == 4
+    with pytest.raises(UserError, match=r"is of tiles of pictures \(--crop\)"):
+        vlb.compare([str(kept), "uniform"])
     assert math.isnan(result.se_data) and f"1 in {len(split)} tiles, {pixels:,} dimensions" in result.table().title
 
 
@@ -182,7 +185,7 @@ def test_what_is_of_whole_examples_says_so(runs: dict[str, Path], tmp_path: Path
 
 
 def test_wrong_options_are_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--margin and --skip-damaged belong to --crop"):
+    with pytest.raises(UserError, match="--margin belongs to --crop"):
         vlb.TrainOptions(margin=2)
     with pytest.raises(UserError, match="--crop is of a folder of pictures, by the recipe images"):
         vlb.train("digits", vlb.TrainOptions(crop=8), out=tmp_path / "a")

@@ -21,7 +21,7 @@ from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.condition import LABEL, PLANES, UNCONDITIONAL, Condition
 from vlb.core.schema import levels_schema
 from vlb.core.terms import EXACT, TermPath
-from vlb.data import Dataset, Split
+from vlb.data import Dataset, Split, load
 from vlb.measure.evaluation import measure_bound
 from vlb.models.cascade.bands import Bands, Haar, Phases
 from vlb.models.cascade.config import Cascade
@@ -74,6 +74,14 @@ def test_haar_has_means_and_differences_where_they_are_small(levels: int) -> Non
     small = (2 * (b - a).abs()) < levels
     assert torch.equal(coarse[small], ((a + b) // 2)[small])
     assert torch.equal(detail[small], (b - a + levels // 2)[small])
+
+
+def test_of_a_fifth_of_the_pairs_of_digits_the_mean_wraps_around() -> None:
+    data = load("digits")
+    a, b = (torch.from_numpy(data.train.x[..., place::2].astype(np.int64)) for place in (0, 1))
+    coarse, _ = Haar().lift(a, b, data.levels)
+    wrapped = (coarse != (a + b) // 2).double().mean()
+    assert 0.2 < float(wrapped) < 0.22
 
 
 class Table:

@@ -144,18 +144,26 @@ def _filled(nw: ModuleType, table: Any, cells: Cells, kind: AnyKind) -> Any:
         return series
     values, words = as_values(kind, cells.values[rows]), texts(cells.values[rows], kind)
     numbers = values.dtype.kind in "if"
-    if not cells.observed.any() and (series.dtype in (nw.Unknown, nw.Object) or series.dtype.is_numeric() > numbers):
+    untyped = series.dtype in (nw.Unknown, nw.Object) or series.dtype.is_numeric() > numbers or _of_nulls(nw, series)
+    if not cells.observed.any() and untyped:
         return nw.new_series(cells.name, values.tolist(), backend=table.implementation)
     sample = series.to_list()[int(cells.observed.argmax())] if cells.observed.any() else None
     try:
         put = typed(series.dtype, sample, values, words)
         if series.dtype == nw.Categorical and table.implementation.is_pandas_like():
             native = nw.to_native(series).copy()  # whose categories a new series would not have
+            if not native.cat.ordered:
+                native = native.cat.add_categories(sorted({*put} - {*native.cat.categories}))
             native.iloc[rows] = put
             return nw.from_native(native, series_only=True)
         return series.scatter(rows.tolist(), nw.new_series(cells.name, put, series.dtype, backend=table.implementation))
     except (TypeError, ValueError, ArithmeticError, nw.exceptions.NarwhalsError) as error:
         raise UserError(f"the column {cells.name!r} is of {series.dtype}, which cannot hold {words[0]!r}") from error
+
+
+def _of_nulls(nw: ModuleType, series: Any) -> bool:
+    """Whether it is one of pyarrow's categories of which none is known, so that their type is none."""
+    return series.dtype == nw.Categorical and "values=null" in str(getattr(nw.to_native(series), "type", ""))
 
 
 def typed(dtype: Any, sample: Any, values: np.ndarray, words: np.ndarray) -> list[Any]:

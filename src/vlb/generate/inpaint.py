@@ -86,6 +86,7 @@ def inpaint(run: Run, pictures: Any, mask: Any, options: ImputeOptions, progress
     run.refuse_unlabelled(f"{PURPOSE} without a class")
     model = require_roles(require(run.model(), LikelihoodModel, PURPOSE), PURPOSE)
     run.refuse_untaught(PURPOSE)
+    run.schema.refuse_pieces(PURPOSE)
     found = brought(pictures, run.schema)
     holes, notes = masks(mask, found)
     for note in (*found.notes, *notes):

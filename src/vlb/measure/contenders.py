@@ -68,6 +68,9 @@ def gather(
     kept = {name: load_values(Path(name)) for name in names if name.endswith(".npz")}
     runs = {name: Run.open(Path(name)) for name in names if name not in kept and name not in PER_EXAMPLE}
     refuse_ladders(runs)
+    for name, found in kept.items():
+        if "tiles" in found.subject.options:
+            raise UserError(f"a paired comparison is of whole examples, and {name} is of tiles of pictures (--crop)")
     where, index = _examples(kept, split)
     data = _data(runs, kept, data_path)
     if data is not None:
