@@ -25,6 +25,10 @@ from vlb.estimators import Imputer
 ROUNDS = 10  # of IterativeImputer, as it has by default
 
 
+class Failed(Exception):
+    """A method that has no answer, and its last words."""
+
+
 @dataclass(frozen=True)
 class Method:
     """run: from a table, the cells that are gone and a seed; categories: whether it takes any. slow: whether it runs,
@@ -75,8 +79,10 @@ def mixture(table: Table, gone: np.ndarray, seed: int) -> Filled:
     seconds = time.process_time() - start
     draws = np.stack([unframed(draw) for draw in imputer.draws(holed)])
     density = imputer.estimator_
-    law = density.conditional(holed)
-    ends = {level: tuple(law.quantile((1 + sign * level) / 2).numpy() for sign in (-1, 1)) for level in LEVELS}
+    ends = {}
+    if len(density.columns) == table.x.shape[1]:  # else a column is an atom and a value, and draws say more
+        law = density.conditional(holed)
+        ends = {level: tuple(law.quantile((1 + sign * level) / 2).numpy() for sign in (-1, 1)) for level in LEVELS}
     role = np.where(gone, Role.MODELLED, Role.KNOWN).astype(np.uint8)
     nats = None
     if table.has_density:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from filled import Filled, from_indicators, indicators
-from methods import Method
+from methods import Failed, Method
 from scores import DRAWS
 from sources import Table
 
@@ -44,7 +44,11 @@ class Rival:
                 x = np.where(gone, np.nan, table.x)
                 np.savez(asked, x=x, counts=table.counts, seed=seed, draws=DRAWS if self.draws else 1)
                 command = [self.environment(folder), HERE / "worker.py", self.name, asked, answer]
-                subprocess.run(command, check=True, timeout=LIMIT, stdout=subprocess.DEVNULL)
+                made = subprocess.run(
+                    command, timeout=LIMIT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+                )
+                if made.returncode:
+                    raise Failed(made.stderr.strip().splitlines()[-1])
                 with np.load(answer) as found:
                     draws, seconds = found["draws"], float(found["seconds"])
             wide = np.stack([indicators(draw, table.counts) for draw in draws])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from masks import MECHANISMS, USUAL, hidden
-from methods import METHODS
+from methods import METHODS, Failed
 from results import append, read
 from rivals import RIVALS
 from scores import DRAWS
@@ -54,7 +54,10 @@ def main() -> None:
         start = time.monotonic()
         gone = hidden(setting[0], table.x, setting[1], seed)
         line |= {"rows": table.x.shape[0], "columns": table.x.shape[1], "draws": DRAWS}
-        line |= one.run(table, gone, seed).scores(table, gone)
+        try:
+            line |= one.run(table, gone, seed).scores(table, gone)
+        except Failed as reason:
+            line |= {"failed": str(reason)}
         append(given.out, line)
         print(line, f"{time.monotonic() - start:.1f} s by the clock", flush=True)
 

@@ -28,7 +28,10 @@ class Results:
         self.found: dict[tuple[str, str, float], dict[str, dict[str, Found]]] = defaultdict(
             lambda: defaultdict(lambda: defaultdict(dict))
         )
+        self.failed = [line for line in lines if "failed" in line]
         for line in lines:
+            if "failed" in line:
+                continue
             place = self.found[line["table"], line["mechanism"], line["rate"]][line["method"]]
             for name, value in line.items():
                 if isinstance(value, float) and name != "rate":
@@ -153,6 +156,15 @@ def beside(results: Results, score: str) -> str:
     return markdown(["", *methods], rows)
 
 
+def failures(results: Results) -> str:
+    """What gave no answer, and its last words."""
+    rows = [
+        [line["method"], line["table"], named(line["mechanism"], line["rate"]), line["failed"]]
+        for line in results.failed
+    ]
+    return markdown(["method", "table", "hidden", "said"], rows) if rows else "None."
+
+
 def losses(results: Results) -> str:
     """Tables on which another method is better by more than one standard error, worst first."""
     rows = []
@@ -194,6 +206,8 @@ def page(results: Results) -> str:
     parts = [
         "What was run, tables × seeds (of each table; mixed tables are not for the Gaussian):",
         ran(results),
+        "Methods that failed:",
+        failures(results),
         "vlb is best, or within one standard error of the best, over seeds and paired, on",
         standing(results),
         "Energy scores over those of vlb: the geometric mean over tables, of how many; above 1 vlb is better:",

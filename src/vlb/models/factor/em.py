@@ -71,12 +71,12 @@ def _sums(rows: Rows, shares: Tensor, z: Tensor, covariance: Tensor | None, cate
     drawn, with None."""
     count, rank = len(shares), z.shape[-1]
     v = torch.cat((z, z.new_ones(*z.shape[:-1], 1)), -1)
-    there = shares.unsqueeze(-1) * rows.known
+    shared = v * shares.unsqueeze(-1)
     patterns, which = rows.patterns
     if rows.members is None:
-        outer = there.mT @ (v.unsqueeze(-1) * v.unsqueeze(-2)).flatten(-2)
+        outer = (shares.unsqueeze(1) * rows.known.T) @ (v.unsqueeze(-1) * v.unsqueeze(-2)).flatten(-2)
     else:
-        each = [(v[..., at, :] * shares[:, at].unsqueeze(-1)).mT @ v[..., at, :] for at in rows.members]
+        each = [shared[:, at].mT @ v[..., at, :] for at in rows.members]
         outer = patterns.T @ torch.stack(each, 1).flatten(2)
     summed = outer.reshape(count, -1, rank + 1, rank + 1)
     if covariance is not None:
@@ -86,8 +86,8 @@ def _sums(rows: Rows, shares: Tensor, z: Tensor, covariance: Tensor | None, cate
     found = shares.new_zeros(count, categories)
     for codes, told in zip(rows.codes.T, rows.told.T, strict=True):
         found.index_add_(1, codes, shares * told)
-    weighted = there * rows.y
-    return Statistics(summed, weighted.mT @ v, (weighted * rows.y).sum(1), there.sum(1), shares.sum(1), found)
+    y = rows.known * rows.y
+    return Statistics(summed, (shared.mT @ y).mT, shares @ y.square(), shares @ rows.known, shares.sum(1), found)
 
 
 def _regression(sums: Statistics, prior: Prior) -> tuple[Tensor, Tensor, Tensor]:
