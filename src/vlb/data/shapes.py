@@ -29,9 +29,9 @@ def _drawn(count: int, rng: np.random.Generator) -> Split:
 def solids(labels: np.ndarray, rng: np.random.Generator, side: int = SIDE) -> np.ndarray:
     """Shapes of the classes (n,) as uint8 (n, 1, side, side, side): 1 where the middle of a voxel is within.
 
-    A shape just fits into a ball of radius r, uniform in [0.25, 0.45] side, whose centre is uniform over the places where
-    it does not leave the volume. Its orientation is uniform over rotations, its proportions a and b are uniform in
-    [0.4, 1]: boxes have half sides as 1 : a : b; cylinders a height of 2a for a radius of 1; tori have a tube of
+    A shape just fits into a ball of radius r, uniform in [0.25, 0.45] side, whose centre is uniform over the places
+    where it does not leave the volume. Its orientation is uniform over rotations, its proportions a and b are uniform
+    in [0.4, 1]: boxes have half sides as 1 : a : b; cylinders a height of 2a for a radius of 1; tori have a tube of
     radius 0.2 + 0.2 a for a ring of radius 1.
     """
     n = len(labels)

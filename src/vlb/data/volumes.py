@@ -1,5 +1,6 @@
 """Volumes that a person brings: arrays of voxels, .npy and .npz."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from vlb.data.arrays import load_npy, load_npz
 from vlb.data.dataset import Dataset
 
 HELD = "an .npy or .npz file of voxels (n, depth, height, width), whole numbers or booleans"
+TWO = "save them as booleans, or with levels = 2 in an .npz file, and a model is of these two alone"
 
 
 def load_volumes(path: Path) -> Dataset:
@@ -26,11 +28,14 @@ def load_volumes(path: Path) -> Dataset:
     if path.suffix.lower() not in loaders:
         raise UserError(f"{path} is of no known kind: volumes are {HELD}")
     try:
-        return loaders[path.suffix.lower()](path, None, as_volumes)
+        data = loaders[path.suffix.lower()](path, None, as_volumes)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except MemoryError as error:
         raise UserError(f"{path} does not fit into memory; give fewer or smaller volumes") from error
+    if data.levels > 2 and data.train.x.max() <= 1:
+        return replace(data, remarks=(*data.remarks, f"all voxels are 0 or 1, of {data.levels} levels: {TWO}"))
+    return data
 
 
 def as_volumes(x: np.ndarray, what: str) -> np.ndarray:
@@ -40,6 +45,6 @@ def as_volumes(x: np.ndarray, what: str) -> np.ndarray:
             f"{what} has shape {x.shape}; give volumes of one channel as (n, depth, height, width) or (n, 1, depth, "
             "height, width)"
         )
-    if 0 in x.shape[1:]:
-        raise UserError(f"{what} has shape {x.shape}: its volumes have no voxels; give larger ones")
+    if not x.size:
+        raise UserError(f"{what} has shape {x.shape}: there are no voxels in it; give volumes of some")
     return x[:, None] if x.ndim == 4 else x
