@@ -40,7 +40,7 @@ def main() -> None:
         folder = Path(temporary)
         (folder / "x.npy").write_bytes(stream.getvalue())
         options = vlb.CompressOptions(effort=arguments.effort)
-        vlb.compress(run, [folder / "x.npy"], folder / "a.vlb", options)
+        done = vlb.compress(run, [folder / "x.npy"], folder / "a.vlb", options)
         vlb.decompress(folder / "a.vlb", folder / "out", run=run.path)
         if (folder / "out" / "x.npy").read_bytes() != stream.getvalue():
             raise AssertionError("the file did not come back")
@@ -55,6 +55,7 @@ def main() -> None:
         "of examples": bound.examples,
         "archive of examples": len(x),
         "effort": arguments.effort,
+        "said": done.summary.notes,
         "files, bits per voxel": {name: round(8 * size / x.size, 4) for name, size in sizes.items()},
     }
     print(json.dumps(found, indent=2, ensure_ascii=False))
