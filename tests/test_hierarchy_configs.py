@@ -37,7 +37,7 @@ SMALL = {
     "vamp": VAE(latents=4, coder=DenseCoder(width=16), prior=Vamp(inputs=5)),
     "aggregate": VAE(latents=4, coder=DenseCoder(width=16), prior=Aggregate(examples=9)),
     "bottom-up": HVAE(latents=(4, 3), inference="bottom-up", width=16),
-    "precision": HVAE(latents=(4, 3, 2), width=16),
+    "precision": HVAE(latents=(4, 3, 1), width=16),
     "joined": HVAE(latents=(4, 3, 2), merge="joined", width=16),
     "relative": HVAE(latents=(4, 3, 2), merge="relative", width=16),
     "residual": ResidualHVAE(halvings=(0, 1, 1, 2), channels=2, width=8),

@@ -88,6 +88,23 @@ def test_arrays_in_every_container() -> None:
     assert found["c.idx"] == raw and gzip.decompress(found["d.idx.gz"]) == raw
 
 
+@pytest.mark.parametrize("layout", [1, 2, 3, 4])
+def test_rows_lie_as_their_layout_has_them(layout: int) -> None:
+    shape = (1, 2, 5) if layout == 3 else (3, 2, 5)
+    x = np.random.default_rng(0).integers(LEVELS, size=(4, *shape)).astype(np.uint8)
+    codec = independent_codec(shape)
+    writer = Writer().text("a.npy").number(16 * layout).number(1).number(len(x)).number(0).number(len(x))
+    body = writer.content() + values.encode(x, codec, LEVELS, verify=True).content
+
+    def take(reader: Reader, count: int) -> np.ndarray:
+        return values.decode(reader, count, codec, LEVELS)
+
+    part = before.content(before.ARRAY, Reader(body), Model(shape, LEVELS), take)
+    pieces = [piece for _, piece in before.files([(0, part)])]
+    found = np.load(io.BytesIO(b"".join(piece.content for piece in pieces if isinstance(piece, Piece))))
+    assert np.array_equal(found, (x, x.reshape(4, -1), x[:, 0], x.transpose(0, 2, 3, 1))[layout - 1])
+
+
 def test_pictures_and_tables() -> None:
     x = pictures(0, 2)
     names = Writer().text("a.png").number(0).text("b.bmp").number(3).content()

@@ -173,6 +173,32 @@ def test_conditional_times_marginal_is_the_joint(reals: FactorMixture) -> None:
     assert torch.allclose(parts, reals.log_prob(x), atol=1e-9)
 
 
+@pytest.mark.parametrize(("place", "values"), [(0, [-1.5, 0.0, 0.5, 4.0]), (2, [-0.3, 0.2, 1.0, 6.0])])
+def test_the_law_of_a_real_column_is_the_joint_over_the_known(
+    mixed: FactorMixture, place: int, values: list[float]
+) -> None:
+    """log p of a rounded and of a real column beside another, given a category, from the joint of the two."""
+    x, points = torch.zeros(3, 4, dtype=torch.float64), torch.tensor(values, dtype=torch.float64)
+    x[:, 1] = torch.arange(3)
+    found = mixed.conditional(x, torch.tensor([False, True, False, False]).expand(3, -1)).log_prob_of(
+        place, points.expand(3, -1)
+    )
+    rows = x.repeat_interleave(len(points), 0)
+    rows[:, place] = points.repeat(3)
+    roles = [2, 1, 2, 2]
+    roles[place] = 0
+    assert torch.allclose(found.flatten(), mixed.log_prob(rows, role(roles, len(rows))), atol=1e-9)
+
+
+def test_the_mode_of_a_real_column_is_where_it_is_densest(mixed: FactorMixture) -> None:
+    x = torch.zeros(3, 4, dtype=torch.float64)
+    x[:, 1] = torch.arange(3)
+    law = mixed.conditional(x, torch.tensor([False, True, False, False]).expand(3, -1))
+    low, high = law.quantile(0.001)[:, 2:3], law.quantile(0.999)[:, 2:3]
+    every = law.log_prob_of(2, low + (high - low) * torch.linspace(0, 1, 3001, dtype=torch.float64)).amax(1)
+    assert (law.log_prob_of(2, law.mode()[:, 2:3])[:, 0] > every - 1e-3).all()
+
+
 def test_a_table_of_categories_alone() -> None:
     """Its laws are those of the tables: nothing is real, nothing is mapped."""
     schema = Schema(layout=Vector((2,)), kinds=(Column("a", Categories(("x", "y"))), Column("b", Levels(3))))
