@@ -6,8 +6,9 @@ import torch
 
 from tests.told import Told
 from vlb.data import Dataset, Split
+from vlb.generate.pictures import drawable
 from vlb.pages.film import filmed
-from vlb.pages.gallery import ancestral, drawable
+from vlb.pages.gallery import ancestral
 from vlb.pages.markup import sheet
 from vlb.store.runs import Run
 
@@ -48,8 +49,9 @@ def test_too_few_examples_leave_blanks(plain_run: Run, digits: Dataset) -> None:
     assert shown.present.tolist() == [True] * 3 + [False] * 45
 
 
-def test_only_images_are_drawn(plain_run: Run, digits: Dataset) -> None:
-    assert [drawable(shape) for shape in ((1, 8, 8), (3, 4, 5), (2, 8, 8), (64,), ())] == [True, True, *[False] * 3]
+def test_only_images_and_volumes_are_drawn(plain_run: Run, digits: Dataset) -> None:
+    assert [drawable(shape) for shape in ((1, 8, 8), (3, 4, 5), (1, 2, 3, 4))] == [True] * 3
+    assert not any(drawable(shape) for shape in ((2, 8, 8), (2, 2, 3, 4), (64,), ()))
     model = plain_run.model()
     model.shape = (64,)
     with pytest.raises(ValueError, match="no pictures"):

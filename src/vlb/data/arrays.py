@@ -1,5 +1,6 @@
 """Arrays that a person brings: .npy and .npz, never a pickle."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,18 +19,20 @@ from vlb.data.splits import completed
 from vlb.data.values import as_images, as_levels, checked_levels, default_levels
 
 LABEL_NAMES = ("labels", "label", "y")
+Shaped = Callable[[np.ndarray, str], np.ndarray]  # an array, what to call it in messages: as (n, channels, …)
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 
 
-def load_npy(path: Path, levels: int | None) -> Dataset:
-    """An .npy file of images (see `values.as_images`), divided by `splits`; errors as `load_images`."""
-    return from_arrays(path, _load_npy(path), None, levels)
+def load_npy(path: Path, levels: int | None, shaped: Shaped = as_images) -> Dataset:
+    """An .npy file of images (see `values.as_images`), or as `shaped` has it, divided by `splits`; errors as
+    `load_images`."""
+    return _dataset(path, {"train": Part(_load_npy(path), None, str(path))}, levels, shaped)
 
 
-def load_npz(path: Path, levels: int | None) -> Dataset:
-    """An .npz file.
+def load_npz(path: Path, levels: int | None, shaped: Shaped = as_images) -> Dataset:
+    """An .npz file of images, or as `shaped` has it.
 
-    Either one array of images (`x`, or the only one there is) with optional `labels` (or `y`); or
+    Either one array of them (`x`, or the only one there is) with optional `labels` (or `y`); or
     `x_train`, and where there are any `x_valid` and `x_test`, with optional `labels_train` or
     `y_train` and so on. Labels are whole numbers, or texts (of numpy's kinds U or S): the names of the classes, in
     natural order. A whole number `levels` may be among them. Other arrays are not looked at, which is said.
@@ -50,7 +53,7 @@ def load_npz(path: Path, levels: int | None) -> Dataset:
     parts = {split: _part(archive, key, label_key, path) for split, (key, label_key) in keys.items()}
     read = {"levels", *(key for pair in keys.values() for key in pair)}
     left_out = reasons(LeftOut(name, "other arrays") for name in names if name not in read)
-    return replace(_dataset(path, parts, levels), left_out=left_out)
+    return replace(_dataset(path, parts, levels, shaped), left_out=left_out)
 
 
 def _load_npy(path: Path) -> np.ndarray:
@@ -88,7 +91,7 @@ def read_array(path: Path) -> Stored:
 
 def from_arrays(path: Path, x: np.ndarray, labels: np.ndarray | None, levels: int | None) -> Dataset:
     """A data set, called after `path`, of one array of images and perhaps labels, numbers or texts."""
-    return _dataset(path, {"train": Part(x, labels, str(path))}, levels)
+    return _dataset(path, {"train": Part(x, labels, str(path))}, levels, as_images)
 
 
 class Part(NamedTuple):
@@ -103,11 +106,11 @@ def _part(archive: Arrays, key: str, label_key: str | None, path: Path) -> Part:
     return Part(_member(archive, key, path), _optional(archive, label_key, path), f"{path}[{key}]")
 
 
-def _dataset(path: Path, parts: dict[str, Part], levels: int | None) -> Dataset:
+def _dataset(path: Path, parts: dict[str, Part], levels: int | None, shaped: Shaped) -> Dataset:
     if levels is None:
         levels = default_levels(parts["train"].x, parts["train"].what)
     x = {
-        split: as_levels(as_images(part.x, part.what), checked_levels(levels, part.what), part.what)
+        split: as_levels(shaped(part.x, part.what), checked_levels(levels, part.what), part.what)
         for split, part in parts.items()
     }
     labelled = {split: part.labels for split, part in parts.items() if part.labels is not None}

@@ -25,6 +25,7 @@ from vlb.data.photographs import given_album, tiles
 from vlb.data.sounds import read_windows
 from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
+from vlb.data.volumes import as_volumes
 
 SHOWN = 5
 
@@ -116,6 +117,8 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
         raise UserError(f"{what} says that its data have {said} levels, and the model is of {levels}")
     if len(shape) == 3 and x.shape[1:] != shape:
         x = as_images(x, what)
+    if len(shape) == 4 and x.shape[1:] != shape:
+        x = as_volumes(x, what)
     if tuple(x.shape[1:]) != tuple(shape):
         raise UserError(f"{what} holds examples of shape {tuple(x.shape[1:])}, and the model is of {tuple(shape)}")
     checked = as_levels(np.asarray(x), levels, what, "those of the model: give data on its scale")

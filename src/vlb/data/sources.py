@@ -8,6 +8,7 @@
 | moons | 3000 points of two noisy half circles, two real columns | as a person's own table |
 | iris | 150 rows of scikit-learn's, four real columns on a grid of 0.1 and the species | as a person's own table |
 | prompts | 568 recordings, 8 kHz, 16-bit mono, in windows | by recording, see `splits` |
+| shapes | 5000 of (1, 16, 16, 16), 2 levels, 4 classes, generated | 4000 / 500 / 500 |
 | cifar10 | 60000 of (3, 32, 32), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 45000 |
 """  # noqa: E501
 
@@ -43,9 +44,11 @@ from vlb.data.labels import class_labels
 from vlb.data.mixed import Sheet, load_mixed, table_of
 from vlb.data.photographs import load_photographs
 from vlb.data.prompts import prompts
+from vlb.data.shapes import shapes
 from vlb.data.sounds import Windows, load_sounds
 from vlb.data.tables import load_table
 from vlb.data.vectors import moons, moons_log_density
+from vlb.data.volumes import HELD, load_volumes
 
 HELD_OUT = 5000
 USUAL = Windows()
@@ -204,7 +207,7 @@ def cifar10(cache: Path | None = None) -> Dataset:
 
 
 SOUNDS = ("prompts", "sound")
-OWN = ("images", "sound", "table", "mixed-table")  # kinds of data that a person brings
+OWN = ("images", "sound", "volumes", "table", "mixed-table")  # kinds of data that a person brings
 
 
 class Cutting(NamedTuple):
@@ -230,8 +233,8 @@ def load(
     leave_out: Sequence[str] = (),
     cut: Cutting = WHOLE,
 ) -> Dataset:
-    """A data set by name: one of `SOURCES`, or 'images', 'sound', 'table' (of discrete columns) or 'mixed-table' for a
-    person's own data at `path`.
+    """A data set by name: one of `SOURCES`, or 'images', 'sound', 'volumes', 'table' (of discrete columns) or
+    'mixed-table' for a person's own data at `path`.
 
     For a known source `path`, if given, is the cache folder to use. header: whether the first row of a table names its
     columns; schema: what the columns of a mixed table hold, where that is not to be inferred; leave_out: those of
@@ -260,6 +263,10 @@ def load(
         if cut.pieces is not None:
             return load_photographs(Path(path), cut.pieces, cut.skip_damaged, cut.progress)
         return load_images(Path(path))
+    if name == "volumes":
+        if path is None:
+            raise UserError(f"the data set 'volumes' needs a path: {HELD}")
+        return load_volumes(Path(path))
     if name == "table":
         if path is None:
             raise UserError("the data set 'table' needs a path: a .csv, .tsv, .txt or .dat file")
@@ -282,6 +289,7 @@ SOURCES: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType(
         "binarised-mnist": binarised_mnist,
         "fashion-mnist": fashion_mnist,
         "cifar10": cifar10,
+        "shapes": lambda cache: shapes(),
         "prompts": lambda cache: prompts(cache, USUAL),
     }
 )

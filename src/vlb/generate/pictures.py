@@ -1,4 +1,4 @@
-"""Samples and data as pictures."""
+"""Samples and data as pictures: images as they are, volumes as they look from outside."""
 
 import math
 from io import BytesIO
@@ -7,15 +7,27 @@ import numpy as np
 from PIL import Image
 
 from vlb.base.errors import UserError
+from vlb.generate.volumes import surface
+
+
+def drawable(shape: tuple[int, ...]) -> bool:
+    """Whether examples of this shape are images of one or three channels, or volumes of one."""
+    return (len(shape) == 3 and shape[0] in (1, 3)) or (len(shape) == 4 and shape[0] == 1)
 
 
 def grid(x: np.ndarray, levels: int, columns: int | None = None, margin: int = 1) -> np.ndarray:
-    """Images x (n, C, H, W) of integers below `levels` as one picture (rows, columns[, 3]) of uint8.
+    """Images x (n, C, H, W), or volumes (n, 1, D, H, W) by their `surface`, of integers below `levels` as one picture
+    (rows, columns[, 3]) of uint8.
 
-    Raises `UserError` for examples that are not images of one or three channels.
+    Raises `UserError` for examples that are not `drawable`.
     """
-    if x.ndim != 4 or x.shape[1] not in (1, 3):
-        raise UserError(f"only images of 1 or 3 channels can be drawn, not examples of shape {x.shape[1:]}: use .npz")
+    if not drawable(x.shape[1:]):
+        raise UserError(
+            "only images of 1 or 3 channels and volumes of 1 can be drawn, not examples of shape "
+            f"{x.shape[1:]}: use .npz"
+        )
+    if x.ndim == 5:
+        x, levels = surface(x, levels), 256
     n, channels, height, width = x.shape
     columns = columns or math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)

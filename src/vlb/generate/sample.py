@@ -23,7 +23,7 @@ from vlb.data.pieces import alone, tile_of
 from vlb.data.rows import as_parquet, as_text
 from vlb.generate.batches import Bar, drawn
 from vlb.generate.options import SampleOptions
-from vlb.generate.pictures import grid, png
+from vlb.generate.pictures import drawable, grid, png
 from vlb.generate.sounds import audible, played, player, wav
 from vlb.models.diffusion.grids import GRIDS, Density
 from vlb.models.diffusion.loss import DiffusionTerms
@@ -71,7 +71,7 @@ class SampleResult(Result):
         return Table(self.words, ("", ""), (tuple(rows),))
 
     def as_png(self) -> bytes:
-        """A grid of pictures. Raises `UserError` for examples that are no images."""
+        """A grid of pictures. Raises `UserError` for examples that are no images or volumes."""
         if self.levels is None:
             raise UserError(f"examples of shape {self.x.shape[1:]} are no pictures: use .csv or .npz")
         return png(grid(self.x, self.levels))
@@ -85,6 +85,12 @@ class SampleResult(Result):
         if len(self.x) != 1:
             raise UserError(f"a .wav file holds one sample, not {len(self.x)}: -n 1, or -o FOLDER for a file of each")
         return wav(self.x[0], self.wave)
+
+    def as_npy(self) -> bytes:
+        """The array by itself."""
+        buffer = BytesIO()
+        np.save(buffer, self.x)
+        return buffer.getvalue()
 
     def as_npz(self) -> bytes:
         """An archive with the array `x`."""
@@ -109,7 +115,7 @@ class SampleResult(Result):
     def _repr_html_(self) -> str:
         if self.wave is not None:
             return "".join(player(played(x, self.wave)) for x in self.x[:PLAYED])
-        if self.x.ndim != 4 or self.x.shape[1] not in (1, 3):
+        if not drawable(self.x.shape[1:]):
             return super()._repr_html_()
         picture = b64encode(self.as_png()).decode()
         return f'<figure><img alt="{escape(self.words)}" src="data:image/png;base64,{picture}"></figure>'

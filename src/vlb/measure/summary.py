@@ -215,7 +215,7 @@ def summarise(evaluation: Evaluation, data: Dataset, split: str, examples: Split
 
 def independent(shape: Sequence[int]) -> str:
     """What the elements of an example are, in the name of the baseline that takes them for independent."""
-    return {1: "columns", 2: "samples"}.get(len(shape), "pixels")
+    return {1: "columns", 2: "samples", 4: "voxels"}.get(len(shape), "pixels")
 
 
 def named(baseline: str, shape: Sequence[int]) -> str:

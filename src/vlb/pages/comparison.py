@@ -4,10 +4,10 @@ import numpy as np
 
 from vlb.core.terms import key
 from vlb.data import Dataset, Split
+from vlb.generate.pictures import drawable
 from vlb.measure.compare import ComparisonResult, Levels, kind
 from vlb.measure.comparison import Comparison
 from vlb.pages import figures, page
-from vlb.pages.gallery import drawable
 from vlb.pages.markup import chart, table, text, thumbnail
 
 SHOWN = 12

@@ -12,8 +12,9 @@ from vlb.core.hierarchy import descend, from_prior
 from vlb.core.schema import Schema
 from vlb.data import Dataset
 from vlb.data.pieces import alone, tile_of
+from vlb.generate.pictures import drawable
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.pages.gallery import COLUMNS, ROWS, Gallery, drawable, examples
+from vlb.pages.gallery import COLUMNS, ROWS, Gallery, examples
 
 
 @dataclass(frozen=True)

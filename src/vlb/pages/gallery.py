@@ -7,6 +7,7 @@ import torch
 
 from vlb.data import Dataset, Split
 from vlb.data.pieces import alone, tile_of
+from vlb.generate.pictures import drawable
 from vlb.models.protocols import LikelihoodModel
 
 ROWS, COLUMNS = 6, 8
@@ -16,9 +17,9 @@ ROWS, COLUMNS = 6, 8
 class Gallery:
     """Samples of a model and examples of its data.
 
-    samples, data: (rows · columns, C, H, W) whole numbers below `levels`, row by row; present: (rows · columns,)
-    False where there were too few data; classes: the name of each row's class, empty if not conditioned; how: the
-    samples came about, in words.
+    samples, data: (rows · columns, C, H, W), or volumes, whole numbers below `levels`, row by row; present:
+    (rows · columns,) False where there were too few data; classes: the name of each row's class, empty if not
+    conditioned; how: the samples came about, in words.
     """
 
     samples: np.ndarray
@@ -28,11 +29,6 @@ class Gallery:
     columns: int
     classes: tuple[str, ...]
     how: str
-
-
-def drawable(shape: tuple[int, ...]) -> bool:
-    """Whether examples of this shape are images of one or three channels."""
-    return len(shape) == 3 and shape[0] in (1, 3)
 
 
 def ancestral(model: LikelihoodModel, data: Dataset, *, columns: int = COLUMNS, seed: int = 0) -> Gallery | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from vlb.generate.pictures import grid, png
+from vlb.generate.volumes import surface
 
 SHEET = 800
 
@@ -17,10 +18,12 @@ def text(value: object) -> str:
 
 
 def sheet(x: np.ndarray, levels: int, columns: int, description: str, present: np.ndarray | None = None) -> str:
-    """Images x (n, C, H, W) of integers below `levels` as one picture at least `SHEET` pixels wide.
+    """Images x (n, C, H, W), or volumes, of integers below `levels` as one picture at least `SHEET` pixels wide.
 
-    The margins between the images are transparent, and so are images that are not `present` (n,).
+    The margins between them are transparent, and so are those that are not `present` (n,).
     """
+    if x.ndim == 5:
+        x, levels = surface(x, levels), 256
     picture = grid(x, levels, columns)
     absent = np.zeros_like(x[:, :1])
     if present is not None:
@@ -32,7 +35,7 @@ def sheet(x: np.ndarray, levels: int, columns: int, description: str, present: n
 
 
 def thumbnail(image: np.ndarray, levels: int, description: str) -> str:
-    """One image (C, H, W) of integers below `levels`, a pixel per value; the browser enlarges it."""
+    """One image (C, H, W) of integers below `levels`, a pixel per value, or one volume; the browser enlarges it."""
     return picture_element(png(grid(image[None], levels, 1, 0)), description)
 
 

@@ -186,6 +186,8 @@ def pictures(measured: Measured) -> str:
     )
     how = f"Samples by {text(gallery.how)}, not selected; data from the test split."
     rows = " A row per class." if gallery.classes else ""
+    if gallery.data.ndim == 5:
+        rows += " Voxels at half of the levels and above are solid; seen from before, above and the left."
     return (
         f'<section><h2>Samples beside data</h2><div class="pair">{both}</div><p class="note">{how}{rows}</p></section>'
     )
@@ -195,8 +197,8 @@ def no_pictures(heading: str, shape: tuple[int, ...]) -> str:
     """A section that says why nothing is drawn."""
     sizes = text(" × ".join(map(str, shape)))
     return (
-        f"<section><h2>{text(heading)}</h2><p>Pictures are left out: examples of shape {sizes} are not images of one "
-        "or three channels.</p></section>"
+        f"<section><h2>{text(heading)}</h2><p>Pictures are left out: examples of shape {sizes} are neither images "
+        "of one or three channels nor volumes of one.</p></section>"
     )
 
 

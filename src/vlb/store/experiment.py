@@ -29,10 +29,10 @@ __all__ = ["DataSource", "Experiment", "Training"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource(Settings):
-    """A named data set, or `images`, `sound`, `table` or `mixed-table` with the path of one's own; header: whether the
-    first row of a table names its columns; schema: the path of a schema.toml that said what they hold, if one did;
-    leave_out: columns that are not modelled; crop: the side of the tiles in which pictures of any size are seen,
-    margin: what is known around them; skip_damaged: whether damaged pictures or recordings were left out; window:
+    """A named data set, or `images`, `sound`, `volumes`, `table` or `mixed-table` with the path of one's own; header:
+    whether the first row of a table names its columns; schema: the path of a schema.toml that said what they hold, if
+    one did; leave_out: columns that are not modelled; crop: the side of the tiles in which pictures of any size are
+    seen, margin: what is known around them; skip_damaged: whether damaged pictures or recordings were left out; window:
     samples of each channel in an example of sound; mu_law: whether 16 bits of it are heard as the 8 of µ-law."""
 
     name: str = "digits"

@@ -56,7 +56,8 @@ def train(
     """Train a recipe by name, or an experiment, into a run directory, as `vlb train` does; or go on with one.
 
     out: the directory, new unless `resume`; by default the first free of runs/RECIPE, runs/RECIPE-2, …. data: one's
-    own, for the recipes `images`, `sound` and of tables. Raises `UserError` for what is not there or does not fit.
+    own, for the recipes `images`, `sound`, `volumes` and of tables. Raises `UserError` for what is not there or does
+    not fit.
     """
     progress.begin("reading the data")
     experiment = adjust(named(recipe) if isinstance(recipe, str) else recipe, options, data)

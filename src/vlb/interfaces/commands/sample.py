@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 DEFAULT = SampleOptions()
 WRITTEN: dict[str, Callable[["SampleResult"], bytes]] = {
     ".png": lambda result: result.as_png(),
+    ".npy": lambda result: result.as_npy(),
     ".npz": lambda result: result.as_npz(),
     ".wav": lambda result: result.as_wav(),
     ".csv": lambda result: result.as_text(),
@@ -38,8 +39,8 @@ def sample(
     run
         A run directory made by `vlb train`.
     out
-        A .png (a grid), .npz (array `x`), .wav (one sound) or, of a table, .csv, .tsv or .parquet that does not exist
-        yet; without a suffix a folder, for a .wav file of each sound.
+        A .png (a grid), .npy, .npz (array `x`), .wav (one sound) or, of a table, .csv, .tsv or .parquet that does
+        not exist yet; without a suffix a folder, for a .wav file of each sound.
     device
         cpu or cuda.
     """
@@ -49,8 +50,8 @@ def sample(
     keep_freed_memory()
     if out.suffix and out.suffix not in WRITTEN:
         raise UserError(
-            f"{out}: samples are written as .png (a grid), .npz (array x), .wav (one sound; a name without a suffix is "
-            "a folder of them), or .csv, .tsv or .parquet (of a table)"
+            f"{out}: samples are written as .png (a grid), .npy, .npz (array x), .wav (one sound; a name without a "
+            "suffix is a folder of them), or .csv, .tsv or .parquet (of a table)"
         )
     refuse_existing(out)
     with Terminal() as progress:

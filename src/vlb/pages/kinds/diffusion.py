@@ -11,6 +11,7 @@ from torch import Tensor
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition, Role
 from vlb.data import Dataset, Split
+from vlb.generate.pictures import drawable
 from vlb.measure.classification import classify
 from vlb.measure.profile import NoiseProfile, noise_profile
 from vlb.measure.summary import EvaluationResult
@@ -22,7 +23,6 @@ from vlb.pages import figures, page
 from vlb.pages.about import about, few_of, stated
 from vlb.pages.content import Measured, content_of
 from vlb.pages.film import Film, filmed
-from vlb.pages.gallery import drawable
 from vlb.pages.markup import chart, text, thumbnail
 from vlb.pages.portrait import the_table
 from vlb.pages.sounds import heard

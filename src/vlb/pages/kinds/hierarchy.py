@@ -11,6 +11,7 @@ from torch import Tensor
 from vlb.base.progress import SILENT, Progress
 from vlb.core.hierarchy import Climbable, Rung, descend, last_state
 from vlb.data import Dataset
+from vlb.generate.pictures import drawable
 from vlb.measure.diagnostics import RungUse, rung_use
 from vlb.measure.summary import EvaluationResult
 from vlb.models.vae.model import VariationalHierarchy
@@ -18,7 +19,7 @@ from vlb.models.vae.rows import TableVAE
 from vlb.pages import figures, page
 from vlb.pages.about import about, few_of, stated
 from vlb.pages.content import Measured, content_of
-from vlb.pages.gallery import ancestral, drawable
+from vlb.pages.gallery import ancestral
 from vlb.pages.markup import chart, text, thumbnail
 from vlb.pages.portrait import the_table
 from vlb.pages.sounds import heard

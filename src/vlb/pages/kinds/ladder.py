@@ -7,12 +7,13 @@ import torch
 
 from vlb.base.progress import SILENT, Progress
 from vlb.data import Dataset, Split
+from vlb.generate.pictures import drawable
 from vlb.measure.recognition import Recognition, recognise
 from vlb.models.ladder.model import LadderNetwork
 from vlb.pages import figures, page
 from vlb.pages.about import about
 from vlb.pages.content import About, content_of
-from vlb.pages.gallery import drawable, examples
+from vlb.pages.gallery import examples
 from vlb.pages.history import history
 from vlb.pages.markup import chart, sheet, text
 from vlb.store.runs import Run

@@ -7,12 +7,13 @@ import torch
 
 from vlb.base.progress import SILENT, Progress
 from vlb.data import Dataset
+from vlb.generate.pictures import drawable
 from vlb.measure.summary import EvaluationResult
 from vlb.models.mixture.categorical import CategoricalMixture
 from vlb.pages import page
 from vlb.pages.about import about, stated
 from vlb.pages.content import Measured, content_of
-from vlb.pages.gallery import ancestral, drawable
+from vlb.pages.gallery import ancestral
 from vlb.pages.markup import text, thumbnail
 from vlb.pages.sounds import heard
 from vlb.store.runs import Run

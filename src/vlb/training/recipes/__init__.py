@@ -20,6 +20,7 @@ from vlb.training.recipes.hierarchies import (
 from vlb.training.recipes.images import cifar10, digits, digits_cascade, fashion_mnist, images, mnist
 from vlb.training.recipes.sounds import prompts, sound
 from vlb.training.recipes.tables import iris, moons, table_diffusion
+from vlb.training.recipes.volumes import shapes, volumes
 
 RECIPES: dict[str, Callable[[], Experiment]] = {
     "digits": digits,
@@ -29,6 +30,8 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "images": images,
     "sound": sound,
     "prompts": prompts,
+    "volumes": volumes,
+    "shapes": shapes,
     "iris": iris,
     "moons": moons,
     "table": table,
