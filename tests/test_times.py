@@ -306,3 +306,11 @@ def test_variance_difference_and_the_single_draw_optimum() -> None:
 def test_bad_samplers_are_refused(make, message: str) -> None:
     with pytest.raises(UserError, match=message):
         make(LogSNRLinear(-HIGH, -LOW))
+
+
+def test_the_least_variance_shape_is_the_weight_times_the_root_mean_square() -> None:
+    """w √E‖ε − ε̂‖⁴ of squared errors at one λ; the adaptive shape is their mean, with its weight (Eq. 4.130)."""
+    error, weight = torch.tensor([0.5, 2.0, 3.0]), torch.tensor(0.3)
+    for time, shape in ((LeastVarianceTime(), error.square().mean().sqrt()), (AdaptiveTime(), error.mean())):
+        found = time.shape(time.statistic(torch.zeros(()), error, weight).mean())
+        torch.testing.assert_close(found, weight * shape)
