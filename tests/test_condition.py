@@ -277,7 +277,7 @@ def test_mixtures_and_ladders_refuse_labels() -> None:
             use()
     with pytest.raises(UserError, match="a ladder network is not conditioned on labels: leave out --condition labels"):
         LadderTerms()(ladder(), torch.zeros(2, 6), LABELS, seeded(), 0)
-    assert mixture().takes == ladder().takes == ppca_vae().takes == NOTHING
+    assert mixture().takes == {"role", "values"} and ladder().takes == ppca_vae().takes == NOTHING
 
 
 def test_guidance_needs_a_label_and_compares_it_with_none() -> None:

@@ -358,7 +358,7 @@ def test_types_of_pandas_with_more_to_them_stay() -> None:
         (pd.DataFrame([[1.5, 2.0]], columns=["a", "a"]), "same name"),
         (pl.LazyFrame({"a": [1.5]}), "LazyFrame is no DataFrame"),
         (pd.DataFrame({"a": []}), "no rows"),
-        (pd.DataFrame({"a": [1.5, np.inf]}), "infinity in line 2"),
+        (pd.DataFrame({"a": [1.5, np.inf]}), "infinity in row 2"),
         (pl.DataFrame({"a": [[1.5]]}), "'a' is of List"),
         (pl.DataFrame({"a": range(60)}), "identifier"),
     ],

@@ -22,6 +22,7 @@ from vlb.base.configuration import Family
 from vlb.base.progress import SILENT
 from vlb.coding import settings as codes
 from vlb.coding.bitsback import Exact
+from vlb.coding.cells import Rows, TableCode
 from vlb.coding.models import Measuring, chosen_settings, coded_by, marginals
 from vlb.coding.products import ProductMixture, whole
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
@@ -222,13 +223,13 @@ def _(model: nn.Module, by: Measuring, steps: int, lanes: Lanes) -> ColumnsSetti
 
 
 @marginals.register
-def _(model: Columns) -> np.ndarray:
-    return model.logits.detach().softmax(-1).cpu().numpy().astype(np.float64)
+def _(model: Columns) -> Rows:
+    return TableCode(model.logits.detach().softmax(-1).cpu().numpy().astype(np.float64))
 
 
 @marginals.register
-def _(model: Halves) -> np.ndarray:
-    return np.ones((math.prod(model.shape), model.levels))
+def _(model: Halves) -> Rows:
+    return TableCode(np.ones((math.prod(model.shape), model.levels)))
 
 
 @dataclass(frozen=True)
