@@ -19,7 +19,7 @@ from vlb.models.cascade.bands import Bands
 from vlb.models.diffusion.model import DiffusionModel
 
 
-class Bounded(Protocol):
+class BandModel(Protocol):
     """A bound on the mass of a band."""
 
     @property
@@ -38,7 +38,7 @@ class Band(NamedTuple):
     """Values x (batch, *shape) of a band under its model, which is told a condition; path: of its terms."""
 
     path: TermPath
-    model: Bounded
+    model: BandModel
     x: Tensor
     condition: Condition
 
@@ -51,7 +51,7 @@ class Cascading:
     """
 
     def __init__(
-        self, bands: Bands, shape: tuple[int, ...], levels: int, coarse: Bounded, details: Sequence[Bounded]
+        self, bands: Bands, shape: tuple[int, ...], levels: int, coarse: BandModel, details: Sequence[BandModel]
     ) -> None:
         super().__init__()
         self.bands, self.shape, self.levels = bands, tuple(shape), levels
@@ -131,6 +131,6 @@ class CascadeModel(Cascading, nn.Module):
         return x
 
 
-def share(part: Bounded, whole: Cascading) -> float:
+def share(part: BandModel, whole: Cascading) -> float:
     """The share of a cascade's elements that are of a band."""
     return math.prod(part.shape) / math.prod(whole.shape)
