@@ -2,8 +2,7 @@
 
     python benchmarks/make_shipped.py [NAME …]
 
-It takes about six minutes on two cores. Seeds are fixed; on another machine weights differ in their last digits, and
-with them the hashes on the cards.
+Seeds are fixed; on another machine weights differ in their last digits, and with them the hashes on the cards.
 """
 
 import sys

@@ -11,7 +11,7 @@ from vlb.store.experiment import DataSource, Experiment, Training
 
 
 def iris() -> Experiment:
-    """scikit-learn's irises, four lengths and the species: a mixture of factor analysers, by EM: a second."""
+    """scikit-learn's irises, four lengths and the species: a mixture of factor analysers, by EM: seconds."""
     return Experiment(
         recipe="iris",
         data=DataSource(name="iris"),
