@@ -21,6 +21,6 @@ def broken(what: str) -> UserError:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """A tail for a message about an unknown `name`: the nearest known one, or all of them."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names)}"

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.words import so_many
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
 from vlb.data.arrow import SUFFIXES, read_arrow
 from vlb.data.columns import (
@@ -306,16 +307,11 @@ def _empty(observed: np.ndarray, columns: Sequence[Described], table: Sheet) -> 
     """What is to say of rows and columns without any cell. observed: (n, columns of the table)."""
     rows, notes = np.flatnonzero(~observed.any(1)), []
     if len(rows):
-        notes.append(f"{counted(len(rows), 'row')} without any cell, {first(rows, table.at)}: nothing is known of them")
+        notes.append(f"{so_many(len(rows), 'row')} without any cell, {first(rows, table.at)}: nothing is known of them")
     gone = [_called(column, place) for place, column in enumerate(columns) if not observed[:, place].any()]
     if gone and len(rows) < len(observed):
         notes.append(f"without any cell: {', '.join(gone[:FIRST])}{', …' if len(gone) > FIRST else ''}")
     return notes
-
-
-def counted(count: int, what: str) -> str:
-    """So many, in words."""
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _called(column: Described, place: int) -> str:

@@ -14,12 +14,13 @@ from vlb.base.errors import UserError
 from vlb.base.files import written_new
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.base.words import so_many
 from vlb.core.schema import Column, Image, Real
 from vlb.core.surroundings import ordinary
 from vlb.data.arrow import SUFFIXES
 from vlb.data.columns import placed
 from vlb.data.filled import Filled, filled
-from vlb.data.mixed import FIRST, Numbered, Sheet, counted, frame, numbered, sheet
+from vlb.data.mixed import FIRST, Numbered, Sheet, frame, numbered, sheet
 from vlb.data.rows import of_file, require_pyarrow
 from vlb.generate.gaps import Gaps
 from vlb.generate.inpaint import InpaintResult, inpaint
@@ -50,7 +51,9 @@ class ImputeResult(Result):
         """How many cells, and how."""
         count = sum(self.cells.values())
         return (
-            f"{count} cells of {self.rows} rows filled, {self.how}" if count else "no cell is missing: copied as it is"
+            f"{so_many(count, 'cell')} of {so_many(self.rows, 'row')} filled, {self.how}"
+            if count
+            else "no cell is missing: copied as it is"
         )
 
     def values(self) -> dict[str, Any]:
@@ -142,7 +145,7 @@ def _filled(opened: Run, table: Any, options: ImputeOptions, progress: Progress)
     if path is not None and path.suffix.lower() in SUFFIXES:
         tables = [_packed(one, path.suffix.lower()) for one in tables]
     cells = {found.name(fill): int(fill.missing.sum()) for fill in draws[0]}
-    how = f"each by its {options.point}" if options.point else f"in {options.draws} draw{'s' * (options.draws > 1)}"
+    how = f"each by its {options.point}" if options.point else f"in {so_many(options.draws, 'draw')}"
     return ImputeResult(tuple(tables), cells, len(brought), f"{how}, {effort}" if effort else how)
 
 
@@ -165,7 +168,7 @@ class Brought:
         count = 1 if options.point else options.draws
         if not len(where):
             return [[]] * count, ""
-        progress.begin(f"filling the gaps of {len(where)} rows", count)
+        progress.begin(f"filling the gaps of {so_many(len(where), 'row')}", count)
         deviations = gaps.deviations() if options.uncertainty else []
         found = []
         for number in range(count):
@@ -211,7 +214,7 @@ def _refuse_unseen(brought: Sheet, rows: Numbered) -> None:
         first = "; ".join(list(rows.unseen.values())[:FIRST]) + ("; …" if len(rows.unseen) > FIRST else "")
         verb = "has" if len(rows.unseen) == 1 else "have"
         raise UserError(
-            f"{brought.what}: {counted(len(rows.unseen), 'row')} {verb} cells that the model has not seen ({first}): "
+            f"{brought.what}: {so_many(len(rows.unseen), 'row')} {verb} cells that the model has not seen ({first}): "
             "mend or empty these cells; for a column of categories, `other = true` in schema.toml takes them, after "
             "training again"
         )

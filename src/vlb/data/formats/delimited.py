@@ -14,6 +14,7 @@ from pathlib import PurePath
 
 import numpy as np
 
+from vlb.base.words import so_many
 from vlb.data.formats.base import Content, Declined, File, Member
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
@@ -208,7 +209,7 @@ def _rows(text: str, at: int, delimiter: str) -> Rows:
             wrong = (
                 f"none under {shown(rows[0][many])}" if many < width else f"{shown(rows[-1][width])} is one too many"
             )
-            raise Declined(f"has {many} cells in line {line}, where the first row has {width}: {wrong}")
+            raise Declined(f"has {so_many(many, 'cell')} in line {line}, where the first row has {width}: {wrong}")
         if not end:
             return rows, quoted, breaks, delimiter
         breaks.append(end)
