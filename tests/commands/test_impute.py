@@ -109,7 +109,7 @@ def test_a_table_without_gaps_is_copied_and_an_empty_row_is_drawn(run: Path, tmp
     assert (tmp_path / "o.csv").read_bytes() == table.read_bytes()
     result = vlb.impute(run, written(tmp_path / "e.csv", [["", "NA", "?", "null"]]))
     assert result.cells == dict.fromkeys(NAMES, 1) and b"NA" not in result.tables[0]
-    assert len(result.tables[0].decode().splitlines()) == 2 and "4 cells of 1 rows" in str(result)
+    assert len(result.tables[0].decode().splitlines()) == 2 and "4 cells of 1 row " in str(result)
 
 
 MARKS = st.sampled_from(["", "NA", "?", "null", "-"])

@@ -188,6 +188,9 @@ def read_text(path: Path, header: bool) -> Text:
             f"{path}: line {lines[0]}: the columns {' and '.join(places)} are both called {shown(twice[0])}: rename one"
         )
     guessed = () if style.encoding == "utf-8" else (f"the text is no UTF-8: taken as {style.encoding}",)
+    if style.short:
+        what = so_many(style.short, "delimiter")
+        guessed = (*guessed, f"all rows but the first end with {what} more, taken for the end of a row")
     offered = NOTATIONS if style.delimiter != "," else (with_point,)
     return Text(names, int(lines[0]), rows, after, style.trailing, offered, guessed, file)
 
