@@ -14,8 +14,8 @@ class UserError(Exception):
 def broken(what: str) -> UserError:
     """That a model's numbers are none; what: which, and what they are."""
     return UserError(
-        f"{what}: the model's weights are broken. Its training diverged, or the file was damaged: train again with a "
-        "lower training.learning_rate, or restore a copy"
+        f"{what}: the model's weights are broken. Its training diverged, or the file was damaged: train again (with a "
+        "lower training.learning_rate, if it takes steps), or restore a copy"
     )
 
 

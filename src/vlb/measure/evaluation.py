@@ -334,7 +334,7 @@ def _refuse_negative(evaluation: Evaluation) -> None:
         raise UserError(
             f"the draws give {evaluation.bits_per_dim:.4g} ± {evaluation.se_monte_carlo:.2g} (Monte Carlo) bits/dim, "
             "and no −log of a mass is negative: they say nothing. Either more --passes are needed, or the training of "
-            "this model diverged: train again with a lower training.learning_rate"
+            "this model diverged: train again, with a lower training.learning_rate if it takes steps"
         )
 
 

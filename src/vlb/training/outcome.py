@@ -18,6 +18,10 @@ MEND = (
     "Train into another --out with a lower training.learning_rate, a longer training.warmup, a lower training.clip or "
     "training.precision=float32; or with more training.steps, if the bound was still falling"
 )
+MEND_FIT = (
+    "It was fitted without a step of training: look for wrong values, and for rows held out that are unlike the "
+    "others; or fit less into another --out, with fewer model.components"
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ def fault(found: Mapping[str, float], bar: Bar) -> str | None:
 
 def refuse(run: Run, why: str, bar: Bar) -> UserError:
     """That a training came to nothing: why, which checkpoint is good, and what to change."""
-    return UserError(f"training of {run.path} failed: {why}. {_good(run, bar)}. {MEND}")
+    mend = MEND if run.experiment.training.steps else MEND_FIT
+    return UserError(f"training of {run.path} failed: {why}. {_good(run, bar)}. {mend}")
 
 
 def _good(run: Run, bar: Bar) -> str:
