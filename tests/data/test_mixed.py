@@ -92,10 +92,11 @@ def test_every_format_says_the_same(seed: int, delimiter: str) -> None:
 def test_a_table_that_would_fill_memory_is_refused(
     what: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of few bytes, for all its cells are equal; and read where that is what it weighs."""
+    """Of few bytes, for all its cells are equal; and read where that is what it weighs, or where its cells are few."""
     pa, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
     monkeypatch.setattr(growth, "FREE", 1 << 20)
     monkeypatch.setattr(arrow, "RATIO", 10)
+    monkeypatch.setattr(arrow, "CELLS", 1 << 14)
     count, many = (200, 200_000) if what == "rows" else (30, 3_000)
     for rows, refused in ((count, False), (many, True)):
         values = pa.array([1.5, 2.5] * (rows // 2)) if what == "rows" else pa.array(["x" * 5000, "y"] * (rows // 2))
