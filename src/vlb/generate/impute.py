@@ -210,6 +210,8 @@ def _sure(gaps: Gaps, said: list[np.ndarray], deviations: list[np.ndarray | None
 
 
 def _refuse_unseen(brought: Sheet, rows: Numbered) -> None:
+    if rows.changed:
+        raise UserError(f"{rows.changed[0]}: mend the column, or leave it empty")
     if rows.unseen:
         first = "; ".join(list(rows.unseen.values())[:FIRST]) + ("; …" if len(rows.unseen) > FIRST else "")
         verb = "has" if len(rows.unseen) == 1 else "have"
