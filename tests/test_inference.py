@@ -78,8 +78,10 @@ def test_prior_and_posterior_draws_estimate_the_same_p() -> None:
     model = small_categorical_vae()
     x = torch.randint(0, 3, (1000, 4), generator=seeded(8)).numpy().astype(np.uint8)
     split = Split(x)
-    naive = [measure_bound(ImportanceWeighted(FromPrior(model), k), split, passes=2, batch=512).totals for k in (1, 8, 64)]
-    weighted = [measure_bound(ImportanceWeighted(model, k), split, passes=2, batch=512).totals for k in (1, 8, 64)]
+    naive, weighted = (
+        [measure_bound(ImportanceWeighted(drawn, k), split, passes=2, batch=512).totals for k in (1, 8, 64)]
+        for drawn in (FromPrior(model), model)
+    )
     for path in (naive, weighted):
         assert z_score(torch.from_numpy(path[0] - path[2])) > LIMIT
         for few, more in pairwise(path):
