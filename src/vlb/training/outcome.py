@@ -20,6 +20,10 @@ MEND = (
     "Train into another --out with a lower training.learning_rate, a longer training.warmup, a lower training.clip or "
     "training.precision=float32; or with more training.steps, if the bound was still falling"
 )
+MEND_FIT = (
+    "It was fitted without a step of training: look for wrong values, and for rows held out that are unlike the "
+    "others; or fit less into another --out, with fewer model.components"
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def _said(name: str) -> str:
 
 def refuse(run: Run, why: str, held: Mapping[str, Bar]) -> UserError:
     """That a training came to nothing: why, which checkpoint is good, and what to change."""
-    return UserError(f"training of {run.path} failed: {why}. {_good(run, held)}. {MEND}")
+    mend = MEND if run.experiment.training.steps else MEND_FIT
+    return UserError(f"training of {run.path} failed: {why}. {_good(run, held)}. {mend}")
 
 
 def _good(run: Run, held: Mapping[str, Bar]) -> str:
