@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vlb.base.errors import UserError
 from vlb.data.baselines import uniform
 from vlb.data.dataset import Dataset
-from vlb.data.independent import IndependentColumns
+from vlb.data.independent import independent
 from vlb.store import checkpoint
 from vlb.store.runs import Run
 from vlb.training.metrics import figures
@@ -30,15 +30,15 @@ class Bar:
 
 
 def bar(data: Dataset) -> Bar:
-    """That of some data: the uniform law where it has one, else, for real columns, each column by itself."""
+    """That of some data: the uniform law where it has one, else, for real numbers, each by itself."""
     schema, nat = data.schema, 1 / math.log(2) / data.dimensions
     if schema.discrete:
         even = uniform(data) * nat
         # Of constants alone any bound is nothing, too.
         return Bar(FAR * even or math.inf, even, "any value as likely")
     rows = data.validation
-    alone = -float(IndependentColumns(schema, data.train).log_prob(rows).mean()) * nat if len(rows) else math.inf
-    return Bar(alone + FAR_OF_COLUMNS, alone, "each column by itself")
+    alone = -float(independent(schema, data.train).log_prob(rows).mean()) * nat if len(rows) else math.inf
+    return Bar(alone + FAR_OF_COLUMNS, alone, f"each of the {schema.layout.elements} by itself")
 
 
 def fault(found: Mapping[str, float], bar: Bar) -> str | None:
