@@ -15,12 +15,11 @@ import numpy as np
 from vlb.base import configuration as config
 from vlb.core.terms import spoken
 from vlb.measure.summary import EvaluationResult, named
-from vlb.pages import figures
+from vlb.pages import clouds, figures, sounds
 from vlb.pages.content import About, Measured
 from vlb.pages.gallery import Gallery
 from vlb.pages.history import History
 from vlb.pages.markup import chart, sheet, table, text
-from vlb.pages.sounds import section
 
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
@@ -68,11 +67,18 @@ def headline(measured: Measured, model: str, what: str, draws: str) -> str:
 <span class="unit">bits/dim</span></p>
 <p class="verdict {kind}">{sentence}</p>
 <p>{text(what)}, per dimension, ± one standard error; that is {s.nats_per_example:.2f} ±
-{nats * s.standard_error:.2f} nats per example. Lower is
+{nats * s.standard_error:.2f} nats per example{of_sets(s)}. Lower is
 better. Measured on {text(examples)} of {text(s.data)}
 ({text(dimensions(about.shape))}; {text(s.kind)}). {text(draws)}
 The model has {about.parameters:,} parameters.</p>
 </header>"""
+
+
+def of_sets(result: EvaluationResult) -> str:
+    """What forgetting the order of points does to it."""
+    if result.nats_per_set is None:
+        return ""
+    return f", and {result.nats_per_set:.2f} as a set, whose order is forgotten (N! orders are one set)"
 
 
 def two_errors(result: EvaluationResult, what: str) -> str:
@@ -177,7 +183,9 @@ def pictures(measured: Measured) -> str:
     """Samples beside data."""
     gallery = measured.gallery
     if measured.sounds is not None:
-        return section(measured.sounds)
+        return sounds.section(measured.sounds)
+    if measured.clouds is not None:
+        return clouds.section(measured.clouds)
     if gallery is None:
         return no_pictures("Samples", measured.about.shape)
     both = "".join(
