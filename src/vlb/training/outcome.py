@@ -9,7 +9,7 @@ import numpy as np
 from vlb.base.errors import UserError
 from vlb.data.baselines import uniform
 from vlb.data.dataset import Dataset
-from vlb.data.independent import IndependentColumns
+from vlb.data.independent import independent
 from vlb.store import checkpoint
 from vlb.store.runs import Run
 from vlb.training.metrics import figures
@@ -38,7 +38,7 @@ class Bar:
 
 def bars(data: Dataset) -> dict[str, Bar]:
     """Those of some data by the name of the figure. One who learned nothing has the uniform law where there is one,
-    else, of real columns, each column by itself; and always names one class, the commonest."""
+    else, of real numbers, each by itself; and always names one class, the commonest."""
     found, labels = {"bits_per_dim": _of_bounds(data)}, data.validation.labels
     if labels is not None and (labels >= 0).any():
         share = float(np.bincount(labels[labels >= 0]).max() / (labels >= 0).sum())
@@ -53,8 +53,8 @@ def _of_bounds(data: Dataset) -> Bar:
         # Of constants alone any bound is nothing, too.
         return Bar(FAR * even or math.inf, even, "any value as likely")
     rows = data.validation
-    alone = -float(IndependentColumns(schema, data.train).log_prob(rows).mean()) * nat if len(rows) else math.inf
-    return Bar(alone + FAR_OF_COLUMNS, alone, "each column by itself")
+    alone = -float(independent(schema, data.train).log_prob(rows).mean()) * nat if len(rows) else math.inf
+    return Bar(alone + FAR_OF_COLUMNS, alone, f"each of the {schema.layout.elements} by itself")
 
 
 def fault(found: Mapping[str, float], held: Mapping[str, Bar]) -> str | None:
