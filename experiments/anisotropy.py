@@ -47,7 +47,7 @@ class Budget:
 
     candidates: int = 1500
     steps: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128)
-    recipe: tuple[str, ...] = ("backbone=mlp", "backbone.width=256", "backbone.blocks=2", "dropout=0.2", "steps=400")
+    recipe: tuple[str, ...] = ("backbone=mlp", "backbone.width=256", "backbone.blocks=2", "dropout=0.2", "steps=300")
     seeds: tuple[int, ...] = (0, 1)
     passes: int = 16
     grid: int = 16

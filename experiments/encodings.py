@@ -159,9 +159,8 @@ def tell(found: Found) -> str:
         bounds = " and ".join(f"{bound:.3f}" for bound in row["bounds"])
         errors = ", ".join(f"{error:.2f}" for error in row["error"].values())
         probes = ", ".join(f"{probe:.2f}" for probe in row["probe"].values())
-        lines.append(
-            f"| {name.removeprefix('two ')} | {bounds} | {row['agreement']:.3f} | {row['added']:.3f} | {errors} | {probes} |"
-        )
+        agreement = f"{row['agreement']:.3f} | {row['added']:.3f}"
+        lines.append(f"| {name.removeprefix('two ')} | {bounds} | {agreement} | {errors} | {probes} |")
     return "\n".join(lines)
 
 

@@ -144,10 +144,10 @@ def tell(found: Found) -> str:
     return "\n".join(lines) + (
         f"\n\nThe bound is {total:.3f} bits/dim here: prior {values['terms']['prior']:.3f}, diffusion {diffusion:.3f}, "
         f"reconstruction {values['terms']['reconstruction']:.3f}. The classifier knows {values['accuracy of x']:.1%} "
-        f"of the test images, and is within 2 % of that on x̂ from λ = {where} on, when {to[near] / total:.0%} of the bits "
-        f"are spent: the other {1 - to[near] / total:.0%} change nothing that it looks at. When half are spent, x̂ is "
-        f"{error[half]:.1f} levels (of 16) from x in the root mean square, {error[half] / error[0]:.0%} of the error "
-        "without any."
+        f"of the test images, and is within 2 % of that on x̂ from λ = {where} on, when {to[near] / total:.0%} of the "
+        f"bits are spent: the other {1 - to[near] / total:.0%} change nothing that it looks at. When half are spent, x̂ "
+        f"is {error[half]:.1f} levels (of 16) from x in the root mean square, {error[half] / error[0]:.0%} of the "
+        "error without any."
     )
 
 

@@ -18,7 +18,6 @@ from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
 
-VALIDATION = 500
 TINY = ("backbone=mlp", "backbone.width=32", "backbone.blocks=1", "steps=20")  # a network that trains in a moment
 
 
@@ -42,16 +41,19 @@ def trained(
     data: Dataset,
     *,
     evaluations: int = 5,
+    examples: int = 500,
+    passes: int = 2,
     loss: AnyTerms | None = None,
     model: nn.Module | None = None,
 ) -> Trained:
-    """Train as `vlb train` does, without a run directory; loss, model: others than the experiment's."""
+    """Train as `vlb train` does, without a run directory, evaluated so often, in `passes` over up to `examples` of the
+    validation split; loss, model: others than the experiment's."""
     model = experiment.build(data) if model is None else model
     trainer = Trainer(
         model, loss or experiment.build_loss(model), experiment.training, experiment.seed, torch.device("cpu")
     )
     averaged = copy.deepcopy(trainer.module).eval().requires_grad_(False)
-    validation = data.validation.subset(VALIDATION)
+    validation = data.validation.subset(examples)
     steps, best, kept, curve = experiment.training.steps, math.inf, {}, []
     due = {round(steps * (i + 1) / evaluations) for i in range(evaluations)}
     while trainer.step < steps:
@@ -60,7 +62,7 @@ def trained(
         if trainer.step in due:
             averaged.load_state_dict(trainer.average.tensors)
             with trainer.autocast():
-                bound = measure_bound(averaged.model, validation, passes=2).bits_per_dim
+                bound = measure_bound(averaged.model, validation, passes=passes).bits_per_dim
             curve.append((trainer.step, bound))
             if bound < best:
                 best, kept = bound, {name: tensor.clone() for name, tensor in trainer.average.tensors.items()}
