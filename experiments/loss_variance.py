@@ -56,13 +56,7 @@ class Budget:
     """set: what is set of `digits`; draws: batches for errors and variances; gradients: batches for the gradient's;
     fitted: steps in which the schedule is learned."""
 
-    set: tuple[str, ...] = (
-        "backbone=mlp",
-        "backbone.width=256",
-        "backbone.blocks=3",
-        "learning_rate=2e-3",
-        "steps=300",
-    )
+    set: tuple[str, ...] = ("backbone=mlp", "backbone.width=256", "learning_rate=2e-3", "steps=300")
     draws: int = 300
     gradients: int = 40
     fitted: int = 250
@@ -240,8 +234,8 @@ def tell(found: Found) -> str:
             f"{row['second moment']:.2f} | {PUBLISHED.get(name, '')} |"
         )
     return "\n".join(lines) + (
-        f"\n\nVariances are of bits/dim at a diffusion loss of {values['loss']:.3f} bits/dim, for one example at one time "
-        f"({values['draws']} draws) and for batches of {BATCH}; the least of one draw, by any p(λ), is "
+        f"\n\nVariances are of bits/dim at a diffusion loss of {values['loss']:.3f} bits/dim, for one example at one "
+        f"time ({values['draws']} draws) and for batches of {BATCH}; the least of one draw, by any p(λ), is "
         f"{values['least']:.3f}. The last column is Kingma et al. (2021) on CIFAR-10: another model and unit."
     )
 
@@ -252,8 +246,8 @@ EXPERIMENT = Experiment(
     budgets=BUDGETS,
     arms=arms,
     draw=draw,
-    alt="Left: densities of log SNR under six ways of drawing it. Right: the variance of the loss under each, of one draw "
-    "and of a batch with evenly spread times; learned and adaptive ones reach the least.",
+    alt="Left: densities of log SNR under six ways of drawing it. Right: the variance of the loss under each, of one "
+    "draw and of a batch with evenly spread times; learned and adaptive ones reach the least.",
     tell=tell,
     reading="",
 )

@@ -8,7 +8,16 @@ from typing import Any
 
 from shared.arms import FIGURES, RESULTS, ROOT, Experiment
 
-NAMES = ("process", "information", "discretisation", "anisotropy", "loss_variance", "encodings", "schedules", "weightings")
+NAMES = (
+    "process",
+    "information",
+    "discretisation",
+    "anisotropy",
+    "loss_variance",
+    "encodings",
+    "schedules",
+    "weightings",
+)
 PAGE = ROOT / "docs" / "experiments.md"
 
 BEGINNING = """# Experiments
