@@ -200,7 +200,7 @@ def tables(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return (start + own).encode(encoding), (re.escape(start) + like).encode(encoding)
 
 
-@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(derandomize=True, deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables())
 def test_no_byte_is_touched_but_in_gaps(run: Path, tmp_path: Path, made: tuple[bytes, bytes]) -> None:
     table, pattern = made

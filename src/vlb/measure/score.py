@@ -33,6 +33,7 @@ from vlb.store.runs import Run
 
 TRAINING_EXAMPLES = 500
 LZMA = "lzma"
+SET = "nats_of_the_set"  # whose order is forgotten
 SHOWN = 20
 ERROR = "monte_carlo_error_nats"
 LARGE = 0.25  # share of the spread between examples, from which on errors are said to be large
@@ -211,6 +212,8 @@ def score(
     if wholes is not None:
         nats, errors, sizes = wholes.sums(nats), np.sqrt(wholes.sums(errors**2)), wholes.sizes
     columns = {"nats": nats, "bits_per_dim": nats / (sizes * math.log(2)), ERROR: errors}
+    if own.schema.layout.log_orders:
+        columns[SET] = nats - own.schema.layout.log_orders
     if wholes is not None:
         columns["dimensions"] = sizes
     about: dict[str, Any] = {
