@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
             with ending_cleanly():
                 given = sys.argv[1:] if arguments is None else arguments
                 _refuse_standard_input(given)
+                _refuse_processes(given)
                 app(given)
         finally:
             sys.stdout.flush()
@@ -94,6 +95,15 @@ def _refuse_standard_input(arguments: list[str]) -> None:
     for before, argument in pairwise(arguments):
         if argument == "-" and before not in ("-o", "--out") and arguments[0] not in READING:
             raise UserError(f"standard input is read by {' and '.join(READING)} alone: give what comes in as a file")
+
+
+def _refuse_processes(arguments: list[str]) -> None:
+    """Where they would all do the same: `torchrun` says how many it started in WORLD_SIZE."""
+    if os.environ.get("WORLD_SIZE", "1") != "1" and arguments[:1] != ["train"]:
+        raise UserError(
+            f"several processes share out training alone: run `vlb {' '.join(arguments[:1])}` by itself, without "
+            "torchrun (WORLD_SIZE is set)"
+        )
 
 
 def _escape_names() -> None:
