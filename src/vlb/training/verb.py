@@ -59,7 +59,8 @@ def train(
     """Train a recipe by name, or an experiment, into a run directory, as `vlb train` does; or go on with one.
 
     out: the directory, new unless `resume`; by default the first free of runs/RECIPE, runs/RECIPE-2, …. data: one's
-    own, for the recipes `images`, `sound`, `volumes`, `points` and of tables. Raises `UserError` for what is
+    own, for the recipes `images`, `sound`, `volumes`, `points` and of tables. ranks: this process among those that
+    train together, which `vlb.training.ranks.joined` finds. Raises `UserError` for what is
     not there or does not fit.
     """
     progress.begin("reading the data")
