@@ -20,6 +20,9 @@ from vlb.coding.sequence import Sequence
 from vlb.core.condition import Condition, Role
 from vlb.core.schema import Pieces
 from vlb.core.terms import EXACT, TermPath
+from vlb.data.formats import rests
+from vlb.data.formats.base import File, Member
+from vlb.data.formats.png import Png, Style
 from vlb.data.photographs import Crops, load_photographs, tiles
 from vlb.data.pieces import alone
 from vlb.interfaces.cli import main
@@ -266,6 +269,36 @@ def test_an_archive_of_tiles_needs_the_model_that_is_cut_alike(
     )
     vlb.decompress(carried.file, tmp_path / "back")
     assert (tmp_path / "back" / "0.pgm").read_bytes() == (mixed / "0.pgm").read_bytes()
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(4, np.uint8), (1, np.uint16), (3, np.uint16)])
+def test_alpha_and_16_bits(channels: int, dtype: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PNG files of four channels and of 65,536 levels, from training to the byte."""
+    rng, photos, most = np.random.default_rng(0), tmp_path / "photos", np.iinfo(dtype).max
+    photos.mkdir()
+    for number in range(5):
+        height, width = rng.integers(5, 22, 2)
+        waves = np.sin(np.arange(height)[:, None] / 3 + number) * np.cos(np.arange(width) / 4)
+        noise = 0.02 * rng.normal(size=(*waves.shape, channels))
+        values = ((0.5 + 0.4 * waves[..., None] + noise) * most).clip(0, most).astype(dtype)
+        member = Member("", values[..., 0] if channels == 1 else values)
+        (photos / f"{number}.png").write_bytes(Png().write(File((member,), rests.pack(Style(), b""))))
+    monkeypatch.setattr(Sequence, "forms", property(lambda self: (self.encode,)))
+    small = ("model.backbone=mlp", "model.backbone.width=16", "model.backbone.blocks=1", "model.roles=true")
+    head = ("model.head=preconditioned",) if dtype is np.uint16 else ()
+    overrides = (*small, *head, *(setting for setting in SMALL if not setting.startswith("model")))
+    chosen = vlb.TrainOptions(crop=8, margin=2, overrides=overrides)
+    run = vlb.train("images", chosen, out=tmp_path / "r", data=photos).run
+    assert run.schema.shape == (channels, 12, 12) and run.schema.levels == most + 1
+    result = vlb.evaluate(run, "test", vlb.EvaluateOptions(passes=2))
+    assert math.isfinite(result.bits_per_dim)
+    found = compressed(run.path, photos, tmp_path / "x.vlb")
+    assert sum(account.coded for account in found.summary.accounts) > 0 or dtype is np.uint8
+    vlb.decompress(tmp_path / "x.vlb", tmp_path / "back", run=run.path)
+    assert same(photos, tmp_path / "back" / "photos")
+    assert vlb.sample(run, vlb.SampleOptions(n=2, steps=2)).x.shape == (2, channels, 8, 8)
+    maps = vlb.score(run, photos / "0.png", vlb.ScoreOptions(passes=2)).tiled
+    assert maps is not None and len(list(maps.maps(("a",)))) == 1
 
 
 def test_wrong_options_are_named(folder: Path, tmp_path: Path) -> None:
