@@ -90,9 +90,8 @@ class Bench:
 
     def settings(self, steps: int, lanes: int, tries: int) -> coding.DiffusionSettings:
         validation = torch.from_numpy(self.data.validation.x[:256].copy())
-        return remembered(
-            self.model, Measuring(self.run.path, self.digest, lambda: (validation, UNCONDITIONAL)), steps, Lanes(lanes, tries)
-        )
+        measuring = Measuring(self.run.path, self.digest, lambda: (validation, UNCONDITIONAL))
+        return remembered(self.model, measuring, steps, Lanes(lanes, tries))
 
     def bound(self, chosen: coding.DiffusionSettings, x: np.ndarray, draws: int) -> tuple[float, float]:
         """The discrete bound in bits/dim, and its standard error over draws of the latents."""

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlb.base.results import Result, Table, show
+from vlb.base.words import so_many
 from vlb.coding.accounting import Audit, Outline
 from vlb.coding.container import KIND_NAMES
 from vlb.coding.header import Header
@@ -181,8 +182,7 @@ class Inspection(Result):
 def _ours(freedom: str, names: list[str]) -> str:
     """Which files come back with another encoding."""
     kinds = ", ".join(sorted({PurePosixPath(name).suffix or name for name in names}))
-    files = "1 file" if len(names) == 1 else f"{len(names)} files"
-    return f"{files} ({kinds}) will come back with all to the byte but {freedom}, which is ours"
+    return f"{so_many(len(names), 'file')} ({kinds}) will come back with all to the byte but {freedom}, which is ours"
 
 
 def _row(chunk: Outline) -> tuple[str, ...]:
