@@ -5,6 +5,9 @@ import json
 import math
 import shutil
 import signal
+import struct
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from torch import Tensor
 import vlb
 from tests.told import Bars
 from vlb.base.errors import UserError
+from vlb.coding.container import ArchiveReader, ArchiveWriter
 from vlb.coding.sequence import Sequence
 from vlb.core.condition import Condition, Role
 from vlb.core.schema import Pieces
@@ -201,6 +205,10 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(path / "array.npy", rng.integers(4, 12, (9, 14)))
     (path / "colours.ppm").write_bytes(b"P6 5 4 15\n" + rng.integers(0, 16, 60, np.uint8).tobytes())
     (path / "bright.pgm").write_bytes(b"P5 5 4 255\n" + bytes(range(200, 220)))
+    text = b"tEXtComment\0made by hand"
+    kept = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    rest = rests.pack(Style(bits=4, before=len(kept)), kept + b"behind its end")
+    (path / "kept.png").write_bytes(Png().write(File((Member("", rng.integers(4, 12, (7, 5), np.uint8)),), rest)))
     (path / "text.txt").write_text("no picture")
     return path
 
@@ -224,7 +232,7 @@ def test_pictures_of_any_size_compress(
     monkeypatch.setattr("vlb.coding.writing.CHUNK_VALUES", 30 * 64)
     monkeypatch.setattr(Sequence, "forms", property(lambda self: (self.encode,)))  # with latents
     result = compressed(runs[way], mixed, tmp_path / "x.vlb")
-    pixels = sum((41 * 23, 13, 17, 9, 30 * 52, 64, 9 * 14))
+    pixels = sum((41 * 23, 13, 17, 9, 30 * 52, 64, 9 * 14, 7 * 5))
     assert result.summary.values == pixels
     assert sum(account.coded for account in result.summary.accounts) > pixels / 3
     said = "\n".join(result.summary.notes)
@@ -262,6 +270,14 @@ def test_an_archive_of_tiles_needs_the_model_that_is_cut_alike(
     compressed(runs["margin"], mixed / "3.pgm", tmp_path / "x.vlb")
     with pytest.raises(UserError, match="was made with the model"):
         vlb.decompress(tmp_path / "x.vlb", tmp_path / "back", run=runs["plain"])
+    with (tmp_path / "z.vlb").open("wb") as stream:
+        found = ArchiveReader(tmp_path / "x.vlb")
+        other = ArchiveWriter(stream, replace(found.header, pieces=replace(found.header.pieces, phases=2)))
+        for chunk in found.chunks():
+            other.add(chunk.kind, chunk.body)
+        other.finish()
+    with pytest.raises(UserError, match="the file was made to mislead"):
+        vlb.decompress(tmp_path / "z.vlb", tmp_path / "back", run=runs["margin"])
     with pytest.raises(UserError, match="--stop-after is for whole examples"):
         vlb.decompress(tmp_path / "x.vlb", tmp_path / "back", vlb.DecompressOptions(stop_after=1), run=runs["margin"])
     carried = vlb.compress(
