@@ -118,9 +118,10 @@ class Trainer:
             self.average.update()
         self.scaler.update()
         self.step += 1
-        unit = self.loss.unit
-        read = float(loss) * unit.factor
-        return Update(self.step, self.settings.steps, read, unit.name, norm or math.nan, self.guard.skipped, note)
+        read = self.loss.read(float(loss), condition)
+        return Update(
+            self.step, self.settings.steps, read, self.loss.unit.name, norm or math.nan, self.guard.skipped, note
+        )
 
     def gradient(self, x: Tensor, condition: Condition) -> dict[str, Tensor]:
         """Leave the gradient of the batch's loss, scaled, with the parameters; the loss learns. Returns its terms.
