@@ -272,7 +272,7 @@ def load(
     if name == "volumes":
         if path is None:
             raise UserError(f"the data set 'volumes' needs a path: {HELD}")
-        return load_volumes(Path(path))
+        return load_volumes(Path(path), cut.skip_damaged, cut.progress)
     if name == "points":
         if path is None:
             raise UserError(f"the data set 'points' needs a path: {CLOUDS}")
