@@ -1,10 +1,13 @@
 """Meshes and scans: points evenly on surfaces, solids of known volumes, and what is wrong with files."""
 
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import vlb
 from vlb.base.errors import UserError
@@ -100,6 +103,30 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         points_of(read_shape(flat), 5, flat)
     with pytest.raises(UserError, match="is a single shape: give the folder"):
         load_points(box(tmp_path / "one.off"))
+
+
+@given(st.sampled_from([".off", ".obj", ".ply"]), st.data())
+@settings(max_examples=80, deadline=None)
+def test_hostile_files_are_refused_in_a_sentence(suffix: str, data: st.DataObject) -> None:
+    """Bytes of a whole file changed, or any bytes: a shape with finite vertices and faces of these, or `UserError`."""
+    exported = trimesh.creation.box(BOX).export(file_type=suffix[1:])
+    content = bytearray(exported if isinstance(exported, bytes) else exported.encode())
+    for place, byte in data.draw(
+        st.lists(st.tuples(st.integers(0, len(content) - 1), st.integers(0, 255)), max_size=4)
+    ):
+        content[place] = byte
+    if data.draw(st.booleans()):
+        content = bytearray(data.draw(st.binary(max_size=200)))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x{suffix}"
+        path.write_bytes(bytes(content))
+        try:
+            shape = read_shape(path)
+            cloud = points_of(shape, 4, path)
+        except UserError as error:
+            assert "x." in str(error)
+        else:
+            assert np.isfinite(shape.vertices).all() and cloud.shape == (4, 3) and np.isfinite(cloud).all()
 
 
 def test_without_trimesh_a_command_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,7 @@ def test_what_is_wrong_with_arrays_is_said(tmp_path: Path) -> None:
     nan[3, 2, 1], infinite[4, 5, 0] = np.nan, np.inf
     for bad, words in (
         (nan, r"x\.npy: point 2 of cloud 3 is \[.*nan.*\], no place"),
+        (x * 1e200, "no place"),
         (infinite, r"point 5 of cloud 4 is \[inf"),
         (x[0], r"is a single cloud, of shape \(6, 3\)"),
         (x[..., :1], "of 2 or 3 coordinates"),

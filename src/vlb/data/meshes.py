@@ -17,6 +17,9 @@ SUFFIXES = (".obj", ".off", ".ply")
 HEADS = {".off": re.compile(rb"\s*(?:[A-Z4n]*OFF)?\s*(\d+)\s+(\d+)"), ".ply": re.compile(rb"element\s+(\w+)\s+(\d+)")}
 
 
+LARGEST = 1e100
+
+
 class Damaged(UserError):
     """A cloud or a mesh that cannot be read, or has none of what it should have."""
 
@@ -94,12 +97,18 @@ def read_shape(path: Path) -> Shape:
     for what, count in (("vertices", len(vertices)), ("faces", len(faces))):
         if count < promised.get(what, 0):
             raise Damaged(f"{path} is cut short: {promised[what]:,} {what} are promised, {count:,} follow")
-    if not np.isfinite(vertices).all():
-        row = int(np.flatnonzero(~np.isfinite(vertices).all(1))[0])
+    if not (there := are_places(vertices).all(1)).all():
+        row = int(np.flatnonzero(~there)[0])
         raise Damaged(f"{path}: vertex {row} is {vertices[row].tolist()}, no place: remove it")
     if faces.size and not (faces.min() >= 0 and faces.max() < len(vertices)):
         raise Damaged(f"{path} has faces of vertices that it does not have")
     return Shape(vertices, faces if len(faces) else None)
+
+
+def are_places(x: np.ndarray) -> np.ndarray:
+    """Which coordinates are numbers with a square that is one, bool."""
+    there: np.ndarray = np.abs(x) <= LARGEST  # not of NaN
+    return there
 
 
 def points_of(shape: Shape, number: int, path: Path) -> np.ndarray:

@@ -15,7 +15,7 @@ from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.folder import arrangement
 from vlb.data.labels import Labels, as_classes
 from vlb.data.meshes import SUFFIXES as MESHES
-from vlb.data.meshes import Damaged, Shape, found_in, points_of, read_shape, some_of
+from vlb.data.meshes import Damaged, Shape, are_places, found_in, points_of, read_shape, some_of
 from vlb.data.splits import parted
 
 SUFFIXES = (".npy", *MESHES)
@@ -101,8 +101,8 @@ def as_clouds(x: np.ndarray, what: str) -> np.ndarray:
     if x.dtype.kind not in "fiu":
         raise UserError(f"{what} holds {x.dtype}: coordinates are numbers")
     x = np.asarray(x, np.float64)
-    if not np.isfinite(x).all():
-        cloud, point = np.argwhere(~np.isfinite(x))[0][:2].tolist()
+    if not (there := are_places(x)).all():
+        cloud, point = np.argwhere(~there)[0][:2].tolist()
         raise UserError(f"{what}: point {point} of cloud {cloud} is {x[cloud, point].tolist()}, no place: remove it")
     return x
 

@@ -14,7 +14,7 @@ def points() -> Experiment:
 
 
 def clouds() -> Experiment:
-    """128 points each of balls, boxes, cylinders and tori, as sets: some minutes on a 2-core CPU."""
+    """64 points each of balls, boxes, cylinders and tori, as sets: some minutes on a 2-core CPU."""
     return _points("clouds", 1000)
 
 
@@ -24,7 +24,7 @@ def _points(name: str, steps: int) -> Experiment:
         data=DataSource(name=name),
         model=Diffusion(
             schedule=LogSNRLinear(gamma_0=-8.0, gamma_1=6.0),
-            backbone=SetAttention(width=96, blocks=4),
+            backbone=SetAttention(width=64, blocks=4),
             head=Preconditioned(components=3),
         ),
         loss=DiffusionLoss(),
