@@ -165,7 +165,10 @@ def _of_file(path: Path, number: int | None) -> Dataset:
 
 def _of_folder(path: Path, number: int | None, skip_damaged: bool, progress: Progress) -> Dataset:
     found = found_in(path, SUFFIXES, "clouds and no meshes")
-    read = _read(path, found.paths, number, skip_damaged, progress)
+    try:
+        read = _read(path, found.paths, number, skip_damaged, progress)
+    except Damaged as error:
+        raise Damaged(f"{error}; --skip-damaged leaves such files out") from error
     if not read.clouds:
         raise UserError(f"{path}: none of {len(found.paths)} clouds can be used, the first so: {read.damaged[0].why}")
     arranged = arrangement(path, tuple(read.clouds))
@@ -204,7 +207,7 @@ def _read(folder: Path, paths: Sequence[PurePath], number: int | None, skip_dama
             cloud = points_of(shape, chosen, folder / path)
         except Damaged as error:
             if not skip_damaged:
-                raise Damaged(f"{error}; --skip-damaged leaves such files out") from error
+                raise
             damaged.append(LeftOut(str(path), str(error)))
             continue
         first = next(iter(clouds.values()), cloud)

@@ -70,7 +70,7 @@ def read_solids(folder: Path, paths: Sequence[PurePath], skip_damaged: bool, pro
             found[path] = solid(read_shape(folder / path), SIDE, folder / path)[None].astype(np.uint8)
         except Damaged as error:
             if not skip_damaged:
-                raise Damaged(f"{error}; --skip-damaged leaves such files out") from error
+                raise
             damaged.append(LeftOut(str(path), str(error)))
         progress.at(done)
     return Solids(found, damaged)
@@ -78,7 +78,10 @@ def read_solids(folder: Path, paths: Sequence[PurePath], skip_damaged: bool, pro
 
 def _of_meshes(path: Path, skip_damaged: bool, progress: Progress) -> Dataset:
     found = found_in(path, SUFFIXES, "meshes")
-    read, damaged = read_solids(path, found.paths, skip_damaged, progress)
+    try:
+        read, damaged = read_solids(path, found.paths, skip_damaged, progress)
+    except Damaged as error:
+        raise Damaged(f"{error}; --skip-damaged leaves such files out") from error
     if not read:
         raise UserError(f"{path}: none of {len(found.paths)} meshes can be used, the first so: {damaged[0].why}")
     arranged = arrangement(path, tuple(read))
