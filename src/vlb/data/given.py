@@ -10,6 +10,7 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT
+from vlb.base.words import so_many
 from vlb.core.schema import Points, Schema, Volume, Wave
 from vlb.data.arranged import SUFFIXES as PICTURES
 from vlb.data.arranged import class_of
@@ -50,7 +51,7 @@ class Given(NamedTuple):
         """What there is to say of `unseen`, empty where it is."""
         if not self.unseen:
             return ""
-        rows = f"{len(self.unseen)} of {len(self.split) + len(self.unseen)} rows"
+        rows = f"{len(self.unseen):,} of {so_many(len(self.split) + len(self.unseen), 'row')}"
         first = "; ".join(list(self.unseen.values())[:SHOWN]) + ("; …" if len(self.unseen) > SHOWN else "")
         return f"{rows} left out, for they have cells that the model has not seen: {first}"
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.words import so_many
 from vlb.core.schema import levels_schema
 from vlb.data.dataset import Dataset, Split
 
@@ -26,7 +27,7 @@ def division(
         return np.arange(n), None, None
     wanted = 1 + validation + test
     if n < wanted:
-        raise UserError(f"{what} holds {n} example{'s' * (n != 1)}; at least {wanted} are needed to split them")
+        raise UserError(f"{what} holds {so_many(n, 'example')}; at least {wanted} are needed to split them")
     order = np.random.default_rng(0).permutation(n)
     tenth = max(1, n // 10)
     tests = order[:tenth] if test else None

@@ -16,6 +16,7 @@ from torch import Tensor
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.base.words import so_many
 from vlb.core.condition import Condition
 from vlb.core.schema import Column, Points, Wave
 from vlb.core.surroundings import ordinary
@@ -179,7 +180,7 @@ def sample(
     else:
         way = Way(lambda count, generator: model.sample(count, generator=generator, condition=told(count)))
     x, done = np.empty((n, *schema.shape), schema.dtype), 0
-    progress.begin(f"sampling {n} examples" + (", evaluations" if way.told else ""), n * (way.told or 1))
+    progress.begin(f"sampling {so_many(n, 'example')}" + (", evaluations" if way.told else ""), n * (way.told or 1))
     for batch in drawn(n, schema, options.seed, way.draw):
         x[done : done + len(batch)] = batch
         done += len(batch)
@@ -208,7 +209,7 @@ def _by_diffusion(
     chosen = diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip")
     prepared, evaluations = _prepared(chosen, options), None
     times = _times(options, prepared.process.schedule, lambda: run.loss(chosen))
-    how = f" by {options.sampler}" + ("" if options.sampler == "ode" else f" in {len(times) - 1} steps")
+    how = f" by {options.sampler}" + ("" if options.sampler == "ode" else f" in {so_many(len(times) - 1, 'step')}")
     if sampler.evaluations is not None:
         evaluations = sampler.evaluations * (len(times) - 1) + prepared.learns_decoder
         prepared = transformed(prepared, Told(prepared.denoiser, bar.move))

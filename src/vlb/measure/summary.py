@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vlb.base.results import Result, Strong, Table
+from vlb.base.words import so_many
 from vlb.core.terms import BoundKind, TermPath, key
 from vlb.data import Dataset, Split
 from vlb.data.baselines import baselines, per_example
@@ -182,10 +183,11 @@ class EvaluationResult(Result):
     def table(self) -> Table:
         """The bound, its terms and the baselines, in bits/dim."""
         few, all_ = self.examples, self.split_examples
-        shown = f"{few} of {all_}" if few < all_ else str(all_)
-        of = f"{shown} examples × {self.dimensions} dimensions"
+        shown = so_many(all_, "example") if few >= all_ else f"{few:,} of {so_many(all_, 'example')}"
+        of = f"{shown} × {so_many(self.dimensions, 'dimension')}"
         if self.evaluation.pieces is not None:
-            of = f"{self.things} in {shown} tiles, {int(self.evaluation.pieces.sizes.sum()):,} dimensions"
+            tiles = so_many(all_, "tile") if few >= all_ else f"{few:,} of {so_many(all_, 'tile')}"
+            of = f"{self.things} in {tiles}, {int(self.evaluation.pieces.sizes.sum()):,} dimensions"
         what = "exact" if self.exact else "bound"
         found: list[tuple[str, str]] = [(what, Strong(f"{self.bits_per_dim:.4f} ± {self.standard_error:.4f}"))]
         if len(self.terms) > 1:

@@ -12,6 +12,7 @@ from vlb.base.configuration import override
 from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.base.words import so_many
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, load
 from vlb.data.sources import OF_POINTS, OWN, SOUNDS, Cutting
@@ -66,7 +67,7 @@ def train(
         own, model = run.data(data, progress), None
     else:
         run, own, model = _begun(experiment, out, progress)
-    progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.schema.kind}")
+    progress.say(f"run {run.path}: {own.name}, {so_many(len(own.train), 'example')} of {own.shape}, {own.schema.kind}")
     for heading, words in own.about.rows:
         progress.say(f"{heading}: {words}")
     return TrainResult(run, fit(run.experiment, own, run, model=model, resume=resume, device=device, progress=progress))
