@@ -139,7 +139,7 @@ def test_without_trimesh_a_command_mends_it(tmp_path: Path, monkeypatch: pytest.
 def test_meshes_are_clouds_and_said(tmp_path: Path) -> None:
     data = load_points(folder_of(tmp_path / "x", 5), 30)
     assert data.shape == (30, 3) and len(data.train) == 3
-    assert any("of the surfaces of 5 meshes, 30 points each" in remark for remark in data.remarks)
+    assert any("of the surfaces of 5 meshes 30 points each" in remark for remark in data.remarks)
     assert load_points(tmp_path / "x").shape == (256, 3)
     found = load_examples(tmp_path / "x" / "00.off", data.schema)
     assert found.split.x.shape == (1, 30, 3) and found.names

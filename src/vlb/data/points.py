@@ -9,6 +9,7 @@ import numpy as np
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.walk import LeftOut, reasons
+from vlb.base.words import so_many
 from vlb.core.schema import MOST_POINTS, Points, Real, Schema
 from vlb.data.arrays import Stored, npy_parts, npz_parts, read_array
 from vlb.data.dataset import SPLITS, Dataset, Split
@@ -97,7 +98,7 @@ def as_clouds(x: np.ndarray, what: str) -> np.ndarray:
             f"{what} has shape {x.shape}; give clouds as (clouds, points, coordinates), of 2 or 3 coordinates"
         )
     if x.shape[1] < 2:
-        raise UserError(f"{what} holds clouds of {x.shape[1]} points: a cloud has at least 2")
+        raise UserError(f"{what} holds clouds of {so_many(x.shape[1], 'point')}: a cloud has at least 2")
     if x.dtype.kind not in "fiu":
         raise UserError(f"{what} holds {x.dtype}: coordinates are numbers")
     x = np.asarray(x, np.float64)
@@ -223,11 +224,11 @@ def _read(folder: Path, paths: Sequence[PurePath], number: int | None, skip_dama
     remarks = []
     if meshes:
         remarks.append(
-            f"of the surfaces of {meshes:,} meshes, {chosen:,} points each are taken evenly by area: on surfaces alone "
+            f"of the surfaces of {meshes:,} meshes {chosen:,} points each are taken, evenly by area: on surfaces alone "
             "they have no density in space, so that a bound on theirs is limited by the least noise γ₀ alone"
         )
     if larger:
-        remarks.append(f"of {larger:,} clouds that have more points, {chosen:,} each are drawn")
+        remarks.append(f"{so_many(larger, 'cloud')} had more points, of which {chosen:,} each are drawn")
     return _Read(clouds, damaged, tuple(remarks))
 
 
