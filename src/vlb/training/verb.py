@@ -122,8 +122,8 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
         source = dataclasses.replace(experiment.data, points=options.points)
         experiment = dataclasses.replace(experiment, data=source)
     if options.skip_damaged:
-        if experiment.data.name not in (*SOUNDS, "points") and experiment.data.crop is None:
-            raise UserError("--skip-damaged is of recordings and clouds, and of pictures with --crop: leave it out")
+        if experiment.data.name not in (*SOUNDS, "points", "volumes") and experiment.data.crop is None:
+            raise UserError("--skip-damaged is of recordings, clouds, meshes and, with --crop, pictures: leave it out")
         source = dataclasses.replace(experiment.data, skip_damaged=True)
         experiment = dataclasses.replace(experiment, data=source)
     if options.leave_out:
