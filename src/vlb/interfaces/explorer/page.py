@@ -198,7 +198,8 @@ def _painted(page: gr.Blocks, trained: Trained) -> None:
     brush = max(8, round(1.2 * max(canvas.shape) / max(trained.schema.shape[1:])))
     _html(framed("<p>Paint over the pixels that the model is to fill: those of which at least half is painted.</p>"))
     with gr.Row():
-        number, draws, seed = _numbers()
+        number = gr.Number(0, label="test example", step=1)
+        draws, seed = _draws()
     editor = gr.ImageEditor(
         _on(canvas),
         sources=(),
@@ -234,15 +235,13 @@ def _cleared(page: gr.Blocks, trained: Trained) -> None:
     names, cells = of_run.rows(*of_run.first_rows(trained), trained.schema)
     _html(framed("<p>Clear cells, or write others: what is empty is filled. The rows are of the test split.</p>"))
     with gr.Row():
-        draws, seed = _numbers()[1:]
+        draws, seed = _draws()
     table = gr.Dataframe(
         cells,
         headers=names,
         type="array",
         datatype="str",
         interactive=True,
-        row_limits=(1, len(cells)),
-        column_limits=(len(names), len(names)),
         buttons=[],
         elem_id="table",
     )
@@ -274,9 +273,8 @@ def _class(trained: Trained) -> gr.Dropdown:
     return gr.Dropdown([("any", ""), *((name, name) for name in names)], value="", label="class", visible=bool(names))
 
 
-def _numbers() -> tuple[gr.Number, gr.Slider, gr.Number]:
-    number = gr.Number(0, label="test example", step=1)
-    return number, gr.Slider(1, 20, 5, step=1, label="draws"), gr.Number(0, label="seed", step=1)
+def _draws() -> tuple[gr.Slider, gr.Number]:
+    return gr.Slider(1, 20, 5, step=1, label="draws"), gr.Number(0, label="seed", step=1)
 
 
 def _on(canvas: np.ndarray) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -99,4 +100,5 @@ def serve(page: Any, listener: socket.socket, browser: bool) -> None:
         server = uvicorn.Server(config)
         if browser:
             threading.Timer(0.5, webbrowser.open, (url(listener),)).start()
-        server.run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # the way to end it
+            server.run(sockets=[listener])

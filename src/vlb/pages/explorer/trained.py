@@ -221,6 +221,8 @@ def completed(of: Trained, cells: Sequence[Sequence[str]], draws: int, seed: int
     """Rows of a table, cells as texts and empty where they are missing, with their gaps filled, as `vlb impute` fills
     them. Raises `UserError` as it does."""
     names = rows(*first_rows(of), of.schema)[0]
+    if any(len(row) != len(names) for row in cells):
+        raise UserError(f"a row has a cell for each of the {len(names)} columns: {', '.join(names)}")
     named = (of.schema.columns or ())[0].name is not None
     written = io.StringIO()
     csv.writer(written, lineterminator="\n").writerows([*([names] if named else []), *cells])
