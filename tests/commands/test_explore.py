@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,3 +58,34 @@ def test_it_answers_to_its_own_names_alone_and_lets_a_page_load_nothing_else() -
     for host in (b"example.org:7860", b"127.0.0.1.example.org:7860", b"0.0.0.0:7860", b""):
         assert answer((b"host", host))[0] == 421
     assert answer()[0] == 421 and "http" not in POLICY and "*" not in POLICY
+
+
+@pytest.mark.slow  # gradio takes seconds to import, and leaves event loops to be collected
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_pages_are_laid_out_and_answer_in_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gradio")
+    from vlb.interfaces.explorer import page
+    from vlb.pages.explorer.trained import opened
+
+    monkeypatch.setenv("VLB_DATA", str(tmp_path))
+    server.require_gradio()
+    for made in (page.studies(), page.of_trained(opened("vlb:digits")), page.of_trained(opened("vlb:iris"))):
+        assert not made.analytics_enabled
+    assert not page.theme()._stylesheets and "http" not in page.head()  # type: ignore[attr-defined]
+    given = ("cosine", -6.0, 4.0, "likelihood", 3.0, "ddim", "t", "", 0.0)
+    assert page.answering(page.studied)(*given).count("<svg") == 4
+    refused = page.answering(page.studied)(*given[:4], None, *given[5:])
+    assert "steps: expected a whole number from 1 to 128" in refused and 'class="refused"' in refused
+
+    def memory() -> str:
+        raise MemoryError
+
+    def bug() -> str:
+        raise RuntimeError("a fault of ours")
+
+    assert "more memory than there is" in page.answering(memory)()
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        page.answering(bug)()
+    assert page.framed("<p>{{x}} ${y}</p>") == (
+        '<div class="vlb"><p>&#123;&#123;x&#125;&#125; &#36;&#123;y&#125;</p></div>'
+    )

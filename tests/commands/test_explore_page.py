@@ -138,7 +138,7 @@ def test_a_mask_is_painted_and_filled(explore: Open, tmp_path: Path) -> None:
     page.wait_for_selector("text=nothing is painted")
     page.wait_for_selector("#canvas canvas")
     page.wait_for_timeout(3000)
-    box = page.locator("#canvas canvas").bounding_box()
+    box = page.locator("#canvas canvas").last.bounding_box()
     across, up = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     page.mouse.move(across - 100, up)
     page.mouse.down()

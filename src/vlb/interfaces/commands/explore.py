@@ -42,15 +42,16 @@ def explore(
     keep_freed_memory()
     if port is not None:
         admit(PORT, port, "--port")
-    with Terminal() as progress:
-        from vlb.interfaces.explorer.server import listening, require_gradio, serve, url
+    from vlb.interfaces.explorer.server import listening, own_files, require_gradio, serve, url
 
-        require_gradio()
-        chosen, listener = choose_device(device), listening(port)
-        from vlb.interfaces.explorer.page import of_trained, studies
-        from vlb.pages.explorer.trained import opened
+    with own_files(), listening(port) as listener:
+        with Terminal() as progress:
+            require_gradio()
+            from vlb.interfaces.explorer.page import of_trained, studies
+            from vlb.pages.explorer.trained import opened
 
-        progress.begin("opening the page")
-        page = studies() if run is None else of_trained(opened(run, chosen, data))
-    console.print(f"{url(listener)} – Ctrl-C ends it", markup=False)
-    serve(page, listener, browser)
+            chosen = choose_device(device)
+            progress.begin("opening the page")
+            page = studies() if run is None else of_trained(opened(run, chosen, data))
+        console.print(f"{url(listener)} – Ctrl-C ends it", markup=False)
+        serve(page, listener, browser)

@@ -4,8 +4,8 @@ import os
 import socket
 import threading
 import webbrowser
-from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -30,6 +30,14 @@ def require_gradio() -> None:
         import gradio  # noqa: F401
     except ImportError as error:
         raise UserError('the explorer needs the package gradio: pip install "vlb[explore]"') from error
+
+
+@contextmanager
+def own_files() -> Iterator[None]:
+    """A folder for the files of a page, which gradio would leave behind: it has to be there before the page is made."""
+    with TemporaryDirectory(prefix="vlb-explore-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        yield
 
 
 def listening(port: int | None) -> socket.socket:
@@ -91,14 +99,11 @@ def app_of(page: Any) -> Guarded:
 
 
 def serve(page: Any, listener: socket.socket, browser: bool) -> None:
-    """Until Ctrl-C. Files of the page are in a folder that goes with it."""
+    """Until Ctrl-C."""
     import uvicorn
 
-    with TemporaryDirectory(prefix="vlb-explore-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        config = uvicorn.Config(app_of(page), log_level="error", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        if browser:
-            threading.Timer(0.5, webbrowser.open, (url(listener),)).start()
-        with suppress(KeyboardInterrupt):  # the way to end it
-            server.run(sockets=[listener])
+    server = uvicorn.Server(uvicorn.Config(app_of(page), log_level="error", timeout_graceful_shutdown=1))
+    if browser:
+        threading.Timer(0.5, webbrowser.open, (url(listener),)).start()
+    with suppress(KeyboardInterrupt):  # the way to end it
+        server.run(sockets=[listener])

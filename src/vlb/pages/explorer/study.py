@@ -168,7 +168,7 @@ def costs(study: Study) -> Costs:
 
 
 def error_rates(law: GaussianMixture, log_snr: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
-    """½E[‖ε − E[ε | z]‖² | z] at each λ (n,), the rate of the bound in λ (Eq. 4.107), for draws x (m, D) of the law and
+    """½E[‖ε − E[ε | z]‖² | z] at each λ (n,), the rate of the bound in λ (Eq. 4.112), for draws x (m, D) of the law and
     one of z for each: (n, m).
 
     It is ½ SNR tr V[x | z], which has less variance than the error of the ε that was drawn.
