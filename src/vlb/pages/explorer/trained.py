@@ -20,6 +20,7 @@ from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
 from vlb.data.pieces import alone, tile_of
 from vlb.data.rows import of_file, texts
+from vlb.generate.clouds import View, of_points, scatter
 from vlb.generate.impute import impute
 from vlb.generate.inpaint import InpaintResult
 from vlb.generate.options import ImputeOptions, SampleOptions
@@ -74,13 +75,16 @@ def opened(name: str, device: torch.device | str = "cpu", moved: Path | None = N
 
 
 def presented(x: np.ndarray, schema: Schema, captions: Sequence[str]) -> str:
-    """Examples (n, *shape) with a caption each: pictures, players, or rows of a table.
+    """Examples (n, *shape) with a caption each: pictures, clouds of points, players, or rows of a table.
 
     Raises `UserError` for what is none of these."""
     if drawable(x.shape[1:]):
         shown = tile_of(schema, x.astype(np.int64))
         elements = [thumbnail(one, schema.levels, caption) for one, caption in zip(shown, captions, strict=True)]
         return tiles(elements, captions)
+    if of_points(schema.layout) is not None:
+        clouds = [thumbnail(one, 256, caption) for one, caption in zip(scatter(x, View.of(x)), captions, strict=True)]
+        return tiles(clouds, captions)
     if (wave := audible(schema.layout, schema.count)) is not None:
         return "".join(
             f"<figure>{player(played(one, wave))}<figcaption>{text(caption)}</figcaption></figure>"
@@ -88,7 +92,7 @@ def presented(x: np.ndarray, schema: Schema, captions: Sequence[str]) -> str:
         )
     if schema.columns is None:
         raise UserError(
-            f"examples of shape {x.shape[1:]} are no pictures, sounds or rows: see them by vlb sample -o x.npz"
+            f"examples of shape {x.shape[1:]} are no pictures, clouds, sounds or rows: see them by vlb sample -o x.npz"
         )
     names, cells = rows(x, None, schema)
     return sheet_of_words(("", *names), ((caption, *row) for caption, row in zip(captions, cells, strict=True)), "")
