@@ -14,6 +14,7 @@ from vlb.interfaces.commands.compress import compress
 from vlb.interfaces.commands.decompress import decompress
 from vlb.interfaces.commands.doctor import doctor
 from vlb.interfaces.commands.evaluate import evaluate
+from vlb.interfaces.commands.explore import explore
 from vlb.interfaces.commands.impute import impute
 from vlb.interfaces.commands.inspect import inspect
 from vlb.interfaces.commands.publish import publish
@@ -24,6 +25,7 @@ from vlb.interfaces.commands.score import score
 from vlb.interfaces.commands.tightness import tightness
 from vlb.interfaces.commands.train import train
 from vlb.interfaces.help import Ranged
+from vlb.interfaces.limits import too_large
 from vlb.interfaces.signals import ending_cleanly
 
 app = App(
@@ -35,7 +37,7 @@ app = App(
 )
 VERBS = (
     recipes, train, evaluate, compare, score, tightness, sample, impute, report, compress, decompress, inspect, publish,
-    doctor,
+    explore, doctor,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb, help_formatter=Ranged(verb))
@@ -63,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         _refuse(str(error))
     except (MemoryError, RuntimeError, TypeError) as error:
-        if not _too_large(error):
+        if not too_large(error):
             raise
         reason = str(error).partition("\n")[0][:200] or "out of memory"
         _refuse(f"this needs more memory than there is ({reason}): make the model, batch or -n smaller")
@@ -111,9 +113,3 @@ def _escape_names() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _too_large(error: Exception) -> bool:
-    """Whether memory ran out, on whatever device, or a size is beyond all memory: torch has no one type for it."""
-    signs = ("allocate memory", "out of memory", "Overflow when unpacking", "Storage size calculation overflowed")
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
