@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from vlb.store.runs import Run as Run
     from vlb.store.runs import from_pretrained as from_pretrained
     from vlb.store.runs import load as load
+    from vlb.training.imported import ImportResult as ImportResult
+    from vlb.training.imported import import_diffusers as import_diffusers
     from vlb.training.options import TrainOptions as TrainOptions
     from vlb.training.recipes import recipe as recipe
     from vlb.training.verb import TrainResult as TrainResult
@@ -165,6 +167,7 @@ _NAMES = {
         "from_pretrained",
         "load",
     ),
+    "vlb.training.imported": ("ImportResult", "import_diffusers"),
     "vlb.training.options": ("TrainOptions",),
     "vlb.training.recipes": ("recipe",),
     "vlb.training.verb": ("TrainResult", "train"),

@@ -5,7 +5,8 @@ from typing import Annotated
 from vlb.base.configuration import Family
 from vlb.nn.mlp import MLP
 from vlb.nn.unet import UNet
+from vlb.nn.unet2d import UNet2D
 
-BACKBONES = Family("backbone", {"mlp": MLP, "unet": UNet})
+BACKBONES = Family("backbone", {"mlp": MLP, "unet": UNet, "unet2d": UNet2D})
 
-Backbone = Annotated[MLP | UNet, BACKBONES]
+Backbone = Annotated[MLP | UNet | UNet2D, BACKBONES]
