@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from vlb.measure.tightness.measured import tightness as tightness
     from vlb.models.diffusion.model import DiffusionModel as DiffusionModel
     from vlb.models.mixture.gaussian import GaussianMixture as GaussianMixture
+    from vlb.pages.export import ExportResult as ExportResult
+    from vlb.pages.export import export_diffusers as export_diffusers
     from vlb.pages.publish import PublishResult as PublishResult
     from vlb.pages.publish import push_to_hub as push_to_hub
     from vlb.pages.publish import save_pretrained as save_pretrained
@@ -152,6 +154,7 @@ _NAMES = {
     ),
     "vlb.models.diffusion.model": ("DiffusionModel",),
     "vlb.models.mixture.gaussian": ("GaussianMixture",),
+    "vlb.pages.export": ("ExportResult", "export_diffusers"),
     "vlb.pages.publish": (
         "PublishResult",
         "push_to_hub",
