@@ -14,7 +14,7 @@ from vlb.interfaces.commands.compress import compress
 from vlb.interfaces.commands.decompress import decompress
 from vlb.interfaces.commands.doctor import doctor
 from vlb.interfaces.commands.evaluate import evaluate
-from vlb.interfaces.commands.explore import explore
+    explore, import_, export, doctor,
 from vlb.interfaces.commands.impute import impute
 from vlb.interfaces.commands.inspect import inspect
 from vlb.interfaces.commands.publish import publish
@@ -37,7 +37,7 @@ app = App(
 )
 VERBS = (
     recipes, train, evaluate, compare, score, tightness, sample, impute, report, compress, decompress, inspect, publish,
-    explore, doctor,
+    explore, import_, export, doctor,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb, help_formatter=Ranged(verb))
