@@ -35,13 +35,13 @@ class Budget:
     """points: of λ; draws: of ε per test image and λ; recipe: what is set of `digits`, or None for the model that comes
     with vlb; epochs: of the classifier."""
 
-    points: int = 45
-    draws: int = 4
+    points: int = 22
+    draws: int = 1
     recipe: tuple[str, ...] | None = None
     epochs: int = 15
 
 
-BUDGETS = {"toy": Budget(5, 1, None, 1), "short": Budget(), "night": Budget(recipe=("steps=1000",), draws=16)}
+BUDGETS = {"toy": Budget(5, 1, None, 1), "short": Budget(), "night": Budget(45, 16, ("steps=1000",))}
 
 
 @torch.no_grad()
