@@ -181,7 +181,6 @@ EXPERIMENT = Experiment(
     alt="Left: what T steps cost beyond continuous time falls as 1/T for three processes; γ per direction costs least. "
     "Right: test bounds of trained models with one γ and with one per pixel.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

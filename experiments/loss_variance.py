@@ -250,7 +250,6 @@ EXPERIMENT = Experiment(
     alt="Left: densities of log SNR under six ways of drawing it. Right: the variance of the loss under each, of one "
     "draw and of a batch with evenly spread times; learned and adaptive ones reach the least.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

@@ -265,7 +265,6 @@ EXPERIMENT = Experiment(
     alt="Left: a label probe of z_t and its information about x fall together as λ falls. Right: "
     "label probes of learned codes against the KL that they cost.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

@@ -109,7 +109,6 @@ EXPERIMENT = Experiment(
     draw=draw,
     alt="Test bounds of four networks, a point per seed with its Monte Carlo error.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

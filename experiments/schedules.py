@@ -139,7 +139,6 @@ EXPERIMENT = Experiment(
     alt="The validation bound against the step of training for six ways of drawing noise levels; the adaptive ones are "
     "lowest throughout, the fixed cosine schedule is highest.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

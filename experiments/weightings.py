@@ -165,7 +165,6 @@ EXPERIMENT = Experiment(
     alt="Left: Fréchet distance against the test bound for eight weightings, a point per seed. Right: recall against "
     "precision of the same samples.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ NAMES = (
     "discretisation",
     "anisotropy",
     "loss_variance",
-    "encodings",
+    "flow_codes",
     "schedules",
     "weightings",
 )
+READINGS = ROOT / "experiments" / "readings"
 PAGE = ROOT / "docs" / "experiments.md"
 
 BEGINNING = """# Experiments
@@ -29,8 +30,8 @@ goes and draws its figure. The numbers here are of the budget `{budget}`: {secon
 `python experiments/all.py` does all of it, two at a time, and goes on where it was stopped. Bounds are test bounds in
 bits/dim; ± is the standard error over seeds.
 
-*`python experiments/page.py` writes this page from the files in `experiments/results`; "What we make of it" is written
-by hand.*
+*`python experiments/page.py` writes this page from the files in `experiments/results`; "What we make of it" is from
+`experiments/readings`, written by hand for these results.*
 """
 
 
@@ -60,7 +61,8 @@ def section(experiment: Experiment[Any], found: Found, budget: str, figures: Pat
     question = (inspect.getdoc(import_module(experiment.name)) or "").partition("\n\n    python ")[0]
     figure = os.path.relpath(experiment.figure(budget, figures), PAGE.parent)
     command = f"python experiments/{experiment.name}.py" + ("" if budget == "short" else f" --budget {budget}")
-    reading = f"What we make of it: {experiment.reading}\n\n" if experiment.reading else ""
+    file = READINGS / f"{experiment.name}.md"
+    reading = f"**What we make of it.** {file.read_text('utf-8')}\n" if file.is_file() else ""
     return (
         f"## {experiment.title}\n\n{question}\n\n![{experiment.alt}]({figure})\n\n{experiment.tell(found)}\n\n{reading}"
         f"*`{command}`, {found.seconds:.0f} CPU seconds of one core; set: {described(found.budget)}.*\n"
@@ -69,9 +71,11 @@ def section(experiment: Experiment[Any], found: Found, budget: str, figures: Pat
 
 def described(settings: dict[str, Any]) -> str:
     """A budget in a line."""
-    words = {
-        name: " ".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in settings.items()
-        if value is not None
-    }
-    return ", ".join(f"{name} `{value}`" for name, value in words.items())
+    return ", ".join(f"{name} `{words(value)}`" for name, value in settings.items() if value not in (None, [], ""))
+
+
+def words(value: Any) -> str:
+    """A setting without brackets."""
+    if isinstance(value, dict):
+        return ": ".join(words(part) for part in value.values())
+    return " ".join(words(part) for part in value) if isinstance(value, list) else str(value)

@@ -7,7 +7,7 @@ training a model is that of independent pixels, whose code every network starts 
 compared by itself. Then: does the other network decode a code (x̂ against x), and does a linear probe for the label,
 fitted on the codes of one, serve those of the other?
 
-    python experiments/encodings.py [--budget short]
+    python experiments/flow_codes.py [--budget short]
 """
 
 import math
@@ -164,7 +164,7 @@ def tell(found: Found) -> str:
 
 
 EXPERIMENT = Experiment(
-    name="encodings",
+    name="flow_codes",
     title="Do two networks encode alike?",
     budgets=BUDGETS,
     arms=arms,
@@ -172,7 +172,6 @@ EXPERIMENT = Experiment(
     alt="Left: bars of the correlation between two networks' codes, whole and of what training added. Right: the error "
     "of decoding a code by its own network, by the other, and of another example's code.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":
