@@ -17,6 +17,8 @@ NAMES = (
     "loss_variance",
     "flow_codes",
     "schedules",
+    "robustness",
+    "representation",
     "weightings",
 )
 READINGS = ROOT / "experiments" / "readings"
