@@ -8,7 +8,7 @@ import monograph
 
 project = "vlb"
 author = "The vlb developers"
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "cyclopts.ext.sphinx"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "figures"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
@@ -18,7 +18,8 @@ autodoc_member_order = "bysource"
 html_theme = "furo"
 html_title = "vlb"
 # Vendored by `make docs`, so that the pages need no network.
-html_static_path = ["_static"]
+html_static_path = ["_static", "site.css"]
+html_css_files = ["site.css"]
 mathjax_path = "mathjax/tex-svg.js"
 
 

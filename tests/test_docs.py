@@ -17,7 +17,7 @@ from vlb.training.recipes import recipe
 from vlb.training.verb import adjust
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`(vlb [a-z][^`]*)`")
 NUMBER = re.compile(r"\b[A-Z]\b")  # as in --steps T
