@@ -44,6 +44,7 @@ from vlb.coding.sequence import Lanes
 from vlb.coding.stack import BitStack
 from vlb.coding.writing import Options, write_archive
 from vlb.core.bound import elbo
+from vlb.core.condition import UNCONDITIONAL
 from vlb.data import Dataset
 from vlb.data.formats import FORMATS
 from vlb.measure.evaluation import measure_bound
@@ -89,9 +90,8 @@ class Bench:
 
     def settings(self, steps: int, lanes: int, tries: int) -> coding.DiffusionSettings:
         validation = torch.from_numpy(self.data.validation.x[:256].copy())
-        return remembered(
-            self.model, Measuring(self.run.path, self.digest, lambda: validation), steps, Lanes(lanes, tries)
-        )
+        measuring = Measuring(self.run.path, self.digest, lambda: (validation, UNCONDITIONAL))
+        return remembered(self.model, measuring, steps, Lanes(lanes, tries))
 
     def bound(self, chosen: coding.DiffusionSettings, x: np.ndarray, draws: int) -> tuple[float, float]:
         """The discrete bound in bits/dim, and its standard error over draws of the latents."""
@@ -123,7 +123,7 @@ class Bench:
         return {
             "bytes": summary.bytes_out,
             "gross": summary.gross,
-            "net": summary.net(math.prod(codec.shape)),
+            "net": summary.net,
             "direct": sum(account.direct for account in summary.accounts),
             "initial": sum(account.initial for account in summary.accounts),
             "encode_mb_s": x.nbytes / 1e6 / summary.seconds,

@@ -102,7 +102,8 @@ def main() -> None:
     data = run.data()
     x, deviation = data.test.x[: options.count], float(data.train.x.astype(float).std())
     validation = torch.from_numpy(data.validation.x[:256].copy())
-    codec = remembered(model, Measuring(run.path, digest, lambda: validation), options.steps, Lanes(4096)).codec(model)
+    measuring = Measuring(run.path, digest, lambda: (validation, UNCONDITIONAL))
+    codec = remembered(model, measuring, options.steps, Lanes(4096)).codec(model)
     assert isinstance(codec.batch, Climbing)
 
     content, account = codec.encode(x)

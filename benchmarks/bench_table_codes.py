@@ -44,7 +44,7 @@ def measured(name: str, table: pd.DataFrame, gaps: float, folder: Path) -> list[
     there = 1 - table.isna().to_numpy().mean(0)
     pattern = sum(-math.log2(p) * p - math.log2(1 - p) * (1 - p) for p in there if 0 < p < 1)
     rows = len(table)
-    net = result.summary.net(1)
+    net = sum(account.net for account in result.summary.accounts) / rows
     return [
         name, f"{rows} × {table.shape[1]}", len(content), len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)),
         archive.stat().st_size, f"{audit.bound / rows:.2f}", f"{pattern:.2f}", f"{net:.2f}", f"{seconds:.1f}",

@@ -17,6 +17,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -86,6 +87,9 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="try survivors again")
     parser.add_argument("tests", nargs="*", default=["tests"], help="files or folders of tests")
     options = parser.parse_intermixed_args()
+    # A job in the background may be started without these, and tests that end commands by them would wait for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     reached_by, kept = options.map.resolve(), options.json.resolve()
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "vlb"

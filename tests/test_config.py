@@ -69,6 +69,20 @@ def test_override_says_what_is_wrong(assignment: str, message: str) -> None:
         override(recipe("digits"), assignment)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_names_are_offered_once_and_serve(name: str) -> None:
+    """Of a field that there is not, all names are said; each is one, and is understood as it stands."""
+    with pytest.raises(UserError, match="choose one of: ") as refused:
+        override(recipe(name), "@@@@=3")
+    offered = str(refused.value).partition("choose one of: ")[2].split(", ")
+    assert len(offered) == len(set(offered))
+    for one in offered:
+        try:
+            override(recipe(name), f"{one}={{}}")
+        except UserError as error:
+            assert "ambiguous" not in str(error) and "no field" not in str(error)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),

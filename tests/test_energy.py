@@ -205,6 +205,8 @@ def test_product_of_gaussians_is_the_closed_form() -> None:
     z = torch.randn(6, 2, generator=seeded(), dtype=torch.float64)
     together = compose([mixture_energy(e) for e in experts], weights)(z)
     torch.testing.assert_close(together - together[0], product.log_prob(z)[0] - product.log_prob(z))
+    energies = [mixture_energy(e) for e in experts]
+    torch.testing.assert_close(compose(energies)(z), energies[0](z) + energies[1](z))
 
     process = GaussianDiffusion(LogSNRLinear(-9.0, 4.0), scaling)
 

@@ -192,6 +192,12 @@ def test_labels_and_tables_are_refused_where_they_do_not_serve(digits: Dataset) 
     assert vector.sample(2, generator=seeded()).shape == (2, 70)
 
 
+@pytest.mark.parametrize("levels", [3, 4, 17])
+def test_no_other_number_of_levels_has_a_bernoulli_likelihood(levels: int) -> None:
+    with pytest.raises(UserError, match=rf"two levels.*{levels}"):
+        BernoulliOutput().build(levels_schema((70,), levels))
+
+
 def test_binary_data_have_a_bernoulli_likelihood() -> None:
     data = odd(2)
     config = VAE(latents=2, coder=DenseCoder(width=8), likelihood=BernoulliOutput())

@@ -83,7 +83,7 @@ def test_one_draw_is_the_elbo_in_expectation() -> None:
 
 def test_more_draws_tighten_and_stay_above() -> None:
     """E[−bound] falls with K by more than chance, and on the data's average stays above the entropy, E[−log q(x)]."""
-    mixture, n = plane_mixture(), 4_000
+    mixture, n = plane_mixture(), 2_000
     x = mixture.expand(n).sample(seeded(7))
     grid = exact_model(mixture, LogSNRLinear(-4.0, 3.0)).at(6)
     bounds = [drawn(grid, x, draws, seed) + mixture.log_prob(x) for seed, draws in enumerate((1, 4, 16, 64))]

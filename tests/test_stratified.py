@@ -115,6 +115,7 @@ def test_what_is_independent_is_known_without_noise() -> None:
     assert found[("diffusion",)].var() < plain[("diffusion",)].var() / 200
 
 
+@pytest.mark.slow
 def test_a_fitted_plan_needs_fewer_evaluations() -> None:
     model, x = discrete(0.5), some(40)
     plan = fit(model, some(100), UNCONDITIONAL, seeded(1))

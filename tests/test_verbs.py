@@ -74,7 +74,9 @@ def flags(options: Any) -> list[str]:
         ("plain", EvaluateOptions()),
         ("plain", EvaluateOptions(passes=2, seed=3, examples=30)),
         ("plain", EvaluateOptions(passes=2, precision=0.5, budget=9)),
-        ("plain", EvaluateOptions(passes=2, steps=3, kernel="mixture", placement="dp")),
+        pytest.param(
+            *("plain", EvaluateOptions(passes=2, steps=3, kernel="mixture", placement="dp")), marks=pytest.mark.slow
+        ),
         ("labelled", EvaluateOptions(passes=2)),
         ("labelled", EvaluateOptions(passes=2, likelihood="importance", steps=2, draws=3, examples=10)),
         ("labelled", EvaluateOptions(passes=2, likelihood="ode", steps=2, examples=3)),

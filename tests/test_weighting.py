@@ -245,6 +245,15 @@ def test_a_function_that_is_no_weight_is_refused(weight, message: str) -> None:
         DiffusionLoss(weighting=weighting.FromFunction(weight)).build(model)
 
 
+def test_a_weight_is_asked_for_between_the_ends_alone() -> None:
+    """For λ from −γ₁ to −γ₀, which are not symmetric about 0."""
+    gamma_0, gamma_1 = -9.0, 4.0
+    weighting.check(lambda log_snr: torch.where((log_snr >= -4) & (log_snr <= 9), 1.0, -1.0).double(), gamma_0, gamma_1)
+    for bad in (lambda log_snr: (log_snr < -3.9).double(), lambda log_snr: (log_snr > 8.9).double()):
+        with pytest.raises(UserError, match="not negative"):
+            weighting.check(lambda log_snr, bad=bad: 1 - 2 * bad(log_snr), gamma_0, gamma_1)
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -104,6 +104,14 @@ def test_what_is_far_away_is_coded_as_well(seed: int, log_variance: float, spaci
         bits_of(code, values)
 
 
+def test_a_window_holds_its_ends() -> None:
+    code = drawn(Normal(torch.zeros(1, 3).double(), torch.zeros(1, 3).double()), 0.5)
+    bits_of(code, code.centre + np.array([-code.reach, 0, code.reach]))
+    for beyond in (-code.reach - 1, code.reach + 1):
+        with pytest.raises(Uncodable, match="window"):
+            code.push(BitStack(), code.centre + np.array([0, 0, beyond]))
+
+
 def test_what_is_too_far_is_refused() -> None:
     p = Normal(torch.zeros(1, 1).double(), torch.zeros(1, 1).double())
     for value in (2**40, -(2**40)):

@@ -26,7 +26,7 @@ MODEL, TABLES = Model(SHAPE, LEVELS), Model((2,), 3, COLUMNS)
 NPY, NPZ, IDX, IDX_GZ = range(4)
 
 
-def take(reader: Reader, count: int) -> np.ndarray:
+def take(reader: Reader, count: int, strips: tuple[object, ...] = ()) -> np.ndarray:
     return values.decode(reader, count, independent_codec(), LEVELS)
 
 
@@ -96,7 +96,7 @@ def test_rows_lie_as_their_layout_has_them(layout: int) -> None:
     writer = Writer().text("a.npy").number(16 * layout).number(1).number(len(x)).number(0).number(len(x))
     body = writer.content() + values.encode(x, codec, LEVELS, verify=True).content
 
-    def take(reader: Reader, count: int) -> np.ndarray:
+    def take(reader: Reader, count: int, strips: tuple[object, ...] = ()) -> np.ndarray:
         return values.decode(reader, count, codec, LEVELS)
 
     part = before.content(before.ARRAY, Reader(body), Model(shape, LEVELS), take)

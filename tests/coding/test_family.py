@@ -198,7 +198,7 @@ def test_every_diffusion_codes(assignments: tuple[str, ...], digits: Dataset, tm
     network = ("backbone=mlp", "backbone.width=16", "backbone.blocks=1")
     model = models.prepared(models.checked(chosen("digits", (*network, *assignments)).build(digits)))
     x = torch.from_numpy(digits.validation.x[:16].copy())
-    settings = remembered(model, models.Measuring(tmp_path, b"12345678", lambda: x), 3, Lanes(16))
+    settings = remembered(model, models.Measuring(tmp_path, b"12345678", lambda: (x, UNCONDITIONAL)), 3, Lanes(16))
     codec = settings.codec(model)
     content, account = codec.encode(digits.test.x[:40])
     assert np.array_equal(codec.decode(content, 40), digits.test.x[:40])

@@ -21,6 +21,7 @@ from vlb.coding.gridded import GriddedCode, Window, snapped
 from vlb.coding.records import read_records, record_of, write_records
 from vlb.coding.rows import CODES, codes_of, folded, rows_of, unfolded
 from vlb.coding.stack import BitStack
+from vlb.coding.tabled import Tabled
 from vlb.coding.wire import Damaged, Reader
 from vlb.coding.wording import worded
 from vlb.core.schema import Categories, Column, Levels, Real
@@ -58,6 +59,13 @@ def test_a_table_comes_back_to_the_byte_at_the_rate_of_its_bound(tmp_path: Path,
     if not gaps:
         nats = vlb.score(run, more).columns["nats"].sum()
         assert (tmp_path / "more.vlb").stat().st_size < nats / math.log(2) / 8 * 1.02 + 400
+
+
+def test_what_is_beside_a_table_weighs_what_it_takes() -> None:
+    places, odd = np.arange(3), np.array(["a", "bb", "ccc"], object)
+    empty = Tabled("t", 3, False, 1, (), places[:0], odd[:0], 0, b"").size
+    sizes = [Tabled("t", 3, False, 1, (), places[:n], odd[:n], kept, b"").size for n, kept in ((3, 0), (3, 70))]
+    assert sizes[0] >= empty + places.nbytes + odd.nbytes and sizes[1] == sizes[0] + 70
 
 
 def test_levels_and_values_that_are_not_listed_come_back(tmp_path: Path) -> None:
@@ -135,7 +143,7 @@ def test_a_mixed_table_comes_back_to_the_byte_at_the_rate_of_its_bound(run: Path
     alone = vlb.inspect(tmp_path / "x.vlb", vlb.InspectOptions(account=True), run=run).audit
     assert alone is not None
     entropy = -sum(p * math.log2(p) for p in (0.15, 0.85))
-    net = result.summary.net(1) * 300
+    net = sum(account.net for account in result.summary.accounts)
     assert abs(net - alone.bound - 300 * 6 * entropy) < 0.03 * net
     assert any("'note' is real" in note for note in result.summary.notes)
     assert vlb.inspect(tmp_path / "x.vlb").table()

@@ -106,7 +106,7 @@ def test_so_is_the_text_of_archives_of_before(tmp_path: Path, monkeypatch: pytes
     writer = Writer().text("t.csv").number(1).number(1 << 20).number(0).number(0).number(1)
     body = writer.number(2).number(len(rest)).raw(rest).content()
 
-    def take(reader: Reader, count: int) -> np.ndarray:
+    def take(reader: Reader, count: int, strips: tuple[object, ...]) -> np.ndarray:
         return np.zeros((count, 1), np.uint8)
 
     part = before.content(before.TABLE, Reader(body), Model((1,), 16, (COLUMN,)), take)

@@ -37,7 +37,7 @@ def test_any_number_of_examples(model: DiffusionModel, test_images: np.ndarray, 
     content, account = codec.encode(test_images[:count])
     assert np.array_equal(codec.decode(content, count), test_images[:count])
     assert account.examples == count and account.direct <= count
-    assert 8 * len(content) <= account.initial + account.net + 32
+    assert abs(8 * len(content) - account.initial - account.net) <= 32
 
 
 def test_a_few_images_cost_hardly_more_than_many(model: DiffusionModel, test_images: np.ndarray) -> None:
@@ -61,7 +61,7 @@ def test_the_shortest_of_several_codes_is_kept_and_read(model: DiffusionModel, t
         stack = full.copy()
         one.batch.encode(stack, x, salt)
         bits.append(stack.bits)
-    kept = several._shortest(full.copy(), x)
+    kept = several.shortest(full.copy(), several.batch, x)
     assert kept.bits == pytest.approx(min(bits) + 3, abs=1)  # 3 bits say which
     assert len(set(bits)) > 4 and several.salt(kept) == int(np.argmin(bits))
     content, _ = several.encode(test_images[:80])
@@ -110,9 +110,10 @@ class _Picky:
 def test_a_try_that_fails_is_no_failure(model: DiffusionModel, test_images: np.ndarray) -> None:
     real = placed(1).codec(model)
     codec = SequenceCodec(_Picky(), real.marginals, real.shape, Lanes(8, 8))
-    assert codec.salt(codec._shortest(BitStack(), test_images[:2])) == 5
+    assert codec.salt(codec.shortest(BitStack(), codec.batch, test_images[:2])) == 5
     with pytest.raises(Underflow):
-        SequenceCodec(_Picky(), real.marginals, real.shape, Lanes(8, 5))._shortest(BitStack(), test_images[:2])
+        codec = SequenceCodec(_Picky(), real.marginals, real.shape, Lanes(8, 5))
+        codec.shortest(BitStack(), codec.batch, test_images[:2])
 
 
 class _Greedy:

@@ -12,6 +12,7 @@ import vlb
 from tests.commands.test_cli import vlb as run_vlb
 from tests.data.test_mixed import NAMES, rows
 from tests.data.test_mixed import csv as write_csv
+from vlb.training import outcome
 
 QUICK = ("--set", "draws=2", "--set", "most_components=2", "--set", "most_rank=2", "--set", "model.steps=10")
 
@@ -107,3 +108,13 @@ def test_models_of_discrete_data_refuse_real_columns(tmp_path: Path, capsys: pyt
     assert run_vlb("train", "table", "--data", table, *changes, "--out", tmp_path / "r") == 2
     assert "discrete" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_a_fit_that_says_nothing_of_rows_held_out_is_told_so_without_advice_on_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcome, "FAR_OF_COLUMNS", -1e6)
+    table = write_csv(tmp_path / "t.csv", rows(0, 60))
+    assert run_vlb("train", "table", "--data", table, "--out", tmp_path / "run", *QUICK) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "far above" in said and "model.components" in said and "learning_rate" not in said

@@ -137,6 +137,22 @@ def test_a_fitted_map_is_likelier_than_a_straight_one() -> None:
     assert log_density(fitted_map) - log_density(straight) > 0.5 * (exact - log_density(straight))
 
 
+def test_few_rows_of_equal_columns_leave_hardly_any_variance() -> None:
+    """What one component starts from must not say how much of a column is noise: 12 rows say that none is."""
+    y = torch.randn(12, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64).expand(-1, 3)
+    model = FactorAnalysers(draws=0).build(REALS)
+    rows = model.rows(y, torch.ones_like(y, dtype=torch.bool))
+    chooser = Chooser(
+        Mapped(rows, torch.zeros(12)),
+        y.new_zeros(0),
+        model.columns.groups,
+        model.fit_by,
+        torch.arange(12),
+        disturbance=0,
+    )
+    assert float(chooser.single(1).variances.max()) < 0.02 * float(rows.y.var())
+
+
 def test_em_never_lowers_what_it_maximises() -> None:
     x, observed = table()
     model = FactorAnalysers(draws=0).build(MIXED)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tests.oracles import seeded
 from vlb.core.condition import UNCONDITIONAL, Condition
-from vlb.core.emissions import Centres, DiscretisedMixture
+from vlb.core.emissions import Bins, Centres, DiscretisedMixture
 from vlb.models.diffusion.preconditioned import PreconditionedDenoiser
 from vlb.models.diffusion.process import VP
 
@@ -26,7 +26,7 @@ class Output(nn.Module):
 
 
 def made(numbers: Tensor, deviation: float) -> PreconditionedDenoiser:
-    denoiser = PreconditionedDenoiser(Output(numbers), Centres(LEVELS), len(numbers) // 3, VP()).double()
+    denoiser = PreconditionedDenoiser(Output(numbers), Bins(Centres(LEVELS)), len(numbers) // 3, VP()).double()
     denoiser.get_buffer("deviation").fill_(deviation)
     return denoiser
 
@@ -38,7 +38,7 @@ def test_silence_of_the_network_is_the_exact_law_of_gaussian_data(gamma: float) 
     alpha, sigma = VP()(level)
     z = torch.linspace(-0.3, 0.3, 7, dtype=torch.float64)[None]
     v = alpha**2 * s**2 + sigma**2
-    for numbers in (torch.zeros(3), torch.zeros(15)):
+    for numbers in (torch.zeros(3), torch.zeros(6), torch.zeros(15)):
         found = made(numbers.double(), s)(z, level)
         torch.testing.assert_close(found.x, alpha * s**2 / v * z)
         torch.testing.assert_close(found.eps, sigma / v * z)

@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from tests.oracles import seeded
 from vlb.core.condition import UNCONDITIONAL, Condition
+from vlb.nn.attention import Attention
 from vlb.nn.axes import fold
 from vlb.nn.embedding import Conditioning, fourier
 from vlb.nn.mlp import MLPBackbone
-from vlb.nn.unet import UNetBackbone, _Attention
+from vlb.nn.sets import SetBackbone
+from vlb.nn.unet import UNetBackbone
 
 Build = Callable[..., nn.Module]
 
@@ -36,7 +38,13 @@ def folded(shape: tuple[int, ...], outputs: int, classes: int = 0, dropout: floa
     return unet(shape, outputs, classes, dropout, patch=2)
 
 
+def sets(shape: tuple[int, ...], outputs: int, classes: int = 0, dropout: float = 0.0) -> nn.Module:
+    return SetBackbone(shape[1], outputs, classes, 16, 2, (0, 1), dropout)
+
+
 CASES = [
+    pytest.param(sets, (7, 3), id="sets"),
+    pytest.param(sets, (2, 2), id="sets-of-two"),
     pytest.param(mlp, (5,), id="mlp-vector"),
     pytest.param(mlp, (2, 3, 3), id="mlp-image"),
     pytest.param(unet, (1, 8, 8), id="unet"),
@@ -199,7 +207,7 @@ def test_no_axis_is_special(shape: tuple[int, ...], order: tuple[int, ...]) -> N
 @pytest.mark.parametrize("channels", [8, 64, 96, 160, 224])
 def test_attention_has_heads_for_any_width(channels: int) -> None:
     x = torch.randn(2, channels, 3, 2, generator=seeded(4))
-    attention = _Attention(channels)
+    attention = Attention(channels)
     assert torch.equal(attention(x), x)
     # Attention without positions commutes with permutations of the pixels.
     perturbed(attention)

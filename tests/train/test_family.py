@@ -85,6 +85,7 @@ def test_a_learned_schedule_trained_with_its_network_lowers_the_variance(digits:
     assert model.process.schedule.gamma_1 == pytest.approx(5.0)
 
 
+@pytest.mark.slow
 def test_a_trained_energy_has_a_likelihood_and_is_sampled_by_metropolis() -> None:
     """Its bound comes close to the entropy; annealed MALA from it has the mixture's moments, nearly."""
     torch.manual_seed(0)

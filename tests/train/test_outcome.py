@@ -17,6 +17,7 @@ from tests.commands.test_cli import TINY
 from tests.commands.test_cli import vlb as command
 from tests.told import Told
 from tests.train.test_loop import tiny
+from vlb.base.configuration import override
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.core.schema import Column, Real, Schema, Vector
@@ -27,7 +28,8 @@ from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
 from vlb.training.guard import PATIENCE
 from vlb.training.loop import fit
-from vlb.training.outcome import FAR, FAR_OF_COLUMNS, Bar, bar, fault
+from vlb.training.outcome import FAR, FAR_OF_COLUMNS, Bar, bars, doubt, fault
+from vlb.training.recipes import recipe
 from vlb.training.validation import error_rate
 
 
@@ -147,9 +149,29 @@ def test_a_bound_far_above_uniform_ends_with_status_2(tmp_path: Path, capsys: py
 @given(st.floats(), st.floats(1e-3, 16))
 def test_only_finite_bounds_near_uniform_or_below_are_no_fault(merit: float, uniform: float) -> None:
     fine = math.isfinite(merit) and merit <= FAR * uniform
-    bar = Bar(FAR * uniform, uniform, "any value as likely")
-    assert (fault({"bits_per_dim": merit, "prior": math.nan}, bar) is None) == fine
-    assert (fault({"error_rate": merit}, bar) is None) == math.isfinite(merit)
+    held = {"bits_per_dim": Bar(FAR * uniform, uniform, "any value as likely")}
+    assert (fault({"bits_per_dim": merit, "prior": math.nan}, held) is None) == fine
+    assert (fault({"error_rate": merit}, held) is None) == math.isfinite(merit)
+    if fine:
+        assert (doubt({"bits_per_dim": merit}, held) is None) == (merit < uniform)
+
+
+def test_a_classifier_at_chance_says_so(tmp_path: Path, digits: Dataset) -> None:
+    """A ladder network whose weights ran away names one class: its errors are finite, and no success."""
+    experiment, said = recipe("digits-ladder"), list[str]()
+    for assignment in ("steps=12", "learning_rate=30", "warmup=1", "validate_every=4"):
+        experiment = override(experiment, assignment)
+
+    class Listening(Told):
+        def say(self, line: str) -> None:
+            said.append(line)
+
+    assert fit(experiment, digits, Run.create(tmp_path / "run", experiment, digits), progress=Listening(print))
+    assert any("always naming the commonest class gives" in line for line in said)
+    labels = digits.validation.labels
+    assert labels is not None
+    share = max((labels == label).mean() for label in range(10))
+    assert bars(digits)["error_rate"].given == pytest.approx(1 - share)
 
 
 def test_real_columns_are_held_against_each_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,15 +181,17 @@ def test_real_columns_are_held_against_each_by_itself(tmp_path: Path, capsys: py
     settings = [part for one in ("steps=30", "batch=8", "learning_rate=100", "clip=1e6") for part in ("--set", one)]
     assert command("train", "table-vae", "--data", tmp_path / "t.csv", "--out", tmp_path / "run", *settings) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert ("each column by itself" in said or "no finite number" in said) and "Traceback" not in said
+    assert ("each of the columns by itself" in said or "no finite number" in said) and "Traceback" not in said
     schema = Schema(layout=Vector((2,)), kinds=(Column("a", Real()), Column("b", Real())))
     x, far = np.random.default_rng(0).normal(size=(60, 2)), {}
     for unit in (1.0, 1000.0):
-        far[unit] = bar(Dataset("x", schema, *(Split(unit * part) for part in np.split(x, (20, 40)))))
-        assert math.isclose(far[unit].most - far[unit].bits, FAR_OF_COLUMNS)
-        assert fault({"bits_per_dim": far[unit].most}, far[unit]) is None
-        assert "column" in (fault({"bits_per_dim": math.nextafter(far[unit].most, math.inf)}, far[unit]) or "")
-    assert math.isclose(far[1000.0].bits - far[1.0].bits, math.log2(1000.0), abs_tol=1e-9)
+        far[unit] = bars(Dataset("x", schema, *(Split(unit * part) for part in np.split(x, (20, 40)))))
+        held = far[unit]["bits_per_dim"]
+        assert math.isclose(held.most - held.given, FAR_OF_COLUMNS)
+        assert fault({"bits_per_dim": held.most}, far[unit]) is None
+        assert "column" in (fault({"bits_per_dim": math.nextafter(held.most, math.inf)}, far[unit]) or "")
+    alone = {unit: held["bits_per_dim"].given for unit, held in far.items()}
+    assert math.isclose(alone[1000.0] - alone[1.0], math.log2(1000.0), abs_tol=1e-9)
 
 
 class Nowhere:

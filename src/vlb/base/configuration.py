@@ -9,6 +9,7 @@ renamed class makes a file unreadable.
 import dataclasses
 import json
 import types
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -79,7 +80,8 @@ def override(config: T, assignment: str) -> T:
     paths = list(_paths(config))
     matches = [p for p in paths if p == name] or [p for p in paths if p.endswith("." + name)]
     if not matches:
-        known = [*paths, *(p.rpartition(".")[2] for p in paths)]
+        last = Counter(p.rpartition(".")[2] for p in paths)
+        known = [*paths, *(short for short, count in last.items() if count == 1)]
         raise UserError(f"no field is called {name!r}; {suggestion(name, known)}")
     if len(matches) > 1:
         raise UserError(f"{name!r} is ambiguous: write one of {', '.join(matches)}")

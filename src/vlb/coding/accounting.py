@@ -12,14 +12,16 @@ from vlb.base.errors import UserError
 from vlb.coding import values
 from vlb.coding.container import MODEL, ArchiveReader
 from vlb.coding.contents import Data
-from vlb.coding.elements import Model, plain_dtype
+from vlb.coding.elements import plain_dtype
 from vlb.coding.header import Header
 from vlb.coding.models import Coded
 from vlb.coding.names import safe
 from vlb.coding.reading import looked_at
-from vlb.coding.sequence import Account, SequenceCodec
+from vlb.coding.sequence import Account, Values
+from vlb.coding.strips import Strip
+from vlb.coding.summary import rate
+from vlb.coding.tiles import Codec
 from vlb.coding.wire import Damaged, Reader
-from vlb.core.condition import UNCONDITIONAL
 from vlb.core.schema import Categories, Column
 
 BATCH = 64
@@ -27,13 +29,14 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Outline:
-    """What a chunk says without its model. size: in the file, bytes; direct: of the examples coded by the model, None
-    for other chunks."""
+    """What a chunk says without its model. size: in the file, bytes; values: of the examples, beyond a picture's edge
+    none; direct: of the examples coded by the model, None for other chunks."""
 
     index: int
     kind: int
     size: int
     examples: int
+    values: int
     direct: int | None
 
 
@@ -55,9 +58,7 @@ class Audit:
     @property
     def net(self) -> float:
         """Bits per value of the examples that were coded with bits back; NaN without any."""
-        values_each = self.values / self.examples if self.examples else math.nan
-        coded = sum(account.examples - account.direct for account in self.accounts)
-        return sum(account.net for account in self.accounts) / (coded * values_each) if coded else math.nan
+        return rate(self.accounts)
 
     @property
     def initial(self) -> float:
@@ -68,69 +69,67 @@ class Audit:
 def outlined(archive: ArchiveReader) -> list[Outline | UserError]:
     """Every chunk but those of a carried model, as far as it can be told without the model."""
     header, found = archive.header, list[Outline | UserError]()
-    seen: list[tuple[int, int | None]] = []
+    seen: list[tuple[int, int, int | None]] = []
 
-    def look(reader: Reader, count: int) -> np.ndarray:
+    def look(reader: Reader, count: int, strips: tuple[Strip, ...]) -> np.ndarray:
         if count * math.prod(header.shape) > values.MAX_VALUES:
             raise Damaged("it claims more values than a chunk may hold")
-        seen.append((count, values.coded_directly(reader, count)))
+        seen.append((count, header.count_values(count, strips), values.coded_directly(reader, count)))
         return np.zeros((count, *header.shape), plain_dtype(header.levels))
 
     nameless = (Column("", Categories(("",))),) * header.shape[0]  # every value is taken for the first
     chunks = (c for c in archive.chunks() if isinstance(c, UserError) or c.kind != MODEL)
-    for chunk, (_, content) in zip(chunks, looked_at(archive, _model(header, nameless), look), strict=True):
+    for chunk, (_, content) in zip(chunks, looked_at(archive, header.model(nameless), look), strict=True):
         if isinstance(content, UserError) or isinstance(chunk, UserError):
             found.append(content if isinstance(content, UserError) else UserError(str(chunk)))
             continue
-        examples, direct = seen.pop() if seen else (0, None)
+        examples, count, direct = seen.pop() if seen else (0, 0, None)
         try:
             for record in content.plan.records if isinstance(content, Data) else ():
                 safe(record.name)
-            found.append(Outline(chunk.index, chunk.kind, chunk.size, examples, direct))
+            found.append(Outline(chunk.index, chunk.kind, chunk.size, examples, count, direct))
         except Damaged as error:
             found.append(UserError(f"{archive.path}: chunk {chunk.index}: {error}"))
     return found
 
 
 def audited(
-    archive: ArchiveReader, codec: SequenceCodec, model: Coded, columns: tuple[Column, ...] | None, draws: int = 1
+    archive: ArchiveReader, codec: Codec, model: Coded, columns: tuple[Column, ...] | None, draws: int = 1
 ) -> Audit:
     """Decode, encode again and bound everything in an archive. Raises the first `UserError` if it is damaged."""
     audit, header = Audit(), archive.header
 
-    def take(reader: Reader, count: int) -> np.ndarray:
-        started = time.perf_counter()
-        x = values.decode(reader, count, codec, header.levels)
+    def take(reader: Reader, count: int, strips: tuple[Strip, ...]) -> np.ndarray:
+        started, one = time.perf_counter(), codec.of(strips)
+        x = values.decode(reader, count, one, header.levels)
         decoded = time.perf_counter()
-        account = values.encode(x, codec, header.levels, verify=False).account
+        account = values.encode(x, one, header.levels, verify=False).account
         audit.encoding += time.perf_counter() - decoded
         audit.decoding += decoded - started
-        audit.values += x.size
+        held = header.count_values(count, strips)
+        audit.values += held
         audit.examples += count
-        audit.bytes_in += x.nbytes
-        audit.bound += bits(model, header, x, draws)
+        audit.bytes_in += held * x.itemsize
+        audit.bound += bits(model, header, one, x, draws)
         if account is not None:
             audit.accounts.append(account)
         return x
 
-    for _, content in looked_at(archive, _model(header, columns), take):
+    for _, content in looked_at(archive, header.model(columns), take):
         if isinstance(content, UserError):
             raise content
     return audit
 
 
-def _model(header: Header, columns: tuple[Column, ...] | None) -> Model:
-    return Model(header.shape, header.levels, columns)
-
-
 @torch.no_grad()
-def bits(model: Coded, header: Header, x: np.ndarray, draws: int = 1) -> float:
+def bits(model: Coded, header: Header, code: Values, x: np.ndarray, draws: int = 1) -> float:
     """The bound on −log₂ p(x) of all examples together, under the hierarchy that they are coded by."""
     bounded, total = header.settings.bounded(model), 0.0
     device = next(itertools.chain(model.parameters(), model.buffers())).device
     for draw in range(draws):
         generator = torch.Generator().manual_seed(draw)
         for start in range(0, len(x), BATCH):
-            part = torch.tensor(x[start : start + BATCH].astype(np.int64), device=device)
-            total += float(sum(term.double().sum() for term in bounded.terms(part, UNCONDITIONAL, generator).values()))
+            seen, condition = code.seen(x, start, min(start + BATCH, len(x)))
+            part = torch.tensor(seen.astype(np.int64), device=device)
+            total += float(sum(term.double().sum() for term in bounded.terms(part, condition, generator).values()))
     return total / draws / math.log(2)

@@ -59,7 +59,7 @@ class Allowance:
         each = PARTS if header.levels == CODES else WIDTH
         if header.levels <= WINDOW:  # more are told apart digit by digit
             each = max(each, header.levels)
-        self.hold(_at_once(header) * math.prod(header.shape) * each * NUMBER)
+        self.hold(_at_once(header) * math.prod(header.window) * each * NUMBER)
 
     def building(self, trained: Trained) -> Budget:
         """Within it, no more is built than there is room for, beside what a model was read as.
@@ -91,4 +91,4 @@ class Allowance:
 
 def _at_once(header: Header) -> int:
     """How many examples are decoded together, at most."""
-    return min(header.settings.lanes.width, max(1, MAX_VALUES // math.prod(header.shape)))
+    return min(header.settings.lanes.width, max(1, MAX_VALUES // math.prod(header.window)))

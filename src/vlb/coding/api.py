@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from vlb.base.errors import UserError
@@ -19,13 +20,14 @@ from vlb.coding.container import ArchiveReader
 from vlb.coding.diffusion import DiffusionSettings
 from vlb.coding.effort import Effort, effort
 from vlb.coding.header import DIGEST, MAX_EXAMPLE, Header
-from vlb.coding.models import Coded, Measuring, chosen_settings, coded_by, levels
+from vlb.coding.models import Coded, Measuring, Told, chosen_settings, coded_by, levels
 from vlb.coding.names import refuse_unstorable
 from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
 from vlb.coding.reading import Found, contents, embedded_model, previews, refuse_damaged
 from vlb.coding.restoring import restore
 from vlb.coding.results import Compressed, Inspection, Restored
-from vlb.coding.sequence import Lanes, SequenceCodec
+from vlb.coding.sequence import Lanes
+from vlb.coding.tiles import Codec, codec_of, shape_of, usual_lanes
 from vlb.coding.wire import Damaged
 from vlb.coding.writing import Options, write_archive
 from vlb.core.surroundings import ordinary
@@ -56,7 +58,6 @@ def compress(
     progress.begin("opening the run and what is to be compressed")
     opened = run if isinstance(run, Run) else Run.open(run)
     opened.refuse_unlabelled("compression")
-    opened.schema.refuse_pieces("compression")
     paths = [Path(given) for given in inputs]
     if not paths:
         raise UserError("give what to compress: folders of images, image files, .npy, .npz, .csv or IDX files")
@@ -64,7 +65,8 @@ def compress(
     gathered = gather(paths)
     refuse_unstorable(gathered.files)
     model, digest, columns = bare_model(opened, device)
-    chosen = budget(options, coded_by(model).usual)
+    schema = opened.trained.example
+    chosen = budget(options, usual_lanes(schema, coded_by(model).usual))
     if options.steps is not None and not coded_by(model).any_depth:
         raise UserError(f"--steps is for diffusion models: a {type(model).__name__} has the rungs that it has")
     if options.tries > 1 and not coded_by(model).latent:
@@ -74,15 +76,16 @@ def compress(
     validation = Validation(opened, data)
     by = Measuring(opened.path, digest, validation.examples, progress)
     settings = chosen_settings(model, by, chosen.steps, chosen.lanes)
-    count = levels(opened.trained.example)
-    header = Header(digest, options.embed_model, model.shape, count, settings, numerics(device))
+    shape, count = shape_of(schema), levels(schema)
+    header = Header(digest, options.embed_model, shape, count, settings, numerics(device), schema.pieces)
     how = Options(options.verify, progress, columns)
     embedded = carried(opened.trained) if options.embed_model else None
     progress.begin("compressing")
-    summary = write_archive(Path(out), header, settings.codec(model), gathered.files, FORMATS, embedded, how)
+    codec = codec_of(model, settings, schema)
+    summary = write_archive(Path(out), header, codec, gathered.files, FORMATS, embedded, how)
     trust = _untrusted(model, header, summary.bytes_out + (0 if embedded else opened.trained.size))
     summary.notes[:0] = [*gathered.notes, *validation.notes, *trust]
-    return Compressed(Path(out), summary, settings, math.prod(model.shape))
+    return Compressed(Path(out), summary, settings)
 
 
 @ordinary()
@@ -110,7 +113,7 @@ def decompress(
     if options.stop_after is None:
         found = contents(archive, opened.codec, opened.columns)
     else:
-        found = _previews(archive, opened.codec, options.stop_after)
+        found = _previews(archive, opened, options.stop_after)
     problems = restore(found, Path(out), FORMATS, options.salvage, opened.allowance)
     return Restored(Path(file), Path(out), tuple(problems))
 
@@ -156,7 +159,7 @@ class Opened(NamedTuple):
     """The model that an archive was made with, its codec, the columns of its tables, and what it may become."""
 
     model: Coded
-    codec: SequenceCodec
+    codec: Codec
     columns: tuple[Column, ...] | None
     allowance: Allowance
 
@@ -181,26 +184,31 @@ def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | 
             f"{archive.path} was made with the model {header.digest.hex()}, and this is {digest.hex()}: "
             "give the run it was made with, --model RUN, with the same weights"
         )
-    if trained.example.shape != header.shape or levels(trained.example) != header.levels:
+    schema = trained.example
+    if (shape_of(schema), levels(schema), schema.pieces) != (header.shape, header.levels, header.pieces):
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
         allowance.work(header)
         room = allowance.building(trained)
         model, _, columns = bare(trained, device, lambda model: allowance.ask(model, header), room)
-        return Opened(model, header.settings.codec(model), columns, allowance)
+        return Opened(model, codec_of(model, header.settings, schema), columns, allowance)
     except Damaged as error:
         raise UserError(f"{archive.path} is not decoded: {error}") from error
     except Uncodable as error:
         raise UserError(f"{archive.path}: this model cannot code ({error})") from error
 
 
-def _previews(archive: ArchiveReader, codec: SequenceCodec, levels: int) -> Found:
+def _previews(archive: ArchiveReader, opened: Opened, levels: int) -> Found:
     settings = archive.header.settings
+    if archive.header.pieces is not None:
+        raise UserError(
+            "--stop-after is for whole examples, and pictures in tiles are decoded tile by tile: leave it out"
+        )
     if not isinstance(settings, DiffusionSettings):
         raise UserError("--stop-after needs the noise levels of a diffusion model, and this file has none")
     if not 1 <= levels <= settings.steps + 1:
         raise UserError(f"--stop-after is from 1 to {settings.steps + 1}, the noise levels of this file, not {levels}")
-    return previews(archive, codec, FORMATS, levels)
+    return previews(archive, settings.codec(opened.model), FORMATS, levels)
 
 
 class Validation:
@@ -211,17 +219,19 @@ class Validation:
         self.run, self.data = run, data
         self.notes: list[str] = []
 
-    def examples(self) -> torch.Tensor | None:
-        """Some of them, (n, *shape); None where the run's data cannot be had. Raises `UserError` where they are not at
-        the place that was given."""
+    def examples(self) -> Told | None:
+        """Some of them, and what is told of them; None where the run's data cannot be had. Raises `UserError` where
+        they are not at the place that was given."""
         try:
-            x = self.run.data(self.data).validation.x
+            split = self.run.data(self.data).validation
         except UserError as error:
             if self.data is not None:
                 raise
             self.notes.append(f"steps are spread evenly, for want of validation data ({error})")
             return None
-        return torch.from_numpy(x[:256].copy())
+        # The first tiles of a picture are of its upper edge.
+        some = np.arange(min(256, len(split))) if self.run.schema.pieces is None else split.subset_index(32)
+        return split.batch(some, False, "cpu")
 
 
 def _untrusted(model: Coded, header: Header, stored: int) -> list[str]:

@@ -245,7 +245,7 @@ def header(reader: Reader) -> Header:
     settings = coding.read(form >> 2 & 3, reader)
     threads, torch = reader.number(1 << 16), (reader.number(1 << 16), reader.number(1 << 16))
     numerics = Numerics(DEVICES[form >> 1 & 1], threads, torch)
-    return Header(digest, bool(form & 1), shape, levels, settings, numerics, VERSION)
+    return Header(digest, bool(form & 1), shape, levels, settings, numerics, version=VERSION)
 
 
 def content(kind: int, reader: Reader, model: Model, take: Take) -> Old:
@@ -290,7 +290,7 @@ def _pictures(reader: Reader, model: Model, take: Take) -> Old:
     named.end()
     if any(shape[0] != (3 if mode == "RGB" else 1) for mode in modes):
         raise Damaged("pictures of a kind that the model has none of")
-    pixels = take(reader, count)
+    pixels = take(reader, count, ())
     if pixels.max() > 255:
         raise Damaged("pictures of more than 8 bits")
     first = count - len(pixels)
@@ -304,7 +304,7 @@ def _rows(reader: Reader, model: Model, take: Take) -> Old:
             raise Damaged("it claims more than a chunk may hold")
         rows = np.frombuffer(unpack(reader.rest(), head.size), head.dtype)
         return _Rows(head, rows.reshape(head.count, *head.shape[1:]))
-    x = take(reader, head.count)
+    x = take(reader, head.count, ())
     head = replace(head, start=head.start + head.count - len(x), count=len(x))
     return _Rows(head, LAYOUTS[head.layout - 1].array(x.astype(head.dtype)))
 
@@ -354,7 +354,7 @@ def _table(reader: Reader, model: Model, take: Take) -> Old:
     texts = Texts().parse(rest.rest(), len(places) + 1)
     if (places >= count * columns).any():
         raise Damaged("a cell outside the table")
-    cells = _cells(take(reader, count).reshape(-1, columns), model.columns)
+    cells = _cells(take(reader, count, ()).reshape(-1, columns), model.columns)
     if len(cells) == count:
         cells.reshape(-1)[places] = texts[1:]
     return _Table(name, last, texts[0], cells, delimiter, newline, ended)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from vlb.coding.cells import Code
-from vlb.coding.codes import data_code, drawn, scored
+from vlb.coding.codes import counted_code, drawn, scored
 from vlb.coding.products import ProductMixture
 from vlb.coding.stack import BitStack, Underflow
 from vlb.core.distributions import Distribution
@@ -102,7 +102,7 @@ class Climbing:
 
     def _code(self, p: Distribution, number: int) -> Code:
         """The code of latents of rung `number`, or of data at −1."""
-        return data_code(p) if number < 0 else scored(p, self.grids[number].spacing)
+        return counted_code(p) if number < 0 else scored(p, self.grids[number].spacing)
 
     def _data(self, values: np.ndarray, count: int) -> Tensor:
         return torch.tensor(values, device=self.device).view(count, *self.shape)
@@ -138,7 +138,7 @@ class Descending:
 
         state = self.infer(torch.tensor(x, device=self.device))
         steps = list(descend(self.hierarchy, state, choose))
-        data_code(self.hierarchy.likelihood(steps[-1].state)).push(stack, x.reshape(-1).astype(np.int64))
+        counted_code(self.hierarchy.likelihood(steps[-1].state)).push(stack, x.reshape(-1).astype(np.int64))
         for step in reversed(steps):
             scored(step.p, self.grids[step.number].spacing).push(stack, indices[step.number])
 
@@ -154,7 +154,7 @@ class Descending:
         state = self.start(count)
         for step in descend(self.hierarchy, state, choose):
             state = step.state
-        x = data_code(self.hierarchy.likelihood(state)).pop(stack).reshape(count, *self.shape)
+        x = counted_code(self.hierarchy.likelihood(state)).pop(stack).reshape(count, *self.shape)
         known = self.infer(torch.tensor(x, device=self.device))
         steps = descend(
             self.hierarchy, known, lambda number, _: self.grids[number].latents(indices[number], count, self.device)

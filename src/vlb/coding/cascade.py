@@ -10,8 +10,8 @@ import torch
 from vlb.coding.bitsback import Climbing
 from vlb.coding.cells import Rows, TableCode
 from vlb.coding.diffusion import DiffusionSettings, climbing, discretised
-from vlb.coding.effort import Told, placed
-from vlb.coding.models import Coded, Measuring, chosen_settings, coded_by, marginals
+from vlb.coding.effort import placed
+from vlb.coding.models import Coded, Measuring, Told, chosen_settings, coded_by, marginals
 from vlb.coding.sequence import USUAL_LANES, Lanes, SequenceCodec
 from vlb.coding.stack import BitStack
 from vlb.coding.wire import Damaged, Reader, Writer
@@ -129,10 +129,10 @@ def _(model: CascadeModel, by: Measuring, steps: int, lanes: Lanes) -> CascadeSe
     for number, part in enumerate((*model.details, model.coarse)):
 
         def examples(number: int = number) -> Told | None:
-            x = by.examples()
-            if x is None:
+            found = by.examples()
+            if found is None:
                 return None
-            band = list(model.walk(x.to(model.coarse.device), UNCONDITIONAL))[number]
+            band = list(model.walk(found[0].to(model.coarse.device), UNCONDITIONAL))[number]
             return band.x, band.condition
 
         chosen.append(placed(part, by, by.folder / f"coding-{number}.json", examples, steps, lanes))

@@ -28,15 +28,43 @@ class Code(Protocol):
         """Pop (n,) int64 values."""
 
 
-class Rows(Code, Protocol):
-    """A code whose rows can be had many times over."""
+class Each(Code, Protocol):
+    """A code whose symbols are independent."""
+
+    def take(self, index: np.ndarray) -> "Each":
+        """The code of the symbols at whole numbers `index`, which may come many times over."""
+
+
+class Rows(Each, Protocol):
+    """A code of which it is known how much it is made of."""
+
+    def take(self, index: np.ndarray) -> "Rows":
+        """The same of some symbols."""
 
     @property
     def cells(self) -> int:
         """How many numbers it is made of."""
 
-    def times(self, count: int) -> Code:
-        """The code of its n symbols, then of as many again, and so on `count` times."""
+
+@dataclass(frozen=True)
+class Chosen:
+    """The code of symbols of which only those that are `on` (n,) are coded, by a code of these; the others are 0."""
+
+    code: Each
+    on: np.ndarray
+
+    def push(self, stack: BitStack, values: np.ndarray) -> None:
+        self.code.push(stack, values[self.on])
+
+    def pop(self, stack: BitStack) -> np.ndarray:
+        values = np.zeros(len(self.on), np.int64)
+        values[self.on] = self.code.pop(stack)
+        return values
+
+
+def chosen(code: Each, on: np.ndarray) -> Chosen:
+    """Of the symbols of a code those that are `on`."""
+    return Chosen(code.take(np.flatnonzero(on)), on)
 
 
 @dataclass(frozen=True)
@@ -49,8 +77,8 @@ class TableCode:
     def cells(self) -> int:
         return self.weights.size
 
-    def times(self, count: int) -> "TableCode":
-        return TableCode(np.tile(self.weights, (count, 1)))
+    def take(self, index: np.ndarray) -> "TableCode":
+        return TableCode(self.weights[index])
 
     def push(self, stack: BitStack, values: np.ndarray) -> None:
         if values.size and (values.min() < 0 or values.max() >= self.weights.shape[1]):

@@ -11,19 +11,33 @@ deviations and probabilities to 1/32, which costs about 1e-4 bits a symbol.
 
 from dataclasses import dataclass
 from functools import singledispatch
+from typing import Protocol, cast
 
 import constriction
 import numpy as np
 import torch
 from torch import Tensor
 
-from vlb.coding.cells import CELLS_AT_ONCE, WINDOW, Code, Rows, TableCode, Uncodable, pop_far, push_far
+from vlb.coding.cells import (
+    CELLS_AT_ONCE,
+    WINDOW,
+    Chosen,
+    Code,
+    Each,
+    Rows,
+    TableCode,
+    Uncodable,
+    chosen,
+    pop_far,
+    push_far,
+)
 from vlb.coding.gridded import BITS, DigitCode, Window, snapped
 from vlb.coding.portable import logistic_cdf, normal_cdf, snap, snapped_probabilities, snapped_weights
 from vlb.coding.products import LOG_UNIT, GaussianProductMixture, ProductMixture, whole
 from vlb.coding.stack import BitStack
-from vlb.core.distributions import Categorical, Distribution, MixtureOfNormals, Normal, NormalMixture
+from vlb.core.distributions import Categorical, Distribution, Held, MixtureOfNormals, Normal, NormalMixture
 from vlb.core.emissions import Bernoulli, Centres, DiscretisedLogistic, DiscretisedMixture
+from vlb.core.emissions.masked import Masked
 
 FRACTIONS = 64  # parts of a spacing
 DRAWN_REACH, SCORED_REACH, MIXTURE_REACH = 10, 16, 8  # standard deviations
@@ -58,6 +72,9 @@ class GaussianCode:
             offsets = pop_far(stack, offsets, -self.reach, self.reach)
         return offsets + self.centre
 
+    def take(self, index: np.ndarray) -> "GaussianCode":
+        return GaussianCode(self.centre[index], self.fraction[index], self.std[index], self.reach, self.escapes)
+
     @property
     def bits(self) -> int:
         """At least what a pop takes, but for improbable ones."""
@@ -90,6 +107,9 @@ class MixtureCode:
         for rows, table, origin in self._parts():
             values[rows] = pop_far(stack, TableCode(table).pop(stack), 0, table.shape[1] - 1) + origin
         return values
+
+    def take(self, index: np.ndarray) -> "MixtureCode":
+        return MixtureCode(self.weights[index], self.location[index], self.gap, self.std)
 
     def _parts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Rows whose components with weight span the same power of two, their tables, and what cell 0 stands for."""
@@ -146,6 +166,9 @@ class FreeMixtureCode:
             values[rows] = pop_far(stack, TableCode(table).pop(stack), 0, table.shape[1] - 1) + origin
         return values
 
+    def take(self, index: np.ndarray) -> "FreeMixtureCode":
+        return FreeMixtureCode(self.weights[index], self.centres[index], self.stds[index])
+
     def _parts(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         present = self.weights > 0
         low = np.where(present, self.centres - MIXTURE_REACH * self.stds, np.inf).min(1)
@@ -172,11 +195,42 @@ def _masses(edges: np.ndarray, mixture: FreeMixtureCode, rows: np.ndarray) -> np
     return table
 
 
-def drawn(q: Distribution, spacing: float) -> GaussianCode:
+class Drawn(Code, Protocol):
+    """A code from which latents are popped."""
+
+    @property
+    def bits(self) -> int:
+        """At least what a pop takes, but for improbable ones."""
+
+
+@dataclass(frozen=True)
+class ChosenDraw(Chosen):
+    """Of latents of which only some are drawn."""
+
+    code: GaussianCode
+
+    @property
+    def bits(self) -> int:
+        return self.code.bits
+
+
+@singledispatch
+def drawn(q: Distribution, spacing: float) -> Drawn:
     """The code from which latents are popped. Raises `Uncodable` for a q that is not Gaussian."""
-    if not isinstance(q, Normal):
-        raise Uncodable(f"latents are drawn from Gaussians, not from a {type(q).__name__}")
+    raise Uncodable(f"latents are drawn from Gaussians, not from a {type(q).__name__}")
+
+
+@drawn.register
+def _(q: Normal, spacing: float) -> GaussianCode:
     return _gaussian(q, spacing, DRAWN_REACH, escapes=False)
+
+
+@drawn.register
+def _(q: Held, spacing: float) -> ChosenDraw:
+    if not isinstance(q.law, Normal):
+        raise Uncodable(f"latents are drawn from Gaussians, not from a {type(q.law).__name__}")
+    on = _flat(q.on)
+    return ChosenDraw(_gaussian(q.law, spacing, DRAWN_REACH, escapes=False).take(np.flatnonzero(on)), on)
 
 
 @singledispatch
@@ -190,10 +244,20 @@ def _(p: Normal, spacing: float) -> Code:
     return _gaussian(p, spacing, SCORED_REACH, escapes=True)
 
 
+@scored.register
+def _(p: Held, spacing: float) -> Code:
+    return chosen(cast(Each, scored(p.law, spacing)), _flat(p.on))  # the elements of what is held are independent
+
+
 @singledispatch
 def data_code(p: Distribution) -> Rows:
     """The code of p(x | z_0) over data levels; a kind of law registers its own. Raises `Uncodable` for one without."""
     raise Uncodable(f"no code for data of a {type(p).__name__}")
+
+
+def counted_code(p: Distribution) -> Code:
+    """The same of the elements that count, where only some do."""
+    return chosen(data_code(p.law), _flat(p.on)) if isinstance(p, Masked) else data_code(p)
 
 
 @data_code.register
@@ -204,6 +268,11 @@ def _(p: Categorical) -> TableCode:
 @data_code.register
 def _(p: Bernoulli) -> Rows:
     return data_code(p.listed)
+
+
+def _flat(on: Tensor) -> np.ndarray:
+    """(batch, *event) as (n,)."""
+    return on.reshape(-1).cpu().numpy()
 
 
 def _gaussian(p: Normal, spacing: float, reach: int, escapes: bool) -> GaussianCode:

@@ -11,10 +11,13 @@ from vlb.coding.elements import Model
 from vlb.coding.general import pack, unpack
 from vlb.coding.names import safe
 from vlb.coding.records import MAX_AXIS, MAX_PIECE, MAX_SAID, Record, read_records, write_records
+from vlb.coding.strips import Strip, between
 from vlb.coding.values import MAX_VALUES
 from vlb.coding.wire import CRC, Damaged, Reader, Writer
 
-Take = Callable[[Reader, int], np.ndarray]  # what to make of the values of so many examples: the last m of them
+# What to make of the values of so many examples, and where these are if they are tiles: the last m of them.
+Take = Callable[[Reader, int, tuple[Strip, ...]], np.ndarray]
+MAX_TILES = 1 << 20  # of pictures, in one chunk
 
 
 class Folder(Protocol):
@@ -57,11 +60,13 @@ class Piece:
 
 @dataclass(frozen=True)
 class Continued:
-    """Examples of a file that began `back` chunks before: `count` of them, `first` having come before."""
+    """Examples of a file that began `back` chunks before: `count` of them, `first` having come before; strips: where
+    they are, if they are tiles of pictures."""
 
     back: int
     first: int
     count: int
+    strips: tuple[Strip, ...] = ()
 
 
 NOTHING = Continued(0, 0, 0)
@@ -90,11 +95,19 @@ class Plan:
         """How many examples it is of."""
         return self.continued.count + sum(record.examples for record in self.records) - self.left
 
+    @property
+    def strips(self) -> tuple[Strip, ...]:
+        """Where the examples are, if they are tiles of pictures."""
+        every = (*self.continued.strips, *(strip for record in self.records for strip in record.strips))
+        return between(every, 0, self.count)
+
     def head(self) -> bytes:
         """All but the values. Raises `UnicodeEncodeError`."""
         writer = Writer().number(self.continued.count)
         if self.continued.count:
             writer.number(self.continued.back).number(self.continued.first)
+            for strip in self.continued.strips:  # as many as hold the examples
+                strip.write(writer)
         said, beside = write_records(self.records)
         writer.number(self.left).raw(self.check).number(len(self.records))
         if self.records:
@@ -107,7 +120,7 @@ class Plan:
         """The inverse of `head`. Raises `Damaged`."""
         continued, records = NOTHING, tuple[Record, ...]()
         if many := reader.number(MAX_VALUES):
-            continued = Continued(reader.number(), reader.number(MAX_AXIS), many)
+            continued = Continued(reader.number(), reader.number(MAX_AXIS), many, _strips(reader, many, model))
         left, check, count = reader.number(MAX_AXIS), reader.raw(CRC), reader.number(MAX_SAID)
         if count:
             size = reader.number(MAX_SAID)
@@ -118,6 +131,8 @@ class Plan:
         plan = cls(continued, records, left, check)
         if (many and not continued.back) or not 0 < plan.count <= MAX_VALUES:
             raise Damaged("it claims other examples than a chunk may hold")
+        if model.pieces is not None and plan.count > MAX_TILES:
+            raise Damaged("it claims more tiles than a chunk may hold")
         return plan
 
 
@@ -136,7 +151,7 @@ class Data:
     def read(cls, reader: Reader, model: Model, take: Take) -> "Data":
         """Raises `Damaged`."""
         plan = Plan.read(reader, model)
-        return cls(plan, take(reader, plan.count), model)
+        return cls(plan, take(reader, plan.count, plan.strips), model)
 
     def stretches(self) -> Iterator[Stretch]:
         """The examples by file, in order; those of no file that is here are left out."""
@@ -149,6 +164,15 @@ class Data:
             if stop > start:
                 yield Stretch(record, first + max(skipped - at, 0), self.x[start:stop])
             at += count
+
+
+def _strips(reader: Reader, many: int, model: Model) -> tuple[Strip, ...]:
+    """Those that hold so many tiles, where the model is of tiles. Raises `Damaged`."""
+    found = list[Strip]()
+    while model.pieces is not None and many:
+        found.append(Strip.read(reader, model.pieces, model.shape[0], many))
+        many -= found[-1].count
+    return tuple(found)
 
 
 def checked(checksums: list[int]) -> bytes:

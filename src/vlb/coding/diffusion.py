@@ -170,12 +170,12 @@ def _(model: DiffusionModel) -> type[DiffusionSettings]:
 
 @marginals.register
 @torch.no_grad()
-def _(model: DiffusionModel) -> Rows:
+def _(model: DiffusionModel, condition: Condition = UNCONDITIONAL) -> Rows:
     """What the head says where z says nothing."""
     if not isinstance(model.embedding, Centres):
         raise continuous()
     like = torch.zeros(1, *model.shape, dtype=torch.float64, device=model.device)
-    law = model.predict(like, torch.ones(1, dtype=torch.float64, device=model.device)).law
+    law = model.predict(like, torch.ones(1, dtype=torch.float64, device=model.device), condition).law
     if law is None:
         possible = model.embedding.impossible().exp().numpy()
         return TableCode(np.broadcast_to(possible, (math.prod(model.shape), model.embedding.count)).copy())

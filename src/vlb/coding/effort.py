@@ -20,7 +20,7 @@ from vlb.base.errors import UserError, suggestion
 from vlb.base.files import write_text
 from vlb.base.progress import SILENT, Progress
 from vlb.coding.diffusion import FINE, NUMBERED, DiffusionSettings, evenly
-from vlb.coding.models import Measuring, chosen_settings
+from vlb.coding.models import Measuring, Told, chosen_settings
 from vlb.coding.sequence import USUAL_LANES, Lanes
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.condition import UNCONDITIONAL, Condition
@@ -28,7 +28,6 @@ from vlb.models.diffusion.grids import UniformLogSNR
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import cheapest, measure_costs
 
-Told = tuple[torch.Tensor, Condition]  # examples (n, *shape), and what is told of them
 MEASURED = 16  # one measurement places the rungs of every T up to so many
 
 
@@ -93,12 +92,7 @@ def placements(
 @chosen_settings.register
 def remembered(model: DiffusionModel, by: Measuring, steps: int, lanes: Lanes) -> DiffusionSettings:
     """Kernel and times of least measured cost, or those of the last time, from `coding.json` in the run's folder."""
-
-    def examples() -> Told | None:
-        x = by.examples()
-        return None if x is None else (x, UNCONDITIONAL)
-
-    return placed(model, by, by.folder / "coding.json", examples, steps, lanes)
+    return placed(model, by, by.folder / "coding.json", by.examples, steps, lanes)
 
 
 def placed(

@@ -12,7 +12,7 @@ import numpy as np
 
 from vlb.coding.rows import CODES
 from vlb.coding.wire import Damaged, Reader, Writer
-from vlb.core.schema import Column
+from vlb.core.schema import Column, Pieces
 from vlb.data.tables import unquoted
 
 DTYPE = re.compile(r"[<>|=][biufcSU][0-9]{1,9}")
@@ -23,11 +23,13 @@ MAX_CELL = 1 << 26
 
 @dataclass(frozen=True)
 class Model:
-    """What a model is of: examples of `shape`, of so many levels; columns: of the tables, if it is of these."""
+    """What a model is of: examples of `shape`, of so many levels; columns: of the tables, if it is of these; pieces:
+    how pictures are cut, if examples are tiles of them, which `shape` is then of, without their margins."""
 
     shape: tuple[int, ...]
     levels: int
     columns: tuple[Column, ...] | None = None
+    pieces: Pieces | None = None
 
     @property
     def gaps(self) -> bool:

@@ -54,11 +54,9 @@ class DigitCode:
         """Numbers in the tables of a digit."""
         return self.weights.size * (PARTS + 1)
 
-    def times(self, count: int) -> "DigitCode":
-        """Of the rows, so many times over."""
-        return DigitCode(
-            self.window, *(np.tile(part, (count, 1)) for part in (self.weights, self.means, self.deviations))
-        )
+    def take(self, index: np.ndarray) -> "DigitCode":
+        """Of some of the rows."""
+        return DigitCode(self.window, self.weights[index], self.means[index], self.deviations[index])
 
     def push(self, stack: BitStack, values: np.ndarray) -> None:
         """Push (n,) numbers of cells. Raises `Uncodable` for one that is not in the window."""

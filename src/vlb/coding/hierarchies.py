@@ -124,7 +124,8 @@ def _(model: VariationalHierarchy) -> Rows:
 
 @chosen_settings.register
 def _(model: VariationalHierarchy, by: Measuring, steps: int, lanes: Lanes) -> HierarchySettings:
-    x = by.examples()
+    found = by.examples()
+    x = None if found is None else found[0]
     if x is None or not len(x):
         x = model.sample(64, generator=torch.Generator().manual_seed(0))
     return measured(model, x[:256], lanes)

@@ -16,11 +16,13 @@ from vlb.coding.cells import Rows, Uncodable
 from vlb.coding.rows import CODES
 from vlb.coding.sequence import Lanes, SequenceCodec
 from vlb.coding.wire import Writer
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.schema import Schema
 from vlb.measure.evaluation import Bounded
 from vlb.models.protocols import LikelihoodModel, require
 
 Model = TypeVar("Model", bound=nn.Module)
+Told: TypeAlias = tuple[Tensor, Condition]  # examples (n, *shape), and what is told of them
 Coded: TypeAlias = Any  # a module that is a `LikelihoodModel`, too, which no annotation can say
 
 
@@ -55,9 +57,9 @@ class Settings(Protocol):
 
 
 @singledispatch
-def marginals(model: nn.Module) -> Rows | None:
+def marginals(model: nn.Module, condition: Condition = UNCONDITIONAL) -> Rows | None:
     """The code of (D,) levels: what the model says of each dimension by itself; uniform where it is silent. None where
-    no example is ever coded by them.
+    no example is ever coded by them. condition: what is told of one example, if anything is.
 
     Raises `UserError` for a model of continuous data, whose density is no code.
     """
@@ -74,12 +76,12 @@ def coded_by(model: nn.Module) -> type[Settings]:
 @dataclass(frozen=True)
 class Measuring:
     """What settings are chosen by. folder: of the run, where measurements are kept beside the model's digest; examples:
-    reads some (n, *shape) to measure costs on, None where there are none, and is called only where they are needed;
-    progress: told of what takes long."""
+    reads some (n, *shape) to measure costs on, and what is told of them, None where there are none, and is called only
+    where they are needed; progress: told of what takes long."""
 
     folder: Path
     digest: bytes
-    examples: Callable[[], Tensor | None]
+    examples: Callable[[], Told | None]
     progress: Progress = SILENT
 
 

@@ -16,6 +16,8 @@ from vlb.coding.names import safe
 from vlb.coding.previewing import previewed
 from vlb.coding.records import MAX_PIECE
 from vlb.coding.sequence import SequenceCodec
+from vlb.coding.strips import Strip
+from vlb.coding.tiles import Codec
 from vlb.coding.wire import Damaged, Reader
 from vlb.data import Column
 
@@ -56,20 +58,20 @@ def refuse_damaged(archive: ArchiveReader) -> None:
     decoded, which takes so much longer than to read the file."""
     for chunk in archive.chunks():
         if isinstance(chunk, UserError):
-            raise _named(chunk, Model(archive.header.shape, archive.header.levels))
+            raise _named(chunk, archive.header.model())
 
 
-def contents(archive: ArchiveReader, codec: SequenceCodec, columns: tuple[Column, ...] | None = None) -> Found:
+def contents(archive: ArchiveReader, codec: Codec, columns: tuple[Column, ...] | None = None) -> Found:
     """What the archive holds, decoded, each part with the number of its chunk – or what is wrong with that.
 
     columns: of the tables that the model is of.
     """
     header = archive.header
 
-    def take(reader: Reader, count: int) -> np.ndarray:
-        return values.decode(reader, count, codec, header.levels)
+    def take(reader: Reader, count: int, strips: tuple[Strip, ...]) -> np.ndarray:
+        return values.decode(reader, count, codec.of(strips), header.levels)
 
-    model = Model(header.shape, header.levels, columns)
+    model = header.model(columns)
     if header.version == before.VERSION:
         return before.files(walked(archive, before.content, model, take))
     return walked(archive, content, model, take)
@@ -81,10 +83,10 @@ def previews(archive: ArchiveReader, codec: SequenceCodec, formats: Formats, lev
     """
     header = archive.header
 
-    def take(reader: Reader, count: int) -> np.ndarray:
+    def take(reader: Reader, count: int, strips: tuple[Strip, ...]) -> np.ndarray:
         return values.preview(reader, count, codec, header.levels, levels)
 
-    model = Model(header.shape, header.levels)
+    model = header.model()
     if header.version == before.VERSION:
         return before.previews(walked(archive, before.content, model, take, (MODEL, VERBATIM, before.TABLE)))
     return previewed(walked(archive, content, model, take, (MODEL, VERBATIM)), formats)

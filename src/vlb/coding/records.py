@@ -11,7 +11,9 @@ from vlb.coding.elements import Elements, Model, Numbers, elements_of, read_elem
 from vlb.coding.general import pack, unpack
 from vlb.coding.header import MAX_AXES
 from vlb.coding.layouts import LAYOUTS, Layout, layout_of
+from vlb.coding.strips import Strip
 from vlb.coding.tabled import TABLED, Tabled, tabled
+from vlb.coding.tiled import TILED, Tiled, tiled
 from vlb.coding.windowed import WINDOWED, Windowed, windowed
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.data.formats.base import Declined, File, Member
@@ -43,6 +45,10 @@ class Stored(Protocol):
     def size(self) -> int:
         """About how many bytes of it are not the model's, unpacked."""
 
+    @property
+    def strips(self) -> tuple[Strip, ...]:
+        """Where its examples are, if they are tiles of pictures."""
+
     def weight(self, x: np.ndarray, model: Model) -> int:
         """About how many bytes it is in a file, x being its levels. Raises `Damaged`."""
 
@@ -69,6 +75,7 @@ class Coded:
     examples: int
     places: np.ndarray
     odd: np.ndarray
+    strips = ()
 
     @property
     def size(self) -> int:
@@ -109,6 +116,7 @@ class Kept:
     size: int
     packed: bytes
     examples = 0
+    strips = ()
 
     def weight(self, x: np.ndarray, model: Model) -> int:
         return self.size
@@ -143,6 +151,11 @@ class Record:
     def examples(self) -> int:
         """How many of the model's examples it is, at least one."""
         return sum(member.examples for member in self.members)
+
+    @property
+    def strips(self) -> tuple[Strip, ...]:
+        """Where its examples are, if they are tiles of pictures."""
+        return tuple(strip for member in self.members for strip in member.strips)
 
     @property
     def beside(self) -> int:
@@ -226,11 +239,13 @@ def holdable(shape: tuple[int, ...], dtype: np.dtype) -> bool:
 
 
 def _read(reader: Reader, beside: Reader, model: Model) -> Stored:
-    name, layout = reader.text(), reader.number(WINDOWED)
+    name, layout = reader.text(), reader.number(TILED)
     if layout == TABLED:
         return Tabled.read(name, reader, beside, MAX_SAID)
     if layout == WINDOWED:
         return Windowed.read(name, reader, beside, MAX_SAID, model)
+    if layout == TILED:
+        return Tiled.read(name, reader, model)
     elements = read_elements(reader)
     if layout == KEPT:
         shape, size = reader.numbers(MAX_AXES, MAX_AXIS), reader.number(MAX_SAID)
@@ -255,6 +270,8 @@ def _coded(member: Member, elements: Elements, model: Model) -> tuple[Stored, np
     values = member.values
     if model.gaps:
         return tabled(member, model) if values.dtype == object and values.ndim == 2 else "no table of text"
+    if model.pieces is not None:
+        return tiled(member, model)
     kind = "texts" if values.dtype == object else str(values.dtype)
     layout = layout_of(values.shape, model.shape)
     if layout is None and len(model.shape) == 2 and isinstance(elements, Numbers):

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vlb.base.results import Result, Table, show
+from vlb.base.words import so_many
 from vlb.coding.accounting import Audit, Outline
 from vlb.coding.container import KIND_NAMES
 from vlb.coding.header import Header
@@ -19,12 +20,11 @@ Rows = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Compressed(Result):
-    """What became of the input, in which file, how it was coded, and the dimensions of an example."""
+    """What became of the input, in which file, and how it was coded."""
 
     file: Path
     summary: Summary
     settings: Settings
-    dimensions: int
 
     def values(self) -> dict[str, Any]:
         """Everything as JSON values; rates in bits/dim."""
@@ -36,7 +36,7 @@ class Compressed(Result):
             "model_bytes": summary.model_bytes,
             "gross": summary.gross,
             "gross_with_model": summary.gross_with_model,
-            "net": summary.net(self.dimensions),
+            "net": summary.net,
             "settings": self.settings.describe(),
             "lanes": str(self.settings.lanes),
             "seconds": summary.seconds,
@@ -52,7 +52,7 @@ class Compressed(Result):
         if summary.values and summary.model_bytes:
             rows.append(("gross rate with the model", f"{summary.gross_with_model:.4f}"))
         if summary.accounts:
-            rows.append(("net rate of bits back, bits/dim", f"{summary.net(self.dimensions):.4f}"))
+            rows.append(("net rate of bits back, bits/dim", f"{summary.net:.4f}"))
             rows.append(("examples coded directly, for initial bits", f"{sum(a.direct for a in summary.accounts)}"))
             rows.append(("initial bits", f"{sum(a.initial for a in summary.accounts):,.0f}"))
         rows += self.settings.describe().items()
@@ -104,7 +104,7 @@ class Inspection(Result):
     @property
     def count(self) -> int:
         """Values in examples."""
-        return sum(chunk.examples for chunk in self.chunks) * math.prod(self.header.shape)
+        return sum(chunk.values for chunk in self.chunks)
 
     def values(self) -> dict[str, Any]:
         """Everything as JSON values; rates in bits/dim."""
@@ -181,8 +181,7 @@ class Inspection(Result):
 def _ours(freedom: str, names: list[str]) -> str:
     """Which files come back with another encoding."""
     kinds = ", ".join(sorted({PurePosixPath(name).suffix or name for name in names}))
-    files = "1 file" if len(names) == 1 else f"{len(names)} files"
-    return f"{files} ({kinds}) will come back with all to the byte but {freedom}, which is ours"
+    return f"{so_many(len(names), 'file')} ({kinds}) will come back with all to the byte but {freedom}, which is ours"
 
 
 def _row(chunk: Outline) -> tuple[str, ...]:

@@ -12,8 +12,11 @@ saying so; it then comes near the importance-weighted bound of K draws (cf. Ruan
 Decoding costs nothing more.
 """
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import constriction
 import numpy as np
@@ -22,7 +25,9 @@ from vlb.coding.bitsback import BatchCodec
 from vlb.coding.cells import CELLS_AT_ONCE, Code, Rows, Uncodable
 from vlb.coding.options import MAX_LANES, MAX_TRIES
 from vlb.coding.stack import BitStack, Underflow, WatchedStack
+from vlb.coding.strips import Strip
 from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.core.condition import UNCONDITIONAL, Condition
 
 GROWTH_UNIT = 64
 MAX_GROWTH = 1 << 16
@@ -79,41 +84,81 @@ class Plan:
 
 @dataclass(frozen=True)
 class Account:
-    """What a sequence's bits were spent on. initial: bits that were in the stack when the first batch began."""
+    """What a sequence's bits were spent on. coded: values of the examples that bits back coded; initial: bits that were
+    in the stack when the first batch began."""
 
     examples: int
     direct: int
+    coded: int
     initial: float
     net: float
 
 
-@dataclass(frozen=True)
-class SequenceCodec:
-    """Codes examples of one shape. marginals: the code of each dimension's levels by themselves, (D,); None of a
-    model without latents that codes no example by them."""
+class Values(Protocol):
+    """How the values of a chunk are coded by a model."""
 
-    batch: BatchCodec
-    marginals: Rows | None
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an example."""
+
+    @property
+    def forms(self) -> tuple[Callable[[np.ndarray], tuple[bytes, Account]], ...]:
+        """The ways in which x (n, *shape) may be encoded, of which the shortest is kept."""
+
+    def decode(self, content: bytes, count: int) -> np.ndarray:
+        """The `count` examples, int64. Raises `Damaged` for bytes that cannot be them."""
+
+    def seen(self, x: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, Condition]:
+        """What the model sees of the examples start … stop of x, and what it is told of them."""
+
+
+class Sequence(ABC):
+    """A code of examples, which may depend on those that are decoded before: those behind, for it is a stack.
+
+    What is asked of a kind of sequence: of which shape its examples are, how a batch of them is coded, how one is
+    without latents, and how they are divided into batches. shape: of an example; lanes: how batches are coded.
+    """
+
     shape: tuple[int, ...]
     lanes: Lanes
 
+    @abstractmethod
+    def batch_of(self, x: np.ndarray, start: int, stop: int) -> BatchCodec:
+        """How the examples start … stop of x (n, *shape) are coded, of which those from `stop` on are known."""
+
+    @abstractmethod
+    def alone(self, start: int, stop: int) -> Code | None:
+        """The code of examples by themselves, None where none is ever coded so."""
+
+    @abstractmethod
+    def sizes(self, plan: Plan, count: int) -> list[int]:
+        """Of the batches that follow the direct examples, in coding order."""
+
+    @abstractmethod
+    def plan(self, x: np.ndarray) -> Plan:
+        """A plan for x."""
+
+    @abstractmethod
+    def count_values(self, start: int, stop: int) -> int:
+        """How many values of these examples are coded."""
+
+    @property
+    def forms(self) -> tuple[Callable[[np.ndarray], tuple[bytes, Account]], ...]:
+        """The ways in which x may be encoded, of which the shortest is kept."""
+        return (self.encode,) if self.alone(0, 1) is None else (self.encode, self.direct)
+
     def encode(self, x: np.ndarray) -> tuple[bytes, Account]:
         """x (n, *shape), whole numbers below K -> bytes. Raises `Uncodable` for what the model cannot code."""
-        plan = self._plan(x)
+        plan = self.plan(x)
         for _ in range(ATTEMPTS):
             try:
                 return self._encode(x, plan)
             except Underflow:
                 plan = Plan(plan.direct + max(1, plan.direct // 4), max(1, plan.growth * 7 // 8))
-        return self._encode(x, Plan(len(x), 0))
-
-    @property
-    def forms(self) -> tuple[Callable[[np.ndarray], tuple[bytes, Account]], ...]:
-        """The ways in which x may be encoded, of which the shortest is kept."""
-        return (self.encode,) if self.marginals is None else (self.encode, self.direct)
+        return self.direct(x)
 
     def direct(self, x: np.ndarray) -> tuple[bytes, Account]:
-        """The same without latents: every example under the marginals."""
+        """The same without latents: every example by itself."""
         return self._encode(x, Plan(len(x), 0))
 
     def decode(self, content: bytes, count: int) -> np.ndarray:
@@ -121,12 +166,13 @@ class SequenceCodec:
         plan, stack = self.opened(content, count)
         x = np.zeros((count, *self.shape), np.int64)
         end = count
-        for size in reversed(plan.batches(count, self.lanes.width)):
-            x[end - size : end] = self.batch.decode(stack, size, self.salt(stack))
+        for size in reversed(self.sizes(plan, count)):
+            salt = self.salt(stack)
+            x[end - size : end] = self.batch_of(x, end - size, end).decode(stack, size, salt)
             end -= size
         # Not until the end does an empty stack mean anything: lowest symbols, such as those of black, leave it empty.
         for start, stop in self._direct_parts(end):
-            x[start:stop] = self._direct(stop - start).pop(stack).reshape(stop - start, *self.shape)
+            x[start:stop] = self._alone(start, stop).pop(stack).reshape(stop - start, *self.shape)
         if not stack.empty:
             raise Damaged("bits are left over")
         return x
@@ -145,33 +191,33 @@ class SequenceCodec:
 
     def _encode(self, x: np.ndarray, plan: Plan) -> tuple[bytes, Account]:
         stack = BitStack()
-        done = min(plan.direct, len(x))
+        direct = done = min(plan.direct, len(x))
         for start, stop in reversed(self._direct_parts(done)):
-            self._direct(stop - start).push(stack, x[start:stop].reshape(-1).astype(np.int64))
+            self._alone(start, stop).push(stack, x[start:stop].reshape(-1).astype(np.int64))
         initial = stack.bits
-        for size in plan.batches(len(x), self.lanes.width):
-            stack = self._shortest(stack, x[done : done + size])
+        for size in self.sizes(plan, len(x)):
+            stack = self.shortest(stack, self.batch_of(x, done, done + size), x[done : done + size])
             done += size
         # Never 0, which is what begins a chunk of the general codec.
-        header = Writer().number(1 + min(plan.direct, len(x))).number(plan.growth).content()
-        account = Account(len(x), min(plan.direct, len(x)), initial, stack.bits - initial)
+        header = Writer().number(1 + direct).number(plan.growth).content()
+        account = Account(len(x), direct, self.count_values(direct, len(x)), initial, stack.bits - initial)
         return header + stack.content(), account
 
     def salt(self, stack: BitStack) -> int:
         """Which try it was that is on top of the stack."""
         return int(stack.pop(1, self._tried)[0]) if self.lanes.tries > 1 else 0
 
-    def _shortest(self, stack: BitStack, x: np.ndarray) -> BitStack:
-        """`stack` with x on it. Raises `Underflow` or `Uncodable` where every try does."""
+    def shortest(self, stack: BitStack, batch: BatchCodec, x: np.ndarray) -> BitStack:
+        """`stack` with a batch x on it. Raises `Underflow` or `Uncodable` where every try does."""
         if self.lanes.tries == 1:
-            self.batch.encode(stack, x)
+            batch.encode(stack, x)
             return stack
         best: tuple[BitStack, int] | None = None
         failure: Exception = Underflow()
         for salt in range(self.lanes.tries):
             tried = stack.copy()
             try:
-                self.batch.encode(tried, x, salt)
+                batch.encode(tried, x, salt)
             except (Underflow, Uncodable) as error:
                 failure = error
                 continue
@@ -186,16 +232,56 @@ class SequenceCodec:
     def _tried(self) -> object:
         return constriction.stream.model.Uniform(self.lanes.tries)
 
+    @property
+    @abstractmethod
+    def at_once(self) -> int:
+        """How many examples are coded directly at once."""
+
     def _direct_parts(self, count: int) -> list[tuple[int, int]]:
-        step = max(1, count) if self.marginals is None else max(1, CELLS_AT_ONCE // self.marginals.cells)
-        return [(start, min(start + step, count)) for start in range(0, count, step)]
+        return [(start, min(start + self.at_once, count)) for start in range(0, count, self.at_once)]
 
-    def _direct(self, count: int) -> Code:
-        if self.marginals is None:
+    def _alone(self, start: int, stop: int) -> Code:
+        code = self.alone(start, stop)
+        if code is None:
             raise Uncodable("examples that are coded directly, by a model that has no code of them")
-        return self.marginals.times(count)
+        return code
 
-    def _plan(self, x: np.ndarray) -> Plan:
+
+@dataclass(frozen=True)
+class SequenceCodec(Sequence):
+    """Codes examples of one shape that tell nothing of each other. marginals: the code of each dimension's levels by
+    themselves, (D,); None of a model without latents that codes no example by them."""
+
+    batch: BatchCodec
+    marginals: Rows | None
+    shape: tuple[int, ...]
+    lanes: Lanes
+
+    def of(self, strips: tuple[Strip, ...]) -> Values:
+        """How a chunk is coded: tiles of pictures, if it is of these, as examples that tell nothing of each other."""
+        return self
+
+    def seen(self, x: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, Condition]:
+        return x[start:stop], UNCONDITIONAL
+
+    def batch_of(self, x: np.ndarray, start: int, stop: int) -> BatchCodec:
+        return self.batch
+
+    def alone(self, start: int, stop: int) -> Code | None:
+        dimensions = math.prod(self.shape)
+        return None if self.marginals is None else self.marginals.take(np.tile(np.arange(dimensions), stop - start))
+
+    def sizes(self, plan: Plan, count: int) -> list[int]:
+        return plan.batches(count, self.lanes.width)
+
+    def count_values(self, start: int, stop: int) -> int:
+        return (stop - start) * math.prod(self.shape)
+
+    @property
+    def at_once(self) -> int:
+        return CELLS_AT_ONCE if self.marginals is None else max(1, CELLS_AT_ONCE // self.marginals.cells)
+
+    def plan(self, x: np.ndarray) -> Plan:
         """A plan from coding one example on a stack of random bits."""
         try:
             need, net = self.probe(x[:1])
@@ -204,15 +290,24 @@ class SequenceCodec:
         if not np.isfinite(need):  # nothing was popped: there are no latents
             return Plan(0, UNBOUND)
         stack = BitStack()
-        self._direct(1).push(stack, x[:1].reshape(-1).astype(np.int64))
+        self._alone(0, 1).push(stack, x[:1].reshape(-1).astype(np.int64))
         direct = int(np.ceil(1.05 * (need + 64) / max(stack.bits, 1)))
-        growth = int(np.clip(GROWTH_UNIT * 0.8 * net / max(need, 1.0), 1, GROWTH_UNIT * 4))
-        return Plan(max(1, direct), growth)
+        return Plan(max(1, direct), growth(need, net))
 
     def probe(self, x: np.ndarray) -> tuple[float, float]:
         """The bits that one batch x needs at the start, and the bits it adds in the end."""
-        words = np.random.PCG64(0).random_raw(max(PROBE_WORDS, 4 * x.size)).astype("<u8")
-        stack = WatchedStack(words.tobytes() + b"\1")
-        start = stack.bits
-        self.batch.encode(stack, x)
-        return start - stack.lowest, float(stack.bits - start)
+        return probed(self.batch, x)
+
+
+def growth(need: float, net: float) -> int:
+    """How fast batches widen, in 1/64 of what came before, where an example needs and adds so many bits."""
+    return int(np.clip(GROWTH_UNIT * 0.8 * net / max(need, 1.0), 1, GROWTH_UNIT * 4))
+
+
+def probed(batch: BatchCodec, x: np.ndarray) -> tuple[float, float]:
+    """The bits that one batch x needs at the start, and the bits it adds in the end."""
+    words = np.random.PCG64(0).random_raw(max(PROBE_WORDS, 4 * x.size)).astype("<u8")
+    stack = WatchedStack(words.tobytes() + b"\1")
+    start = stack.bits
+    batch.encode(stack, x)
+    return start - stack.lowest, float(stack.bits - start)

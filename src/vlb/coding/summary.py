@@ -1,5 +1,6 @@
 """What became of the input of a compression."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from vlb.coding.sequence import Account
@@ -31,8 +32,16 @@ class Summary:
         """Bits per value of the whole file."""
         return 8 * self.bytes_out / self.values if self.values else float("nan")
 
-    def net(self, dimensions: int) -> float:
-        """Bits per value that bits-back coding added per example, the direct ones left out; NaN without any."""
-        examples = sum(account.examples - account.direct for account in self.accounts)
-        bits = sum(account.net for account in self.accounts)
-        return bits / (examples * dimensions) if examples else float("nan")
+    @property
+    def net(self) -> float:
+        """Bits per value that bits-back coding added, the direct ones left out; NaN without any."""
+        return rate(self.accounts)
+
+
+def rate(accounts: Iterable[Account]) -> float:
+    """Bits per value of the examples that were coded with bits back; NaN without any."""
+    coded, bits = 0, 0.0
+    for account in accounts:
+        coded += account.coded
+        bits += account.net
+    return bits / coded if coded else float("nan")

@@ -52,6 +52,7 @@ class Tabled:
     odd: np.ndarray
     kept: int
     packed: bytes
+    strips = ()
 
     @property
     def size(self) -> int:

@@ -11,7 +11,7 @@ from vlb.coding.cells import Uncodable
 from vlb.coding.elements import plain_dtype
 from vlb.coding.general import pack, unpack
 from vlb.coding.progressive import stopped
-from vlb.coding.sequence import Account, SequenceCodec
+from vlb.coding.sequence import Account, SequenceCodec, Values
 from vlb.coding.stack import Underflow
 from vlb.coding.wire import CRC, Damaged, Reader
 
@@ -28,7 +28,7 @@ class Coded:
     reason: str | None
 
 
-def encode(x: np.ndarray, codec: SequenceCodec, levels: int, verify: bool) -> Coded:
+def encode(x: np.ndarray, codec: Values, levels: int, verify: bool) -> Coded:
     """x (n, *shape), n ≥ 1, whole numbers within 0 … levels − 1 -> the smallest of the codes that give it back."""
     plain = np.ascontiguousarray(x, plain_dtype(levels))
     general = BY_GENERAL + pack(plain.tobytes(), _strides(plain))
@@ -50,7 +50,7 @@ def encode(x: np.ndarray, codec: SequenceCodec, levels: int, verify: bool) -> Co
     return Coded(chosen, account, reason)
 
 
-def decode(reader: Reader, count: int, codec: SequenceCodec, levels: int) -> np.ndarray:
+def decode(reader: Reader, count: int, codec: Values, levels: int) -> np.ndarray:
     """The inverse of `encode`: (count, *shape), uint8, uint16 or uint32. Raises `Damaged`."""
     checksum, x = _decoded(reader, count, codec, levels, lambda content: codec.decode(content, count))
     if checksum is not None and _checksum(x) != checksum:
@@ -73,7 +73,7 @@ def coded_directly(reader: Reader, count: int) -> int | None:
 
 
 def _decoded(
-    reader: Reader, count: int, codec: SequenceCodec, levels: int, by_model: Callable[[bytes], np.ndarray]
+    reader: Reader, count: int, codec: Values, levels: int, by_model: Callable[[bytes], np.ndarray]
 ) -> tuple[bytes | None, np.ndarray]:
     """The checksum that the values should have, or None where that of the chunk vouches for them; the values."""
     if count * math.prod(codec.shape) > MAX_VALUES:

@@ -30,6 +30,7 @@ class Windowed:
     examples: int
     over: int
     packed: bytes
+    strips = ()
 
     @property
     def size(self) -> int:

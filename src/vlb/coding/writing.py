@@ -16,15 +16,16 @@ from vlb.base.walk import Named
 from vlb.coding import values
 from vlb.coding.allowance import Allowance
 from vlb.coding.container import DATA, MODEL, VERBATIM, ArchiveWriter
-from vlb.coding.contents import NOTHING, Continued, Piece, Plan, checked
+from vlb.coding.contents import MAX_TILES, NOTHING, Continued, Piece, Plan, checked
 from vlb.coding.elements import Model
 from vlb.coding.files import Formats
 from vlb.coding.general import pack
 from vlb.coding.header import Header
 from vlb.coding.records import Record
-from vlb.coding.sequence import SequenceCodec
 from vlb.coding.sources import Source, content_of, understood
+from vlb.coding.strips import between
 from vlb.coding.summary import Summary
+from vlb.coding.tiles import Codec
 from vlb.coding.wire import Writer
 from vlb.data import Column
 from vlb.data.formats.base import Content, Declined
@@ -48,7 +49,7 @@ class Options:
 def write_archive(
     out: Path,
     header: Header,
-    codec: SequenceCodec,
+    codec: Codec,
     found: Iterable[Named],
     formats: Formats,
     carried: bytes | None,
@@ -65,7 +66,7 @@ def write_archive(
             piece = (carried or b"")[start : start + PIECE]
             summary.model_bytes += archive.add(MODEL, Writer().number(len(piece)).content() + pack(piece))
         before = archive.count
-        job = _Job(archive, codec, Model(header.shape, header.levels, options.columns), summary, options)
+        job = _Job(archive, codec, header, header.model(options.columns), summary, options)
         for file in found:
             content = content_of(file)
             try:
@@ -99,7 +100,8 @@ class _Waiting:
 @dataclass
 class _Job:
     archive: ArchiveWriter
-    codec: SequenceCodec
+    codec: Codec
+    header: Header
     model: Model
     summary: Summary
     options: Options
@@ -119,6 +121,8 @@ class _Job:
         self.count += len(source.x)
         self.beside += source.record.beside
         step = max(1, CHUNK_VALUES // math.prod(self.model.shape))
+        if self.model.pieces is not None:
+            step = min(step, MAX_TILES)
         while self.count >= step or self.beside > CHUNK_BESIDE:
             self._flush(min(step, self.count))
         if self.count >= CHUNK_EXAMPLES:
@@ -147,7 +151,8 @@ class _Job:
             file = self.waiting[0]
             taken = min(file.left, room)
             if file.done:
-                continued = Continued(here - file.chunk, file.done, taken)
+                strips = between(file.source.record.strips, file.done, file.done + taken)
+                continued = Continued(here - file.chunk, file.done, taken, strips)
             else:
                 file.chunk = here
                 records.append(file.source.record)
@@ -165,7 +170,7 @@ class _Job:
 
     def _chunk(self, plan: Plan, x: np.ndarray) -> None:
         head = plan.head()
-        coded = values.encode(x, self.codec, self.model.levels, self.options.verify)
+        coded = values.encode(x, self.codec.of(plan.strips), self.model.levels, self.options.verify)
         summary = self.summary
         if coded.reason is not None:
             how = "stored by the general codec" if coded.account is None else "coded without latents"
@@ -173,6 +178,6 @@ class _Job:
         if coded.account is not None:
             summary.accounts.append(coded.account)
         self.archive.add(DATA, head + coded.content)
-        summary.values += x.size
+        summary.values += self.header.count_values(len(x), plan.strips)
         summary.examples += len(x)
         self.options.progress.at(summary.examples)

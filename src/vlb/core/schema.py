@@ -19,14 +19,17 @@ from vlb.base.errors import UserError
 
 MOST_LEVELS = 1 << 16
 MOST_ELEMENTS = 1 << 31
+MOST_POINTS = 1 << 13  # of a cloud, all of which are seen together
 Classes = Annotated[int, Within(1, 1 << 20)]
+PointCount = Annotated[int, Within(2, MOST_POINTS)]
 
 
 @dataclass(frozen=True)
 class Layout(Settings):
-    """How the elements of an example lie: its shape, and what each axis is."""
+    """How the elements of an example lie: its shape, what each axis is, and what people call the elements."""
 
     axes: ClassVar[tuple[str, ...]] = ()
+    elements: ClassVar[str] = "numbers"
     shape: tuple[Annotated[int, Within(1, MOST_ELEMENTS)], ...]
 
     def __post_init__(self) -> None:
@@ -37,12 +40,18 @@ class Layout(Settings):
         if math.prod(self.shape) > MOST_ELEMENTS:
             raise UserError(f"examples have at most {MOST_ELEMENTS:,} elements, not the shape {self.shape}")
 
+    @property
+    def log_orders(self) -> float:
+        """The logarithm of how many arrays are one example where their order means nothing, nats: else 0."""
+        return 0.0
+
 
 @dataclass(frozen=True)
 class Vector(Layout):
     """(D,); a table is a vector of columns."""
 
     axes: ClassVar[tuple[str, ...]] = ("columns",)
+    elements: ClassVar[str] = "columns"
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Image(Layout):
     """(C, H, W)."""
 
     axes: ClassVar[tuple[str, ...]] = ("channels", "height", "width")
+    elements: ClassVar[str] = "pixels"
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Wave(Layout):
     """(C, T). rate: samples a second, where it is sound; mu_law: whether its 256 levels are the amplitudes of µ-law."""
 
     axes: ClassVar[tuple[str, ...]] = ("channels", "time")
+    elements: ClassVar[str] = "samples"
     rate: Annotated[int, Within(1, (1 << 31) - 1)] | None = None
     mu_law: bool = False
 
@@ -66,13 +77,20 @@ class Volume(Layout):
     """(C, D, H, W)."""
 
     axes: ClassVar[tuple[str, ...]] = ("channels", "depth", "height", "width")
+    elements: ClassVar[str] = "voxels"
 
 
 @dataclass(frozen=True)
 class Points(Layout):
-    """(N, 3)."""
+    """(N, d): a set of N points of the plane or of space, whose order means nothing."""
 
     axes: ClassVar[tuple[str, ...]] = ("points", "coordinates")
+    elements: ClassVar[str] = "coordinates"
+
+    @property
+    def log_orders(self) -> float:
+        """log N!, nats."""
+        return math.lgamma(self.shape[0] + 1)
 
 
 LAYOUTS = Family("layout", {"vector": Vector, "image": Image, "wave": Wave, "volume": Volume, "points": Points})
@@ -310,10 +328,20 @@ class Schema(Settings):
         return all(kind.count is not None for kind in self.each)
 
     @property
+    def plain(self) -> bool:
+        """Whether every element has finitely many values and is there."""
+        return self.discrete and not self.gaps
+
+    @property
     def counts(self) -> tuple[int, ...]:
         """How many values there are: of each column, or one number for all elements. Raises `UserError` where they are
         not finitely many."""
         counts = tuple(kind.count for kind in self.each if kind.count is not None)
+        if len(counts) < len(self.each) and isinstance(self.layout, Points):
+            raise UserError(
+                "this kind of model is of discrete data, and points have real coordinates: train the recipe points, a "
+                "diffusion model with head=preconditioned"
+            )
         if len(counts) < len(self.each):
             raise UserError(
                 "this kind of model is of discrete data, and these have no number of levels: train a table with real "

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.base.walk import LeftOut, reasons
+from vlb.base.walk import LeftOut, Reason, reasons
 from vlb.data.contents import content_of
-from vlb.data.dataset import Dataset, Split
+from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.formats.base import Content, Declined
 from vlb.data.formats.npy import MAGIC, Npy, Pickled
 from vlb.data.formats.npz import Arrays, arrays_in
@@ -26,7 +26,7 @@ SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val")
 def load_npy(path: Path, levels: int | None, shaped: Shaped = as_images) -> Dataset:
     """An .npy file of images (see `values.as_images`), or as `shaped` has it, divided by `splits`; errors as
     `load_images`."""
-    return _dataset(path, {"train": Part(_load_npy(path), None, str(path))}, levels, shaped)
+    return _dataset(path, npy_parts(path), levels, shaped)
 
 
 def load_npz(path: Path, levels: int | None, shaped: Shaped = as_images) -> Dataset:
@@ -38,9 +38,26 @@ def load_npz(path: Path, levels: int | None, shaped: Shaped = as_images) -> Data
     natural order. A whole number `levels` may be among them. Other arrays are not looked at, which is said.
     """
     archive = _open(path)
-    names = archive.names
-    if levels is None and "levels" in names:
+    if levels is None and "levels" in archive.names:
         levels = _levels_in(archive, path)
+    parts, left_out = _parts(archive, path, "levels")
+    return replace(_dataset(path, parts, levels, shaped), left_out=left_out)
+
+
+def npy_parts(path: Path) -> "dict[str, Part]":
+    """The array of an .npy file, which is all for training. Raises `UserError` as above."""
+    return {"train": Part(_load_npy(path), None, str(path))}
+
+
+def npz_parts(path: Path) -> "tuple[dict[str, Part], tuple[Reason, ...]]":
+    """The arrays of an .npz file by split, called as `load_npz` has them, and what else there is. Raises `UserError` as
+    above."""
+    return _parts(_open(path), path)
+
+
+def _parts(archive: Arrays, path: Path, *others: str) -> "tuple[dict[str, Part], tuple[Reason, ...]]":
+    """others: names that are looked at elsewhere."""
+    names = archive.names
     keys = {
         split: (key, _one_of([f"{head}_{tail}" for tail in tails for head in LABEL_NAMES], names, path))
         for split, tails in SPLIT_NAMES.items()
@@ -51,9 +68,8 @@ def load_npz(path: Path, levels: int | None, shaped: Shaped = as_images) -> Data
     if "train" not in keys:
         raise UserError(f"{path} has {', '.join(names)} but no x_train; add it, or give all images as x")
     parts = {split: _part(archive, key, label_key, path) for split, (key, label_key) in keys.items()}
-    read = {"levels", *(key for pair in keys.values() for key in pair)}
-    left_out = reasons(LeftOut(name, "other arrays") for name in names if name not in read)
-    return replace(_dataset(path, parts, levels, shaped), left_out=left_out)
+    read = {*others, *(key for pair in keys.values() for key in pair)}
+    return parts, reasons(LeftOut(name, "other arrays") for name in names if name not in read)
 
 
 def _load_npy(path: Path) -> np.ndarray:
@@ -117,9 +133,7 @@ def _dataset(path: Path, parts: dict[str, Part], levels: int | None, shaped: Sha
     given = [Labels(labels, len(x[split]), parts[split].what) for split, labels in labelled.items()]
     numbers, names = as_classes(given)
     labels = dict(zip(labelled, numbers, strict=True))
-    train, validation, test = (
-        Split(x[split], labels.get(split)) if split in x else None for split in ("train", "validation", "test")
-    )
+    train, validation, test = (Split(x[split], labels.get(split)) if split in x else None for split in SPLITS)
     assert train is not None
     return completed(path.name, levels, train, validation, test, str(path), names)
 

@@ -13,15 +13,17 @@ from PIL import Image
 
 from vlb.base.errors import UserError, suggestion
 from vlb.core.marginals import chunks, counts
+from vlb.core.schema import Points
 from vlb.data.dataset import Dataset, Split
-from vlb.data.independent import IndependentColumns
+from vlb.data.independent import MixedPoint, independent
 
 
 def baselines(data: Dataset, split: str) -> dict[str, float]:
     """Bits per dimension of one split ('train', 'validation' or 'test') under three plain codes.
 
-    Of a table with real columns, independent columns alone (`IndependentColumns`); of pieces, in place of lzma, `png`:
-    each whole picture as one such file, where pixels are of 8 bits or one. Of discrete data:
+    Of a table with real columns, independent columns alone (`IndependentColumns`); of points, one Gaussian in each
+    coordinate and a mixture of Gaussians, points being independent (`GaussianPoint`, `MixedPoint`); of pieces, in
+    place of lzma, `png`: each whole picture as one such file, where pixels are of 8 bits or one. Of discrete data:
 
     - uniform: log2 K, the mean over columns where they have K of their own;
     - independent_pixels: mean negative log-likelihood under `data.log_marginals`, fitted on train (test
@@ -32,10 +34,11 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
     Raises `UserError` for an unknown split.
     """
     x = data.split(split).x
-    if data.schema.gaps:
+    if not data.schema.plain:
         part = data.split(split)
-        nats = per_example("independent-pixels", data, part).mean() if len(x) else 0.0
-        return {"independent_pixels": float(nats) / part.dimensions / math.log(2)}
+        names = ("independent-pixels", MIXTURE) if isinstance(data.schema.layout, Points) else ("independent-pixels",)
+        means = {name: float(per_example(name, data, part).mean()) if len(x) else 0.0 for name in names}
+        return {name.replace("-", "_"): mean / part.dimensions / math.log(2) for name, mean in means.items()}
     if data.schema.pieces is not None:
         part = data.split(split)
         nats = per_example("independent-pixels", data, part).mean() / part.dimensions
@@ -57,7 +60,8 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
 
 
 PIECES = 100  # that are looked at together
-PER_EXAMPLE = ("independent-pixels", "uniform")
+MIXTURE = "mixture-of-points"
+PER_EXAMPLE = ("independent-pixels", "uniform", MIXTURE)
 
 
 def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
@@ -68,11 +72,16 @@ def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
     """
     if tuple(split.x.shape[1:]) != data.shape:
         raise UserError(f"the baseline is of examples of shape {data.shape}, these have {tuple(split.x.shape[1:])}")
-    if data.schema.gaps:
-        if name == "uniform":
-            raise UserError("a table with gaps has no uniform law here: compare with independent-pixels")
-        if name == "independent-pixels":
-            return -IndependentColumns(data.schema, data.train).log_prob(split)
+    if name == MIXTURE:
+        if not isinstance(data.schema.layout, Points) or data.schema.plain:
+            raise UserError(f"{MIXTURE} is a baseline of clouds of points: compare with independent-pixels")
+        return -MixedPoint(data.train).log_prob(split)
+    if name == "uniform" and not data.schema.plain:
+        raise UserError(
+            f"{data.schema.layout.elements} like these have no uniform law: compare with independent-pixels"
+        )
+    if name == "independent-pixels" and not data.schema.plain:
+        return -independent(data.schema, data.train).log_prob(split)
     if name == "uniform" and split.counted is not None:
         return split.counted * math.log(data.levels)
     if name == "uniform":

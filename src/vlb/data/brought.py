@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.words import so_many
 from vlb.core.schema import Image, Schema
 from vlb.data.arranged import SUFFIXES
 from vlb.data.contents import content_of
@@ -100,7 +101,7 @@ def images(array: np.ndarray, shape: tuple[int, ...], what: str) -> np.ndarray:
 def size(shape: tuple[int, ...]) -> str:
     """Of a picture (C, H, W), in words."""
     channels, height, width = shape
-    return f"of {width} × {height} pixels in {channels} channel{'s' * (channels > 1)}"
+    return f"of {width} × {height} pixels in {so_many(channels, 'channel')}"
 
 
 def _array(array: np.ndarray, rest: bytes, what: str, schema: Schema) -> Brought:

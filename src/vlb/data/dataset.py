@@ -187,9 +187,9 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits of a SHA-256 over what the values are, shapes, values and labels; the name plays no part."""
-        discrete = self.schema.discrete and not self.schema.gaps and self.schema.pieces is None
-        what = f"vlb-data-1 {self.levels}" if discrete else f"vlb-data-2 {json.dumps(encode(self.schema))}"
-        kind = "<f8" if not discrete else "u1" if self.levels <= 256 else "<u2"
+        plain = self.schema.plain and self.schema.pieces is None
+        what = f"vlb-data-1 {self.levels}" if plain else f"vlb-data-2 {json.dumps(encode(self.schema))}"
+        kind = "<f8" if not plain else "u1" if self.levels <= 256 else "<u2"
         digest = hashlib.sha256(what.encode())
         for split in (self.train, self.validation, self.test):
             digest.update(f" {split.x.shape} {split.labels is not None}".encode())

@@ -13,6 +13,7 @@ from vlb.data.formats.base import Declined, File
 from vlb.data.formats.delimited import rewritten, style_of
 from vlb.data.frames import filled_frame, joined, stacked
 from vlb.data.mixed import Sheet
+from vlb.data.rows import as_numbers
 
 DRAW = "draw"
 
@@ -31,14 +32,16 @@ class Filled:
 
 
 def filled(sheet: Sheet, draws: Sequence[Sequence[Filled]], long: bool) -> list[Any]:
-    """The table with its gaps filled, once for each of `draws`: text as bytes, DataFrames of the same kind; long: as
-    one, with a first column that says which draw.
+    """The table with its gaps filled, once for each of `draws`: text as bytes, DataFrames and arrays of the same kind;
+    long: as one, with a first column that says which draw.
 
     Raises `UserError` for a column to be added whose name is taken, and for what the encoding cannot hold.
     """
     _refuse_taken(sheet, draws[0], long)
     if isinstance(sheet.source, File):
         return _texts(sheet, sheet.source, draws, long)
+    if isinstance(sheet.source, np.ndarray):
+        return _arrays(sheet.source, draws, long)
     frames = [_frame(sheet, fills) for fills in draws]
     return [stacked(frames, DRAW)] if long else frames
 
@@ -68,6 +71,20 @@ def _frame(sheet: Sheet, fills: Sequence[Filled]) -> Any:
         if fill.sure is not None:
             more[called(fill)] = np.where(fill.missing, fill.sure, np.nan)
     return joined(filled_frame(sheet.source, put, kinds), more)
+
+
+def _arrays(source: np.ndarray, draws: Sequence[Sequence[Filled]], long: bool) -> list[Any]:
+    """In the type and the order of memory of the source."""
+    arrays = []
+    for fills in draws:
+        values = source.copy(order="K")
+        for fill in fills:
+            values[fill.missing, fill.place] = as_numbers(fill.column.kind, fill.values[fill.missing])
+        arrays.append(values)
+    if not long:
+        return arrays
+    marked = [np.insert(values, 0, number, axis=1) for number, values in enumerate(arrays, 1)]
+    return [np.concatenate(marked)]
 
 
 def _texts(sheet: Sheet, file: File, draws: Sequence[Sequence[Filled]], long: bool) -> list[Any]:

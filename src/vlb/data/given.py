@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.core.schema import Schema, Wave
+from vlb.base.words import so_many
+from vlb.core.schema import Points, Schema, Wave
 from vlb.data.arranged import SUFFIXES as PICTURES
 from vlb.data.arranged import class_of
 from vlb.data.arrays import read_array
@@ -22,6 +23,7 @@ from vlb.data.idx import labels_beside, read_idx
 from vlb.data.labels import are_texts, class_labels, texts
 from vlb.data.mixed import load_mixed_rows
 from vlb.data.photographs import given_album, tiles
+from vlb.data.points import read_clouds
 from vlb.data.sounds import read_windows
 from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
@@ -46,7 +48,7 @@ class Given(NamedTuple):
         """What there is to say of `unseen`, empty where it is."""
         if not self.unseen:
             return ""
-        rows = f"{len(self.unseen)} of {len(self.split) + len(self.unseen)} rows"
+        rows = f"{len(self.unseen):,} of {so_many(len(self.split) + len(self.unseen), 'row')}"
         first = "; ".join(list(self.unseen.values())[:SHOWN]) + ("; …" if len(self.unseen) > SHOWN else "")
         return f"{rows} left out, for they have cells that the model has not seen: {first}"
 
@@ -76,6 +78,10 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
         rows = load_mixed_rows(Path(path).expanduser(), schema)
         kept = np.delete(np.arange(len(rows.x)), list(rows.unseen))
         return Given(Split(rows.x[kept], observed=rows.observed[kept]), (), (*rows.remarks, *rows.empty), rows.unseen)
+    if isinstance(schema.layout, Points) and not schema.discrete:
+        clouds = read_clouds(Path(path).expanduser(), schema)
+        numbers = _classes(clouds.labels, len(clouds.x), str(path), schema, conditional)
+        return Given(Split(clouds.x, numbers), clouds.names, clouds.notes)
     path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
     if isinstance(schema.layout, Wave) and schema.layout.rate is not None:
         if not path.exists():
@@ -122,13 +128,18 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if tuple(x.shape[1:]) != tuple(shape):
         raise UserError(f"{what} holds examples of shape {tuple(x.shape[1:])}, and the model is of {tuple(shape)}")
     checked = as_levels(np.asarray(x), levels, what, "those of the model: give data on its scale")
+    return Given(Split(checked, _classes(labels, len(checked), what, schema, conditional)), names, notes, unseen)
+
+
+def _classes(labels: np.ndarray | None, n: int, what: str, schema: Schema, conditional: bool) -> np.ndarray | None:
+    """Labels of n examples, names or numbers, as numbers of the schema's classes."""
     if labels is not None and are_texts(labels):
-        labels = _numbered(texts(labels, len(checked), what), schema, what, conditional)
-    numbers = None if labels is None else class_labels(labels, len(checked), what)
+        labels = _numbered(texts(labels, n, what), schema, what, conditional)
+    numbers = None if labels is None else class_labels(labels, n, what)
     known = schema.classes
     if conditional and numbers is not None and known is not None and int(numbers.max()) >= known:
         raise UserError(f"{what} has the label {int(numbers.max())}, and the model knows 0 to {known - 1}")
-    return Given(Split(checked, numbers), names, notes, unseen)
+    return numbers
 
 
 def _pictures(path: Path, schema: Schema, conditional: bool) -> Given:

@@ -1,14 +1,75 @@
-"""Columns by themselves: what a model of a table has to beat, in the units of the data."""
+"""Real numbers by themselves: what a model of a table or of points has to beat, in the units of the data."""
 
 import math
+import warnings
+from typing import Protocol
 
 import numpy as np
 from scipy.special import log_ndtr
 
-from vlb.core.schema import Real, Schema
+from vlb.core.schema import Points, Real, Schema
 from vlb.data.dataset import Split
 
+KERNELS, SEEN = 32, 20_000  # Gaussians of a mixture of points, and how many of these it is fitted to
 TINY = 1e-9  # the least deviation of a real column, relative to its largest value
+
+
+class Independent(Protocol):
+    """A law of parts of an example by themselves."""
+
+    def log_prob(self, rows: Split) -> np.ndarray:
+        """log p of the elements of each example that are there and not given, (n,) nats, under the schema's dominating
+        measure."""
+
+
+def independent(schema: Schema, rows: Split) -> Independent:
+    """Real elements by themselves, fitted to some examples: columns of a table, or coordinates of points."""
+    return GaussianPoint(rows) if isinstance(schema.layout, Points) else IndependentColumns(schema, rows)
+
+
+class GaussianPoint:
+    """Points independent of each other, in any order, of one Gaussian in each coordinate."""
+
+    def __init__(self, rows: Split) -> None:
+        self.mean = rows.x.mean((0, 1))
+        least = TINY * np.maximum(1e-300, np.abs(rows.x).max((0, 1)))
+        self.deviation = np.maximum(rows.x.std((0, 1)), least)
+
+    def log_prob(self, rows: Split) -> np.ndarray:
+        """log p of the points of each cloud as a tuple, (n,) nats."""
+        z = (rows.x - self.mean) / self.deviation
+        each = -0.5 * z**2 - np.log(self.deviation) - 0.5 * math.log(2 * math.pi)
+        total: np.ndarray = each.sum((1, 2))
+        return total
+
+
+class MixedPoint:
+    """Points independent of each other, of one mixture of `KERNELS` Gaussians with any covariances, fitted by EM
+    (scikit-learn's, seed 0) to at most `SEEN` points."""
+
+    def __init__(self, rows: Split) -> None:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+
+        points = rows.x.reshape(-1, rows.x.shape[-1])
+        if len(points) > SEEN:
+            points = points[np.random.default_rng(0).choice(len(points), SEEN, replace=False)]
+        self.mean, self.scale = (
+            points.mean(0),
+            max(float(points.std()), TINY * max(1e-290, float(np.abs(points).max()))),
+        )
+        kernels = min(KERNELS, len(np.unique(points, axis=0)))
+        self.law = GaussianMixture(kernels, reg_covar=1e-6, max_iter=50, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.law.fit((points - self.mean) / self.scale)
+
+    def log_prob(self, rows: Split) -> np.ndarray:
+        """log p of the points of each cloud as a tuple, (n,) nats."""
+        n, number, coordinates = rows.x.shape
+        each = self.law.score_samples((rows.x.reshape(-1, coordinates) - self.mean) / self.scale)
+        total: np.ndarray = each.reshape(n, number).sum(1) - number * coordinates * math.log(self.scale)
+        return total
 
 
 class IndependentColumns:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.words import so_many
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
 from vlb.data.arrow import SUFFIXES, read_arrow
 from vlb.data.columns import (
@@ -31,7 +32,7 @@ from vlb.data.frames import cells_of_frame
 from vlb.data.numbers import NOTATIONS, Notation, notation, with_point
 from vlb.data.splits import division
 from vlb.data.tables import read_text
-from vlb.data.vectors import vectors
+from vlb.data.vectors import array_of, vectors
 
 FIRST = 5  # of many, so many are named
 
@@ -39,7 +40,7 @@ FIRST = 5  # of many, so many are named
 @dataclass(frozen=True, eq=False)
 class Sheet:
     """A table as it was brought. what: where it is from; cells: its columns; lines: (n,) of the rows in a file of text;
-    source: a DataFrame, or such a file, with its row of names if these have any, None of an array; offered: how numbers
+    source: a DataFrame, an array (n, D), or such a file, with its row of names if these have any; offered: how numbers
     may be written; guessed: what was, in reading; gridded: whether numbers may be rounded, in order or have atoms."""
 
     what: str
@@ -144,7 +145,7 @@ def sheet(path: Path, header: bool = True) -> Sheet:
     """The table in a file: delimited text, .parquet, .arrow or .feather; or an array, .npy. Raises `UserError` for what
     is none."""
     if path.suffix.lower() == ".npy":
-        return Sheet(str(path), vectors(path), None, None, gridded=False)
+        return array(array_of(path), str(path))
     if path.suffix.lower() in SUFFIXES:
         try:
             return frame(read_arrow(path), str(path))
@@ -166,6 +167,11 @@ def frame(table: Any, what: str = "the table") -> Sheet:
     if not cells or not len(cells[0].values):
         raise UserError("there are no rows")
     return Sheet(what, cells, None, table, (with_point,))
+
+
+def array(values: np.ndarray, what: str = "the array") -> Sheet:
+    """Numbers (n, D), NaN where a cell is missing: columns without names. Raises `UserError` for other arrays."""
+    return Sheet(what, vectors(values, what), None, values, gridded=False)
 
 
 def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ...], tuple[str, ...]]:
@@ -194,6 +200,10 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
     own = {cells.name: cells for cells in table.cells}
     if wanted[0].name is None and len(wanted) != len(table.cells):
         raise UserError(f"{table.what} has {len(table.cells)} columns, and the model is of {len(wanted)}")
+    if wanted[0].name is not None and None in own:
+        raise UserError(
+            f"{table.what} has columns without names, and the model's are found by name: give a row of them"
+        )
     lost = [column.name for column in wanted if column.name not in own]
     if lost:
         raise UserError(
@@ -306,16 +316,11 @@ def _empty(observed: np.ndarray, columns: Sequence[Described], table: Sheet) -> 
     """What is to say of rows and columns without any cell. observed: (n, columns of the table)."""
     rows, notes = np.flatnonzero(~observed.any(1)), []
     if len(rows):
-        notes.append(f"{counted(len(rows), 'row')} without any cell, {first(rows, table.at)}: nothing is known of them")
+        notes.append(f"{so_many(len(rows), 'row')} without any cell, {first(rows, table.at)}: nothing is known of them")
     gone = [_called(column, place) for place, column in enumerate(columns) if not observed[:, place].any()]
     if gone and len(rows) < len(observed):
         notes.append(f"without any cell: {', '.join(gone[:FIRST])}{', …' if len(gone) > FIRST else ''}")
     return notes
-
-
-def counted(count: int, what: str) -> str:
-    """So many, in words."""
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _called(column: Described, place: int) -> str:

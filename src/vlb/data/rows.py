@@ -90,6 +90,16 @@ def as_values(kind: AnyKind, values: np.ndarray) -> np.ndarray:
     return texts(values, kind) if numbers is None else numbers[values.astype(np.int64)]
 
 
+def as_numbers(kind: AnyKind, values: np.ndarray) -> np.ndarray:
+    """The values of a column of an array, all of which are numbers, as such: of categories those that are listed."""
+    if not isinstance(kind, Categories):
+        return values
+    numbers = _numbers(kind.values)
+    if numbers is None:
+        raise UserError(f"{kind.values[0]!r} is no number, and cannot be put into an array")
+    return numbers[values.astype(np.int64)]
+
+
 def _numbers(written: Sequence[str]) -> np.ndarray | None:
     """Texts as int64 or, where these tell them apart, as float64; None where they are no numbers."""
     read = notation(written)

@@ -37,7 +37,7 @@ def solids(labels: np.ndarray, rng: np.random.Generator, side: int = SIDE) -> np
     n = len(labels)
     radius = side * rng.uniform(0.25, 0.45, n)
     centre = radius[:, None] + rng.random((n, 3)) * (side - 2 * radius[:, None])
-    turn = _rotations(rng.normal(size=(n, 4)))
+    turn = rotations(rng.normal(size=(n, 4)))
     a, b = rng.uniform(0.4, 1, (2, n))
     at = np.stack(np.meshgrid(*[np.arange(side) + 0.5] * 3, indexing="ij"), -1).reshape(-1, 3)
     x = np.empty((n, side**3), np.uint8)
@@ -82,7 +82,7 @@ def _square(p: np.ndarray) -> np.ndarray:
 HOLDS = (_ball, _box, _cylinder, _torus)  # by class
 
 
-def _rotations(q: np.ndarray) -> np.ndarray:
+def rotations(q: np.ndarray) -> np.ndarray:
     """Rotations (n, 3, 3) of quaternions (n, 4) of any length but 0."""
     w, x, y, z = (q / np.sqrt((q**2).sum(-1, keepdims=True))).T
     rows = (

@@ -9,6 +9,7 @@
 | iris | 150 rows of scikit-learn's, four real columns on a grid of 0.1 and the species | as a person's own table |
 | prompts | 568 recordings, 8 kHz, 16-bit mono, in windows | by recording, see `splits` |
 | shapes | 5000 of (1, 16, 16, 16), 2 levels, 4 classes, generated | 4000 / 500 / 500 |
+| clouds | 5000 of 128 points of space, 4 classes, generated | 4000 / 500 / 500 |
 | cifar10 | 60000 of (3, 32, 32), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 45000 |
 """  # noqa: E501
 
@@ -43,9 +44,12 @@ from vlb.data.idx import parse_idx
 from vlb.data.labels import class_labels
 from vlb.data.mixed import Sheet, load_mixed, table_of
 from vlb.data.photographs import load_photographs
+from vlb.data.points import HELD as CLOUDS
+from vlb.data.points import load_points
 from vlb.data.prompts import prompts
 from vlb.data.shapes import shapes
 from vlb.data.sounds import Windows, load_sounds
+from vlb.data.surfaces import NUMBER, clouds
 from vlb.data.tables import load_table
 from vlb.data.vectors import moons, moons_log_density
 from vlb.data.volumes import HELD, load_volumes
@@ -207,19 +211,21 @@ def cifar10(cache: Path | None = None) -> Dataset:
 
 
 SOUNDS = ("prompts", "sound")
-OWN = ("images", "sound", "volumes", "table", "mixed-table")  # kinds of data that a person brings
+OF_POINTS = ("clouds", "points")
+OWN = ("images", "sound", "volumes", "points", "table", "mixed-table")  # kinds of data that a person brings
 
 
 class Cutting(NamedTuple):
     """How larger things become examples. pieces: of pictures of any size, None where all are of one; skip_damaged:
     leave out, and count, what is damaged; progress: told of the pictures looked at; window, mu_law: of sound, see
-    `Windows`."""
+    `Windows`; number: of points in a cloud."""
 
     pieces: Pieces | None = None
     skip_damaged: bool = False
     progress: Progress = SILENT
     window: int = USUAL.window
     mu_law: bool = False
+    number: int | None = None
 
 
 WHOLE = Cutting()
@@ -233,7 +239,7 @@ def load(
     leave_out: Sequence[str] = (),
     cut: Cutting = WHOLE,
 ) -> Dataset:
-    """A data set by name: one of `SOURCES`, or 'images', 'sound', 'volumes', 'table' (of discrete columns) or
+    """A data set by name: one of `SOURCES`, or 'images', 'sound', 'volumes', 'points', 'table' (of discrete columns) or
     'mixed-table' for a person's own data at `path`.
 
     For a known source `path`, if given, is the cache folder to use. header: whether the first row of a table names its
@@ -267,6 +273,12 @@ def load(
         if path is None:
             raise UserError(f"the data set 'volumes' needs a path: {HELD}")
         return load_volumes(Path(path))
+    if name == "points":
+        if path is None:
+            raise UserError(f"the data set 'points' needs a path: {CLOUDS}")
+        return load_points(Path(path), cut.number, cut.skip_damaged, cut.progress)
+    if name == "clouds":
+        return clouds(cut.number or NUMBER)
     if name == "table":
         if path is None:
             raise UserError("the data set 'table' needs a path: a .csv, .tsv, .txt or .dat file")
@@ -290,6 +302,7 @@ SOURCES: Mapping[str, Callable[[Path | None], Dataset]] = MappingProxyType(
         "fashion-mnist": fashion_mnist,
         "cifar10": cifar10,
         "shapes": lambda cache: shapes(),
+        "clouds": lambda cache: clouds(),
         "prompts": lambda cache: prompts(cache, USUAL),
     }
 )

@@ -6,10 +6,12 @@ the data bring a test or a validation split, only the missing one is taken, by t
 """
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.words import so_many
 from vlb.core.schema import levels_schema
 from vlb.data.dataset import Dataset, Split
 
@@ -25,7 +27,7 @@ def division(
         return np.arange(n), None, None
     wanted = 1 + validation + test
     if n < wanted:
-        raise UserError(f"{what} holds {n} example{'s' * (n != 1)}; at least {wanted} are needed to split them")
+        raise UserError(f"{what} holds {so_many(n, 'example')}; at least {wanted} are needed to split them")
     order = np.random.default_rng(0).permutation(n)
     tenth = max(1, n // 10)
     tests = order[:tenth] if test else None
@@ -43,9 +45,30 @@ def completed(
     what: str,
     labels: tuple[str, ...] | None = None,
 ) -> Dataset:
-    """A data set of the splits given, the missing ones taken out of `train` (see the module).
+    """A data set of whole numbers, of the splits given, the missing ones taken out of `train` (see the module).
 
     labels: the names of the classes, by default their numbers, from 0 to the largest that there is.
+
+    Raises `UserError` as `parted`.
+    """
+    parts = parted(train, validation, test, what)
+    schema = levels_schema(tuple(train.x.shape[1:]), levels, parts.classes)
+    if labels is not None:
+        schema = replace(schema, labels=labels)
+    return Dataset(name, schema, parts.train, parts.validation, parts.test)
+
+
+class Parted(NamedTuple):
+    """Three splits; classes: how many there are, None without labels."""
+
+    train: Split
+    validation: Split
+    test: Split
+    classes: int | None
+
+
+def parted(train: Split, validation: Split | None, test: Split | None, what: str) -> Parted:
+    """The splits given, the missing ones taken out of `train` (see the module).
 
     Raises `UserError` where there are too few examples, an empty split, splits of different shapes, or
     labels for some splits only.
@@ -70,10 +93,7 @@ def completed(
         validation = validation if indices[1] is None else _taken(whole, indices[1])
         test = test if indices[2] is None else _taken(whole, indices[2])
     assert validation is not None and test is not None
-    schema = levels_schema(tuple(train.x.shape[1:]), levels, max(counts) if counts else None)
-    if labels is not None:
-        schema = replace(schema, labels=labels)
-    return Dataset(name, schema, train, validation, test)
+    return Parted(train, validation, test, max(counts) if counts else None)
 
 
 def _taken(whole: Split, indices: np.ndarray) -> Split:

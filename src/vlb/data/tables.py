@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.words import so_many
 from vlb.core.schema import Categories, Column, Schema, Vector
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
@@ -64,7 +65,8 @@ def load_rows(path: Path, columns: tuple[Column, ...]) -> Rows:
         raise UserError(f"{path}: line {text.first}: {_difference(text.names or (), names)}")
     if text.rows.shape[1] != len(columns):
         raise UserError(
-            f"{path}: line {text.first} has {text.rows.shape[1]} cells, and the model is of {len(columns)} columns"
+            f"{path}: line {text.first} has {so_many(text.rows.shape[1], 'cell')}, and the model is of "
+            f"{so_many(len(columns), 'column')}"
         )
     x, unknown = as_levels(text.rows, columns)
     cells: dict[int, list[str]] = {}
@@ -186,6 +188,9 @@ def read_text(path: Path, header: bool) -> Text:
             f"{path}: line {lines[0]}: the columns {' and '.join(places)} are both called {shown(twice[0])}: rename one"
         )
     guessed = () if style.encoding == "utf-8" else (f"the text is no UTF-8: taken as {style.encoding}",)
+    if style.short:
+        what = so_many(style.short, "delimiter")
+        guessed = (*guessed, f"all rows but the first end with {what} more, taken for the end of a row")
     offered = NOTATIONS if style.delimiter != "," else (with_point,)
     return Text(names, int(lines[0]), rows, after, style.trailing, offered, guessed, file)
 
@@ -223,7 +228,9 @@ def _remarks(text: Text, columns: tuple[Column, ...]) -> tuple[str, ...]:
     if len(columns) == 1 and len({len(cell.split()) for cell in text.rows[:, 0]} - {1}) == 1:
         found.append("one column, of whole lines: spaces divide no cells, but commas, semicolons, bars and tabs do")
     numbers = sum(way is not None for way in ways)
-    found.append(f"{len(columns)} columns: {numbers} of numbers in order, {len(columns) - numbers} of categories")
+    found.append(
+        f"{so_many(len(columns), 'column')}: {numbers} of numbers in order, {len(columns) - numbers} of categories"
+    )
     return tuple(found)
 
 
@@ -244,7 +251,7 @@ def _like_names(rows: np.ndarray, ways: Sequence[Notation | None]) -> list[str]:
 def _difference(names: Sequence[str], wanted: Sequence[str]) -> str:
     """How a row of names is not the model's."""
     if len(names) != len(wanted):
-        return f"the names of {len(names)} columns, and the model is of {len(wanted)}: {', '.join(wanted)}"
+        return f"the names of {so_many(len(names), 'column')}, and the model is of {len(wanted)}: {', '.join(wanted)}"
     number = next(j for j, (name, want) in enumerate(zip(names, wanted, strict=True)) if name != want)
     return (
         f"column {number + 1} is called {shown(names[number])}, and the model's {shown(wanted[number])}: its columns "

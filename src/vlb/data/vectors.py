@@ -12,12 +12,18 @@ RADIUS, NOISE = 1.0, 0.15
 POINTS = 2000  # of the quadrature along a moon
 
 
-def vectors(path: Path) -> tuple[Cells, ...]:
-    """The columns, without names, of an .npy file of numbers (n, D); NaN is missing. Raises `UserError`."""
+def array_of(path: Path) -> np.ndarray:
+    """The array in an .npy file. Raises `UserError` where there is none."""
     values = only_array(path)
-    if values is None or values.ndim != 2 or values.dtype.kind not in "fiub" or not values.size:
-        what = "no array of numbers" if values is None else f"{values.dtype} of shape {values.shape}"
-        raise UserError(f"{path} holds {what}: a table is numbers (rows, columns)")
+    if values is None:
+        raise UserError(f"{path} holds no array of numbers: a table is numbers (rows, columns)")
+    return values
+
+
+def vectors(values: np.ndarray, what: str) -> tuple[Cells, ...]:
+    """The columns, without names, of numbers (n, D); NaN is missing. Raises `UserError`, naming `what`, for others."""
+    if values.ndim != 2 or values.dtype.kind not in "fiub" or not values.size:
+        raise UserError(f"{what} holds {values.dtype} of shape {values.shape}: a table is numbers (rows, columns)")
     numbers = values.astype(np.float64)
     observed = ~np.isnan(numbers)
     return tuple(

@@ -14,12 +14,12 @@ from vlb.base.errors import UserError
 from vlb.base.files import written_new
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.base.words import so_many
 from vlb.core.schema import Column, Image, Real
 from vlb.core.surroundings import ordinary
-from vlb.data.arrow import SUFFIXES
 from vlb.data.columns import placed
 from vlb.data.filled import Filled, filled
-from vlb.data.mixed import FIRST, Numbered, Sheet, counted, frame, numbered, sheet
+from vlb.data.mixed import FIRST, Numbered, Sheet, array, frame, numbered, sheet
 from vlb.data.rows import of_file, require_pyarrow
 from vlb.generate.gaps import Gaps
 from vlb.generate.inpaint import InpaintResult, inpaint
@@ -37,8 +37,8 @@ DEFAULT = ImputeOptions()
 @dataclass(frozen=True)
 class ImputeResult(Result):
     """What `vlb.impute` returns. tables: the table with its gaps filled, once per draw, or one with `long` or of a
-    point: the bytes of a file for a file, DataFrames of the same kind for a DataFrame; cells: how many were filled, by
-    column; rows: of the table; how: what was put there, in words."""
+    point: the bytes of a file for a file, DataFrames or arrays of the same kind for these; cells: how many were filled,
+    by column; rows: of the table; how: what was put there, in words."""
 
     tables: tuple[Any, ...]
     cells: Mapping[str, int]
@@ -50,7 +50,9 @@ class ImputeResult(Result):
         """How many cells, and how."""
         count = sum(self.cells.values())
         return (
-            f"{count} cells of {self.rows} rows filled, {self.how}" if count else "no cell is missing: copied as it is"
+            f"{so_many(count, 'cell')} of {so_many(self.rows, 'row')} filled, {self.how}"
+            if count
+            else "no cell is missing: copied as it is"
         )
 
     def values(self) -> dict[str, Any]:
@@ -64,9 +66,9 @@ class ImputeResult(Result):
 
     def write(self, out: str | Path) -> tuple[Path, ...]:
         """Write a file's tables to new files, all or none: `out`, or of several draws NAME-1.csv, NAME-2.csv, … beside
-        it. Raises `UserError` for one that exists, and for DataFrames, which write themselves."""
+        it. Raises `UserError` for one that exists, and for DataFrames and arrays, which write themselves."""
         if not all(isinstance(table, bytes) for table in self.tables):
-            raise UserError("DataFrames are in `tables`, and write themselves")
+            raise UserError("DataFrames and arrays are in `tables`, and write themselves")
         paths = outputs(Path(out), len(self.tables))
         with ExitStack() as stack:
             for path, content in zip(paths, self.tables, strict=True):
@@ -98,7 +100,8 @@ def impute(
     """The table with its gaps filled from p(missing | observed), or pictures with the pixels under a mask, as `vlb
     impute` writes them.
 
-    examples: the path of a file (.csv, .tsv, .parquet, …), or a DataFrame of pandas, polars or pyarrow; with a mask,
+    examples: the path of a file (.csv, .tsv, .parquet, .npy, …), a DataFrame of pandas, polars or pyarrow, or an array
+    (n, D) with NaN where a cell is missing; with a mask,
     the path of a picture, of a folder of pictures or of an .npy file, or an array (H, W), (C, H, W), (n, H, W),
     (n, C, H, W) or (n, H, W, C). mask: a picture, a folder with one of the same name for each picture, an .npy file or
     an array; what is not 0 is to be filled. Cells and pixels that are there are not touched, and columns that the model
@@ -129,7 +132,7 @@ def _filled(opened: Run, table: Any, options: ImputeOptions, progress: Progress)
         model = require(model, TableDiffusion, what).by(method)
     columns = opened.schema.columns or ()
     path = Path(table).expanduser() if isinstance(table, str | Path) else None
-    brought = frame(table) if path is None else sheet(path, columns[0].name is not None)
+    brought = sheet(path, columns[0].name is not None) if path is not None else _given(table)
     rows = numbered(brought, columns)
     for note in (*brought.guessed, *rows.notes, *rows.empty):
         progress.say(note)
@@ -139,10 +142,10 @@ def _filled(opened: Run, table: Any, options: ImputeOptions, progress: Progress)
     found = Brought(brought, rows, columns)
     draws, effort = found.fills(model, options, progress)
     tables = filled(brought, draws, options.long)
-    if path is not None and path.suffix.lower() in SUFFIXES:
-        tables = [_packed(one, path.suffix.lower()) for one in tables]
+    if path is not None:
+        tables = [one if isinstance(one, bytes) else _packed(one, path.suffix.lower()) for one in tables]
     cells = {found.name(fill): int(fill.missing.sum()) for fill in draws[0]}
-    how = f"each by its {options.point}" if options.point else f"in {options.draws} draw{'s' * (options.draws > 1)}"
+    how = f"each by its {options.point}" if options.point else f"in {so_many(options.draws, 'draw')}"
     return ImputeResult(tuple(tables), cells, len(brought), f"{how}, {effort}" if effort else how)
 
 
@@ -165,7 +168,7 @@ class Brought:
         count = 1 if options.point else options.draws
         if not len(where):
             return [[]] * count, ""
-        progress.begin(f"filling the gaps of {len(where)} rows", count)
+        progress.begin(f"filling the gaps of {so_many(len(where), 'row')}", count)
         deviations = gaps.deviations() if options.uncertainty else []
         found = []
         for number in range(count):
@@ -211,16 +214,24 @@ def _refuse_unseen(brought: Sheet, rows: Numbered) -> None:
         first = "; ".join(list(rows.unseen.values())[:FIRST]) + ("; …" if len(rows.unseen) > FIRST else "")
         verb = "has" if len(rows.unseen) == 1 else "have"
         raise UserError(
-            f"{brought.what}: {counted(len(rows.unseen), 'row')} {verb} cells that the model has not seen ({first}): "
+            f"{brought.what}: {so_many(len(rows.unseen), 'row')} {verb} cells that the model has not seen ({first}): "
             "mend or empty these cells; for a column of categories, `other = true` in schema.toml takes them, after "
             "training again"
         )
 
 
+def _given(table: Any) -> Sheet:
+    """An array or a DataFrame."""
+    return array(table) if isinstance(table, np.ndarray) else frame(table)
+
+
 def _packed(table: Any, suffix: str) -> bytes:
-    """A pyarrow table as a file."""
-    arrow, parquet = require_pyarrow()
+    """A pyarrow table, or an array, as a file."""
     stream = BytesIO()
+    if suffix == ".npy":
+        np.save(stream, table, allow_pickle=False)
+        return stream.getvalue()
+    arrow, parquet = require_pyarrow()
     if suffix == ".parquet":
         parquet.write_table(table, stream)
     else:

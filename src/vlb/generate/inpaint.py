@@ -13,6 +13,7 @@ from vlb.base.errors import UserError
 from vlb.base.files import made_new, written_new
 from vlb.base.progress import Progress
 from vlb.base.results import Result, Table
+from vlb.base.words import so_many
 from vlb.core.condition import Condition, Role
 from vlb.core.schema import Image
 from vlb.data.brought import ITSELF, Brought, brought
@@ -40,10 +41,10 @@ class InpaintResult(Result):
     def words(self) -> str:
         """How many pixels, and how."""
         pixels, draws = int(self.holes.sum()), len(self.x)
-        many = counted(len(self.holes))
+        many = so_many(len(self.holes), "picture")
         if not pixels:
             return f"no pixel is to be filled: {many} copied"
-        return f"{pixels:,} pixels of {many} filled, in {draws} draw{'s' * (draws > 1)}"
+        return f"{so_many(pixels, 'pixel')} of {many} filled, in {so_many(draws, 'draw')}"
 
     def values(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -92,7 +93,7 @@ def inpaint(run: Run, pictures: Any, mask: Any, options: ImputeOptions, progress
     for note in (*found.notes, *notes):
         progress.say(note)
     x = np.empty((options.draws, *found.x.shape), found.x.dtype)
-    progress.begin(f"filling {counted(len(found.x))}", options.draws * len(found.x))
+    progress.begin(f"filling {so_many(len(found.x), 'picture')}", options.draws * len(found.x))
     done = 0
     for number in range(options.draws):
         at = 0
@@ -118,8 +119,3 @@ def filled(model: LikelihoodModel, x: np.ndarray, holes: np.ndarray, seed: int, 
             len(own), generator=generator, condition=Condition(role=role, values=values.masked_fill(open_, 0))
         )
         yield np.where(unknown, drawn.numpy(), own).astype(x.dtype)
-
-
-def counted(pictures: int) -> str:
-    """So many pictures, in words."""
-    return f"{pictures} picture{'s' * (pictures != 1)}"

@@ -16,12 +16,14 @@ from torch import Tensor
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.base.words import so_many
 from vlb.core.condition import Condition
-from vlb.core.schema import Column, Wave
+from vlb.core.schema import Column, Points, Wave
 from vlb.core.surroundings import ordinary
 from vlb.data.pieces import alone, tile_of
 from vlb.data.rows import as_parquet, as_text
 from vlb.generate.batches import Bar, drawn
+from vlb.generate.clouds import of_points, ply, scatter
 from vlb.generate.options import SampleOptions
 from vlb.generate.pictures import drawable, grid, png
 from vlb.generate.sounds import audible, played, player, wav
@@ -45,14 +47,15 @@ PLAYED = 8  # samples, in a notebook
 @dataclass(frozen=True)
 class SampleResult(Result):
     """What `vlb.sample` returns. x: (n, *shape) whole numbers below `levels`, uint8 up to 256 levels and uint16 above;
-    of a table with real columns, which has no levels, float64. how: the sampler and its steps in words, empty where
-    there is nothing to say; columns: of a table, wave: of sound, else None."""
+    of points and of a table with real columns, which have no levels, float64. how: the sampler and its steps in words,
+    empty where there is nothing to say; columns: of a table, wave: of sound, points: of clouds, else None."""
 
     x: np.ndarray
     levels: int | None
     how: str
     columns: tuple[Column, ...] | None = None
     wave: Wave | None = None
+    points: Points | None = None
 
     @property
     def words(self) -> str:
@@ -71,7 +74,9 @@ class SampleResult(Result):
         return Table(self.words, ("", ""), (tuple(rows),))
 
     def as_png(self) -> bytes:
-        """A grid of pictures. Raises `UserError` for examples that are no images or volumes."""
+        """A grid of pictures. Raises `UserError` for examples that are no images, volumes or clouds."""
+        if self.points is not None:
+            return png(grid(scatter(self.x), 256))
         if self.levels is None:
             raise UserError(f"examples of shape {self.x.shape[1:]} are no pictures: use .csv or .npz")
         return png(grid(self.x, self.levels))
@@ -85,6 +90,17 @@ class SampleResult(Result):
         if len(self.x) != 1:
             raise UserError(f"a .wav file holds one sample, not {len(self.x)}: -n 1, or -o FOLDER for a file of each")
         return wav(self.x[0], self.wave)
+
+    def as_ply(self) -> bytes:
+        """The .ply file of the only cloud. Raises `UserError` where there are more, or they are none."""
+        if len(self.x) != 1:
+            raise UserError(f"a .ply file holds one cloud, not {len(self.x)}: -n 1, or -o FOLDER for a file of each")
+        return ply(self.x[0])
+
+    def as_files(self) -> tuple[str, list[bytes]]:
+        """A file of each, and how their names end: .ply of clouds, else .wav. Raises `UserError` for what is
+        neither."""
+        return (".ply", [ply(x) for x in self.x]) if self.points is not None else (".wav", self.as_wavs())
 
     def as_npy(self) -> bytes:
         """The array by itself."""
@@ -115,7 +131,7 @@ class SampleResult(Result):
     def _repr_html_(self) -> str:
         if self.wave is not None:
             return "".join(player(played(x, self.wave)) for x in self.x[:PLAYED])
-        if not drawable(self.x.shape[1:]):
+        if self.points is None and not drawable(self.x.shape[1:]):
             return super()._repr_html_()
         picture = b64encode(self.as_png()).decode()
         return f'<figure><img alt="{escape(self.words)}" src="data:image/png;base64,{picture}"></figure>'
@@ -164,7 +180,7 @@ def sample(
     else:
         way = Way(lambda count, generator: model.sample(count, generator=generator, condition=told(count)))
     x, done = np.empty((n, *schema.shape), schema.dtype), 0
-    progress.begin(f"sampling {n} examples" + (", evaluations" if way.told else ""), n * (way.told or 1))
+    progress.begin(f"sampling {so_many(n, 'example')}" + (", evaluations" if way.told else ""), n * (way.told or 1))
     for batch in drawn(n, schema, options.seed, way.draw):
         x[done : done + len(batch)] = batch
         done += len(batch)
@@ -173,7 +189,7 @@ def sample(
     of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
     of += "" if schema.pieces is None else ", tiles by themselves,"
     wave = audible(schema.layout, schema.count)
-    return SampleResult(tile_of(schema, x), schema.count, of + way.how, schema.columns, wave)
+    return SampleResult(tile_of(schema, x), schema.count, of + way.how, schema.columns, wave, of_points(schema.layout))
 
 
 class Way(NamedTuple):
@@ -193,7 +209,7 @@ def _by_diffusion(
     chosen = diffusion_model(model, "a choice of sampler, --grid, --steps, --guidance or --clip")
     prepared, evaluations = _prepared(chosen, options), None
     times = _times(options, prepared.process.schedule, lambda: run.loss(chosen))
-    how = f" by {options.sampler}" + ("" if options.sampler == "ode" else f" in {len(times) - 1} steps")
+    how = f" by {options.sampler}" + ("" if options.sampler == "ode" else f" in {so_many(len(times) - 1, 'step')}")
     if sampler.evaluations is not None:
         evaluations = sampler.evaluations * (len(times) - 1) + prepared.learns_decoder
         prepared = transformed(prepared, Told(prepared.denoiser, bar.move))

@@ -9,6 +9,7 @@ import torch
 
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Strong, Table
+from vlb.base.words import so_many
 from vlb.core.surroundings import ordinary
 from vlb.core.terms import key
 from vlb.data import Dataset, Split
@@ -99,7 +100,8 @@ class ComparisonResult(Result):
             )
             sections.append((head, *interval, *terms))
         return Table(
-            title=f"{subject.data}, {subject.split}: {len(self.first.index)} examples × {own.dimensions} dimensions, "
+            title=f"{subject.data}, {subject.split}: {so_many(len(self.first.index), 'example')} × "
+            f"{so_many(own.dimensions, 'dimension')}, "
             f"{kind(subject)}{', given labels' if subject.conditional else ''}",
             columns=("", "bits/dim", "difference", "nats/example", "p"),
             sections=tuple(sections),

@@ -7,6 +7,7 @@ import torch
 
 from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
+from vlb.base.words import so_many
 from vlb.data import Split
 from vlb.models.diffusion.discrete import WALK, GridDiffusion
 from vlb.models.diffusion.grids import GRIDS, UniformLogSNR
@@ -60,7 +61,7 @@ def discretise(
         candidates = UniformLogSNR()(model.process.schedule, max(CANDIDATES, 2 * steps))
         some, generator = validation.subset(PLACING_EXAMPLES), torch.Generator().manual_seed(0)
         costs, sizes = [], []
-        progress.begin(f"placing {steps + 1} rungs by {len(some)} validation examples", len(some))
+        progress.begin(f"placing {steps + 1} rungs by {so_many(len(some), 'validation example')}", len(some))
         for start in range(0, len(some), PLACING_BATCH):
             index = np.arange(start, min(start + PLACING_BATCH, len(some)))
             x, condition = some.batch(index, conditional, model.device)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vlb.base.errors import UserError, broken
 from vlb.base.progress import SILENT, Progress
+from vlb.base.words import so_many
 from vlb.core.condition import Condition
 from vlb.core.surroundings import ordinary
 from vlb.core.terms import BoundKind, TermPath
@@ -299,7 +300,7 @@ def measure_bound(
     tally = keep.tally
     if tally is not None and (len(tally.means), tally.batch) != (count, batch):
         raise ValueError(f"a tally of {len(tally.means)} examples in batches of {tally.batch} cannot go on with others")
-    progress.begin(f"evaluating {count} examples", passes * count)
+    progress.begin(f"evaluating {so_many(count, 'example')}", passes * count)
     interrupted, seen = False, None
     try:
         while tally is None or tally.start or not _satisfied(tally, model, dimensions, passes, precision, budget):
@@ -333,7 +334,7 @@ def _refuse_negative(evaluation: Evaluation) -> None:
         raise UserError(
             f"the draws give {evaluation.bits_per_dim:.4g} ± {evaluation.se_monte_carlo:.2g} (Monte Carlo) bits/dim, "
             "and no −log of a mass is negative: they say nothing. Either more --passes are needed, or the training of "
-            "this model diverged: train again with a lower training.learning_rate"
+            "this model diverged: train again, with a lower training.learning_rate if it takes steps"
         )
 
 

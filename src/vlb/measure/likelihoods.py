@@ -95,8 +95,9 @@ def ode(options: EvaluateOptions, model: Bounded, apart: Dataset, conditional: b
     """The PF-ODE's bound. `variational` dequantisation is fitted to training data first."""
     steps, placement = options.steps, options.placement
     diffusion = diffusion_model(model, "the probability-flow ODE of --likelihood ode")
-    if not apart.schema.discrete or apart.schema.gaps:
-        raise UserError("--likelihood ode is of levels that are all there, not of columns of a table: leave it out")
+    if not apart.schema.plain:
+        what = apart.schema.layout.elements
+        raise UserError(f"--likelihood ode is of levels that are all there, and these are {what}: leave it out")
     small = math.prod(model.shape) <= SMALL
     way = options.divergence or ("exact" if small else "hutchinson")
     tolerance = options.tolerance or TOLERANCE

@@ -10,6 +10,7 @@ import torch
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Strong, Table
+from vlb.base.words import so_many
 from vlb.core.distributions import refuse_nan
 from vlb.data import Split
 from vlb.models.protocols import Denoising
@@ -54,8 +55,9 @@ class Recognition(Result):
     def show(self, console: Any) -> None:
         """In a sentence."""
         console.print(
-            f"error rate {self.error_rate:.4f} ± {self.standard_error:.4f} on {self.examples} examples, after training "
-            f"with {self.labels_used} labels; denoising cost per layer, input first: "
+            f"error rate {self.error_rate:.4f} ± {self.standard_error:.4f} on "
+            f"{so_many(self.examples, 'example')}, after training with "
+            f"{so_many(self.labels_used, 'label')}; denoising cost per layer, input first: "
             + ", ".join(f"{cost:.3f}" for cost in self.cost_per_layer)
         )
 
@@ -75,7 +77,7 @@ def recognise(
     if split.labels is None or len(split) == 0:
         raise UserError("an error rate needs labelled examples, and these data have none")
     generator = torch.Generator().manual_seed(seed)
-    progress.begin(f"classifying {len(split)} examples", len(split))
+    progress.begin(f"classifying {so_many(len(split), 'example')}", len(split))
     wrong, costs = 0, np.zeros(model.depth)
     for start in range(0, len(split), batch):
         stop = min(start + batch, len(split))

@@ -16,6 +16,7 @@ from scipy.special import ndtri, stdtrit
 from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.base.words import so_many
 from vlb.core.surroundings import ordinary
 from vlb.core.terms import BoundKind
 from vlb.data import Dataset, Split
@@ -32,9 +33,11 @@ from vlb.store.runs import Run
 
 TRAINING_EXAMPLES = 500
 LZMA = "lzma"
+SET = "nats_of_the_set"  # whose order is forgotten
 SHOWN = 20
 ERROR = "monte_carlo_error_nats"
 LARGE = 0.25  # share of the spread between examples, from which on errors are said to be large
+SAME = 1e-9  # share of the largest |log p|, up to which a spread is rounding: more passes find no other
 DEFAULT = ScoreOptions()
 
 
@@ -72,7 +75,7 @@ class ScoreResult(Result):
             (self.names[i] if self.names else str(i), *(f"{values[i]:.4f}" for values in self.columns.values()))
             for i in range(min(SHOWN, len(self.columns["nats"])))
         ]
-        title = f"the first {len(rows)} of {len(self.columns['nats'])} examples"
+        title = f"the first {len(rows)} of {so_many(len(self.columns['nats']), 'example')}"
         return Table(title, ("example", *self.columns), (tuple(rows),), self.words)
 
     @property
@@ -82,11 +85,11 @@ class ScoreResult(Result):
         nats, error = self.columns["nats"][known], self.columns[ERROR][known]
         size, spread = float(np.sqrt((error**2).mean())), float(nats.std(ddof=1)) if len(nats) > 1 else 0.0
         words = f" ± {size:.2g} nats (Monte Carlo, root mean square)" if size else ""
-        if size > LARGE * spread > 0:
+        if size > LARGE * spread and spread > SAME * float(np.abs(nats).max()):
             words += f", of a spread of {spread:.2g} between examples: more --passes tell them apart better"
         left_out = f"; {self.given.left_out}" if self.given.left_out else ""
         return (
-            f"{len(nats)} examples, in the mean {self.columns['bits_per_dim'][known].mean():.4f} bits/dim, "
+            f"{so_many(len(nats), 'example')}, in the mean {self.columns['bits_per_dim'][known].mean():.4f} bits/dim, "
             f"{self.about['kind']}; {self.about['nats']}{words}{left_out}"
         )
 
@@ -209,6 +212,8 @@ def score(
     if wholes is not None:
         nats, errors, sizes = wholes.sums(nats), np.sqrt(wholes.sums(errors**2)), wholes.sizes
     columns = {"nats": nats, "bits_per_dim": nats / (sizes * math.log(2)), ERROR: errors}
+    if own.schema.layout.log_orders:
+        columns[SET] = nats - own.schema.layout.log_orders
     if wholes is not None:
         columns["dimensions"] = sizes
     about: dict[str, Any] = {

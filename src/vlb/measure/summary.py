@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vlb.base.results import Result, Strong, Table
+from vlb.base.words import so_many
 from vlb.core.terms import BoundKind, TermPath, key
 from vlb.data import Dataset, Split
 from vlb.data.baselines import baselines, per_example
@@ -22,12 +23,14 @@ class EvaluationResult(Result):
     """What `vlb.evaluate` returns: a likelihood, bits/dim unless it says nats, and what is needed to trust it.
 
     evaluation: the values per example; bound: what they are; data, fingerprint: name of the data and which they are;
-    split: the part, of split_examples in all; levels: K of discrete data, else None; kind: of the data, in words;
+    split: the part, of split_examples in all; levels: K of discrete data, else None; kind: of the data, elements:
+    what an example is made of, in words;
     baselines: bits/dim of the same examples by plain codes; gain, gain_error: by how much the bound is below
     independent elements, from differences per example; discretisation: of time, if it was discretised; kept: the file
     of the values; estimator, likelihood: how it was come by, as JSON values; solver_error: bits/dim, of an ODE's
     solver: no standard error, for it does not average out; precision: bits/dim that were asked for; left_out: which
-    rows of a file are not among the examples, in words, empty where all are.
+    rows of a file are not among the examples, in words, empty where all are; log_orders: of sets, whose order means
+    nothing, the log of how many orders there are, nats, by which −log p of a set is less than that of one order.
     """
 
     evaluation: Evaluation
@@ -39,6 +42,7 @@ class EvaluationResult(Result):
     levels: int | None
     kind: str
     shape: tuple[int, ...]
+    elements: str
     baselines: Mapping[str, float]
     gain: float
     gain_error: float
@@ -49,6 +53,7 @@ class EvaluationResult(Result):
     solver_error: float | None = None
     precision: float | None = None
     left_out: str = ""
+    log_orders: float = 0.0
 
     @property
     def bits_per_dim(self) -> float:
@@ -111,6 +116,12 @@ class EvaluationResult(Result):
         return float(self.evaluation.totals.mean())
 
     @property
+    def nats_per_set(self) -> float | None:
+        """The bound on −log p of a set, its order forgotten, nats per example: n! tuples are one set, and a model that
+        does not know their order finds them alike. None where the order is part of the example."""
+        return self.nats_per_example - self.log_orders if self.log_orders else None
+
+    @property
     def nats_error(self) -> float:
         """Its standard error, nats per example."""
         return self.dimensions * math.log(2) * self.standard_error
@@ -155,6 +166,7 @@ class EvaluationResult(Result):
             "conditional": self.conditional,
             "passes": self.passes,
             "nats_per_example": self.nats_per_example,
+            "nats_per_set": self.nats_per_set,
             "baselines": dict(self.baselines),
             "gain_over_independent_bits_per_dim": self.gain,
             "gain_standard_error_bits_per_dim": self.gain_error,
@@ -171,18 +183,22 @@ class EvaluationResult(Result):
     def table(self) -> Table:
         """The bound, its terms and the baselines, in bits/dim."""
         few, all_ = self.examples, self.split_examples
-        shown = f"{few} of {all_}" if few < all_ else str(all_)
-        of = f"{shown} examples × {self.dimensions} dimensions"
+        shown = so_many(all_, "example") if few >= all_ else f"{few:,} of {so_many(all_, 'example')}"
+        of = f"{shown} × {so_many(self.dimensions, 'dimension')}"
         if self.evaluation.pieces is not None:
-            of = f"{self.things} in {shown} tiles, {int(self.evaluation.pieces.sizes.sum()):,} dimensions"
+            tiles = so_many(all_, "tile") if few >= all_ else f"{few:,} of {so_many(all_, 'tile')}"
+            of = f"{self.things} in {tiles}, {int(self.evaluation.pieces.sizes.sum()):,} dimensions"
         what = "exact" if self.exact else "bound"
         found: list[tuple[str, str]] = [(what, Strong(f"{self.bits_per_dim:.4f} ± {self.standard_error:.4f}"))]
         if len(self.terms) > 1:
             found += [(f"  {key(path)}", f"{value:.4f}") for path, value in self.terms.items()]
         found.append(("  in nats per example", f"{self.nats_per_example:.2f} ± {self.nats_error:.2f}"))
+        if self.nats_per_set is not None:
+            found.append(("  as a set, its order forgotten", f"{self.evaluation.bits(self.nats_per_set):.4f}"))
+            found.append(("  as a set, in nats per example", f"{self.nats_per_set:.2f} ± {self.nats_error:.2f}"))
         data = f"{self.se_data:.4f}" if self.things > 1 else "unknown of one example"
         solver = "" if self.solver_error is None else f"; solver: within about {self.solver_error:.2g}, not in ±"
-        plain = tuple((named(name, self.shape), f"{value:.4f}") for name, value in self.baselines.items())
+        plain = tuple((named(name, self.elements), f"{value:.4f}") for name, value in self.baselines.items())
         return Table(
             title=f"{self.data}, {self.split}: {of}, {self.kind}",
             columns=("", "bits/dim"),
@@ -207,20 +223,17 @@ def summarise(evaluation: Evaluation, data: Dataset, split: str, examples: Split
         data.schema.count,
         data.schema.kind,
         data.shape,
+        data.schema.layout.elements,
         baselines(dataclasses.replace(data, **part), split),
         gain,
         error,
+        log_orders=data.schema.layout.log_orders,
     )
 
 
-def independent(shape: Sequence[int]) -> str:
-    """What the elements of an example are, in the name of the baseline that takes them for independent."""
-    return {1: "columns", 2: "samples", 4: "voxels"}.get(len(shape), "pixels")
-
-
-def named(baseline: str, shape: Sequence[int]) -> str:
+def named(baseline: str, elements: str) -> str:
     """A baseline's key as words."""
-    return f"independent {independent(shape)}" if baseline == "independent_pixels" else baseline.replace("_", " ")
+    return f"independent {elements}" if baseline == "independent_pixels" else baseline.replace("_", " ")
 
 
 def _gain(evaluation: Evaluation, data: Dataset, part: Split) -> tuple[float, float]:

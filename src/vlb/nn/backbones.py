@@ -4,8 +4,9 @@ from typing import Annotated
 
 from vlb.base.configuration import Family
 from vlb.nn.mlp import MLP
+from vlb.nn.sets import SetAttention
 from vlb.nn.unet import UNet
 
-BACKBONES = Family("backbone", {"mlp": MLP, "unet": UNet})
+BACKBONES = Family("backbone", {"mlp": MLP, "unet": UNet, "set-attention": SetAttention})
 
-Backbone = Annotated[MLP | UNet, BACKBONES]
+Backbone = Annotated[MLP | UNet | SetAttention, BACKBONES]

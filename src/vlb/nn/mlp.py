@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class MLPBackbone(Network):
         self.takes = self.conditioning.takes | (ROLE if roles else NOTHING) | (PLANES if planes else NOTHING)
         numbers = math.prod(shape) * (4 if roles else 1) + planes * math.prod(shape[1:])
         self.first = nn.Linear(numbers, width)
-        self.blocks = nn.ModuleList(_Block(width, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(Modulated(width, dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(width)
         self.last = nn.Linear(width, math.prod(out_shape))
         nn.init.zeros_(self.last.weight)
@@ -53,7 +54,10 @@ class MLPBackbone(Network):
         return self.last(self.norm(h)).view(len(z), *self.out_shape)
 
 
-class _Block(Stage):
+class Modulated(Stage):
+    """A residual block of two layers on the last axis of h (batch, …, width), scaled and shifted by what is embedded,
+    (batch, …, width), which broadcasts against it."""
+
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -68,6 +72,8 @@ class _Block(Stage):
 @dataclass(frozen=True, kw_only=True)
 class MLP(Settings):
     """A residual MLP over all dimensions at once."""
+
+    exchangeable: ClassVar = False
 
     width: Width = 512
     blocks: Depth = 4

@@ -13,6 +13,7 @@ from vlb.base.progress import SILENT, Progress
 from vlb.data import Dataset
 from vlb.measure.recognition import Recognition
 from vlb.measure.summary import EvaluationResult
+from vlb.pages.clouds import Clouds
 from vlb.pages.gallery import Gallery
 from vlb.pages.history import History
 from vlb.pages.sounds import Sounds
@@ -65,9 +66,10 @@ def content_of(
 @dataclass(frozen=True)
 class Measured:
     """A model with a likelihood. result: as by `vlb.evaluate`; gallery: None for what is no image; sounds: for what
-    is no sound."""
+    is no sound; clouds: for what are no points."""
 
     about: About
     result: EvaluationResult
     gallery: Gallery | None
     sounds: Sounds | None = None
+    clouds: Clouds | None = None

@@ -51,7 +51,7 @@ def terms_and_baselines(result: EvaluationResult) -> str:
     names, ends = ["this model"], [left]
     for row, (name, value) in enumerate(sorted(result.baselines.items(), key=lambda item: item[1]), 1):
         axes.barh(row, value, color=PLAIN, height=0.62)
-        names.append(named(name, result.shape))
+        names.append(named(name, result.elements))
         labels.append(f"{value:.3f}")
         ends.append(value)
     for row, (label, end) in enumerate(zip(labels, ends, strict=True)):

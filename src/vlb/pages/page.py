@@ -14,13 +14,12 @@ import numpy as np
 
 from vlb.base import configuration as config
 from vlb.core.terms import spoken
-from vlb.measure.summary import EvaluationResult, independent, named
-from vlb.pages import figures
+from vlb.measure.summary import EvaluationResult, named
+from vlb.pages import clouds, figures, sounds
 from vlb.pages.content import About, Measured
 from vlb.pages.gallery import Gallery
 from vlb.pages.history import History
 from vlb.pages.markup import chart, sheet, table, text
-from vlb.pages.sounds import section
 
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
@@ -68,11 +67,18 @@ def headline(measured: Measured, model: str, what: str, draws: str) -> str:
 <span class="unit">bits/dim</span></p>
 <p class="verdict {kind}">{sentence}</p>
 <p>{text(what)}, per dimension, ± one standard error; that is {s.nats_per_example:.2f} ±
-{nats * s.standard_error:.2f} nats per example. Lower is
+{nats * s.standard_error:.2f} nats per example{of_sets(s)}. Lower is
 better. Measured on {text(examples)} of {text(s.data)}
 ({text(dimensions(about.shape))}; {text(s.kind)}). {text(draws)}
 The model has {about.parameters:,} parameters.</p>
 </header>"""
+
+
+def of_sets(result: EvaluationResult) -> str:
+    """What forgetting the order of points does to it."""
+    if result.nats_per_set is None:
+        return ""
+    return f", and {result.nats_per_set:.2f} as a set, whose order is forgotten (N! orders are one set)"
 
 
 def two_errors(result: EvaluationResult, what: str) -> str:
@@ -87,7 +93,7 @@ def verdict(result: EvaluationResult) -> tuple[str, str]:
     """("better", "worse" or "even", a sentence) about the bound and independent elements, by paired differences."""
     base, gain = result.baselines["independent_pixels"], result.gain
     error = result.gain_error
-    elements = independent(result.shape)
+    elements = result.elements
     baseline = f"the baseline of independent {elements}, {base:.3f} bits/dim"
     if math.isnan(error):
         return "even", f"Of a single example nothing can be said against {baseline}."
@@ -114,7 +120,7 @@ def bound(measured: Measured, heading: str, meaning: str) -> str:
     s = measured.result
     which = "the test split" if s.examples == s.split_examples else "the same test examples"
     given = " They do not know the class, which the model is given." if s.conditional else ""
-    fitted = f"independent {independent(s.shape)} (fitted on the training split)"
+    fitted = f"independent {s.elements} (fitted on the training split)"
     codes = f"For comparison {fitted}, of"
     if "lzma" in s.baselines:
         codes = f"Uniform, {fitted} and lzma (preset 9e) are codes for"
@@ -122,7 +128,7 @@ def bound(measured: Measured, heading: str, meaning: str) -> str:
     rows = [("in all", f"{s.bits_per_dim:.4f} ± {s.standard_error:.4f}", "strong")]
     rows += [(spoken(path), f"{value:.4f}", "inner") for path, value in s.terms.items()]
     by_size = sorted(s.baselines.items(), key=lambda item: item[1])
-    rows += [(named(name, s.shape), f"{value:.4f}", "") for name, value in by_size]
+    rows += [(named(name, s.elements), f"{value:.4f}", "") for name, value in by_size]
     return (
         f"<section><h2>{text(heading)}</h2>{chart(figures.terms_and_baselines(s), text(caption))}"
         f"{table(rows, 'The same in numbers', ('code', 'bits/dim'))}</section>"
@@ -137,7 +143,7 @@ def training(measured: Measured, loss: str) -> str:
         validated = " Validation: the bound of the averaged weights, always on the same examples and draws."
     caption = f"{kept(history)} {refused(history)} Training: the mean loss since the last point, {loss}.{validated}"
     result = measured.result
-    reference = result.baselines["independent_pixels"], named("independent_pixels", result.shape)
+    reference = result.baselines["independent_pixels"], named("independent_pixels", result.elements)
     svg = figures.losses(history, *reference) if recorded(history) else None
     return course(history, svg, caption)
 
@@ -177,7 +183,9 @@ def pictures(measured: Measured) -> str:
     """Samples beside data."""
     gallery = measured.gallery
     if measured.sounds is not None:
-        return section(measured.sounds)
+        return sounds.section(measured.sounds)
+    if measured.clouds is not None:
+        return clouds.section(measured.clouds)
     if gallery is None:
         return no_pictures("Samples", measured.about.shape)
     both = "".join(

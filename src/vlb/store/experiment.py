@@ -15,7 +15,7 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.core.draws import Draws
 from vlb.core.initial import initialise
-from vlb.core.schema import Pieces
+from vlb.core.schema import Pieces, PointCount
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
 from vlb.models.diffusion.config import Diffusion
@@ -29,11 +29,12 @@ __all__ = ["DataSource", "Experiment", "Training"]
 
 @dataclass(frozen=True, kw_only=True)
 class DataSource(Settings):
-    """A named data set, or `images`, `sound`, `volumes`, `table` or `mixed-table` with the path of one's own; header:
-    whether the first row of a table names its columns; schema: the path of a schema.toml that said what they hold, if
-    one did; leave_out: columns that are not modelled; crop: the side of the tiles in which pictures of any size are
-    seen, margin: what is known around them; skip_damaged: whether damaged pictures or recordings were left out; window:
-    samples of each channel in an example of sound; mu_law: whether 16 bits of it are heard as the 8 of µ-law."""
+    """A named data set, or `images`, `sound`, `volumes`, `points`, `table` or `mixed-table` with the path of one's own;
+    header: whether the first row of a table names its columns; schema: the path of a schema.toml that said what they
+    hold, if one did; leave_out: columns that are not modelled; crop: the side of the tiles in which pictures of any
+    size are seen, margin: what is known around them; skip_damaged: whether damaged pictures, recordings or clouds were
+    left out; window: samples of each channel in an example of sound; mu_law: whether 16 bits of it are heard as the 8
+    of µ-law; points: of a cloud, None for as many as there are."""
 
     name: str = "digits"
     path: str | None = None
@@ -45,6 +46,7 @@ class DataSource(Settings):
     skip_damaged: bool = False
     window: Annotated[int, Within(16, 1 << 20)] = 512
     mu_law: bool = False
+    points: PointCount | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

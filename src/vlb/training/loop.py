@@ -36,7 +36,7 @@ from vlb.training.batches import NOISE, batch_of, network_generator, step_genera
 from vlb.training.economy import Economy
 from vlb.training.guard import Diverged, Guard
 from vlb.training.metrics import forget_metrics_after, read_metrics
-from vlb.training.outcome import bar, fault, refuse
+from vlb.training.outcome import bars, doubt, fault, refuse
 from vlb.training.step import Step
 from vlb.training.validation import merit
 
@@ -251,7 +251,7 @@ def fit(
             trainer.restore(run)
     forget_metrics_after(run, trainer.step)
     settings, seed = experiment.training, experiment.seed
-    nothing = bar(data)
+    nothing = bars(data)
     begun, first = time.monotonic(), trainer.step
     if settings.steps:
         progress.begin("training", settings.steps)
@@ -318,6 +318,9 @@ def fit(
     why = trainer.trouble or (fault(found, nothing) if found else None)
     if why:
         raise refuse(run, why, nothing)
+    poor = doubt(found, nothing) if found else None
+    if poor:
+        progress.say(poor)
     return True
 
 

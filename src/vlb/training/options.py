@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from vlb.base.domains import Seed, Whole, Width, Within
 from vlb.base.errors import UserError
 from vlb.base.options import Names, Options
+from vlb.core.schema import PointCount
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class TrainOptions(Options):
     mu_law
         Hear 16-bit sound as 8-bit µ-law.
     skip_damaged
-        Leave out, and count, recordings that are damaged, and with --crop pictures.
+        Leave out, and count, recordings and clouds that are damaged, and with --crop pictures.
+    points
+        Points of a cloud: of larger ones and of the surfaces of meshes as many are taken.
     """
 
     condition: str | None = None
@@ -57,6 +60,7 @@ class TrainOptions(Options):
     window: Annotated[int, Within(16, 1 << 20)] | None = None
     mu_law: Annotated[bool, Parameter(negative="")] = False
     skip_damaged: Annotated[bool, Parameter(negative="")] = False
+    points: PointCount | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -12,9 +12,10 @@ from vlb.base.configuration import override
 from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.base.words import so_many
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, load
-from vlb.data.sources import OWN, SOUNDS, Cutting
+from vlb.data.sources import OF_POINTS, OWN, SOUNDS, Cutting
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
 from vlb.training.economy import Economy
@@ -56,8 +57,8 @@ def train(
     """Train a recipe by name, or an experiment, into a run directory, as `vlb train` does; or go on with one.
 
     out: the directory, new unless `resume`; by default the first free of runs/RECIPE, runs/RECIPE-2, …. data: one's
-    own, for the recipes `images`, `sound`, `volumes` and of tables. Raises `UserError` for what is not there or does
-    not fit.
+    own, for the recipes `images`, `sound`, `volumes`, `points` and of tables. Raises `UserError` for what is
+    not there or does not fit.
     """
     progress.begin("reading the data")
     experiment = adjust(named(recipe) if isinstance(recipe, str) else recipe, options, data)
@@ -66,7 +67,7 @@ def train(
         own, model = run.data(data, progress), None
     else:
         run, own, model = _begun(experiment, out, progress)
-    progress.say(f"run {run.path}: {own.name}, {len(own.train)} examples of {own.shape}, {own.schema.kind}")
+    progress.say(f"run {run.path}: {own.name}, {so_many(len(own.train), 'example')} of {own.shape}, {own.schema.kind}")
     for heading, words in own.about.rows:
         progress.say(f"{heading}: {words}")
     return TrainResult(run, fit(run.experiment, own, run, model=model, resume=resume, device=device, progress=progress))
@@ -111,9 +112,14 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
         window = options.window or experiment.data.window
         source = dataclasses.replace(experiment.data, window=window, mu_law=options.mu_law)
         experiment = dataclasses.replace(experiment, data=source)
+    if options.points is not None:
+        if experiment.data.name not in OF_POINTS:
+            raise UserError(f"--points is of clouds of points: leave it out for {experiment.recipe!r}")
+        source = dataclasses.replace(experiment.data, points=options.points)
+        experiment = dataclasses.replace(experiment, data=source)
     if options.skip_damaged:
-        if experiment.data.name not in SOUNDS and experiment.data.crop is None:
-            raise UserError("--skip-damaged is of recordings, and of pictures with --crop: leave it out")
+        if experiment.data.name not in (*SOUNDS, "points") and experiment.data.crop is None:
+            raise UserError("--skip-damaged is of recordings and clouds, and of pictures with --crop: leave it out")
         source = dataclasses.replace(experiment.data, skip_damaged=True)
         experiment = dataclasses.replace(experiment, data=source)
     if options.leave_out:
@@ -129,7 +135,7 @@ def _begun(experiment: Experiment, out: Path | None, progress: Progress) -> tupl
     if out is not None:
         Run.refuse_existing(out)
     path, schema = (None if where is None else Path(where) for where in (source.path, source.schema))
-    cut = Cutting(experiment.pieces, source.skip_damaged, progress, source.window, source.mu_law)
+    cut = Cutting(experiment.pieces, source.skip_damaged, progress, source.window, source.mu_law, source.points)
     data = load(source.name, path, source.header, schema, source.leave_out, cut)
     progress.begin("building the model, with what it takes from the data")
     model = experiment.build(data, progress)
@@ -146,7 +152,7 @@ def _resumed(name: str, out: Path | None, changed: bool) -> Run:
     if changed:
         raise UserError(
             "--resume goes on with the run's own configuration: leave out --set, --seed, --condition, --schema, "
-            "--leave-out, --no-header, --crop, --margin, --window, --mu-law and --skip-damaged"
+            "--leave-out, --no-header, --crop, --margin, --window, --mu-law, --points and --skip-damaged"
         )
     return run
 

@@ -40,6 +40,24 @@ def test_a_stated_delimiter_gives_the_rows_of_csv(
     assert FORMAT.write(file) == content
 
 
+@given(ROWS, st.sampled_from(",;\t|"), st.integers(1, 3), st.integers(0, 2), QUOTING)
+@settings(derandomize=True, deadline=None, max_examples=300)
+def test_a_first_row_may_lack_the_delimiters_that_all_others_end_with(
+    rows: list[list[str]], delimiter: str, lacking: int, more: int, how: int
+) -> None:
+    """Any number of them, whatever it has itself; of one row none is lacking."""
+    plain = [written([row], delimiter, "\n", how)[:-1] for row in rows]
+    first, others = delimiter * more, delimiter * (more + lacking)
+    lines = [line + (others if number else first) for number, line in enumerate(plain)]
+    content = "\n".join([f"sep={delimiter}", *lines, ""]).encode()
+    file = FORMAT.read(content)
+    cells = file.members[0].values
+    taken = len(rows[0]) - cells.shape[1]
+    assert [row + [""] * taken for row in cells.tolist()] == rows
+    assert style_of(file).short == (lacking if len(rows) > 1 else 0)
+    assert FORMAT.write(file) == content
+
+
 @given(
     ROWS, st.sampled_from(",;\t|"), st.sampled_from(["\n", "\r\n", "\r"]), QUOTING,
     st.sampled_from(["", "\ufeff", "sep=;\n"]), st.sampled_from(["", "\n\n", "\r\n"]),
@@ -67,6 +85,7 @@ def test_any_file_comes_back_to_the_byte_or_is_declined(
         (b"a\tb\n1,5\t2\n", [["a", "b"], ["1,5", "2"]]),
         (b'\xef\xbb\xbfa;b\r\n"1,5";2\r\n', [["a", "b"], ["1,5", "2"]]),
         (b"a,b,\n1,2,\n", [["a", "b"], ["1", "2"]]),
+        (b"a;b\r\n1;2;\r\n3;4;", [["a", "b"], ["1", "2"], ["3", "4"]]),
         (b",a\n0,x\n", [["", "a"], ["0", "x"]]),
         (b'size,n\n5" pipe,1\n', [["size", "n"], ['5" pipe', "1"]]),
         (b'"a,\n""b""",c\r\n1,2\n\n\n', [['a,\n"b"', "c"], ["1", "2"]]),
@@ -86,8 +105,11 @@ def test_what_people_export(content: bytes, cells: list[list[str]]) -> None:
         (b"", "no rows"),
         (b"\n\n", "no rows"),
         (b"a,b\n1,\x002\n", "NUL"),
-        (b"a,b\n1,2\n3\n", "1 cells in line 3, where the first row has 2"),
-        (b'a,b\n"x\ny",2\n3\n', "1 cells in line 4"),
+        (b"a,b\n1,2\n3\n", "1 cell in line 3, where the first row has 2"),
+        (b'a,b\n"x\ny",2\n3\n', "1 cell in line 4"),
+        (b"a,b\n1,2,\n3,4,5\n", "3 cells in line 3, where the first row has 2: '5' is one too many"),
+        (b"a,b\n1,2,\n3,4\n", "3 cells in line 2, where the first row has 2: '' is one too many"),
+        (b'a,b\n1,2,""\n3,4,\n', "3 cells in line 2"),
         (b'a,b\n1,"2\n' + b"3,4\n" * 100_000, "never closed, opened in line 2"),
         (b'a,b\n"x"y,2\n', "more of its cell, opened in line 2"),
     ],

@@ -1,8 +1,18 @@
 """How x meets a model: embeddings, laws per element, and the emissions that make laws of a network's output."""
 
-from vlb.core.emissions.base import Components, Conjugate, ConjugateEmission, Embedding, Emission, Law, Mixed
+from vlb.core.emissions.base import (
+    Components,
+    Conjugate,
+    ConjugateEmission,
+    Continuum,
+    Embedding,
+    Emission,
+    Law,
+    Mixed,
+)
+from vlb.core.emissions.coordinates import CoordinateMixture, Coordinates, Placed
 from vlb.core.emissions.embedding import Centres, Continuous
-from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture
+from vlb.core.emissions.laws import Bernoulli, Bins, DiscretisedLogistic, DiscretisedMixture
 from vlb.core.emissions.listed import Listed
 from vlb.core.emissions.masked import Masked, counted
 from vlb.core.emissions.modules import (
@@ -19,6 +29,7 @@ from vlb.core.emissions.table import RowEmbedding, TableEmission, TableLaw
 __all__ = [
     "Bernoulli",
     "BernoulliEmission",
+    "Bins",
     "CategoricalEmission",
     "CategoricalPosterior",
     "Centres",
@@ -26,6 +37,9 @@ __all__ = [
     "Conjugate",
     "ConjugateEmission",
     "Continuous",
+    "Continuum",
+    "CoordinateMixture",
+    "Coordinates",
     "DiscretisedLogistic",
     "DiscretisedLogisticEmission",
     "DiscretisedMixture",
@@ -38,6 +52,7 @@ __all__ = [
     "Mixed",
     "MixtureEmission",
     "Particles",
+    "Placed",
     "RowEmbedding",
     "TableEmission",
     "TableLaw",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vlb.core.distributions import Distribution
+from vlb.core.initial import Examples
 
 
 class Components(NamedTuple):
@@ -63,7 +64,7 @@ class Conjugate(ABC):
 
 
 class Mixed(Conjugate):
-    """A law whose embedded x has a mixture for each element; x is one of the levels."""
+    """A law whose embedded x has a mixture for each element."""
 
     @property
     @abstractmethod
@@ -71,8 +72,8 @@ class Mixed(Conjugate):
 
     @abstractmethod
     def mode(self) -> Tensor:
-        """A level of each element that is likely, (batch, *shape) int64: the likeliest where levels are listed, else
-        the one nearest to the mean."""
+        """A value of each element that is likely, (batch, *shape): the likeliest level where levels are listed, else
+        the one nearest to the mean, of real numbers the mean."""
 
 
 class Embedding(Protocol):
@@ -89,6 +90,19 @@ class Embedding(Protocol):
 
     def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Law:
         """p(x | z = α·embedded + σ·ε) where every x was as likely as any other before."""
+
+
+class Continuum(Protocol):
+    """How a mixture of Gaussians of each embedded element is a law of x."""
+
+    def narrowest(self, like: Tensor) -> Tensor:
+        """The least standard deviation of a component, () or (D,), with the dtype and device of `like`."""
+
+    def deviation(self, data: Examples) -> float:
+        """The standard deviation of an embedded element of some examples, about the mean of its place."""
+
+    def mixture(self, log_weights: Tensor, means: Tensor, variances: Tensor) -> Mixed:
+        """The law, of (batch, *shape, M) each."""
 
 
 class Emission(Protocol):

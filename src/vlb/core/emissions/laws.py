@@ -1,6 +1,8 @@
-"""Laws of x per element that list no levels: densities integrated over their bins, and two levels by a logit."""
+"""Laws of x per element that list no levels: mixtures of Gaussians, densities integrated over bins, and two levels by a
+logit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -9,20 +11,20 @@ from torch.nn import functional as F
 from vlb.core.distributions import Categorical, refuse_nan, standard_normal, sum_event
 from vlb.core.emissions.base import Components, Mixed
 from vlb.core.emissions.embedding import Centres
+from vlb.core.initial import Examples
+from vlb.core.marginals import moments
 
 
 @dataclass(frozen=True)
-class DiscretisedMixture(Mixed):
-    """A mixture of Gaussians per element, integrated over the bins of K equally spaced levels.
+class GaussianMixture(Mixed):
+    """A mixture of Gaussians of each embedded element; what it says of x is a subclass's.
 
-    log_weights, means, variances: (batch, *event, M). Level k owns the bin of width 2/K around
-    (2k+1)/K − 1; the outermost bins reach to infinity, so the masses sum to one.
+    log_weights, means, variances: (batch, *event, M).
     """
 
     log_weights: Tensor
     means: Tensor
     variances: Tensor
-    centres: Centres
 
     @property
     def log_stds(self) -> Tensor:
@@ -31,7 +33,7 @@ class DiscretisedMixture(Mixed):
 
     @property
     def components(self) -> Components:
-        """The Gaussians, blind to the bins."""
+        """The Gaussians."""
         return Components(self.log_weights, self.means, self.log_stds)
 
     @property
@@ -45,23 +47,51 @@ class DiscretisedMixture(Mixed):
         within = self.variances + (self.means - self.mean.unsqueeze(-1)) ** 2
         return (self.log_weights.softmax(-1) * within).sum(-1)
 
+    def drawn(self, generator: torch.Generator) -> Tensor:
+        """Draw a component and a Gaussian value, (batch, *event)."""
+        component = Categorical(self.log_weights).sample(generator).unsqueeze(-1)
+        mean = self.means.gather(-1, component).squeeze(-1)
+        std = self.log_stds.gather(-1, component).squeeze(-1).exp()
+        return mean + std * standard_normal(mean.shape, generator, mean)
+
+    def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> Self:
+        """Each component N(m, s²) times N(z; αx, σ²) is Gaussian again; its weight grows by N(z; αm, α²s² + σ²)."""
+        z_, a = z.unsqueeze(-1), alpha.to(z.dtype).unsqueeze(-1)
+        noise = sigma.to(z.dtype).unsqueeze(-1) ** 2
+        total = a**2 * self.variances + noise
+        error = z_ - a * self.means
+        return replace(
+            self,
+            log_weights=self.log_weights - 0.5 * (error**2 / total + total.log()),
+            means=self.means + a * self.variances / total * error,
+            variances=self.variances * noise / total,
+        )
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p of `value` (batch, *event) -> (batch,) nats."""
+        return sum_event(self.log_probs(value))
+
+
+@dataclass(frozen=True)
+class DiscretisedMixture(GaussianMixture):
+    """The mixture integrated over the bins of K equally spaced levels: a mass of each.
+
+    Level k owns the bin of width 2/K around (2k+1)/K − 1; the outermost bins reach to infinity, so the masses sum to
+    one.
+    """
+
+    centres: Centres
+
     def mode(self) -> Tensor:
         """The level in whose bin the mean lies, (batch, *event) int64."""
         return self.centres.nearest(self.mean)
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Draw a component, a Gaussian value and its bin: (batch, *event), int64."""
-        component = Categorical(self.log_weights).sample(generator).unsqueeze(-1)
-        mean = self.means.gather(-1, component).squeeze(-1)
-        std = self.log_stds.gather(-1, component).squeeze(-1).exp()
-        return self.centres.nearest(mean + std * standard_normal(mean.shape, generator, mean))
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        """log mass of integer `value` (batch, *event) -> (batch,) nats."""
-        return sum_event(self.log_probs(value))
+        """The bin of a draw of the Gaussians: (batch, *event), int64."""
+        return self.centres.nearest(self.drawn(generator))
 
     def log_probs(self, value: Tensor) -> Tensor:
-        """The same of each element, (batch, *event)."""
+        """log mass of integer `value` (batch, *event), of each element: nats."""
         value = value.long()  # the types of 8 and 16 bits do not hold K
         count = self.centres.counts(value)
         means, inverse = self.means.double(), (-self.log_stds.double()).exp()
@@ -77,18 +107,26 @@ class DiscretisedMixture(Mixed):
         mass = log_high + torch.log(-torch.expm1((log_low - log_high).clamp(max=-1e-300)))
         return torch.logsumexp(self.log_weights.double().log_softmax(-1) + mass, -1)
 
-    def given(self, z: Tensor, alpha: Tensor, sigma: Tensor) -> "DiscretisedMixture":
-        """Each component N(m, s²) times N(z; αx, σ²) is Gaussian again; its weight grows by N(z; αm, α²s² + σ²)."""
-        z_, a = z.unsqueeze(-1), alpha.to(z.dtype).unsqueeze(-1)
-        noise = sigma.to(z.dtype).unsqueeze(-1) ** 2
-        total = a**2 * self.variances + noise
-        error = z_ - a * self.means
-        return DiscretisedMixture(
-            self.log_weights - 0.5 * (error**2 / total + total.log()),
-            self.means + a * self.variances / total * error,
-            self.variances * noise / total,
-            self.centres,
-        )
+
+@dataclass(frozen=True)
+class Bins:
+    """Levels as intervals of a line, over which mixtures of Gaussians are integrated: see `Continuum`."""
+
+    centres: Centres
+
+    def narrowest(self, like: Tensor) -> Tensor:
+        """A tenth of a bin, () or (D,): a narrower component gains nothing and costs precision."""
+        return (0.1 * self.centres.width(like.new_empty((), dtype=torch.float64))).to(like.dtype)
+
+    def deviation(self, data: Examples) -> float:
+        """At least a thousandth of a bin."""
+        width = self.centres.width(torch.zeros((), dtype=torch.float64))
+        spread = (torch.from_numpy(moments(data.x)[1]) * width).square().mean().sqrt()
+        return float(spread.clamp(min=1e-3 * float(width.max())))
+
+    def mixture(self, log_weights: Tensor, means: Tensor, variances: Tensor) -> DiscretisedMixture:
+        """Masses of levels."""
+        return DiscretisedMixture(log_weights, means, variances, self.centres)
 
 
 @dataclass(frozen=True)

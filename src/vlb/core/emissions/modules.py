@@ -16,7 +16,7 @@ from vlb.core import marginals
 from vlb.core.condition import NOTHING
 from vlb.core.distributions import Normal
 from vlb.core.emissions.embedding import Centres
-from vlb.core.emissions.laws import Bernoulli, DiscretisedLogistic, DiscretisedMixture
+from vlb.core.emissions.laws import Bernoulli, Bins, DiscretisedLogistic, DiscretisedMixture
 from vlb.core.emissions.listed import Listed
 from vlb.core.initial import Examples
 
@@ -147,10 +147,9 @@ class MixtureEmission(OfElements):
     def law(self, out: Tensor) -> DiscretisedMixture:
         raw = out.unflatten(-1, (self.components, 3)) + self.bias.view(*out.shape[1:-1], self.components, 3)
         log_weights, means, log_stds = raw.unbind(-1)
-        # A component narrower than a tenth of a bin gains nothing and costs precision.
-        least = (0.1 * self.centres.width(out.new_empty((), dtype=torch.float64))) ** 2
-        variances = torch.exp(2 * log_stds) + least.to(out.dtype).unsqueeze(-1)
-        return DiscretisedMixture(log_weights, means, variances, self.centres)
+        bins = Bins(self.centres)
+        variances = torch.exp(2 * log_stds) + bins.narrowest(out).square().unsqueeze(-1)
+        return bins.mixture(log_weights, means, variances)
 
 
 class DiscretisedLogisticEmission(OfElements):

@@ -97,7 +97,7 @@ class ColumnsOutput(Settings):
 
 def refuse_gaps(schema: Schema) -> None:
     """Raises `UserError` for tables with gaps or real columns, of which columns alone are a likelihood."""
-    if schema.gaps or not schema.discrete:
+    if not schema.plain:
         raise UserError(
             "tables with gaps or real columns have a likelihood by column: use likelihood=columns, or leave it out"
         )
@@ -123,4 +123,4 @@ AnyLikelihood = Annotated[
 
 def fitting(schema: Schema) -> ColumnsOutput | CategoricalOutput:
     """The likelihood that a schema asks for: of columns, where there are gaps or reals, else categorical."""
-    return ColumnsOutput() if schema.gaps or not schema.discrete else CategoricalOutput()
+    return CategoricalOutput() if schema.plain else ColumnsOutput()

@@ -14,6 +14,7 @@ from pathlib import PurePath
 
 import numpy as np
 
+from vlb.base.words import so_many
 from vlb.data.formats.base import Content, Declined, File, Member
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
@@ -29,7 +30,7 @@ NO_DECIMAL = re.compile(r"(?<!\d),|,(?!\d)")
 class Style:
     """How cells are written. start: a BOM and a line `sep=;`; tail: what follows the last row; breaks: rows that end
     otherwise than by `newline`; quoting: which cells are quoted, but for those at the flat indices `odd`; trailing:
-    delimiters after the last cell of every row."""
+    delimiters after the last cell of every row, of which the first row lacks `short`."""
 
     encoding: str = "utf-8"
     start: str = ""
@@ -40,6 +41,7 @@ class Style:
     quoting: str = "needed"
     odd: tuple[int, ...] = ()
     trailing: int = 0
+    short: int = 0
 
 
 class Delimited:
@@ -58,7 +60,7 @@ class Delimited:
         end = len(text.rstrip("\r\n"))
         if end <= start.end():
             raise Declined("holds no rows")
-        rows, quoted, breaks, delimiter = _split(text[:end], start.end(), start[1])
+        rows, quoted, breaks, delimiter, short = _split(text[:end], start.end(), start[1])
         tail, width = text[end:], len(rows[0])
         cells, marks = np.array(rows, dtype=object), np.array(quoted, bool)
         first = breaks[0] if breaks else BREAK.match(tail)
@@ -71,7 +73,7 @@ class Delimited:
         style = Style(
             encoding, start.group(), delimiter, newline, tail,
             tuple((k, found) for k, found in enumerate(breaks) if found != newline),
-            quoting, tuple(odd[quoting].tolist()), trailing,
+            quoting, tuple(odd[quoting].tolist()), trailing, short,
         )  # fmt: skip
         file = File((Member("", cells),), _packed(style))
         if self.write(file) != content:
@@ -93,7 +95,7 @@ class Delimited:
 def _lines(style: Style, cells: np.ndarray) -> Iterator[str]:
     """Cells (rows, columns) as text, some rows at a time."""
     count, step = cells.shape
-    after, breaks = style.delimiter * style.trailing, dict(style.breaks)
+    breaks = dict(style.breaks)
     odd = np.unique(np.array([k for k in style.odd if k < cells.size], np.int64))
     for first in range(0, count, ROWS_AT_ONCE):
         flat = cells[first : first + ROWS_AT_ONCE].ravel().tolist()
@@ -106,8 +108,9 @@ def _lines(style: Style, cells: np.ndarray) -> Iterator[str]:
         ]
         lines = list[str]()
         for row, k in enumerate(range(0, len(flat), step), first):
+            after = style.trailing - (0 if row else style.short)
             end = breaks.get(row, style.newline) if row < count - 1 else style.tail
-            lines += [style.delimiter.join(written[k : k + step]), after, end]
+            lines += [style.delimiter.join(written[k : k + step]), style.delimiter * after, end]
         yield "".join(lines)
 
 
@@ -160,12 +163,13 @@ def _decoded(content: bytes) -> tuple[str, str]:
     return content.decode("latin-1"), "latin-1"
 
 
-Rows = tuple[list[list[str]], list[list[bool]], list[str], str]
+Rows = tuple[list[list[str]], list[list[bool]], list[str], str, int]
 
 
 def _split(text: str, at: int, said: str | None) -> Rows:
-    """Rows, which cells are quoted, and the breaks between rows, by the delimiter that the text says or that splits all
-    rows into equally many cells, more than one: the most of them, and no comma where each may be a decimal comma."""
+    """Rows, which cells are quoted, the breaks between rows, the delimiter, and how many of it the first row lacks at
+    the end. The delimiter is the one that the text says or that splits all rows into equally many cells, more than one:
+    the most of them, and no comma where each may be a decimal comma."""
     found, why = [], {}
     for delimiter in (said,) if said else [d for d in DELIMITERS if d in text]:
         try:
@@ -184,13 +188,15 @@ def _split(text: str, at: int, said: str | None) -> Rows:
 
 
 def _rows(text: str, at: int, delimiter: str) -> Rows:
-    """One scan forward. Raises `Declined` at the first row of another length, and at a quote that encloses no cell."""
+    """One scan forward. Where all other rows end with delimiters that the first lacks, it is given cells for them.
+    Raises `Declined` at the first row of another length, and at a quote that encloses no cell."""
     mark = re.escape(delimiter)
     cell = re.compile(rf'(?:"([^"]*+(?:""[^"]*+)*+)"|((?!")[^{mark}\r\n]*+))({mark}|\r\n|\n|\r|\Z)')
     rows: list[list[str]] = [[]]
     quoted: list[list[bool]] = [[]]
     breaks: list[str] = []
-    opened = at
+    opened = second = at
+    short = 0
     while True:
         match = cell.match(text, at)
         if match is None:
@@ -203,18 +209,29 @@ def _rows(text: str, at: int, delimiter: str) -> Rows:
         at = match.end()
         if end == delimiter:
             continue
-        if len(rows[-1]) != len(rows[0]):
-            line, many, width = _line(text, opened), len(rows[-1]), len(rows[0])
-            wrong = (
-                f"none under {shown(rows[0][many])}" if many < width else f"{shown(rows[-1][width])} is one too many"
-            )
-            raise Declined(f"has {many} cells in line {line}, where the first row has {width}: {wrong}")
+        width = len(rows[0])
+        if len(rows) == 2:
+            second = opened
+            short = max(0, len(rows[1]) - width) if not any(rows[1][width:]) and not any(quoted[1][width:]) else 0
+        if short and len(rows[-1]) == width and len(rows) > 1:  # then the second row is the odd one
+            raise _uneven(rows[0], rows[1], _line(text, second))
+        if len(rows) > 1 and (len(rows[-1]) != width + short or any(rows[-1][width:]) or any(quoted[-1][width:])):
+            raise _uneven(rows[0], rows[-1], _line(text, opened))
         if not end:
-            return rows, quoted, breaks, delimiter
+            rows[0] += [""] * short
+            quoted[0] += [False] * short
+            return rows, quoted, breaks, delimiter, short
         breaks.append(end)
         rows.append([])
         quoted.append([])
         opened = at
+
+
+def _uneven(first: list[str], row: list[str], line: int) -> Declined:
+    """That a row has another number of cells than the first."""
+    many, width = len(row), len(first)
+    wrong = f"none under {shown(first[many])}" if many < width else f"{shown(row[width])} is one too many"
+    return Declined(f"has {so_many(many, 'cell')} in line {line}, where the first row has {width}: {wrong}")
 
 
 def _cell(rows: list[list[str]]) -> str:
@@ -281,6 +298,7 @@ def _unpacked(rest: bytes) -> Style:
         known = style.quoting in QUOTING and style.encoding in ("utf-8", "cp1252", "latin-1")
         places = (*style.odd, *(k for k, _ in style.breaks))
         sound = sound and len(style.delimiter) == 1 and 0 <= style.trailing < 1 << 16 and min(places, default=0) >= 0
+        sound = sound and isinstance(style.short, int) and 0 <= style.short <= style.trailing
         if not (sound and known):
             raise ValueError
     except (ValueError, TypeError, AttributeError) as error:

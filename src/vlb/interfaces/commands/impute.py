@@ -27,7 +27,8 @@ def impute(
         A run directory made by `vlb train`.
     examples
         A .csv, .tsv, .txt, .dat, .parquet, .arrow or .feather file with the columns of the model, in any order; other
-        columns are kept as they are. With --mask a picture, a folder of pictures, or an .npy file.
+        columns are kept as they are. Of a model of an array an .npy file (n, D) with NaN where a cell is missing. With
+        --mask a picture, a folder of pictures, or an .npy file.
     out
         A file of the same kind that does not exist yet, or a folder; of several draws NAME-1.csv, NAME-2.csv, …
     mask

@@ -19,6 +19,7 @@ WRITTEN: dict[str, Callable[["SampleResult"], bytes]] = {
     ".npy": lambda result: result.as_npy(),
     ".npz": lambda result: result.as_npz(),
     ".wav": lambda result: result.as_wav(),
+    ".ply": lambda result: result.as_ply(),
     ".csv": lambda result: result.as_text(),
     ".tsv": lambda result: result.as_text("\t"),
     ".parquet": lambda result: result.as_parquet(),
@@ -39,8 +40,8 @@ def sample(
     run
         A run directory made by `vlb train`.
     out
-        A .png (a grid), .npy, .npz (array `x`), .wav (one sound) or, of a table, .csv, .tsv or .parquet that does
-        not exist yet; without a suffix a folder, for a .wav file of each sound.
+        A .png (a grid), .npy, .npz (array `x`), .wav (one sound), .ply (one cloud) or, of a table, .csv, .tsv or
+        .parquet that does not exist yet; without a suffix a folder, for a .wav or .ply file of each sound or cloud.
     device
         cpu or cuda.
     """
@@ -50,8 +51,8 @@ def sample(
     keep_freed_memory()
     if out.suffix and out.suffix not in WRITTEN:
         raise UserError(
-            f"{out}: samples are written as .png (a grid), .npy, .npz (array x), .wav (one sound; a name without a "
-            "suffix is a folder of them), or .csv, .tsv or .parquet (of a table)"
+            f"{out}: samples are written as .png (a grid), .npy, .npz (array x), .wav (one sound) or .ply (one cloud; "
+            "a name without a suffix is a folder of either), or .csv, .tsv or .parquet (of a table)"
         )
     refuse_existing(out)
     with Terminal() as progress:
@@ -64,8 +65,8 @@ def sample(
     if out.suffix:
         write_new(out, WRITTEN[out.suffix](result))
     else:
-        contents = result.as_wavs()
+        suffix, contents = result.as_files()
         with made_new(out) as folder:
             for number, content in enumerate(contents, 1):
-                (folder / f"{number:0{len(str(len(contents)))}}.wav").write_bytes(content)
+                (folder / f"{number:0{len(str(len(contents)))}}{suffix}").write_bytes(content)
     console.print(f"{result.words}: {out}", markup=False)

@@ -31,7 +31,7 @@ def train(
     resume
         Go on from the last checkpoint of --out, exactly as if never interrupted.
     data
-        Your own data, for the recipes `images`, `sound`, `volumes` and of tables.
+        Your own data, for the recipes `images`, `sound`, `volumes`, `points` and of tables.
     device
         cpu or cuda; by default cuda where there is one.
     """

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vlb.base.configuration import decode, encode
 from vlb.base.errors import UserError
 from vlb.base.results import Table
+from vlb.base.words import so_many
 from vlb.core.cells import UnknownCells
 from vlb.core.condition import Condition, Role
 from vlb.core.schema import Column, Schema, Vector
@@ -147,7 +148,7 @@ class TableDensity(Shown, DensityMixin, BaseEstimator):
             known = found.observed & np.isfinite(found.x) & ((found.x >= 0) & (found.x < most) | np.isinf(most))
         if found.unseen:
             first = next(iter(found.unseen.values()))
-            say((f"{len(found.unseen)} rows have cells that were not seen in fit ({first})",))
+            say((f"{so_many(len(found.unseen), 'row')} with cells that were not seen in fit ({first})",))
         say(found.remarks)
         return Rows(np.where(known, found.x, 0.0), found.observed, known)
 

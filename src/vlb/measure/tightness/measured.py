@@ -10,6 +10,7 @@ import torch
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
+from vlb.base.words import so_many
 from vlb.core.surroundings import ordinary
 from vlb.core.terms import key
 from vlb.data import Split
@@ -124,8 +125,9 @@ class TightnessResult(Result):
         found = (f"looseness found: {nats:.2f} ± {nats_error:.2f} nats per example", f"{self.discrete.bits(nats):.4f}")
         other = () if self.ode is None else ((row(self.ode, "another model: "),),)
         return Table(
-            title=f"{self.data}, {self.split}: {len(self.discrete.values)} of {self.split_examples} examples × "
-            f"{self.discrete.dimensions} dimensions, {self.kind}",
+            title=f"{self.data}, {self.split}: {len(self.discrete.values):,} of "
+            f"{so_many(self.split_examples, 'example')} × {so_many(self.discrete.dimensions, 'dimension')}, "
+            f"{self.kind}",
             columns=("−log₂ p(x), at most", "bits/dim"),
             sections=(tuple(bounds), (found,), *other),
             notes=self._notes(),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
+from vlb.base.words import so_many
 from vlb.core.condition import Condition
 from vlb.data import Split
 from vlb.measure.evaluation import Bounded, check
@@ -74,7 +75,7 @@ def weigh(
         raise UserError(f"looseness shows in the spread of at least 2 draws, not {draws}")
     bound, importance, effective = np.zeros(count), np.zeros(count), np.zeros(count)
     generator, done = torch.Generator().manual_seed(seed), 0
-    progress.begin(f"weighing {draws} draws", draws * count)
+    progress.begin(f"weighing {so_many(draws, 'draw')}", draws * count)
 
     def weight(condition: Condition, x: Tensor, generator: torch.Generator) -> Tensor:
         nonlocal done

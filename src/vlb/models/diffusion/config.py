@@ -10,7 +10,7 @@ from vlb.base.domains import Settings
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, NOTHING
 from vlb.core.emissions import RowEmbedding
-from vlb.core.schema import Schema
+from vlb.core.schema import Points, Schema
 from vlb.models.diffusion.denoiser import Posterior
 from vlb.models.diffusion.heads import AnyHead
 from vlb.models.diffusion.loss import DiffusionLoss
@@ -25,7 +25,7 @@ from vlb.nn.mlp import MLP
 
 @dataclass(frozen=True, kw_only=True)
 class Diffusion(Settings):
-    """A variational diffusion model: of discrete data, or, with head=table, of the columns of a table.
+    """A variational diffusion model: of discrete data, of points, or, with head=table, of the columns of a table.
 
     condition: "labels" models p(x | y). roles: the network is told which elements are modelled, known and absent; what
     has missing cells needs it, and filling gaps or pictures is better for it.
@@ -49,10 +49,12 @@ class Diffusion(Settings):
 
     def build(self, schema: Schema, planes: int = 0) -> DiffusionModel:
         """The untrained model; planes: how many maps aligned with images it is told. Raises `UserError` where it is to
-        be conditioned on labels that the data do not have."""
+        be conditioned on labels that the data do not have, and of points by a network that knows their order."""
         classes = schema.classes if self.condition == "labels" else 0
         if classes is None:
             raise UserError("these data carry no labels to condition on: leave out --condition labels")
+        if isinstance(schema.layout, Points) and not self.backbone.exchangeable:
+            raise UserError("the order of points means nothing: --set model.backbone=set-attention")
         network = partial(self.backbone.build, classes=classes, roles=self.roles, planes=planes)
         denoiser, embedding = self.head.denoiser(network, schema, self.scaling)
         place = torch.arange(schema.dimensions).view(1, *schema.shape)

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from vlb.base.domains import Settings, Share
+from vlb.base.domains import Settings, Share, Within
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.core.distributions import standard_normal
@@ -26,13 +27,14 @@ class DiffusionLoss(Settings):
 
     The reconstruction term is estimated on `decoder_share` of each batch, since it costs a second
     network evaluation and varies little. known_share: of the examples of a step, of those that get random known
-    elements (`patterns.some_known`), where the model is told roles: with 0 it learns no law of some given others.
+    elements (`patterns.some_known`), where the model is told roles: with 0 it learns no law of some given others. At
+    most nine tenths, for p(x) itself is learned from the rest.
     """
 
     weighting: AnyWeighting = field(default_factory=Likelihood)
     times: AnyTimes = field(default_factory=LowDiscrepancyTime)
     decoder_share: Share = 0.125
-    known_share: Share = 0.0
+    known_share: Annotated[float, Within(0, 0.9)] = 0.0
 
     def build(self, model: DiffusionModel) -> "DiffusionTerms":
         """Ready to train a model. Raises `UserError` for what does not go with it or its schedule, or is no weight."""

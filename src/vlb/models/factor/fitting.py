@@ -220,7 +220,7 @@ class Chooser:
         )
 
     def weak(self, rank: int) -> Prior:
-        """Of one component: a tenth of a row that says 0, a millionth part of the variance of two cells."""
+        """Of one component: as if a tenth of a row said 0, and two cells that variances are 1/1000."""
         strength = torch.full((rank + 1,), 0.1, dtype=torch.float64)
         strength[-1] = 0.01
         centre = strength.new_zeros(1, self.columns, rank + 1)

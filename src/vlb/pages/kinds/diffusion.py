@@ -21,6 +21,7 @@ from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.rows import TableDiffusion
 from vlb.pages import figures, page
 from vlb.pages.about import about, few_of, stated
+from vlb.pages.clouds import drawn
 from vlb.pages.content import Measured, content_of
 from vlb.pages.film import Film, filmed
 from vlb.pages.markup import chart, text, thumbnail
@@ -84,7 +85,9 @@ def diffusion_content(
     if drawable(model.shape):
         gallery, film = filmed(model, data, classes, steps=STEPS, progress=progress)
     right = accuracy(model, data.test, classes, device=device) if classes else None
-    measured = Measured(about(run, model, data), result, gallery, heard(model, data))
+    progress.begin("drawing samples")
+    clouds = drawn(model, data, examples, result.evaluation.totals, run.conditional)
+    measured = Measured(about(run, model, data), result, gallery, heard(model, data), clouds)
     return DiffusionContent(measured, profile, film, right)
 
 

@@ -18,6 +18,7 @@ from vlb.training.recipes.hierarchies import (
     table_vae,
 )
 from vlb.training.recipes.images import cifar10, digits, digits_cascade, fashion_mnist, images, mnist
+from vlb.training.recipes.points import clouds, points
 from vlb.training.recipes.sounds import prompts, sound
 from vlb.training.recipes.tables import iris, moons, table_diffusion
 from vlb.training.recipes.volumes import shapes, volumes
@@ -32,6 +33,8 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "prompts": prompts,
     "volumes": volumes,
     "shapes": shapes,
+    "points": points,
+    "clouds": clouds,
     "iris": iris,
     "moons": moons,
     "table": table,

@@ -1,0 +1,128 @@
+"""Ways of training beside a recipe, for the same time: bits/dim on validation and test data, a row per arm and seed.
+
+What a step of each arm costs is measured first, step by step in turn with the recipe, in processor time; an arm then
+takes as many steps as fit into the recipe's time, by its own schedules of rates, and its averaged weights are tested.
+Rows that the file has are not made again. Choose by validation data; the test says what the choice is worth.
+
+    python benchmarks/bench_recipes.py [--arms NAME …] [--seeds 1] [--steps 1000] [--out FILE]
+"""
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vlb.base.configuration import override
+from vlb.base.memory import keep_freed_memory
+from vlb.core.surroundings import ordinary
+from vlb.data import Dataset, load
+from vlb.measure.evaluation import measure_bound
+from vlb.store.experiment import Experiment
+from vlb.training.batches import batch_indices
+from vlb.training.loop import Trainer
+from vlb.training.recipes import recipe
+
+PLAIN = "AdamW, even times"
+MUON = ("optimiser=muon", "loss.times=adaptive")
+ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    PLAIN: ("digits", ("optimiser=adamw", "loss.times=low-discrepancy")),
+    "adaptive times": ("digits", ("optimiser=adamw", "loss.times=adaptive")),
+    "Muon, adaptive times": ("digits", MUON),
+    "…, batches of 32": ("digits", (*MUON, "batch=32")),
+    "…, dropout 0.1": ("digits", (*MUON, "model.backbone.dropout=0.1")),
+    "…, batches of 32, dropout 0.1": ("digits", (*MUON, "batch=32", "model.backbone.dropout=0.1")),
+    "…, attention at 4×4 alone": ("digits", (*MUON, "model.backbone.attention=[false,true]")),
+    "…, widths 24 and 48": ("digits", (*MUON, "model.backbone.widths=[24,48]")),
+    "…, widths 48 and 96": ("digits", (*MUON, "model.backbone.widths=[48,96]")),
+    "cascade, bands by phases": ("digits-cascade", (*MUON[:1], "model.bands=phases")),
+    "cascade, Haar's bands": ("digits-cascade", (*MUON[:1], "model.bands=haar")),
+}
+TIMED = 7
+CPU = torch.device("cpu")
+RESULTS = Path(__file__).parent / "results" / "recipes.json"
+
+
+def trainer(experiment: Experiment, data: Dataset) -> Trainer:
+    model = experiment.build(data)
+    return Trainer(model, experiment.build_loss(model), experiment.training, experiment.seed, CPU)
+
+
+def step(made: Trainer, data: Dataset) -> float:
+    """One step, and the processor time that it took."""
+    index = batch_indices(made.seed, made.step, made.settings.batch, len(data.train))
+    x, condition = data.train.batch(index, False, CPU)
+    started = time.process_time()
+    made.update(x, condition)
+    return time.process_time() - started
+
+
+def cost(experiment: Experiment, plain: Experiment, data: Dataset) -> float:
+    """That of a step in steps of the recipe: the median ratio of steps in turn."""
+    one, other = trainer(experiment, data), trainer(plain, data)
+    ratios = [step(one, data) / step(other, data) for _ in range(TIMED + 2)]
+    return statistics.median(ratios[2:])
+
+
+def row(name: str, experiment: Experiment, plain: Experiment, steps: int, passes: int, data: Dataset) -> dict[str, Any]:
+    """An arm with one seed."""
+    ratio = cost(experiment, plain, data)
+    own = max(10, round(steps / ratio))
+    made = trainer(override(experiment, f"steps={own}"), data)
+    spent = sum(step(made, data) for _ in range(own))
+    made.module.load_state_dict(made.average.tensors)
+    made.module.eval()
+    found = {part: measure_bound(made.model, getattr(data, part), passes=passes) for part in ("validation", "test")}
+    return {
+        "arm": name,
+        "seed": experiment.seed,
+        "cost of a step": round(ratio, 3),
+        "steps": own,
+        "seconds": round(spent, 1),
+        "parameters": sum(p.numel() for p in made.model.parameters()),
+        **{part: [bound.bits_per_dim, bound.standard_error, bound.se_monte_carlo] for part, bound in found.items()},
+    }
+
+
+@ordinary()
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    arguments.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS), metavar="NAME")
+    arguments.add_argument("--seeds", type=int, default=1)
+    arguments.add_argument("--steps", type=int, default=1000, help="of the first arm, whose time all have")
+    arguments.add_argument("--passes", type=int, default=32)
+    arguments.add_argument("--out", type=Path, default=RESULTS)
+    options = arguments.parse_args()
+    keep_freed_memory()
+    data = load("digits")
+    about = {"steps": options.steps, "passes": options.passes, "threads": torch.get_num_threads()}
+    kept: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {**about, "rows": []}
+    if {name: kept[name] for name in about} != about:
+        raise SystemExit(f"{options.out} is of {kept['steps']} steps, {kept['passes']} passes: give another --out")
+    there = {(found["arm"], found["seed"]) for found in kept["rows"]}
+    plain = chosen(PLAIN, 0)
+    for seed in range(options.seeds):
+        for name in options.arms:
+            if (name, seed) not in there:
+                kept["rows"].append(row(name, chosen(name, seed), plain, options.steps, options.passes, data))
+                print(kept["rows"][-1], flush=True)
+                options.out.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+    best = min(kept["rows"], key=lambda found: found["validation"][0])
+    print(f"best on validation data: {best['arm']}, {best['validation'][0]:.4f}")
+
+
+def chosen(name: str, seed: int) -> Experiment:
+    """The experiment of an arm."""
+    base, assignments = ARMS[name]
+    experiment = replace(recipe(base), seed=seed)
+    for assignment in assignments:
+        experiment = override(experiment, assignment)
+    return experiment
+
+
+if __name__ == "__main__":
+    main()
