@@ -15,6 +15,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+smartquotes = False  # --out is two hyphens
 html_theme = "furo"
 html_title = "vlb"
 # Vendored by `make docs`, so that the pages need no network.

@@ -101,6 +101,7 @@ def restored(names: Names) -> None:
 
 
 def filled(names: Names) -> None:
+    assert all(Path(f"filled-{draw}.csv").exists() for draw in range(1, 6))
     assert not names["filled"].isna().any().any() and names["filled"].shape == names["table"].shape
 
 
