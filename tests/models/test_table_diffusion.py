@@ -138,7 +138,7 @@ def test_every_verb_works_or_says_why_not(tmp_path: Path) -> None:
         lambda: vlb.compress(run, [table], tmp_path / "t.vlb"),
         lambda: vlb.evaluate(run, options=vlb.EvaluateOptions(likelihood="ode")),
     ):
-        with pytest.raises(UserError, match="table|columns"):
+        with pytest.raises(UserError, match=r"table|columns"):
             refused()
 
 

@@ -14,7 +14,9 @@ from vlb.interfaces.commands.compress import compress
 from vlb.interfaces.commands.decompress import decompress
 from vlb.interfaces.commands.doctor import doctor
 from vlb.interfaces.commands.evaluate import evaluate
-    explore, import_, export, doctor,
+from vlb.interfaces.commands.explore import explore
+from vlb.interfaces.commands.export import export
+from vlb.interfaces.commands.import_ import import_
 from vlb.interfaces.commands.impute import impute
 from vlb.interfaces.commands.inspect import inspect
 from vlb.interfaces.commands.publish import publish
