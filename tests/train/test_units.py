@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.building import built
-from vlb.core.condition import UNCONDITIONAL
+from vlb.core.condition import UNCONDITIONAL, Condition, Role
 from vlb.core.schema import levels_schema
 from vlb.core.terms import key
 from vlb.data import Dataset, Split
@@ -48,3 +48,14 @@ def test_losses_are_nats_per_dimension(config, loss) -> None:
         if not isinstance(config, Diffusion):
             error = 1e-5  # of the same draws
         assert math.prod(SHAPE) * float(found[key(path)]) == pytest.approx(expected, rel=1e-5, abs=2 * error)
+
+
+def test_a_loss_is_read_per_element_that_is_modelled() -> None:
+    """Of the same examples, with as many elements again that are absent, the same number."""
+    loss = DiffusionLoss().build(built(Diffusion(backbone=MLP(width=8, blocks=1)), data()))
+    role = torch.zeros(5, 4, dtype=torch.uint8)
+    role[:, 2:] = int(Role.ABSENT)
+    role[0, 1] = int(Role.KNOWN)
+    assert loss.read(0.3, UNCONDITIONAL) == pytest.approx(0.3 / math.log(2))
+    assert loss.read(0.3, Condition(role=role)) == pytest.approx(0.3 * 20 / 9 / math.log(2))
+    assert loss.read(0.0, Condition(role=torch.full_like(role, int(Role.ABSENT)))) == 0.0
