@@ -18,6 +18,8 @@ from vlb.models.mixture.loss import MixtureLoss
 from vlb.models.vae.config import VAE
 from vlb.models.vae.loss import ElboLoss
 from vlb.nn.mlp import MLP
+from vlb.store.training import Training
+from vlb.training.loop import Trainer
 
 SHAPE = (2, 3)
 
@@ -51,11 +53,12 @@ def test_losses_are_nats_per_dimension(config, loss) -> None:
 
 
 def test_a_loss_is_read_per_element_that_is_modelled() -> None:
-    """Of the same examples, with as many elements again that are absent, the same number."""
-    loss = DiffusionLoss().build(built(Diffusion(backbone=MLP(width=8, blocks=1)), data()))
-    role = torch.zeros(5, 4, dtype=torch.uint8)
-    role[:, 2:] = int(Role.ABSENT)
-    role[0, 1] = int(Role.KNOWN)
-    assert loss.read(0.3, UNCONDITIONAL) == pytest.approx(0.3 / math.log(2))
-    assert loss.read(0.3, Condition(role=role)) == pytest.approx(0.3 * 20 / 9 / math.log(2))
-    assert loss.read(0.0, Condition(role=torch.full_like(role, int(Role.ABSENT)))) == 0.0
+    model = built(Diffusion(backbone=MLP(width=8, blocks=1), roles=True), data())
+    trainer = Trainer(model, DiffusionLoss().build(model), Training(steps=1), 0, torch.device("cpu"))
+    role = torch.zeros(5, *SHAPE, dtype=torch.uint8)
+    role[:, 1] = int(Role.ABSENT)
+    role[0, 0, 1] = int(Role.KNOWN)
+    assert trainer.modelled(UNCONDITIONAL) == 1
+    assert trainer.modelled(Condition(role=role)) == pytest.approx(14 / 30)
+    assert trainer.loss.read(0.3, 14 / 30) == pytest.approx(0.3 * 30 / 14 / math.log(2))
+    assert trainer.loss.read(0.0, 0.0) == 0.0
