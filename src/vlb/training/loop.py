@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vlb.base.domains import Finite, Positive, Whole, admit
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
-from vlb.core.condition import Condition
+from vlb.core.condition import Condition, Role
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, Split
 from vlb.models.loss import AnyTerms
@@ -118,10 +118,17 @@ class Trainer:
             self.average.update()
         self.scaler.update()
         self.step += 1
-        read = self.loss.read(float(loss), condition)
+        read = self.loss.read(float(loss), self.modelled(condition))
         return Update(
             self.step, self.settings.steps, read, self.loss.unit.name, norm or math.nan, self.guard.skipped, note
         )
+
+    def modelled(self, condition: Condition) -> float:
+        """The share of the elements of a batch that are modelled."""
+        if condition.role is None:
+            return 1.0
+        own = (condition.role == Role.MODELLED).double().mean()
+        return float(self.ranks.mean({"modelled": own})["modelled"])
 
     def gradient(self, x: Tensor, condition: Condition) -> dict[str, Tensor]:
         """Leave the gradient of the batch's loss, scaled, with the parameters; the loss learns. Returns its terms.
