@@ -145,5 +145,6 @@ def _same_levels(picture: Picture, first: Picture, path: Path, first_path: Path)
 
 def _kind(image: np.ndarray) -> str:
     channels, height, width = image.shape
-    colour = "one-bit" if image.dtype == np.bool_ else "grayscale" if channels == 1 else "RGB"
+    colour = "one-bit" if image.dtype == np.bool_ else {1: "grayscale", 3: "RGB", 4: "RGBA"}[channels]
+    colour += " of 16 bits" if image.dtype == np.uint16 else ""
     return f"{width}×{height} {colour}"
