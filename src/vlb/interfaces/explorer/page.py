@@ -47,7 +47,10 @@ def theme() -> gr.Theme:
         "border_color_primary": "var(--rule)",
         "input_background_fill": "var(--paper)",
         "button_primary_background_fill": "var(--first)",
+        "button_primary_background_fill_hover": "var(--first)",
         "button_primary_text_color": "var(--paper)",
+        "table_even_background_fill": "var(--paper)",
+        "table_odd_background_fill": "var(--panel)",
     }
     return own.set(**colours, **{f"{name}_dark": value for name, value in colours.items()})
 
@@ -233,7 +236,8 @@ def _painted(page: gr.Blocks, trained: Trained) -> None:
 
 def _cleared(page: gr.Blocks, trained: Trained) -> None:
     names, cells = of_run.rows(*of_run.first_rows(trained), trained.schema)
-    _html(framed("<p>Clear cells, or write others: what is empty is filled. The rows are of the test split.</p>"))
+    told = "Clear cells (a click and Delete), or write others: what is empty is filled. The rows are of the test split."
+    _html(framed(f"<p>{told}</p>"))
     with gr.Row():
         draws, seed = _draws()
     table = gr.Dataframe(
