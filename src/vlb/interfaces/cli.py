@@ -15,6 +15,8 @@ from vlb.interfaces.commands.decompress import decompress
 from vlb.interfaces.commands.doctor import doctor
 from vlb.interfaces.commands.evaluate import evaluate
 from vlb.interfaces.commands.explore import explore
+from vlb.interfaces.commands.export import export
+from vlb.interfaces.commands.import_ import import_
 from vlb.interfaces.commands.impute import impute
 from vlb.interfaces.commands.inspect import inspect
 from vlb.interfaces.commands.publish import publish
@@ -37,7 +39,7 @@ app = App(
 )
 VERBS = (
     recipes, train, evaluate, compare, score, tightness, sample, impute, report, compress, decompress, inspect, publish,
-    explore, doctor,
+    explore, import_, export, doctor,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb, help_formatter=Ranged(verb))
@@ -58,6 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
             with ending_cleanly():
                 given = sys.argv[1:] if arguments is None else arguments
                 _refuse_standard_input(given)
+                _refuse_processes(given)
                 app(given)
         finally:
             sys.stdout.flush()
@@ -96,6 +99,15 @@ def _refuse_standard_input(arguments: list[str]) -> None:
     for before, argument in pairwise(arguments):
         if argument == "-" and before not in ("-o", "--out") and arguments[0] not in READING:
             raise UserError(f"standard input is read by {' and '.join(READING)} alone: give what comes in as a file")
+
+
+def _refuse_processes(arguments: list[str]) -> None:
+    """Where they would all do the same: `torchrun` says how many it started in WORLD_SIZE."""
+    if os.environ.get("WORLD_SIZE", "1") != "1" and arguments[:1] != ["train"]:
+        raise UserError(
+            f"several processes share out training alone: run `vlb {' '.join(arguments[:1])}` by itself, without "
+            "torchrun (WORLD_SIZE is set)"
+        )
 
 
 def _escape_names() -> None:
