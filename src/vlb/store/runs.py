@@ -6,6 +6,7 @@ what the run was trained on, and `experiment`, everything else that defines the 
 
 import json
 import os
+import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.base.files import abandoned, made_new, remove, sweep, write_text
 from vlb.base.progress import SILENT, Progress
+from vlb.base.results import Table, as_html
 from vlb.core.schema import Schema
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
@@ -131,6 +133,26 @@ class Run:
         """What the model is built by, beside the schema. Raises `UserError` for what this version does not offer."""
         where = f"{self.path / 'config.json'}: model"
         return cast(AnyModel, configuration.decode(AnyModel, self.content["model"], where))
+
+    def table(self) -> Table:
+        """What it is, by what is written of it: nothing is loaded or measured."""
+        schema, shape = self.schema, " × ".join(map(str, self.schema.shape))
+        rows = [
+            ("model", str(self.content["model"].get("type"))),
+            ("trained by the recipe", str(self.content["experiment"].get("recipe"))),
+            ("data", self.content["data"]["name"]),
+            ("one example", f"{shape} ({', '.join(schema.layout.axes)})"),
+            ("values", schema.kind),
+        ]
+        if schema.labels:
+            shown = ", ".join(schema.labels[:10]) + (", …" if len(schema.labels) > 10 else "")
+            rows.append(("classes", f"{shown}{', which the model is told' if self.conditional else ''}"))
+        path = shlex.quote(str(self.path))
+        more = f"next: vlb evaluate {path}, vlb sample {path} -o FILE, vlb explore {path}"
+        return Table(f"run {self.path}", ("", ""), (tuple(rows),), more, numbers=False)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.table())
 
     @property
     def conditional(self) -> bool:
