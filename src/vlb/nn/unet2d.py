@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -40,6 +40,8 @@ class UNet2DBackbone(Network):
 class UNet2D(Settings):
     """The settings of `UNet2DModel`, under its own names and with its defaults; what it offers beside them – labels,
     other embeddings of time, blocks of other families of models – is not taken."""
+
+    exchangeable: ClassVar = False
 
     center_input_sample: bool = False
     time_embedding_dim: Width | None = None

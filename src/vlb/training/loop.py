@@ -8,7 +8,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import FrameType
@@ -38,6 +38,7 @@ from vlb.training.guard import Diverged, Guard
 from vlb.training.metrics import forget_metrics_after, read_metrics
 from vlb.training.outcome import bars, doubt, fault, refuse
 from vlb.training.step import Step
+from vlb.training.trackers import Tracker, followed
 from vlb.training.validation import merit
 
 # Where networks compute; noise levels, times, heads and losses stay in float32 and float64 whatever it is.
@@ -232,10 +233,12 @@ def fit(
     resume: bool = False,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    trackers: Sequence[Tracker] = (),
 ) -> bool:
     """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
 
-    model: with which training begins, where `experiment.build(data)` has made it already.
+    model: with which training begins, where `experiment.build(data)` has made it already; trackers: who is told of what
+    `metrics.jsonl` holds.
 
     An interrupt ends the current step, saves and returns, and so do SIGTERM and SIGHUP, which then end the process;
     `resume` goes on from the last checkpoint. Raises `UserError` where the training came to nothing: no checkpoint is
@@ -269,14 +272,15 @@ def fit(
                 f"cannot write {run.metrics}: {error.strerror or error}; {saved} at step {trainer.step} of "
                 f"{settings.steps}: make room, and --resume goes on from what is saved"
             ) from error
+        tell(line)
 
     held_out = data.validation
     if held_out.whole is not None:  # pieces of one thing lie beside each other: some of all things are looked at
         held_out = held_out.subset(settings.validation_examples)
-    if not settings.steps:
-        _validate(trainer, held_out, experiment, run, note)
-        checkpoint.save(run.last, trainer.checkpoint())
-    with interruptible() as interrupted:
+    with followed(trackers, run) as tell, interruptible() as interrupted:
+        if not settings.steps:
+            _validate(trainer, held_out, experiment, run, note)
+            checkpoint.save(run.last, trainer.checkpoint())
         window, started, due = [], time.monotonic(), False
         while trainer.step < settings.steps:
             x, condition = batch_of(data, seed, trainer.step, settings.batch, experiment.conditional, device)

@@ -1,6 +1,7 @@
 """`vlb.train`: a recipe, or an experiment of one's own, into a run directory."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from vlb.training.economy import Economy
 from vlb.training.loop import fit
 from vlb.training.options import TrainOptions
 from vlb.training.recipes import recipe as named
+from vlb.training.trackers import Tracker
 
 DEFAULT = TrainOptions()
 
@@ -53,11 +55,13 @@ def train(
     data: Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    trackers: Sequence[Tracker] = (),
 ) -> TrainResult:
     """Train a recipe by name, or an experiment, into a run directory, as `vlb train` does; or go on with one.
 
     out: the directory, new unless `resume`; by default the first free of runs/RECIPE, runs/RECIPE-2, …. data: one's
-    own, for the recipes `images`, `sound`, `volumes`, `points` and of tables. Raises `UserError` for what is
+    own, for the recipes `images`, `sound`, `volumes`, `points` and of tables. trackers: who is told of what
+    metrics.jsonl holds, such as `vlb.training.trackers.TensorBoard()`. Raises `UserError` for what is
     not there or does not fit.
     """
     progress.begin("reading the data")
@@ -70,7 +74,10 @@ def train(
     progress.say(f"run {run.path}: {own.name}, {so_many(len(own.train), 'example')} of {own.shape}, {own.schema.kind}")
     for heading, words in own.about.rows:
         progress.say(f"{heading}: {words}")
-    return TrainResult(run, fit(run.experiment, own, run, model=model, resume=resume, device=device, progress=progress))
+    return TrainResult(
+        run,
+        fit(run.experiment, own, run, model=model, resume=resume, device=device, progress=progress, trackers=trackers),
+    )
 
 
 def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None) -> Experiment:

@@ -18,6 +18,7 @@ def train(
     resume: bool = False,
     data: Path | None = None,
     options: Annotated[TrainOptions, Flags] = DEFAULT,
+    track: tuple[str, ...] = (),
     device: str | None = None,
 ) -> None:
     """Train a recipe into a run directory.
@@ -32,6 +33,8 @@ def train(
         Go on from the last checkpoint of --out, exactly as if never interrupted.
     data
         Your own data, for the recipes `images`, `sound`, `volumes`, `points` and of tables.
+    track
+        Draw what metrics.jsonl holds by `tensorboard` (in the run's folder) or `trackio`, too; may be repeated.
     device
         cpu or cuda; by default cuda where there is one.
     """
@@ -39,10 +42,19 @@ def train(
 
     keep_freed_memory()
     with Terminal() as progress:
+        from vlb.training.trackers import tracker
         from vlb.training.verb import train as verb
 
-        chosen = choose_device(device)
-        result = verb(recipe, options, out=out, resume=resume, data=data, device=chosen, progress=progress)
+        result = verb(
+            recipe,
+            options,
+            out=out,
+            resume=resume,
+            data=data,
+            device=choose_device(device),
+            progress=progress,
+            trackers=[tracker(tag) for tag in track],
+        )
     path = result.run.path
     if not result.finished:
         console.print(f"interrupted; go on with: vlb train {recipe} --out {path} --resume")
