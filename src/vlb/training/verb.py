@@ -16,6 +16,7 @@ from vlb.base.results import Result, Table
 from vlb.base.words import so_many
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, load
+from vlb.data.hub import absolute
 from vlb.data.sources import OF_POINTS, OWN, SOUNDS, Cutting
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
@@ -101,7 +102,7 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
             raise UserError(
                 f"--data belongs to the recipes {' and '.join(OWN)}; {experiment.recipe!r} brings its own data"
             )
-        source = dataclasses.replace(experiment.data, path=str(data_path.absolute()))
+        source = dataclasses.replace(experiment.data, path=absolute(data_path))
         experiment = dataclasses.replace(experiment, data=source)
     if not options.header:
         experiment = override(experiment, "data.header=false")
