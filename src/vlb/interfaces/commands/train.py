@@ -32,7 +32,8 @@ def train(
     resume
         Go on from the last checkpoint of --out, exactly as if never interrupted.
     data
-        Your own data, for the recipes `images`, `sound`, `volumes`, `points` and of tables.
+        Your own data, for the recipes `images`, `sound`, `volumes`, `points` and of tables; of pictures and tables
+        also hf:owner/name, a data set of the Hub.
     track
         Draw what metrics.jsonl holds by `tensorboard` (in the run's folder) or `trackio`, too; may be repeated.
     device
