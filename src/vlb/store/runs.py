@@ -25,6 +25,7 @@ from vlb.data import load as load_data
 from vlb.data.about import About as AboutData
 from vlb.data.columns import described
 from vlb.data.described import written as schema_toml
+from vlb.data.hub import on_hub
 from vlb.data.sources import OWN, Cutting
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.kinds import AnyModel
@@ -226,7 +227,7 @@ class Run:
     def _verified(self, path: Path | None, progress: Progress) -> Dataset:
         source, known = self.experiment.data, self.content["data"]
         where = path or (Path(source.path) if source.path else None)
-        if path is None and where is not None and not where.exists():
+        if path is None and where is not None and not (where.exists() or on_hub(where)):
             raise UserError(f"the data of {self.path} are no longer at {where}: say where they are now, --data PATH")
         columns = self.schema.columns if self.schema.gaps and source.name in OWN else None
         cut = Cutting(self.schema.pieces, source.skip_damaged, progress, source.window, source.mu_law, source.points)
