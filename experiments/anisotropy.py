@@ -48,7 +48,7 @@ class Budget:
     candidates: int = 600
     steps: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128)
     recipe: tuple[str, ...] = (*SMALL, "steps=250")
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0,)
     passes: int = 8
     grid: int = 16
 
