@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := $(shell cat torch-cpu.txt)
 DEMO ?= runs/demo
 
-.PHONY: demo test test-slow lint docs bench experiments clean
+.PHONY: demo test test-slow lint docs release bench experiments clean
 
 .venv/ready: pyproject.toml torch-cpu.txt
 	$(PYTHON) -m venv .venv
@@ -38,6 +38,10 @@ bench: .venv/ready
 
 experiments: .venv/ready
 	$(BIN)/python experiments/all.py
+
+release: .venv/ready
+	$(BIN)/pip install -q build
+	$(BIN)/python benchmarks/release_check.py --out dist
 
 docs: .venv/ready docs/_static/mathjax/tex-svg.js
 	$(BIN)/pip install -q -e .[docs]

@@ -8,17 +8,19 @@ import monograph
 
 project = "vlb"
 author = "The vlb developers"
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "cyclopts.ext.sphinx"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "figures"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
+smartquotes = False  # --out is two hyphens
 html_theme = "furo"
 html_title = "vlb"
 # Vendored by `make docs`, so that the pages need no network.
-html_static_path = ["_static"]
+html_static_path = ["_static", "site.css"]
+html_css_files = ["site.css"]
 mathjax_path = "mathjax/tex-svg.js"
 
 

@@ -17,7 +17,7 @@ from vlb.training.recipes import recipe
 from vlb.training.verb import adjust
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"(?<!`)`(vlb [a-z][^`]*)`")
 NUMBER = re.compile(r"\b[A-Z]\b")  # as in --steps T
@@ -69,18 +69,43 @@ def test_there_are_commands_to_check() -> None:
     assert len(SHOWN) > 40 and sum(whole for *_, whole in SHOWN) > 20
 
 
-PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([\w./-]+\.(?:md|svg|png))(?:#[\w-]*)?\)")
+PYTHON = re.compile(r"(?<! -->\n)^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)  # but what is marked as not run
+FENCED = re.compile(r"^(```+|~~~+).*?^\1", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(<?([^)\s>]+)>?\)")
+HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The places in a page that a link may name: its headings, as GitHub and Sphinx call them."""
+    plain = (heading.replace("`", "").lower() for heading in HEADING.findall(FENCED.sub("", page.read_text("utf-8"))))
+    return {re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", name)).replace(" ", "-") for name in plain}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_a_page_imports_and_links_is_there(page: Path) -> None:
-    text = page.read_text("utf-8")
-    for block in PYTHON.findall(text):
+def test_what_a_page_imports_is_there(page: Path) -> None:
+    for block in PYTHON.findall(page.read_text("utf-8")):
         imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
         exec(compile(ast.Module(imports, []), page.name, "exec"), {})
-    missing = [link for link in LINK.findall(text) if not (page.parent / link).exists()]
-    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_where_a_page_links_to_is_there_and_its_pictures_are_described(page: Path) -> None:
+    for picture, text, link in LINK.findall(FENCED.sub("", page.read_text("utf-8"))):
+        path, _, place = link.partition("#")
+        if re.match(r"\w+:", link):
+            continue
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert not place or place in anchors(target), link
+        assert not picture or len(text.split()) > 2, f"{link}: say what the picture shows"
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    index = (ROOT / "docs" / "index.md").read_text("utf-8")
+    trees = re.findall(r"^```\{toctree\}\n(.*?)^```", index, re.MULTILINE | re.DOTALL)
+    listed = [name for tree in trees for name in tree.splitlines() if name and not name.startswith(":")]
+    pages = {str(page.relative_to(ROOT / "docs").with_suffix("")) for page in (ROOT / "docs").rglob("*.md")}
+    assert sorted(listed) == sorted(pages - {"index"})
 
 
 def test_the_api_page_shows_all_that_vlb_offers() -> None:
