@@ -176,8 +176,8 @@ def tell(found: Found) -> str:
     return "\n".join(lines) + (
         f"\n\nIn continuous time every process with these ends costs the same {exact['limit']:.3f} bits/dim on the "
         f"Gaussian: the integral depends on the ends alone. Only steps cost more, and at T = {steps[-1]} one γ costs "
-        f"{ratios[0]:.2f} times (even) and {ratios[1]:.2f} times (placed) what γ per direction does. The Monte Carlo error "
-        f"of a trained model's bound is {noise:.3f}, on the same draws for all."
+        f"{ratios[0]:.2f} times (even) and {ratios[1]:.2f} times (placed) what γ per direction does. The Monte Carlo "
+        f"error of a trained model's bound is {noise:.3f}, on the same draws for all."
     )
 
 
