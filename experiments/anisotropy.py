@@ -48,7 +48,7 @@ class Budget:
     candidates: int = 600
     steps: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128)
     recipe: tuple[str, ...] = (*SMALL, "steps=250")
-    seeds: tuple[int, ...] = (0, 1)
+    seeds: tuple[int, ...] = (0,)
     passes: int = 8
     grid: int = 16
 
@@ -136,8 +136,14 @@ def draw(found: Found) -> Figure:
     seeds = found.budget["seeds"]
     for number, name in enumerate(SCHEDULES):
         bounds = [found.arms[f"{name}, seed {seed}"]["bound"] for seed in seeds]
-        right.plot(bounds, [number] * len(seeds), "o", ms=6)
-    right.set(xlabel="test bound in continuous time, bits/dim", title="digits, a point per seed", ylim=(3.5, -0.5))
+        noise = [found.arms[f"{name}, seed {seed}"]["monte carlo"] for seed in seeds]
+        right.errorbar(bounds, [number] * len(seeds), xerr=noise, fmt="o", ms=6)
+    right.set(
+        xlabel="test bound in continuous time, bits/dim",
+        title="digits, a point per seed, Monte Carlo error",
+        ylim=(3.5, -0.5),
+    )
+    right.locator_params(axis="x", nbins=5)
     right.set_yticks(range(len(SCHEDULES)), list(SCHEDULES))
     return figure
 
@@ -165,10 +171,13 @@ def tell(found: Found) -> str:
     ratios = [
         exact["gap"][name][-1] / exact["gap"]["γ per direction"][-1] for name in ("one γ, even in λ", "one γ, placed")
     ]
+    errors = [found.arms[f"{name}, seed {seed}"]["monte carlo"] for name in SCHEDULES for seed in found.budget["seeds"]]
+    noise = float(np.sqrt(np.mean(np.square(errors))))
     return "\n".join(lines) + (
         f"\n\nIn continuous time every process with these ends costs the same {exact['limit']:.3f} bits/dim on the "
         f"Gaussian: the integral depends on the ends alone. Only steps cost more, and at T = {steps[-1]} one γ costs "
-        f"{ratios[0]:.2f} times (even) and {ratios[1]:.2f} times (placed) what γ per direction does."
+        f"{ratios[0]:.2f} times (even) and {ratios[1]:.2f} times (placed) what γ per direction does. The Monte Carlo "
+        f"error of a trained model's bound is {noise:.3f}, on the same draws for all."
     )
 
 

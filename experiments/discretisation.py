@@ -1,8 +1,8 @@
 """Discrete against continuous time: the bound against T, for models trained at T and at T → ∞.
 
 Where everything is known, two bumps on the line, the gap L_T − L_∞ is had by quadrature, and its leading term, c/T,
-too. Digits and a table of ranks are models that were trained: with the continuous-time loss, evaluated at every T, and
-with the loss of T steps, evaluated at their own T and in continuous time.
+too. Digits and, with the night's budget, a table of ranks are modelled by networks: with the continuous-time loss,
+evaluated at every T, and with the loss of T steps, evaluated at their own T and in continuous time.
 
     python experiments/discretisation.py [--budget short]
 """
@@ -180,14 +180,14 @@ def draw(found: Found) -> Figure:
         limit = float(over_seeds(found, data, None, "limit"))
         for number, name in enumerate(KERNELS):
             bound = over_seeds(found, data, None, name)
-            axes.semilogx(steps, bound, "o-", color=f"C{number}", label=f"{name} kernel, trained in continuous time")
+            axes.semilogx(steps, bound, "o-", color=f"C{number}", label=f"{name}, trained at ∞")
             own = [float(over_seeds(found, data, n, name)[0]) for n in found.budget["trained_at"]]
             axes.semilogx(found.budget["trained_at"], own, "s", color=f"C{number}", mfc="none", ms=8,
-                          label=f"{name} kernel, trained at T")  # fmt: skip
+                          label=f"{name}, trained at T")  # fmt: skip
         axes.axhline(limit, color=GREY, ls=":")
         axes.set(xlabel="T", ylabel="test bound, bits/dim", title=f"{data}; dotted: continuous time",
                  ylim=(limit - 0.1, limit + 2))  # fmt: skip
-        axes.legend(loc="center right")
+        axes.legend(loc="upper right", title="kernel")
     return figure
 
 

@@ -8,6 +8,7 @@ from x, and whether a classifier, trained here on the training images, knows its
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -137,23 +138,24 @@ def tell(found: Found) -> str:
     to, total = cumulative(values)
     step = values["log_snr"][1] - values["log_snr"][0]
     diffusion = step * sum(map(sum, values["bands"].values()))
-    lines = ["| frequencies | share of coefficients | share of the diffusion term |", "|---|---|---|"]
+    lines = ["| frequencies | % of coefficients | % of the diffusion term |", "|---|---|---|"]
     for name, rate in values["bands"].items():
         low, high = BANDS[name]
         share = values["coefficients"][name] / sum(values["coefficients"].values())
-        lines.append(f"| {name}, {low} ≤ r < {high} | {share:.0%} | {step * sum(rate) / diffusion:.0%} |")
+        lines.append(f"| {name}, {low} ≤ r < {high} | {100 * share:.0f} | {100 * step * sum(rate) / diffusion:.0f} |")
     accuracy, error = np.array(values["accuracy"]), np.array(values["error"])
     near = int(np.argmax(accuracy >= values["accuracy of x"] - 0.02))
     where = f"{values['log_snr'][near]:.1f}".replace("-", "−")
     half = int(np.argmax(to >= 0.5 * total))
-    return "\n".join(lines) + (
-        f"\n\nThe bound is {total:.3f} bits/dim here: prior {values['terms']['prior']:.3f}, diffusion {diffusion:.3f}, "
+    text = (
+        f"The bound is {total:.3f} bits/dim here: prior {values['terms']['prior']:.3f}, diffusion {diffusion:.3f}, "
         f"reconstruction {values['terms']['reconstruction']:.3f}. The classifier knows {values['accuracy of x']:.1%} "
         f"of the test images, and is within 2 % of that on x̂ from λ = {where} on, when {to[near] / total:.0%} of the "
         f"bits are spent: the other {1 - to[near] / total:.0%} change nothing that it looks at. When half are spent, x̂ "
         f"is {error[half]:.1f} levels (of 16) from x in the root mean square, {error[half] / error[0]:.0%} of the "
         "error without any."
     )
+    return "\n".join(lines) + "\n\n" + re.sub(r"(?<=\d)%", " %", text)
 
 
 EXPERIMENT = Experiment(

@@ -64,7 +64,7 @@ class Budget:
 
 
 BUDGETS = {
-    "toy": Budget(TINY, 10, 10, (0,), 50, 4),
+    "toy": Budget(TINY, 10, 10, (0,), 100, 4),
     "short": Budget(),
     "night": Budget((), 1000, 1500, (0, 1, 2), 2000),
 }

@@ -80,7 +80,7 @@ class Experiment(Generic[B]):
                 begun = time.process_time()
                 values = _rounded(arm())
                 arms[name] = {"cpu_seconds": round(time.process_time() - begun, 2), "values": values}
-                write_text(file, json.dumps({"budget": settings, "arms": arms}, indent=1) + "\n")
+                write_text(file, written(settings, arms))
                 print(f"{self.name}, {name}: {arms[name]['cpu_seconds']:.0f} s", flush=True)
         found = self.found(budget, results)
         figures.mkdir(parents=True, exist_ok=True)
@@ -108,6 +108,12 @@ def main(experiment: Experiment[Any]) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     print(f"\n{experiment.tell(found)}\n\n{found.seconds:.0f} CPU seconds; {experiment.figure(budget)}")
+
+
+def written(settings: Values, arms: dict[str, Values]) -> str:
+    """A result file: JSON, a line per arm."""
+    lines = ",\n".join(f"{json.dumps(name, ensure_ascii=False)}: {json.dumps(arm)}" for name, arm in arms.items())
+    return f'{{"budget": {json.dumps(settings)},\n"arms": {{\n{lines}\n}}}}\n'
 
 
 def _kept(file: Path, settings: Values) -> dict[str, Values]:
