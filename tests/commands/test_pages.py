@@ -269,7 +269,10 @@ AT_LENGTH = {
     "docs/tutorials/gaps.md": Followed(found=filled),
     "docs/tutorials/images.md": Followed(brief={"train images": NETWORK, "score": QUICK}),
     "docs/tutorials/sound.md": Followed(brief={"train sound": NETWORK, "score": QUICK}),
-    "docs/volumes.md": Followed(voxels, {"train": NETWORK, "score": QUICK}),
+    "docs/volumes.md": Followed(
+        voxels,
+        {"train": NETWORK, "score": QUICK, "evaluate": ("--split", "my/shapes.npy"), "compress": ("--effort", "fast")},
+    ),
 }
 PARSED = {"docs/photographs.md"}  # pages whose commands are only read by the command line (test_docs.py), not run
 
