@@ -237,16 +237,12 @@ def schedule_parts() -> Names:
 
 FOLLOWED = {
     "CONTRIBUTING.md": Followed(schedule_parts),
-    "docs/density.md": Followed(new, {"score": QUICK}),
     "docs/impute.md": Followed(people, found=imputed),
     "docs/mixtures.md": Followed(table),
     "docs/odd.md": Followed(people, found=odd),
     "docs/parameterization.md": Followed(energies, found=moved),
     "docs/sampling.md": Followed(sampled, found=encoded),
     "docs/tutorial.md": Followed(brief={"train digits": NETWORK}),
-    "docs/tutorials/compare.md": Followed(
-        brief={"train digits-vae": steps(5), "evaluate": ("--examples", "20")}, found=compared
-    ),
     "docs/tutorials/compress.md": Followed(found=restored),
     "docs/units.md": Followed(people, found=units),
     "docs/vaes.md": Followed(hierarchy, found=descended),
@@ -256,6 +252,7 @@ AT_LENGTH = {
     "README.md": Followed(table),
     "docs/compare.md": Followed(contenders),
     "docs/compression.md": Followed(folders),
+    "docs/density.md": Followed(new, {"score": QUICK}),
     "docs/discrete-time.md": Followed(runs("RUN")),
     "docs/evaluation.md": Followed(runs("runs/a")),
     "docs/inpaint.md": Followed(pictures, {"train digits": steps(1)}, inpainted),
@@ -263,6 +260,9 @@ AT_LENGTH = {
     "docs/scikit-learn.md": Followed(),
     "docs/sharing.md": Followed(shared),
     "docs/sound.md": Followed(recordings, {"train sound": NETWORK, "score": QUICK}),
+    "docs/tutorials/compare.md": Followed(
+        brief={"train digits-vae": steps(5), "evaluate": ("--examples", "20")}, found=compared
+    ),
     "docs/tutorials/diffusion.md": Followed(
         brief={"train digits ": NETWORK, "train digits-vae": steps(2), "train digits-hvae": steps(2)}
     ),
