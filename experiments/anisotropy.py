@@ -24,7 +24,7 @@ import torch
 from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.style import panels
-from shared.training import TINY, configured, mean_and_error, trained
+from shared.training import SMALL, TINY, configured, mean_and_error, trained
 from torch import Tensor
 
 from vlb.core.emissions import Centres
@@ -45,18 +45,18 @@ SCHEDULES = {
 class Budget:
     """candidates: rungs to choose from when placing; steps: T; recipe: what is set of `digits`."""
 
-    candidates: int = 1500
+    candidates: int = 600
     steps: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128)
-    recipe: tuple[str, ...] = ("backbone=mlp", "backbone.width=256", "backbone.blocks=2", "dropout=0.2", "steps=300")
+    recipe: tuple[str, ...] = (*SMALL, "steps=250")
     seeds: tuple[int, ...] = (0, 1)
-    passes: int = 16
+    passes: int = 8
     grid: int = 16
 
 
 BUDGETS = {
     "toy": Budget(60, (2, 4), TINY, (0,), 2, 2),
     "short": Budget(),
-    "night": Budget(recipe=("steps=1000",), seeds=(0, 1, 2), passes=64),
+    "night": Budget(1500, recipe=("steps=1000",), seeds=(0, 1, 2), passes=64),
 }
 
 
@@ -66,8 +66,8 @@ def gaps(log_snr: Tensor, variances: Tensor) -> Tensor:
     return 0.5 * (torch.expm1(ratio) - ratio).sum(0)
 
 
-def placed(log_snr: Tensor, variances: Tensor, steps: int) -> float:
-    """The least of them by `steps` steps between candidates λ (M,) that keep both ends, nats."""
+def candidates(log_snr: Tensor, variances: Tensor) -> Costs:
+    """The same for every step between candidates λ (M,), of which both ends are kept."""
     logs = torch.log1p(variances.unsqueeze(1) * log_snr.exp())
     costs = torch.zeros(len(log_snr), len(log_snr), dtype=torch.float64)
     for row in logs:
@@ -76,8 +76,7 @@ def placed(log_snr: Tensor, variances: Tensor, steps: int) -> float:
     closed = torch.full_like(log_snr, torch.inf)
     first, last = closed.clone(), closed.clone()
     first[0], last[-1] = 0.0, 0.0
-    known = Costs(-log_snr, first, last, costs)
-    return known.total(cheapest(known, steps))
+    return Costs(-log_snr, first, last, costs)
 
 
 def gaussian(budget: Budget) -> Values:
@@ -87,11 +86,12 @@ def gaussian(budget: Budget) -> Values:
     fine = torch.linspace(-GAMMA[0], -GAMMA[1], budget.candidates, dtype=torch.float64)
     widths = torch.log1p(variances.unsqueeze(1) * fine[[0, -1]].exp())
     lengths = widths[:, 0] - widths[:, 1]
+    known = candidates(fine, variances)
     found: dict[str, list[float]] = {"one γ, even in λ": [], "one γ, placed": [], "γ per direction": []}
     for steps in budget.steps:
         even = torch.linspace(-GAMMA[0], -GAMMA[1], steps + 1, dtype=torch.float64)
         found["one γ, even in λ"].append(float(gaps(even, variances).sum()))
-        found["one γ, placed"].append(placed(fine, variances, steps))
+        found["one γ, placed"].append(known.total(cheapest(known, steps)))
         each = lengths / steps
         found["γ per direction"].append(float(0.5 * steps * (torch.expm1(each) - each).sum()))
     bits = 1 / (len(variances) * math.log(2))
@@ -181,7 +181,6 @@ EXPERIMENT = Experiment(
     alt="Left: what T steps cost beyond continuous time falls as 1/T for three processes; γ per direction costs least. "
     "Right: test bounds of trained models with one γ and with one per pixel.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

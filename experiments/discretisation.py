@@ -40,24 +40,32 @@ KERNELS = {"standard": Standard(), "mixture": ExactMixture()}
 
 
 @dataclass(frozen=True)
-class Budget:
-    """exact: how many powers of two the exact model is discretised by; digits, table: what is set of the recipe
-    `digits`; steps: T of evaluations; trained_at: T of training; passes: over 360 test examples in
-    continuous time, and more over fewer."""
+class Part:
+    """One data set, and what is set of the recipe `digits`, which serves all of them."""
 
+    data: str
+    set: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """exact: how many powers of two the exact model is discretised by; parts: what is trained on; steps: T of
+    evaluations; trained_at: T of training; passes: over 360 test examples in continuous time, and more over fewer."""
+
+    parts: tuple[Part, ...]
     exact: int = 12
-    digits: tuple[str, ...] = ("backbone=mlp", "backbone.width=256", "backbone.blocks=2", "dropout=0.2", "steps=800")
-    table: tuple[str, ...] = ("backbone=mlp", "backbone.width=128", "backbone.blocks=2", "dropout=0.2", "steps=600")
     seeds: tuple[int, ...] = (0,)
     steps: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
     trained_at: tuple[int, ...] = (4, 16, 64)
     passes: int = 32
 
 
+DIGITS = Part("digits", ("backbone=mlp", "backbone.width=256", "backbone.blocks=2", "dropout=0.2", "steps=800"))
+TABLE = Part("table", ("backbone=mlp", "backbone.width=128", "backbone.blocks=2", "dropout=0.2", "steps=600"))
 BUDGETS = {
-    "toy": Budget(7, TINY, TINY, (0,), (1, 2, 4), (2,), 2),
-    "short": Budget(),
-    "night": Budget(digits=("steps=1000",), seeds=(0, 1, 2), passes=64),
+    "toy": Budget((Part("digits", TINY), Part("table", TINY)), 7, (0,), (1, 2, 4), (2,), 2),
+    "short": Budget((DIGITS,)),
+    "night": Budget((Part("digits", ("steps=1000",)), TABLE), seeds=(0, 1, 2), passes=64),
 }
 
 
@@ -105,10 +113,10 @@ class GridTerms(Terms[DiffusionModel]):
         return {name: part.mean() / dimensions for name, part in parts.items()}, {}
 
 
-def learned(data: str, budget: Budget, seed: int, steps: int | None) -> Values:
+def learned(part: Part, budget: Budget, seed: int, steps: int | None) -> Values:
     """A model trained at T = `steps`, or in continuous time: bounds on the test examples, bits/dim."""
-    examples = DATA[data]()
-    experiment = configured("digits", getattr(budget, data), seed)
+    examples = DATA[part.data]()
+    experiment = configured("digits", part.set, seed)
     model = trained(experiment, examples, loss=None if steps is None else GridTerms(steps)).model
     grids = budget.steps if steps is None else (steps,)
     found: Values = {"steps": grids}
@@ -129,10 +137,10 @@ def arms(budget: Budget) -> Mapping[str, Callable[[], Values]]:
     found: dict[str, Callable[[], Values]] = {
         f"bumps, {name}": partial(exact, schedule, budget.exact) for name, schedule in SCHEDULES.items()
     }
-    for data in DATA:
+    for part in budget.parts:
         for seed in budget.seeds:
             for steps in (None, *budget.trained_at):
-                found[arm(data, steps, seed)] = partial(learned, data, budget, seed, steps)
+                found[arm(part.data, steps, seed)] = partial(learned, part, budget, seed, steps)
     return found
 
 
@@ -146,6 +154,11 @@ def over_seeds(found: Found, data: str, steps: int | None, name: str) -> np.ndar
     return np.mean([found.arms[arm(data, steps, seed)][name] for seed in found.budget["seeds"]], 0)
 
 
+def trained_on(found: Found) -> list[str]:
+    """The data sets."""
+    return [part["data"] for part in found.budget["parts"]]
+
+
 def slope(steps: np.ndarray, gap: np.ndarray) -> float:
     """Of log gap against log T, over the upper half of the T where there is a gap."""
     there = (steps >= math.sqrt(steps[0] * steps[-1])) & (gap > 0)
@@ -154,7 +167,7 @@ def slope(steps: np.ndarray, gap: np.ndarray) -> float:
 
 def draw(found: Found) -> Figure:
     """Left the exact gaps with c/T; then, of trained models, the bound against T, own and other T of training."""
-    figure, (left, *others) = panels(1 + len(DATA))
+    figure, (left, *others) = panels(1 + len(found.budget["parts"]))
     for name in SCHEDULES:
         values = found.arms[f"bumps, {name}"]
         steps = np.array(values["steps"])
@@ -162,7 +175,7 @@ def draw(found: Found) -> Figure:
         left.loglog(steps, values["constant"] / steps, ":", color=line.get_color())
     left.set(xlabel="T", ylabel="L_T − L_∞, nats", title="two bumps, exact denoiser; dotted: c/T")
     left.legend()
-    for axes, data in zip(others, DATA, strict=True):
+    for axes, data in zip(others, trained_on(found), strict=True):
         steps = np.array(found.budget["steps"])
         limit = float(over_seeds(found, data, None, "limit"))
         for number, name in enumerate(KERNELS):
@@ -174,7 +187,7 @@ def draw(found: Found) -> Figure:
         axes.axhline(limit, color=GREY, ls=":")
         axes.set(xlabel="T", ylabel="test bound, bits/dim", title=f"{data}; dotted: continuous time",
                  ylim=(limit - 0.1, limit + 2))  # fmt: skip
-        axes.legend()
+        axes.legend(loc="center right")
     return figure
 
 
@@ -182,7 +195,7 @@ def tell(found: Found) -> str:
     """Tables and what they say."""
     steps = np.array(found.budget["steps"])
     lines = []
-    for data in DATA:
+    for data in trained_on(found):
         limit = float(over_seeds(found, data, None, "limit"))
         lines += [f"| {data}: T = | " + " | ".join(map(str, steps)) + " | ∞ |", "|---" * (len(steps) + 2) + "|"]
         for name in KERNELS:
@@ -202,14 +215,17 @@ def tell(found: Found) -> str:
         exact_slopes.append(f"{slope(at, gap):.3f} ({name}; within 10 % of c/T from T = {within} on)")
     slopes = {
         (data, name): slope(steps, over_seeds(found, data, None, name) - float(over_seeds(found, data, None, "limit")))
-        for data in DATA
+        for data in trained_on(found)
         for name in KERNELS
     }
     fitted = ", ".join(f"{value:.2f} ({data}, {name})" for (data, name), value in slopes.items())
-    return "\n".join(lines) + (
-        f"\nThe slope of log(L_T − L_∞) against log T is {' and '.join(exact_slopes)} where the denoiser is exact, and "
-        f"{fitted} for the models trained in continuous time, fitted over the larger half of the T."
+    own = " / ".join(map(str, found.budget["trained_at"]))
+    text = (
+        f"In the last column are the bounds in continuous time; of models trained at T, at T = {own}. The slope of "
+        f"log(L_T − L_∞) against log T is {' and '.join(exact_slopes)} where the denoiser is exact, and {fitted} for "
+        "the models trained in continuous time, fitted over the larger half of the T."
     )
+    return "\n".join(lines) + "\n" + text.replace(" -", " −")
 
 
 EXPERIMENT = Experiment(
@@ -219,9 +235,8 @@ EXPERIMENT = Experiment(
     arms=arms,
     draw=draw,
     alt="Left: the gap between the bound of T steps and that of continuous time falls along a line of slope −1. "
-    "Middle and right: bounds of models of digits and of a table against T, for two kernels.",
+    "Beside it: bounds of trained models against T, for two kernels.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

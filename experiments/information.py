@@ -35,13 +35,13 @@ class Budget:
     """points: of λ; draws: of ε per test image and λ; recipe: what is set of `digits`, or None for the model that comes
     with vlb; epochs: of the classifier."""
 
-    points: int = 45
-    draws: int = 4
+    points: int = 22
+    draws: int = 1
     recipe: tuple[str, ...] | None = None
     epochs: int = 15
 
 
-BUDGETS = {"toy": Budget(5, 1, None, 1), "short": Budget(), "night": Budget(recipe=("steps=1000",), draws=16)}
+BUDGETS = {"toy": Budget(5, 1, None, 1), "short": Budget(), "night": Budget(45, 16, ("steps=1000",))}
 
 
 @torch.no_grad()
@@ -121,7 +121,12 @@ def draw(found: Found) -> Figure:
     right.axhline(values["accuracy of x"], color="C0", ls=":")
     right.plot(to / total, np.array(values["error"]) / values["error"][0], label="error of x̂, of that without bits")
     right.axvline(1 - values["terms"]["reconstruction"] / total, color=GREY, ls=":")
-    right.set(xlabel="share of all bits spent", title="what they buy", xlim=(0, 1), ylim=(0, 1.02))
+    right.set(
+        xlabel="share of all bits spent",
+        title="what they buy; dotted: of x, and where z₀ is known",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
     right.legend(loc="center right")
     return figure
 
@@ -160,7 +165,6 @@ EXPERIMENT = Experiment(
     alt="Left: bits per unit of log SNR, stacked by frequency band; the slow ones are paid at lower SNR than the "
     "fast ones. Right: recognition of x̂ rises, and its error falls, with the share of bits spent.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

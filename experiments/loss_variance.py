@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.style import panels
-from shared.training import TINY, configured, trained
+from shared.training import SMALL, TINY, configured, trained
 from torch import Tensor
 
 from vlb.core.condition import UNCONDITIONAL
@@ -56,13 +56,14 @@ class Budget:
     """set: what is set of `digits`; draws: batches for errors and variances; gradients: batches for the gradient's;
     fitted: steps in which the schedule is learned."""
 
-    set: tuple[str, ...] = ("backbone=mlp", "backbone.width=256", "learning_rate=2e-3", "steps=300")
-    draws: int = 300
+    set: tuple[str, ...] = (*SMALL, "steps=300")
+    draws: int = 200
     gradients: int = 40
     fitted: int = 250
 
 
-BUDGETS = {"toy": Budget(TINY, 20, 4, 10), "short": Budget(), "night": Budget(("steps=1000",), 1000, 200, 500)}
+LARGER = ("backbone=mlp", "backbone.width=256", "backbone.blocks=3", "learning_rate=2e-3", "steps=300")
+BUDGETS = {"toy": Budget(TINY, 20, 4, 10), "short": Budget(), "night": Budget(LARGER, draws=300)}
 
 
 def batches(data: Dataset, count: int, seed: int) -> list[Tensor]:
@@ -249,7 +250,6 @@ EXPERIMENT = Experiment(
     alt="Left: densities of log SNR under six ways of drawing it. Right: the variance of the loss under each, of one "
     "draw and of a batch with evenly spread times; learned and adaptive ones reach the least.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python experiments/page.py [--budget short]
 """
 
 import argparse
-import sys
 
 from shared.arms import BUDGETS, FIGURES
 from shared.book import PAGE, experiments, page
@@ -18,15 +17,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--budget", choices=BUDGETS, default="short")
     budget = arguments.parse_args().budget
-    try:
-        text = page(budget)
-        FIGURES.mkdir(parents=True, exist_ok=True)
-        with styled():
-            for experiment in experiments():
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    with styled():
+        for experiment in experiments():
+            try:
                 save(experiment.draw(experiment.found(budget)), experiment.figure(budget))
-    except UserError as error:
-        sys.exit(f"error: {error}")
-    write_text(PAGE, text)
+            except UserError as error:
+                print(f"left out: {error}")
+    write_text(PAGE, page(budget))
 
 
 if __name__ == "__main__":

@@ -159,7 +159,6 @@ EXPERIMENT = Experiment(
     alt="Four panels: α² and σ² against t with a digit getting noisier, for the cosine and the EDM schedule; x, ε, z "
     "and v as arrows on a quarter circle; the loss of an inference network without feedback, rising with ρ.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.style import panels
-from shared.training import TINY, configured, mean_and_error, trained
+from shared.training import SMALL, TINY, configured, mean_and_error, trained
 
 from vlb.data import load
 
@@ -51,10 +51,9 @@ class Budget:
     parts: tuple[Part, ...]
 
 
-MLP = ("backbone=mlp", "backbone.width=256", "backbone.blocks=2", "dropout=0.2")
 BUDGETS = {
     "toy": Budget((Part("digits", TINY, 20, 10, (0,), 50, (2.6,)),)),
-    "short": Budget((Part("digits", MLP, 240, 20, (0, 1), 250, (2.3, 2.2, 2.15)),)),
+    "short": Budget((Part("digits", SMALL, 240, 20, (0, 1), 250, (2.3, 2.2, 2.15)),)),
     "night": Budget(
         (
             Part("digits", ("widths=[16, 32]",), 300, 25, (0, 1, 2), 250, (2.2, 2.1, 2.05)),
@@ -140,7 +139,6 @@ EXPERIMENT = Experiment(
     alt="The validation bound against the step of training for six ways of drawing noise levels; the adaptive ones are "
     "lowest throughout, the fixed cosine schedule is highest.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

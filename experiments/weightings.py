@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from shared.arms import Experiment, Found, Values, main
 from shared.quality import Classifier, classifier, quality
 from shared.style import panels
-from shared.training import TINY, configured, mean_and_error, trained
+from shared.training import SMALL, TINY, configured, mean_and_error, trained
 
 from vlb.data import Dataset, load
 from vlb.measure.evaluation import measure_bound
@@ -49,19 +49,21 @@ class Budget:
     many steps; epochs: of the classifier."""
 
     data: str = "digits"
-    set: tuple[str, ...] = ("backbone=mlp", "backbone.width=256", "backbone.blocks=2", "dropout=0.2", "steps=300")
+    set: tuple[str, ...] = (*SMALL, "steps=300")
     seeds: tuple[int, ...] = (0, 1, 2)
-    passes: int = 16
+    passes: int = 8
     examples: int = 1000
-    samples: int = 1000
-    steps: int = 30
+    samples: int = 500
+    steps: int = 20
     epochs: int = 15
 
 
 BUDGETS = {
     "toy": Budget(set=TINY, seeds=(0,), passes=2, examples=50, samples=80, steps=3, epochs=1),
     "short": Budget(),
-    "night": Budget(data="fashion-mnist", set=("steps=600", "precision=float32"), passes=4, samples=2000, epochs=3),
+    "night": Budget(
+        data="fashion-mnist", set=("steps=600", "precision=float32"), passes=4, samples=2000, steps=30, epochs=3
+    ),
 }
 
 
@@ -163,7 +165,6 @@ EXPERIMENT = Experiment(
     alt="Left: Fréchet distance against the test bound for eight weightings, a point per seed. Right: recall against "
     "precision of the same samples.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

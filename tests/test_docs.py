@@ -69,7 +69,7 @@ def test_there_are_commands_to_check() -> None:
     assert len(SHOWN) > 40 and sum(whole for *_, whole in SHOWN) > 20
 
 
-PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PYTHON = re.compile(r"(?<! -->\n)^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)  # but what is marked as not run
 FENCED = re.compile(r"^(```+|~~~+).*?^\1", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(<?([^)\s>]+)>?\)")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)

@@ -1,9 +1,10 @@
-"""Runs in a rival's environment: python worker.py NAME ASKED.npz ANSWER.npz.
+"""Runs in a rival's environment: python worker.py NAME ASKED.npz ANSWER.npz LIMIT, seconds of processor at most.
 
 ASKED: x (n, D) with NaN where a cell is missing, counts (D,) of the values of a category, 0 for reals, seed, draws.
 ANSWER: draws (M, n, D), seconds of processor.
 """
 
+import resource
 import sys
 import time
 
@@ -47,7 +48,8 @@ def forestdiffusion(x, counts, seed, draws):
 
 
 if __name__ == "__main__":
-    name, asked, answer = sys.argv[1:]
+    name, asked, answer, limit = sys.argv[1:]
+    resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 10))
     with np.load(asked) as given:
         x, counts, seed, draws = given["x"], given["counts"], int(given["seed"]), int(given["draws"])
     start = time.process_time()

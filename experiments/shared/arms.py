@@ -43,7 +43,7 @@ class Found:
 class Experiment(Generic[B]):
     """budgets: settings under the names of `BUDGETS`; arms: what to run under them, by name, none of which knows of
     another; draw, alt, tell: the figure, what it shows in words, and tables with what follows from their numbers, in
-    Markdown; reading: what a person made of the results on the page, without numbers of its own."""
+    Markdown. What a person made of the results on the page is in `readings`, without numbers of its own."""
 
     name: str
     title: str
@@ -52,7 +52,6 @@ class Experiment(Generic[B]):
     draw: Callable[[Found], Figure]
     alt: str
     tell: Callable[[Found], str]
-    reading: str
 
     def file(self, budget: str, folder: Path = RESULTS) -> Path:
         """Where the results are."""

@@ -6,7 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from shared.arms import FIGURES, RESULTS, ROOT, Experiment
+from shared.arms import FIGURES, RESULTS, ROOT, Experiment, Found
+from vlb.base.errors import UserError
 
 NAMES = (
     "process",
@@ -14,22 +15,25 @@ NAMES = (
     "discretisation",
     "anisotropy",
     "loss_variance",
-    "encodings",
+    "flow_codes",
     "schedules",
+    "robustness",
+    "representation",
     "weightings",
 )
+READINGS = ROOT / "experiments" / "readings"
 PAGE = ROOT / "docs" / "experiments.md"
 
 BEGINNING = """# Experiments
 
 Questions that the monograph asks or leaves open, put to small models: a command each, which keeps its results as it
-goes and draws its figure. The numbers here are of the budget `{budget}`: {minutes:.0f} minutes of one core in all.
+goes and draws its figure. The numbers here are of the budget `{budget}`: {seconds:.0f} CPU seconds of one core in all.
 `--budget night` asks the same of larger models, more seeds and, for weightings, of Fashion-MNIST;
 `python experiments/all.py` does all of it, two at a time, and goes on where it was stopped. Bounds are test bounds in
 bits/dim; ± is the standard error over seeds.
 
-*`python experiments/page.py` writes this page from the files in `experiments/results`; "What we make of it" is written
-by hand.*
+*`python experiments/page.py` writes this page from the files in `experiments/results`; "What we make of it" is from
+`experiments/readings`, written by hand for these results.*
 """
 
 
@@ -39,29 +43,41 @@ def experiments() -> list[Experiment[Any]]:
 
 
 def page(budget: str, results: Path = RESULTS, figures: Path = FIGURES) -> str:
-    """The page of the results of a budget. Raises `UserError` where some are missing."""
-    parts, minutes = [], 0.0
+    """The page of the results of a budget; what has not been run, or not all of it, is named."""
+    parts, missing, seconds = [], [], 0.0
     for experiment in experiments():
-        found = experiment.found(budget, results)
-        minutes += found.seconds / 60
-        module = inspect.getdoc(import_module(experiment.name)) or ""
-        question = module.partition("\n\n    python ")[0]
-        figure = os.path.relpath(experiment.figure(budget, figures), PAGE.parent)
-        option = "" if budget == "short" else f" --budget {budget}"
-        parts.append(
-            f"## {experiment.title}\n\n{question}\n\n![{experiment.alt}]({figure})\n\n{experiment.tell(found)}\n\n"
-            f"What we make of it: {experiment.reading}\n\n"
-            f"*`python experiments/{experiment.name}.py{option}`, {found.seconds:.0f} CPU seconds of one core; "
-            f"set: {described(found.budget)}.*\n"
-        )
-    return "\n".join((BEGINNING.format(budget=budget, minutes=minutes), *parts))
+        try:
+            found = experiment.found(budget, results)
+        except UserError:
+            missing.append(f"`python experiments/{experiment.name}.py` ({experiment.title.lower()})")
+            continue
+        seconds += found.seconds
+        parts.append(section(experiment, found, budget, figures))
+    if missing:
+        parts.append(f"## Not run yet\n\nWith this budget there are no whole results of {', '.join(missing)}.\n")
+    return "\n".join((BEGINNING.format(budget=budget, seconds=seconds), *parts))
+
+
+def section(experiment: Experiment[Any], found: Found, budget: str, figures: Path) -> str:
+    """What one experiment asks, its figure, its numbers, what a person made of them and how to have them again."""
+    question = (inspect.getdoc(import_module(experiment.name)) or "").partition("\n\n    python ")[0]
+    figure = os.path.relpath(experiment.figure(budget, figures), PAGE.parent)
+    command = f"python experiments/{experiment.name}.py" + ("" if budget == "short" else f" --budget {budget}")
+    file = READINGS / f"{experiment.name}.md"
+    reading = f"**What we make of it.** {file.read_text('utf-8')}\n" if file.is_file() else ""
+    return (
+        f"## {experiment.title}\n\n{question}\n\n![{experiment.alt}]({figure})\n\n{experiment.tell(found)}\n\n{reading}"
+        f"*`{command}`, {found.seconds:.0f} CPU seconds of one core; set: {described(found.budget)}.*\n"
+    )
 
 
 def described(settings: dict[str, Any]) -> str:
     """A budget in a line."""
-    words = {
-        name: " ".join(map(str, value)) if isinstance(value, list) else value
-        for name, value in settings.items()
-        if value is not None
-    }
-    return ", ".join(f"{name} `{value}`" for name, value in words.items())
+    return ", ".join(f"{name} `{words(value)}`" for name, value in settings.items() if value not in (None, [], ""))
+
+
+def words(value: Any) -> str:
+    """A setting without brackets."""
+    if isinstance(value, dict):
+        return ": ".join(words(part) for part in value.values())
+    return " ".join(words(part) for part in value) if isinstance(value, list) else str(value)

@@ -18,6 +18,7 @@ from vlb.training.batches import batch_indices
 from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
 
+SMALL = ("backbone=mlp", "backbone.width=128", "backbone.blocks=2")  # in seconds
 TINY = ("backbone=mlp", "backbone.width=32", "backbone.blocks=1", "steps=20")  # a network that trains in a moment
 
 

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from vlb.measure.tightness.measured import tightness as tightness
     from vlb.models.diffusion.model import DiffusionModel as DiffusionModel
     from vlb.models.mixture.gaussian import GaussianMixture as GaussianMixture
+    from vlb.pages.export import ExportResult as ExportResult
+    from vlb.pages.export import export_diffusers as export_diffusers
     from vlb.pages.publish import PublishResult as PublishResult
     from vlb.pages.publish import push_to_hub as push_to_hub
     from vlb.pages.publish import save_pretrained as save_pretrained
@@ -66,6 +68,8 @@ if TYPE_CHECKING:
     from vlb.store.runs import Run as Run
     from vlb.store.runs import from_pretrained as from_pretrained
     from vlb.store.runs import load as load
+    from vlb.training.imported import ImportResult as ImportResult
+    from vlb.training.imported import import_diffusers as import_diffusers
     from vlb.training.options import TrainOptions as TrainOptions
     from vlb.training.recipes import recipe as recipe
     from vlb.training.verb import TrainResult as TrainResult
@@ -150,6 +154,7 @@ _NAMES = {
     ),
     "vlb.models.diffusion.model": ("DiffusionModel",),
     "vlb.models.mixture.gaussian": ("GaussianMixture",),
+    "vlb.pages.export": ("ExportResult", "export_diffusers"),
     "vlb.pages.publish": (
         "PublishResult",
         "push_to_hub",
@@ -165,6 +170,7 @@ _NAMES = {
         "from_pretrained",
         "load",
     ),
+    "vlb.training.imported": ("ImportResult", "import_diffusers"),
     "vlb.training.options": ("TrainOptions",),
     "vlb.training.recipes": ("recipe",),
     "vlb.training.verb": ("TrainResult", "train"),

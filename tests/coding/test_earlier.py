@@ -116,7 +116,7 @@ def test_pictures_and_tables() -> None:
             assert np.array_equal(np.asarray(image), pixels[0])
     cells = np.array([[0, 1], [2, 0], [0, 0]])
 
-    def plain(reader: Reader, count: int) -> np.ndarray:
+    def plain(reader: Reader, count: int, strips: tuple[object, ...]) -> np.ndarray:
         reader.rest()
         return cells
 

@@ -5,6 +5,9 @@ import json
 import math
 import shutil
 import signal
+import struct
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +19,14 @@ from torch import Tensor
 import vlb
 from tests.told import Bars
 from vlb.base.errors import UserError
+from vlb.coding.container import ArchiveReader, ArchiveWriter
+from vlb.coding.sequence import Sequence
 from vlb.core.condition import Condition, Role
 from vlb.core.schema import Pieces
 from vlb.core.terms import EXACT, TermPath
+from vlb.data.formats import rests
+from vlb.data.formats.base import File, Member
+from vlb.data.formats.png import Png, Style
 from vlb.data.photographs import Crops, load_photographs, tiles
 from vlb.data.pieces import alone
 from vlb.interfaces.cli import main
@@ -178,10 +186,135 @@ def test_what_is_of_whole_examples_says_so(runs: dict[str, Path], tmp_path: Path
     for asked in (
         lambda: vlb.compare([str(one), str(other)]),
         lambda: vlb.tightness(one),
-        lambda: vlb.compress(one, [one / "config.json"], tmp_path / "y.vlb"),
     ):
         with pytest.raises(UserError, match=r"are tiles of pictures \(--crop\)"):
             asked()
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of the runs' kind of several sizes, smaller than a tile, too, whose pixels say nothing of each other;
+    and other files."""
+    path = tmp_path_factory.mktemp("mixed") / "some"
+    path.mkdir()
+    rng = np.random.default_rng(3)
+    for number, (height, width) in enumerate(((41, 23), (1, 13), (17, 1), (3, 3), (30, 52), (8, 8))):
+        waves = np.sin(np.arange(height)[:, None] / 3 + number) * np.cos(np.arange(width) / 4)
+        pixels = rng.permutation((8 + 6 * waves).astype(np.uint8).reshape(-1)).tobytes()
+        (path / f"{number}.pgm").write_bytes(b"P5\n# made by hand\n%d %d 15\n" % (width, height) + pixels)
+    np.save(path / "array.npy", rng.integers(4, 12, (9, 14)))
+    (path / "colours.ppm").write_bytes(b"P6 5 4 15\n" + rng.integers(0, 16, 60, np.uint8).tobytes())
+    (path / "bright.pgm").write_bytes(b"P5 5 4 255\n" + bytes(range(200, 220)))
+    text = b"tEXtComment\0made by hand"
+    kept = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    rest = rests.pack(Style(bits=4, before=len(kept)), kept + b"behind its end")
+    (path / "kept.png").write_bytes(Png().write(File((Member("", rng.integers(4, 12, (7, 5), np.uint8)),), rest)))
+    (path / "text.txt").write_text("no picture")
+    return path
+
+
+def compressed(run: Path, given: Path, out: Path) -> vlb.Compressed:
+    return vlb.compress(run, [given], out, vlb.CompressOptions(effort="fast"))
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files."""
+    return {file.name: file.read_bytes() for file in one.iterdir()} == {
+        file.name: file.read_bytes() for file in other.iterdir()
+    }
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_pictures_of_any_size_compress(
+    way: str, runs: dict[str, Path], mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the byte, pictures that begin in one chunk and end in another, too."""
+    monkeypatch.setattr("vlb.coding.writing.CHUNK_VALUES", 30 * 64)
+    monkeypatch.setattr(Sequence, "forms", property(lambda self: (self.encode,)))  # with latents
+    result = compressed(runs[way], mixed, tmp_path / "x.vlb")
+    pixels = sum((41 * 23, 13, 17, 9, 30 * 52, 64, 9 * 14, 7 * 5))
+    assert result.summary.values == pixels
+    assert sum(account.coded for account in result.summary.accounts) > pixels / 3
+    said = "\n".join(result.summary.notes)
+    assert "colours.ppm: uint8 of shape (4, 5, 3), where the model is of pictures of 1 channel" in said
+    assert "bright.pgm: values that are none of the 16 levels" in said and "text.txt" in said
+    vlb.decompress(tmp_path / "x.vlb", tmp_path / "back", run=runs[way])
+    assert same(mixed, tmp_path / "back" / "some")
+    found = vlb.inspect(tmp_path / "x.vlb", vlb.InspectOptions(account=True), run=runs[way])
+    assert found.count == pixels and found.audit is not None and found.audit.values == pixels
+    assert len(found.chunks) > 3 and math.isfinite(found.audit.bound)
+
+
+def test_damage_to_tiles_costs_the_files_that_it_hits(
+    runs: dict[str, Path], mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vlb.coding.writing.CHUNK_VALUES", 10 * 64)
+    compressed(runs["margin"], mixed, tmp_path / "x.vlb")
+    content = bytearray((tmp_path / "x.vlb").read_bytes())
+    chunks = vlb.inspect(tmp_path / "x.vlb").chunks
+    content[-60 - sum(chunk.size for chunk in chunks[2:])] ^= 1
+    (tmp_path / "y.vlb").write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        vlb.decompress(tmp_path / "y.vlb", tmp_path / "none", run=runs["margin"])
+    result = vlb.decompress(
+        tmp_path / "y.vlb", tmp_path / "some", vlb.DecompressOptions(salvage=True), run=runs["margin"]
+    )
+    back = (tmp_path / "some" / "some").iterdir()
+    whole = [file.name for file in back if file.read_bytes() == (mixed / file.name).read_bytes()]
+    assert result.problems and 7 <= len(whole) < 10
+
+
+def test_an_archive_of_tiles_needs_the_model_that_is_cut_alike(
+    runs: dict[str, Path], mixed: Path, tmp_path: Path
+) -> None:
+    compressed(runs["margin"], mixed / "3.pgm", tmp_path / "x.vlb")
+    with pytest.raises(UserError, match="was made with the model"):
+        vlb.decompress(tmp_path / "x.vlb", tmp_path / "back", run=runs["plain"])
+    with (tmp_path / "z.vlb").open("wb") as stream:
+        found = ArchiveReader(tmp_path / "x.vlb")
+        other = ArchiveWriter(stream, replace(found.header, pieces=replace(found.header.pieces, phases=2)))
+        for chunk in found.chunks():
+            other.add(chunk.kind, chunk.body)
+        other.finish()
+    with pytest.raises(UserError, match="the file was made to mislead"):
+        vlb.decompress(tmp_path / "z.vlb", tmp_path / "back", run=runs["margin"])
+    with pytest.raises(UserError, match="--stop-after is for whole examples"):
+        vlb.decompress(tmp_path / "x.vlb", tmp_path / "back", vlb.DecompressOptions(stop_after=1), run=runs["margin"])
+    carried = vlb.compress(
+        runs["plain"], [mixed / "0.pgm"], tmp_path / "y.vlb", vlb.CompressOptions(effort="fast", embed_model=True)
+    )
+    vlb.decompress(carried.file, tmp_path / "back")
+    assert (tmp_path / "back" / "0.pgm").read_bytes() == (mixed / "0.pgm").read_bytes()
+
+
+@pytest.mark.parametrize(("channels", "dtype"), [(4, np.uint8), (1, np.uint16), (3, np.uint16)])
+def test_alpha_and_16_bits(channels: int, dtype: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PNG files of four channels and of 65,536 levels, from training to the byte."""
+    rng, photos, most = np.random.default_rng(0), tmp_path / "photos", np.iinfo(dtype).max
+    photos.mkdir()
+    for number in range(5):
+        height, width = rng.integers(5, 22, 2)
+        waves = np.sin(np.arange(height)[:, None] / 3 + number) * np.cos(np.arange(width) / 4)
+        noise = 0.02 * rng.normal(size=(*waves.shape, channels))
+        values = ((0.5 + 0.4 * waves[..., None] + noise) * most).clip(0, most).astype(dtype)
+        member = Member("", values[..., 0] if channels == 1 else values)
+        (photos / f"{number}.png").write_bytes(Png().write(File((member,), rests.pack(Style(), b""))))
+    monkeypatch.setattr(Sequence, "forms", property(lambda self: (self.encode,)))
+    small = ("model.backbone=mlp", "model.backbone.width=16", "model.backbone.blocks=1", "model.roles=true")
+    head = ("model.head=preconditioned",) if dtype is np.uint16 else ()
+    overrides = (*small, *head, *(setting for setting in SMALL if not setting.startswith("model")))
+    chosen = vlb.TrainOptions(crop=8, margin=2, overrides=overrides)
+    run = vlb.train("images", chosen, out=tmp_path / "r", data=photos).run
+    assert run.schema.shape == (channels, 12, 12) and run.schema.levels == most + 1
+    result = vlb.evaluate(run, "test", vlb.EvaluateOptions(passes=2))
+    assert math.isfinite(result.bits_per_dim)
+    found = compressed(run.path, photos, tmp_path / "x.vlb")
+    assert sum(account.coded for account in found.summary.accounts) > 0 or dtype is np.uint8
+    vlb.decompress(tmp_path / "x.vlb", tmp_path / "back", run=run.path)
+    assert same(photos, tmp_path / "back" / "photos")
+    assert vlb.sample(run, vlb.SampleOptions(n=2, steps=2)).x.shape == (2, channels, 8, 8)
+    maps = vlb.score(run, photos / "0.png", vlb.ScoreOptions(passes=2)).tiled
+    assert maps is not None and len(list(maps.maps(("a",)))) == 1
 
 
 def test_wrong_options_are_named(folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vlb.base.configuration import override
-from vlb.pages.reproduce import changes, train_command
+from vlb.pages.reproduce import changes, making_command
 from vlb.store.experiment import Experiment
 from vlb.training.options import TrainOptions
 from vlb.training.recipes import RECIPES, recipe
@@ -37,7 +37,7 @@ def rebuilt(command: str) -> Experiment:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_its_own_command(name: str) -> None:
     assert changes(recipe(name)) == {}
-    assert train_command(recipe(name), Path("out dir")) == f"vlb train {name} --out 'out dir'"
+    assert making_command(recipe(name), Path("out dir")) == f"vlb train {name} --out 'out dir'"
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_what_was_changed_is_in_the_command(settings: tuple[str, ...]) -> None:
     experiment = recipe("digits")
     for setting in settings:
         experiment = override(experiment, setting)
-    assert rebuilt(train_command(experiment, Path("run"))) == experiment
+    assert rebuilt(making_command(experiment, Path("run"))) == experiment
 
 
 @pytest.mark.parametrize(("name", "header"), [("images", True), ("discrete-table", True), ("discrete-table", False)])
 def test_own_data_are_named(name: str, header: bool, tmp_path: Path) -> None:
     options = TrainOptions(overrides=("training.steps=3",), header=header)
     experiment = adjust(recipe(name), options, tmp_path / "my own")
-    assert "--set data" not in train_command(experiment, Path("run"))
-    assert rebuilt(train_command(experiment, Path("run"))) == experiment
+    assert "--set data" not in making_command(experiment, Path("run"))
+    assert rebuilt(making_command(experiment, Path("run"))) == experiment
 
 
 def test_an_unknown_recipe_has_no_known_changes() -> None:

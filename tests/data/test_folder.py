@@ -15,6 +15,7 @@ from vlb.base.errors import UserError
 from vlb.data import load
 from vlb.data.arranged import natural
 from vlb.data.files import load_images
+from vlb.data.pictures import read_picture
 
 
 def write(path: Path, pixels: np.ndarray) -> Path:
@@ -167,7 +168,7 @@ def test_truncated_and_foreign_files(tmp_path: Path) -> None:
             load_images(tmp_path)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "I", "F", "CMYK", "palette", "frames"])
+@pytest.mark.parametrize("mode", ["LA", "I", "F", "CMYK", "palette", "frames"])
 def test_unsuitable_modes_say_what_to_do(tmp_path: Path, mode: str) -> None:
     bad = folder_with(tmp_path, "bad.tiff" if mode in ("I", "F", "CMYK") else "bad.png")
     if mode == "palette":
@@ -182,10 +183,18 @@ def test_unsuitable_modes_say_what_to_do(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("colour", [0, 2])
-def test_16_bit_png_is_not_cut_silently(tmp_path: Path, colour: int) -> None:
+def test_16_bit_png_is_not_cut(tmp_path: Path, colour: int) -> None:
     for i in range(3):
         png16(tmp_path / f"{i}.png", colour)
-    with pytest.raises(UserError, match="more than 8 bits"):
+    data = load_images(tmp_path)
+    assert data.levels == 1 << 16 and data.train.x.dtype == np.uint16
+    assert np.array_equal(data.train.x[0], read_picture(tmp_path / "0.png").values)
+
+
+def test_pictures_with_alpha_are_no_others(tmp_path: Path) -> None:
+    bad = folder_with(tmp_path, "bad.png")
+    Image.new("RGBA", (8, 8)).save(bad)
+    with pytest.raises(UserError, match="RGBA"):
         load_images(tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_what_is_no_mask_is_refused_by_name(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 6, 4), np.uint8)).save(tmp_path / "clear.png")
     (tmp_path / "text.txt").write_text("mask")
     assert "small.png is 5 × 4 pixels, and the pictures are 6 × 4" in refused(tmp_path / "small.png")
-    assert "clear.png is transparent" in refused(tmp_path / "clear.png")
+    assert "clear.png has an alpha channel" in refused(tmp_path / "clear.png")
     assert "text.txt is of no known kind" in refused(tmp_path / "text.txt")
     assert "no mask at" in refused(tmp_path / "none.png")
     assert "shape (6, 4)" in refused(hole().T)

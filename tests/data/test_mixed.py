@@ -1,5 +1,6 @@
 """Tables with gaps as rows of a schema: every format says the same, and what does not fit is named with its place."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -92,10 +93,11 @@ def test_every_format_says_the_same(seed: int, delimiter: str) -> None:
 def test_a_table_that_would_fill_memory_is_refused(
     what: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of few bytes, for all its cells are equal; and read where that is what it weighs."""
+    """Of few bytes, for all its cells are equal; and read where that is what it weighs, or where its cells are few."""
     pa, parquet = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
     monkeypatch.setattr(growth, "FREE", 1 << 20)
     monkeypatch.setattr(arrow, "RATIO", 10)
+    monkeypatch.setattr(arrow, "CELLS", 1 << 14)
     count, many = (200, 200_000) if what == "rows" else (30, 3_000)
     for rows, refused in ((count, False), (many, True)):
         values = pa.array([1.5, 2.5] * (rows // 2)) if what == "rows" else pa.array(["x" * 5000, "y"] * (rows // 2))
@@ -211,3 +213,31 @@ def test_columns_and_rows_at_use_are_named_as_they_are(tmp_path: Path) -> None:
     parquet.write_table(twice, tmp_path / "t.parquet")
     with pytest.raises(UserError, match=r"t\.parquet: two columns of the table have the same name, 'a'"):
         sheet(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "put", "own"),
+    [
+        ("age", "old", "a number"),
+        ("income", "12 €", "a number"),
+        ("colour", "7", "one of its 2 values"),
+        ("when", "3/1/2020", "a date"),
+    ],
+)
+def test_a_column_of_another_type_is_named_with_its_file_and_a_row(
+    tmp_path: Path, name: str, put: str, own: str
+) -> None:
+    """Where all of its cells are no values; one such cell costs its row alone, and an empty one nothing."""
+    schema = load_mixed(csv(tmp_path / "t.csv", rows(1, 100))).schema
+    place, cells = NAMES.index(name), rows(2, 5)
+    for row in cells:
+        row[place] = put
+    cells[0][place] = ""
+    expected = f"u.csv: column '{name}' is of another type than in the schema: none of its 4 cells is {own} (line 3"
+    found = numbered(sheet(csv(tmp_path / "u.csv", cells)), schema.columns)
+    assert list(found.unseen) == [1, 2, 3, 4] and expected in found.changed[0] and found.changed[0] in found.remarks
+    with pytest.raises(UserError, match=re.escape(expected)):
+        load_mixed(tmp_path / "u.csv", schema=schema.columns)
+    with pytest.raises(UserError, match=re.escape(expected.replace("line 3", "line 2"))):
+        load_mixed_rows(csv(tmp_path / "u.csv", cells[1:]), schema)
+    assert not numbered(sheet(csv(tmp_path / "u.csv", cells[:2])), schema.columns).changed

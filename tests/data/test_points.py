@@ -112,11 +112,12 @@ def test_what_is_wrong_with_arrays_is_said(tmp_path: Path) -> None:
     nan[3, 2, 1], infinite[4, 5, 0] = np.nan, np.inf
     for bad, words in (
         (nan, r"x\.npy: point 2 of cloud 3 is \[.*nan.*\], no place"),
+        (x * 1e200, "no place"),
         (infinite, r"point 5 of cloud 4 is \[inf"),
         (x[0], r"is a single cloud, of shape \(6, 3\)"),
         (x[..., :1], "of 2 or 3 coordinates"),
         (np.concatenate((x, x), 2), "of 2 or 3 coordinates"),
-        (x[:, :1], "holds clouds of 1 points: a cloud has at least 2"),
+        (x[:, :1], "holds clouds of 1 point: a cloud has at least 2"),
         (x[:, :0], "clouds of 0 points"),
         (x[:0], r"has shape \(0, 6, 3\)"),
         (x > 0, "holds bool: coordinates are numbers"),
@@ -170,7 +171,7 @@ def test_damaged_clouds_are_left_out_and_counted(tmp_path: Path) -> None:
     data = load_points(folder, 6, skip_damaged=True)
     assert len(every(data)) == 6
     assert [(reason.why, reason.count) for reason in data.left_out] == [("damaged, or of too few points", 2)]
-    assert any("1 clouds that have more points, 6 each are drawn" in remark for remark in data.remarks)
+    assert any("1 cloud had more points, of which 6 each are drawn" in remark for remark in data.remarks)
     only = folder_of(tmp_path / "only", clouds(1, 3)[0])
     with pytest.raises(UserError, match=r"none of 1 clouds can be used, the first so: .*fewer than 6"):
         load_points(only, 6, skip_damaged=True)

@@ -87,10 +87,11 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
             load_volumes(tmp_path / "x.npy")
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-1])
     (tmp_path / "x.obj").write_text("v 0 0 0")
+    (tmp_path / "empty").mkdir()
     for name, words in (
         ("x.npy", "no readable numpy file|holds Python objects"),
         ("x.obj", "of no known kind: volumes are"),
-        (".", "is no file"),
+        ("empty", "holds no meshes"),
         ("nowhere.npy", "is not there"),
     ):
         with pytest.raises(UserError, match=words):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tests.told import Told
+from vlb.base.errors import UserError
 from vlb.data import Dataset, Split
 from vlb.generate.pictures import drawable
 from vlb.pages.film import filmed
@@ -54,7 +55,7 @@ def test_only_images_and_volumes_are_drawn(plain_run: Run, digits: Dataset) -> N
     assert not any(drawable(shape) for shape in ((2, 8, 8), (2, 2, 3, 4), (64,), ()))
     model = plain_run.model()
     model.shape = (64,)
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(UserError, match="no pictures"):
         filmed(model, digits, 0)
     assert ancestral(model, digits) is None
 

@@ -150,6 +150,7 @@ class Inspection(Result):
         return [
             ("model", header.digest.hex() + (" (carried)" if header.embedded else "")),
             ("examples", f"{header.shape}, {_scale(header)}"),
+            *_cutting(header),
             *header.settings.describe().items(),
             ("lanes", str(header.settings.lanes)),
             ("computed in", f"float64 on {numerics.device}, {numerics.threads} threads, {torch}"),
@@ -190,6 +191,16 @@ def _row(chunk: Outline) -> tuple[str, ...]:
     else:
         how = "by the general codec"
     return f"{chunk.index}", KIND_NAMES[chunk.kind], f"{chunk.size:,}", f"{chunk.examples or ''}", how
+
+
+def _cutting(header: Header) -> Rows:
+    """How pictures are cut into examples, if they are."""
+    pieces = header.pieces
+    if pieces is None:
+        return []
+    margin = f"with a margin of {pieces.margin} in {pieces.phases} phases" if pieces.margin else "without a margin"
+    beyond = "absent" if pieces.told else "modelled, as a repetition of its edge"
+    return [("tiles of pictures", f"{margin}, what lies beyond a picture {beyond}")]
 
 
 def _scale(header: Header) -> str:

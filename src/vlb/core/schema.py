@@ -307,10 +307,11 @@ class Schema(Settings):
         heard = isinstance(self.layout, Wave) and self.layout.rate is not None
         return self.shape[0] if heard or self.pieces is not None else self.dimensions
 
-    def refuse_pieces(self, what: str) -> None:
-        """Raises `UserError` where examples are pieces of larger things, of which there is not what was asked for."""
+    def refuse_pieces(self, what: str, instead: str) -> None:
+        """Raises `UserError` where examples are pieces of larger things, of which there is not what was asked for;
+        instead: what a person can do."""
         if self.pieces is not None:
-            raise UserError(f"{what} is of whole examples, and this run's are tiles of pictures (--crop)")
+            raise UserError(f"{what} is of whole examples, and this run's are tiles of pictures (--crop): {instead}")
 
     @property
     def columns(self) -> tuple[Column, ...] | None:

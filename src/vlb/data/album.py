@@ -94,7 +94,7 @@ def album(folder: Path, paths: Sequence[PurePath], progress: Progress, skip_dama
 def _refuse_others(folder: Path, first: tuple[PurePath, Sketch], other: tuple[PurePath, Sketch]) -> None:
     (path, one), (its, two) = first, other
     if one.shape[0] != two.shape[0]:
-        colours = {1: "greyscale", 3: "RGB"}
+        colours = {1: "greyscale", 3: "RGB", 4: "RGBA"}
         raise UserError(
             f"pictures differ: {folder / path} is {colours[one.shape[0]]}, {folder / its} is {colours[two.shape[0]]}; "
             "make them all of one number of channels"

@@ -14,6 +14,7 @@ from vlb.data.rows import require_pyarrow
 SUFFIXES = (".parquet", ".arrow", ".feather")
 RATIO = 1000  # of what is read to what is stored, beyond `base.growth.FREE`
 CELL = 64  # bytes that a cell takes while a table is read, without its text
+CELLS = 1 << 24  # of any table, however little it weighs: a million rows of sixteen columns may be all alike
 
 
 def read_arrow(path: Path) -> Any:
@@ -77,7 +78,7 @@ def _text(column: Any) -> int:
 
 
 def _believe(size: int, content: Content) -> None:
-    if size > most(len(content), RATIO):
+    if size > max(CELL * CELLS, most(len(content), RATIO)):
         raise UserError(
             f"it becomes {size:,} bytes out of {len(content):,}: damaged, or made to fill memory (if it is yours, save "
             "it as .csv)"

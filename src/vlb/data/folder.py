@@ -1,6 +1,6 @@
 """A folder of image files, read one after the other into arrays made beforehand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -63,6 +63,16 @@ class Arrangement(NamedTuple):
     classes: tuple[str, ...] | None
     named: dict[PurePath, str]
     remarks: tuple[str, ...]
+
+    def split(self, read: Mapping[PurePath, np.ndarray]) -> dict[str, Split]:
+        """What was read of each path, by split, with the numbers of the classes."""
+        found = {}
+        for split, paths in self.parts.items():
+            labels = None
+            if self.classes is not None:
+                labels = np.array([self.classes.index(self.named[path]) for path in paths], np.int64)
+            found[split] = Split(np.stack([read[path] for path in paths]), labels)
+        return found
 
 
 def arrangement(folder: Path, paths: Sequence[PurePath]) -> Arrangement:
@@ -135,5 +145,6 @@ def _same_levels(picture: Picture, first: Picture, path: Path, first_path: Path)
 
 def _kind(image: np.ndarray) -> str:
     channels, height, width = image.shape
-    colour = "one-bit" if image.dtype == np.bool_ else "grayscale" if channels == 1 else "RGB"
+    colour = "one-bit" if image.dtype == np.bool_ else {1: "grayscale", 3: "RGB", 4: "RGBA"}[channels]
+    colour += " of 16 bits" if image.dtype == np.uint16 else ""
     return f"{width}×{height} {colour}"

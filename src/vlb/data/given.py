@@ -9,25 +9,28 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.progress import SILENT
 from vlb.base.words import so_many
-from vlb.core.schema import Points, Schema, Wave
+from vlb.core.schema import Points, Schema, Volume, Wave
 from vlb.data.arranged import SUFFIXES as PICTURES
 from vlb.data.arranged import class_of
 from vlb.data.arrays import read_array
 from vlb.data.columns import placed
 from vlb.data.contents import only_array
 from vlb.data.dataset import Split
-from vlb.data.folder import read_pictures
+from vlb.data.folder import arrangement, read_pictures
 from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.idx import labels_beside, read_idx
 from vlb.data.labels import are_texts, class_labels, texts
+from vlb.data.meshes import SUFFIXES as MESHES
+from vlb.data.meshes import found_in as files_in
 from vlb.data.mixed import load_mixed_rows
 from vlb.data.photographs import given_album, tiles
 from vlb.data.points import read_clouds
 from vlb.data.sounds import read_windows
 from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
-from vlb.data.volumes import as_volumes
+from vlb.data.volumes import as_volumes, read_solids
 
 SHOWN = 5
 
@@ -92,7 +95,12 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     unseen: Mapping[int, str] = MappingProxyType({})
     labels, said = None, None
     try:
-        if path.is_dir():
+        if path.is_dir() and isinstance(schema.layout, Volume):
+            solids = files_in(path, MESHES, "meshes")
+            x = np.stack(list(read_solids(path, solids.paths, False, SILENT).volumes.values()))
+            names, notes, named = tuple(map(str, solids.paths)), solids.notes, arrangement(path, solids.paths).named
+            labels = np.array([named[one] for one in solids.paths]) if named else None
+        elif path.is_dir():
             x, classes, said, found, remarks = read_pictures(path)
             names, notes = tuple(map(str, found.paths)), (*found.notes, *remarks)
             labels = None if classes is None else np.array(classes)

@@ -10,7 +10,7 @@ from scipy.special import log_ndtr
 from vlb.core.schema import Points, Real, Schema
 from vlb.data.dataset import Split
 
-KERNELS, SEEN = 32, 20_000  # Gaussians of a mixture of points, and how many of these it is fitted to
+KERNELS, OF_EACH, SEEN = 32, 50, 20_000  # of a mixture of points: Gaussians, points for each, points that are seen
 TINY = 1e-9  # the least deviation of a real column, relative to its largest value
 
 
@@ -44,8 +44,8 @@ class GaussianPoint:
 
 
 class MixedPoint:
-    """Points independent of each other, of one mixture of `KERNELS` Gaussians with any covariances, fitted by EM
-    (scikit-learn's, seed 0) to at most `SEEN` points."""
+    """Points independent of each other, of one mixture of at most `KERNELS` Gaussians with any covariances, fitted
+    by EM (scikit-learn's, seed 0) to at most `SEEN` points, `OF_EACH` or more for each of them."""
 
     def __init__(self, rows: Split) -> None:
         from sklearn.exceptions import ConvergenceWarning
@@ -58,7 +58,7 @@ class MixedPoint:
             points.mean(0),
             max(float(points.std()), TINY * max(1e-290, float(np.abs(points).max()))),
         )
-        kernels = min(KERNELS, len(np.unique(points, axis=0)))
+        kernels = max(1, min(KERNELS, len(np.unique(points, axis=0)) // OF_EACH))
         self.law = GaussianMixture(kernels, reg_covar=1e-6, max_iter=50, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

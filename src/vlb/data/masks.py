@@ -89,7 +89,10 @@ def _from_array(array: np.ndarray, of: Brought, what: str) -> np.ndarray:
 
 
 def _from_picture(path: Path, of: Brought) -> np.ndarray:
-    values, (height, width) = read_picture(path).values.max(0), of.x.shape[2:]
+    channels, (height, width) = read_picture(path).values, of.x.shape[2:]
+    if len(channels) == 4:
+        raise UserError(f"{path} has an alpha channel, and a mask is black and white: save it without")
+    values = channels.max(0)
     if values.shape != (height, width):
         raise UserError(
             f"{path} is {values.shape[1]} × {values.shape[0]} pixels, and the pictures are {width} × {height}: give a "

@@ -1,22 +1,61 @@
-"""Meshes and scans, .off, .obj and .ply, by trimesh (extra): points of their surfaces."""
+"""Meshes and scans, .off, .obj and .ply, by trimesh (extra): points of their surfaces, and voxels within."""
 
 import hashlib
 import re
+from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.walk import LeftOut, followed, reasons, walk
 from vlb.data.contents import content_of
 
 SUFFIXES = (".obj", ".off", ".ply")
 HEADS = {".off": re.compile(rb"\s*(?:[A-Z4n]*OFF)?\s*(\d+)\s+(\d+)"), ".ply": re.compile(rb"element\s+(\w+)\s+(\d+)")}
 
 
+LARGEST = 1e100
+
+
 class Damaged(UserError):
     """A cloud or a mesh that cannot be read, or has none of what it should have."""
+
+
+class Found(NamedTuple):
+    """Files of a folder, relative to it, in sorted order; what was left out; what to say of links."""
+
+    paths: tuple[PurePath, ...]
+    left_out: tuple[LeftOut, ...]
+    links: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """All of that, a line each."""
+        return (*(f"left out: {reason}" for reason in reasons(self.left_out)), *self.links)
+
+
+def found_in(folder: Path, suffixes: Sequence[str], what: str) -> Found:
+    """Every file below a folder whose name ends so; hidden ones are left out. Raises `UserError` as `walk` does, and
+    where there is none: "holds no `what`"."""
+    walked, taken = walk(folder), list[PurePath]()
+    left_out = list(walked.left_out)
+    for path in walked.files:
+        if any(part.startswith(".") for part in path.parts):
+            left_out.append(LeftOut(str(path), "hidden files"))
+        elif path.suffix.lower() in suffixes:
+            taken.append(path)
+        else:
+            left_out.append(LeftOut(str(path), f"other files ({path.suffix.lower() or 'no suffix'})"))
+    if not taken:
+        others = "; ".join(map(str, reasons(left_out)))
+        raise UserError(
+            f"{folder} holds no {what} ({', '.join(suffixes)}){f', but {others}' if others else ''}: put some in it, "
+            "or give the path of another folder"
+        )
+    return Found(tuple(sorted(taken, key=lambda path: path.parts)), tuple(left_out), followed(walked.links))
 
 
 class Shape(NamedTuple):
@@ -58,12 +97,18 @@ def read_shape(path: Path) -> Shape:
     for what, count in (("vertices", len(vertices)), ("faces", len(faces))):
         if count < promised.get(what, 0):
             raise Damaged(f"{path} is cut short: {promised[what]:,} {what} are promised, {count:,} follow")
-    if not np.isfinite(vertices).all():
-        row = int(np.flatnonzero(~np.isfinite(vertices).all(1))[0])
+    if not (there := are_places(vertices).all(1)).all():
+        row = int(np.flatnonzero(~there)[0])
         raise Damaged(f"{path}: vertex {row} is {vertices[row].tolist()}, no place: remove it")
     if faces.size and not (faces.min() >= 0 and faces.max() < len(vertices)):
         raise Damaged(f"{path} has faces of vertices that it does not have")
     return Shape(vertices, faces if len(faces) else None)
+
+
+def are_places(x: np.ndarray) -> np.ndarray:
+    """Which coordinates are numbers with a square that is one, bool."""
+    there: np.ndarray = np.abs(x) <= LARGEST  # not of NaN
+    return there
 
 
 def points_of(shape: Shape, number: int, path: Path) -> np.ndarray:
@@ -113,3 +158,24 @@ def _promised(suffix: str, content: bytes) -> dict[str, int]:
         counts = {name: int(count) for name, count in HEADS[suffix].findall(head_part)}
         return {"vertices": counts.get(b"vertex", 0), "faces": counts.get(b"face", 0)}
     return {}
+
+
+def solid(shape: Shape, side: int, path: Path) -> np.ndarray:
+    """A mesh as voxels (side, side, side) bool, as large as it fits and in the middle, its last axis first, which
+    points up: those that its surface touches, and those within. Raises `Damaged` for a scan, and for a mesh without
+    extent."""
+    if shape.faces is None:
+        raise Damaged(f"{path} has no faces: a scan of points has no inside; train the recipe points")
+    import trimesh
+
+    extent = float(np.ptp(shape.vertices, 0).max())
+    if not (np.isfinite(extent) and extent > 0):
+        raise Damaged(f"{path} has faces of no extent: there is nothing within")
+    middle = (shape.vertices.max(0) + shape.vertices.min(0)) / 2
+    unit: Any = trimesh.Trimesh((shape.vertices - middle) / extent, shape.faces, process=False)
+    found = unit.voxelized(1 / (side - 1)).fill().matrix
+    x = np.zeros((side, side, side), bool)
+    within = found[tuple(slice(0, side) for _ in range(3))]
+    starts = [(side - size) // 2 for size in within.shape]
+    x[tuple(slice(start, start + size) for start, size in zip(starts, within.shape, strict=True))] = within
+    return np.ascontiguousarray(x.transpose(2, 1, 0))

@@ -64,7 +64,7 @@ class Numbered(NamedTuple):
     """Rows under a schema. x: (n, D) float64, reals as they are and of other kinds the numbers of values, 0 where a
     cell is not observed; observed: (n, D); unseen: rows with a cell that is no value of its column, by number from 0,
     and which; others: columns of the table that are not the schema's; notes: what was made to fit; empty: rows and
-    columns without any cell, in words."""
+    columns without any cell; changed: columns none of whose cells is a value, in words."""
 
     x: np.ndarray
     observed: np.ndarray
@@ -72,13 +72,15 @@ class Numbered(NamedTuple):
     others: tuple[str, ...]
     notes: tuple[str, ...]
     empty: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """The notes, and what was left out, where only the columns of the schema are looked at."""
+        found = (*self.changed, *self.notes)
         if not self.others:
-            return self.notes
-        return (f"left out, for the schema has no such column: {', '.join(map(repr, self.others[:20]))}", *self.notes)
+            return found
+        return (f"left out, for the schema has no such column: {', '.join(map(repr, self.others[:20]))}", *found)
 
 
 def load_mixed(
@@ -112,6 +114,8 @@ def table_of(table: Sheet, schema: Path | Sequence[Column] | None = None, leave_
         found, words = tuple(one for one in found if one.name not in leave_out), ()
     columns = tuple(column for one in found for column in one.columns)
     rows = numbered(table, columns)
+    if rows.changed:
+        raise UserError(f"{rows.changed[0]}: mend the column, or the schema")
     if rows.unseen:
         raise UserError(f"{table.what}: {next(iter(rows.unseen.values()))}: mend the cell, or the schema")
     own = Schema(layout=Vector((len(columns),)), kinds=columns, gaps=True)
@@ -136,6 +140,8 @@ def load_mixed_rows(path: Path, schema: Schema) -> Numbered:
     columns = schema.columns or ()
     found = numbered(sheet(path, columns[0].name is not None), columns)
     if len(found.unseen) == len(found.x):
+        if found.changed:
+            raise UserError(found.changed[0])
         first = next(iter(found.unseen.values()))
         raise UserError(f"{path}: every row has a cell that the model has not seen ({first})")
     return found._replace(x=found.x.astype(schema.dtype))
@@ -215,9 +221,12 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
     others = tuple(cells.name for cells in table.cells if cells.name is not None and cells.name not in names)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
     unseen: dict[int, list[str]] = {}
+    changed: list[str] = []
     for place, column in enumerate(wanted):
         cells = table.cells[place] if column.name is None else own[column.name]
         values, observed, wrong = placed_cells(cells, column, table.offered)
+        if wrong.sum() > 1 and (wrong == observed).all():
+            changed.append(_another_type(cells, column, _called(column, place), table, wrong))
         for row in np.flatnonzero(wrong).tolist():
             unseen.setdefault(row, []).append(f"{_called(column, place)} has {shown(_written(cells, row))}")
         if isinstance(column.kind, Real):
@@ -226,7 +235,7 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
     x, observed = (np.stack(arrays, 1) for arrays in zip(*parts, strict=True))
     lines = {row: f"{table.at(row)}: {', '.join(found)}" for row, found in sorted(unseen.items())}
     empty = _empty(observed[:, _own(columns)], wanted, table)
-    return Numbered(np.where(observed, x, 0.0), observed, lines, others, tuple(notes), tuple(empty))
+    return Numbered(np.where(observed, x, 0.0), observed, lines, others, tuple(notes), tuple(empty), tuple(changed))
 
 
 def placed_cells(
@@ -289,6 +298,19 @@ def with_atoms(values: np.ndarray, observed: np.ndarray, atoms: Sequence[float])
     for number, atom in enumerate(atoms):
         which[values == atom] = number
     return [(which, observed), (values, observed & (which == len(atoms)))]
+
+
+def _another_type(cells: Cells, column: Described, called: str, table: Sheet, wrong: np.ndarray) -> str:
+    """What is to say of a column none of whose cells is a value of it."""
+    kind, row = column.kind, int(wrong.argmax())
+    if isinstance(kind, Real):
+        own = "a date" if kind.unit in LONG_AS else "a number"
+    else:
+        own = f"one of its {so_many(kind.count or 0, 'value')}"
+    return (
+        f"{table.what}: {called} is of another type than in the schema: none of its "
+        f"{so_many(int(wrong.sum()), 'cell')} is {own} ({table.at(row)} has {shown(_written(cells, row))})"
+    )
 
 
 def _rounded(values: np.ndarray, kind: Real, called: str) -> list[str]:

@@ -21,6 +21,7 @@ from PIL import ExifTags, Image
 
 from vlb.base.errors import UserError
 from vlb.data.ends import end_of
+from vlb.data.formats.png import Png
 from vlb.data.formats.pnm import Pnm
 
 # Pillow's other formats include ones that start an interpreter (PostScript).
@@ -28,6 +29,9 @@ DECODED = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 UNSAID = 256  # levels of 8 bits, which a file has whatever its values are
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 HEAD = 64
+COLOUR = 25  # where a PNG file says its colours, behind its bits
+DEEP = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}  # what these are with 16 bits
+CHANNELS = {"1": 1, "L": 1, "P": 3, "RGB": 3, "RGBA": 4}  # of the modes that are read
 BITS_PER_SAMPLE = 258  # TIFF's tag
 PROFILES = ("icc_profile", "gamma", "srgb", "chromaticity")
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # from a picture upright to what an EXIF orientation stores
@@ -46,13 +50,15 @@ class PictureFacts:
     """What a file says of its picture beside the pixels.
 
     mode: Pillow's name for its channels; most: the largest value that a sample may have as stored, on the scale of the
-    file; widened: whether channels of 5 or 6 bits are read as 8; several, further: whether it holds more pictures, as
-    frames or as a camera's other views; orientation: EXIF's, 1 where the picture is stored as it is to be seen; behind,
-    short: whether the file goes on behind the picture's end, or ends before it.
+    file; deep: whether samples of more than 8 bits are read as they are; widened: whether channels of 5 or 6 bits are
+    read as 8; several, further: whether it holds more pictures, as frames or as a camera's other views; orientation:
+    EXIF's, 1 where the picture is stored as it is to be seen; behind, short: whether the file goes on behind the
+    picture's end, or ends before it.
     """
 
     mode: str
     most: int
+    deep: bool = False
     widened: bool = False
     several: bool = False
     further: bool = False
@@ -89,22 +95,22 @@ RULES = (
         "has several frames; save each as an image of its own",
     ),
     Rule(
-        "alpha, or a transparent colour or palette",
+        "grey with alpha, or a transparent colour or palette",
         Outcome.REFUSED,
         lambda facts: facts.transparent,
-        "is transparent; put it on a background first, or drop the alpha channel (convert it to RGB)",
+        "is transparent; put it on a background first, or convert it to RGB, or to RGBA, whose alpha is a channel",
     ),
     Rule(
-        "more than 8 bits per channel",
+        "more than 8 bits per channel, but of PNG, PGM and PPM",
         Outcome.REFUSED,
-        lambda facts: facts.most > 255,
-        "has more than 8 bits per channel; convert it to 8 bits, or give the images as an .npz file "
-        "with an integer array `levels`",
+        lambda facts: facts.most > 255 and not facts.deep,
+        "has more than 8 bits per channel; convert it to a PNG of 16 bits, or to 8 bits, or give the images as an .npz "
+        "file with an integer array `levels`",
     ),
     Rule(
-        "channels other than grey, RGB or a palette (CMYK, LAB, YCbCr …)",
+        "channels other than grey, RGB, RGBA or a palette (CMYK, LAB, YCbCr …)",
         Outcome.REFUSED,
-        lambda facts: facts.mode not in ("1", "L", "P", "RGB"),
+        lambda facts: facts.mode not in CHANNELS,
         "has the mode {mode}; convert it to grayscale or RGB",
     ),
     Rule("one bit", Outcome.EXACT, lambda facts: facts.mode == "1", "one channel of 2 levels"),
@@ -120,7 +126,19 @@ RULES = (
         lambda facts: facts.mode in ("L", "RGB") and facts.most < 255,
         "values as stored, never stretched; as many levels as it says, which must be the same in the whole folder",
     ),
+    Rule(
+        "more than 8 bits of PNG, PGM and PPM",
+        Outcome.EXACT,
+        lambda facts: facts.deep,
+        "values as stored: 65,536 levels, or as many as it says; for a model with --set model.head=preconditioned",
+    ),
     Rule("a palette", Outcome.EXACT, lambda facts: facts.mode == "P", "the colours that its indices stand for, as RGB"),
+    Rule(
+        "RGB with alpha",
+        Outcome.SAID,
+        lambda facts: facts.mode == "RGBA",
+        "an alpha channel, which is a fourth channel of the model",
+    ),
     Rule(
         "5 or 6 bits per channel (BMP of 16 bits)",
         Outcome.SAID,
@@ -161,8 +179,8 @@ RULES = (
 
 
 class Picture(NamedTuple):
-    """values: (C, H, W), uint8 or (one-bit pictures) bool, as stored; levels: how many values the file says a sample
-    can have; said: the rules of what is to be said of it."""
+    """values: (C, H, W), uint8, uint16 or (one-bit pictures) bool, as stored; levels: how many values the file says a
+    sample can have; said: the rules of what is to be said of it."""
 
     values: np.ndarray
     levels: int
@@ -203,7 +221,7 @@ def sketch_picture(path: Path) -> Sketch:
             facts = _facts(image, content)
             _check(facts, path)
             width, height = image.size
-        return Sketch((1 if facts.mode in ("1", "L") else 3, height, width), _levels(facts), _said(facts), digest)
+        return Sketch((CHANNELS[facts.mode], height, width), _levels(facts), _said(facts), digest)
 
 
 def _picture(path: Path, content: bytes) -> Picture:
@@ -275,7 +293,8 @@ def _netpbm(path: Path, content: bytes) -> tuple[PictureFacts, np.ndarray]:
     file = Pnm().read(content)
     values = file.members[0].values
     mode = "1" if values.dtype == np.bool_ else "L" if values.ndim == 2 else "RGB"
-    facts = PictureFacts(mode, Pnm().most(file), several=Pnm().several(file), behind=bool(Pnm().behind(file).strip()))
+    most = Pnm().most(file)
+    facts = PictureFacts(mode, most, most > 255, several=Pnm().several(file), behind=bool(Pnm().behind(file).strip()))
     _check(facts, path)
     return facts, values
 
@@ -284,6 +303,8 @@ def _decoded(path: Path, content: bytes) -> tuple[PictureFacts, np.ndarray]:
     with _opened(content) as image:
         facts = _facts(image, content)
         _check(facts, path)
+        if facts.deep:
+            return facts, Png().read(content).members[0].values  # Pillow cuts most to 8 bits
         values = np.asarray(image.convert("RGB") if image.mode == "P" else image)
         if image.format == "TIFF" and facts.orientation != 1:
             values = TURNS[facts.orientation](values)  # Pillow turns these as it reads, and no others
@@ -302,17 +323,20 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
 
 
 def _facts(image: Image.Image, content: bytes) -> PictureFacts:
-    mode, info, head = image.mode, image.info, content[:HEAD]
+    info, head = image.info, content[:HEAD]
+    deep = head.startswith(PNG_MAGIC) and len(head) > COLOUR and head[COLOUR - 1] == 16
+    mode = DEEP.get(head[COLOUR], image.mode) if deep else image.mode
     end = end_of(content)
     orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     many = getattr(image, "is_animated", False)
     return PictureFacts(
         mode,
         (1 << _bits(image, head)) - 1,
+        deep,
         widened=image.format == "BMP" and len(head) >= 30 and struct.unpack_from("<H", head, 28)[0] == 16,
         several=many and image.format != "MPO",
         further=many and image.format == "MPO",
-        transparent=mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in info,
+        transparent=mode in ("LA", "PA", "RGBa", "La") or "transparency" in info,
         orientation=orientation if orientation in TURNS else 1,
         profile=any(info.get(key) is not None for key in PROFILES),
         behind=end is not None and end < len(content) and not (many and image.format == "MPO"),

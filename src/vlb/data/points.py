@@ -8,14 +8,15 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
-from vlb.base.walk import LeftOut, followed, reasons, walk
+from vlb.base.walk import LeftOut, reasons
+from vlb.base.words import so_many
 from vlb.core.schema import MOST_POINTS, Points, Real, Schema
 from vlb.data.arrays import Stored, npy_parts, npz_parts, read_array
 from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.folder import arrangement
 from vlb.data.labels import Labels, as_classes
 from vlb.data.meshes import SUFFIXES as MESHES
-from vlb.data.meshes import Damaged, Shape, points_of, read_shape, some_of
+from vlb.data.meshes import Damaged, Shape, are_places, found_in, points_of, read_shape, some_of
 from vlb.data.splits import parted
 
 SUFFIXES = (".npy", *MESHES)
@@ -23,6 +24,7 @@ HELD = (
     "an .npy or .npz file of clouds (clouds, points, coordinates), or a folder of clouds and meshes "
     f"({', '.join(SUFFIXES)})"
 )
+UNUSABLE = "damaged, or of too few points"
 OF_A_MESH = 256  # points that are taken from its surface, where nobody says how many
 
 
@@ -74,7 +76,7 @@ def read_clouds(path: Path, schema: Schema) -> Clouds:
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     if path.is_dir():
-        found = _found(path)
+        found = found_in(path, SUFFIXES, "clouds and no meshes")
         read = _read(path, found.paths, number, False, SILENT)
         x, names, notes = np.stack(list(read.clouds.values())), tuple(map(str, found.paths)), found.notes + read.remarks
         named = arrangement(path, found.paths).named
@@ -96,12 +98,12 @@ def as_clouds(x: np.ndarray, what: str) -> np.ndarray:
             f"{what} has shape {x.shape}; give clouds as (clouds, points, coordinates), of 2 or 3 coordinates"
         )
     if x.shape[1] < 2:
-        raise UserError(f"{what} holds clouds of {x.shape[1]} points: a cloud has at least 2")
+        raise UserError(f"{what} holds clouds of {so_many(x.shape[1], 'point')}: a cloud has at least 2")
     if x.dtype.kind not in "fiu":
         raise UserError(f"{what} holds {x.dtype}: coordinates are numbers")
     x = np.asarray(x, np.float64)
-    if not np.isfinite(x).all():
-        cloud, point = np.argwhere(~np.isfinite(x))[0][:2].tolist()
+    if not (there := are_places(x)).all():
+        cloud, point = np.argwhere(~there)[0][:2].tolist()
         raise UserError(f"{what}: point {point} of cloud {cloud} is {x[cloud, point].tolist()}, no place: remove it")
     return x
 
@@ -163,20 +165,18 @@ def _of_file(path: Path, number: int | None) -> Dataset:
 
 
 def _of_folder(path: Path, number: int | None, skip_damaged: bool, progress: Progress) -> Dataset:
-    found = _found(path)
-    read = _read(path, found.paths, number, skip_damaged, progress)
+    found = found_in(path, SUFFIXES, "clouds and no meshes")
+    try:
+        read = _read(path, found.paths, number, skip_damaged, progress)
+    except Damaged as error:
+        raise Damaged(f"{error}; --skip-damaged leaves such files out") from error
     if not read.clouds:
         raise UserError(f"{path}: none of {len(found.paths)} clouds can be used, the first so: {read.damaged[0].why}")
     arranged = arrangement(path, tuple(read.clouds))
-    splits: dict[str, Split] = {}
-    for split, paths in arranged.parts.items():
-        labels = None
-        if arranged.classes is not None:
-            labels = np.array([arranged.classes.index(arranged.named[one]) for one in paths], np.int64)
-        splits[split] = Split(np.stack([read.clouds[one] for one in paths]), labels)
+    splits = arranged.split(read.clouds)
     made = parted(splits["train"], splits.get("validation"), splits.get("test"), str(path))
     schema = schema_of(made.train.x, arranged.classes)
-    unusable = [LeftOut(left.path, "damaged, or of too few points") for left in read.damaged]
+    unusable = [LeftOut(left.path, UNUSABLE) for left in read.damaged]
     return Dataset(
         path.name,
         schema,
@@ -184,38 +184,6 @@ def _of_folder(path: Path, number: int | None, skip_damaged: bool, progress: Pro
         left_out=reasons([*found.left_out, *unusable]),
         remarks=(*found.links, *arranged.remarks, *read.remarks),
     )
-
-
-class _Found(NamedTuple):
-    """Files of clouds, relative to their folder, in sorted order; what was left out; what to say of links."""
-
-    paths: tuple[PurePath, ...]
-    left_out: tuple[LeftOut, ...]
-    links: tuple[str, ...]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """All of that, a line each."""
-        return (*(f"left out: {reason}" for reason in reasons(self.left_out)), *self.links)
-
-
-def _found(folder: Path) -> _Found:
-    walked, taken = walk(folder), list[PurePath]()
-    left_out = list(walked.left_out)
-    for path in walked.files:
-        if any(part.startswith(".") for part in path.parts):
-            left_out.append(LeftOut(str(path), "hidden files"))
-        elif path.suffix.lower() in SUFFIXES:
-            taken.append(path)
-        else:
-            left_out.append(LeftOut(str(path), f"other files ({path.suffix.lower() or 'no suffix'})"))
-    if not taken:
-        others = "; ".join(map(str, reasons(left_out)))
-        raise UserError(
-            f"{folder} holds no clouds and no meshes ({', '.join(SUFFIXES)}){f', but {others}' if others else ''}: put "
-            "some in it, or give the path of another folder"
-        )
-    return _Found(tuple(sorted(taken, key=lambda path: path.parts)), tuple(left_out), followed(walked.links))
 
 
 class _Read(NamedTuple):
@@ -240,7 +208,7 @@ def _read(folder: Path, paths: Sequence[PurePath], number: int | None, skip_dama
             cloud = points_of(shape, chosen, folder / path)
         except Damaged as error:
             if not skip_damaged:
-                raise Damaged(f"{error}; --skip-damaged leaves such files out") from error
+                raise
             damaged.append(LeftOut(str(path), str(error)))
             continue
         first = next(iter(clouds.values()), cloud)
@@ -256,11 +224,11 @@ def _read(folder: Path, paths: Sequence[PurePath], number: int | None, skip_dama
     remarks = []
     if meshes:
         remarks.append(
-            f"of the surfaces of {meshes:,} meshes, {chosen:,} points each are taken evenly by area: on surfaces alone "
+            f"of the surfaces of {meshes:,} meshes {chosen:,} points each are taken, evenly by area: on surfaces alone "
             "they have no density in space, so that a bound on theirs is limited by the least noise γ₀ alone"
         )
     if larger:
-        remarks.append(f"of {larger:,} clouds that have more points, {chosen:,} each are drawn")
+        remarks.append(f"{so_many(larger, 'cloud')} had more points, of which {chosen:,} each are drawn")
     return _Read(clouds, damaged, tuple(remarks))
 
 

@@ -9,7 +9,7 @@
 | iris | 150 rows of scikit-learn's, four real columns on a grid of 0.1 and the species | as a person's own table |
 | prompts | 568 recordings, 8 kHz, 16-bit mono, in windows | by recording, see `splits` |
 | shapes | 5000 of (1, 16, 16, 16), 2 levels, 4 classes, generated | 4000 / 500 / 500 |
-| clouds | 5000 of 128 points of space, 4 classes, generated | 4000 / 500 / 500 |
+| clouds | 5000 of 64 points of space, 4 classes, generated | 4000 / 500 / 500 |
 | cifar10 | 60000 of (3, 32, 32), 256 levels, 10 classes | official test (10000); validation = the last 5000 of the official train order; train = its first 45000 |
 """  # noqa: E501
 
@@ -272,7 +272,7 @@ def load(
     if name == "volumes":
         if path is None:
             raise UserError(f"the data set 'volumes' needs a path: {HELD}")
-        return load_volumes(Path(path))
+        return load_volumes(Path(path), cut.skip_damaged, cut.progress)
     if name == "points":
         if path is None:
             raise UserError(f"the data set 'points' needs a path: {CLOUDS}")

@@ -7,7 +7,7 @@ from vlb.data.dataset import Dataset, Split
 from vlb.data.shapes import NAMES, rotations
 
 COUNTS = (4000, 500, 500)  # of train, validation, test
-NUMBER = 128  # of points in a cloud
+NUMBER = 64  # of points in a cloud
 NOISE = 0.02  # standard deviation of each coordinate: without it, points on a surface would have no density
 
 

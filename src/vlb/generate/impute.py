@@ -28,7 +28,7 @@ from vlb.generate.outputs import outputs
 from vlb.generate.points import POINTS
 from vlb.models.diffusion.methods import method_of
 from vlb.models.diffusion.rows import TableDiffusion
-from vlb.models.protocols import Imputing, require
+from vlb.models.protocols import Imputing, offers, require
 from vlb.store.runs import Run
 
 DEFAULT = ImputeOptions()
@@ -125,11 +125,14 @@ def _filled(opened: Run, table: Any, options: ImputeOptions, progress: Progress)
         "gaps are filled by models of tables (the recipes table, table-vae, table-diffusion, and discrete-table as a "
         "mixture), by no other kind of model"
     )
-    method = method_of(options.method or "conditional", options.particles, options.steps, "--method")
+    more = POINTS[options.point].more if options.point else 1
+    method = method_of(options.method or "conditional", options.particles, options.steps, "--method", more)
     model = require(opened.model(), Imputing, purpose)
     if options.of_diffusion:
         what = "--method, --particles and --steps are of diffusion models of tables (the recipe table-diffusion)"
-        model = require(model, TableDiffusion, what).by(method)
+        model = require(model, TableDiffusion, what)
+    if offers(model, TableDiffusion):
+        model = model.by(method)
     columns = opened.schema.columns or ()
     path = Path(table).expanduser() if isinstance(table, str | Path) else None
     brought = sheet(path, columns[0].name is not None) if path is not None else _given(table)
@@ -210,6 +213,8 @@ def _sure(gaps: Gaps, said: list[np.ndarray], deviations: list[np.ndarray | None
 
 
 def _refuse_unseen(brought: Sheet, rows: Numbered) -> None:
+    if rows.changed:
+        raise UserError(f"{rows.changed[0]}: mend the column, or leave it empty")
     if rows.unseen:
         first = "; ".join(list(rows.unseen.values())[:FIRST]) + ("; …" if len(rows.unseen) > FIRST else "")
         verb = "has" if len(rows.unseen) == 1 else "have"

@@ -81,13 +81,13 @@ def inpaint(run: Run, pictures: Any, mask: Any, options: ImputeOptions, progress
             f"a mask says which pixels of pictures are to be filled, and {run.path} is of examples of shape "
             f"{run.schema.shape}: leave it out"
         )
+    run.schema.refuse_pieces(PURPOSE, "train on pictures of one size, without --crop")
     of_tables = replace(ImputeOptions(), draws=options.draws, seed=options.seed)
     if given := [f.name for f in fields(options) if getattr(options, f.name) != getattr(of_tables, f.name)]:
         raise UserError(f"pictures are drawn, and --{given[0]} is of tables: leave it out")
     run.refuse_unlabelled(f"{PURPOSE} without a class")
     model = require_roles(require(run.model(), LikelihoodModel, PURPOSE), PURPOSE)
     run.refuse_untaught(PURPOSE)
-    run.schema.refuse_pieces(PURPOSE)
     found = brought(pictures, run.schema)
     holes, notes = masks(mask, found)
     for note in (*found.notes, *notes):

@@ -88,7 +88,8 @@ class ImputeOptions(Options):
         particles of the model of all cells together: twisted (moved towards what is known), or smc (only noised
         known cells put in their places: many particles).
     particles
-        Of a diffusion model: how many descents of each row, with smc of each of its paths; by default 32, with smc 16.
+        Of a diffusion model: how many descents of each row, with smc of each of its paths; by default 32, with smc 16;
+        for --point median and mode four times as many.
     steps
         Of a diffusion model: steps of a descent, by default 50.
     seed

@@ -11,19 +11,19 @@ from vlb.generate.volumes import surface
 
 
 def drawable(shape: tuple[int, ...]) -> bool:
-    """Whether examples of this shape are images of one or three channels, or volumes of one."""
-    return (len(shape) == 3 and shape[0] in (1, 3)) or (len(shape) == 4 and shape[0] == 1)
+    """Whether examples of this shape are images of one, three or four channels, or volumes of one."""
+    return (len(shape) == 3 and shape[0] in (1, 3, 4)) or (len(shape) == 4 and shape[0] == 1)
 
 
 def grid(x: np.ndarray, levels: int, columns: int | None = None, margin: int = 1) -> np.ndarray:
     """Images x (n, C, H, W), or volumes (n, 1, D, H, W) by their `surface`, of integers below `levels` as one picture
-    (rows, columns[, 3]) of uint8.
+    (rows, columns[, 3 or 4]) of uint8.
 
     Raises `UserError` for examples that are not `drawable`.
     """
     if not drawable(x.shape[1:]):
         raise UserError(
-            "only images of 1 or 3 channels and volumes of 1 can be drawn, not examples of shape "
+            "only images of 1, 3 or 4 channels and volumes of 1 can be drawn, not examples of shape "
             f"{x.shape[1:]}: use .npz"
         )
     if x.ndim == 5:
@@ -40,7 +40,7 @@ def grid(x: np.ndarray, levels: int, columns: int | None = None, margin: int = 1
 
 
 def png(picture: np.ndarray, scale: int = 1) -> bytes:
-    """A uint8 picture (H, W[, 3]) as PNG, every pixel enlarged `scale` times."""
+    """A uint8 picture (H, W[, 3 or 4]) as PNG, every pixel enlarged `scale` times."""
     buffer = BytesIO()
     enlarged = picture.repeat(scale, 0).repeat(scale, 1)
     Image.fromarray(enlarged).save(buffer, "PNG")

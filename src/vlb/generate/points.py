@@ -13,7 +13,10 @@ from vlb.models.protocols import Law
 
 
 class Point(Protocol):
-    """A statistic of the law of a cell."""
+    """A statistic of the law of a cell. more: how many times the draws it needs that a mean does, where a law is known
+    by draws: one value of it hangs on those beside it alone."""
+
+    more: int
 
     def of_reals(self, law: Law) -> Tensor:
         """(n, D), of which the real columns are looked at."""
@@ -28,6 +31,8 @@ class Point(Protocol):
 
 class Mean:
     """E[x]; of categories that are numbers, the listed one next to it; of others, the likeliest."""
+
+    more = 1
 
     def of_reals(self, law: Law) -> Tensor:
         return law.mean()
@@ -44,6 +49,8 @@ class Mean:
 
 class Median:
     """The least value with at least half of the mass at or below it; of categories without order, the likeliest."""
+
+    more = 4
 
     def of_reals(self, law: Law) -> Tensor:
         return law.quantile(0.5)
@@ -71,6 +78,8 @@ class Median:
 
 class Mode:
     """The value of the largest density or mass: an atom, where one is likelier than all other values together."""
+
+    more = 4
 
     def of_reals(self, law: Law) -> Tensor:
         return law.mode()

@@ -14,6 +14,9 @@ from vlb.interfaces.commands.compress import compress
 from vlb.interfaces.commands.decompress import decompress
 from vlb.interfaces.commands.doctor import doctor
 from vlb.interfaces.commands.evaluate import evaluate
+from vlb.interfaces.commands.explore import explore
+from vlb.interfaces.commands.export import export
+from vlb.interfaces.commands.import_ import import_
 from vlb.interfaces.commands.impute import impute
 from vlb.interfaces.commands.inspect import inspect
 from vlb.interfaces.commands.publish import publish
@@ -24,6 +27,7 @@ from vlb.interfaces.commands.score import score
 from vlb.interfaces.commands.tightness import tightness
 from vlb.interfaces.commands.train import train
 from vlb.interfaces.help import Ranged
+from vlb.interfaces.limits import too_large
 from vlb.interfaces.signals import ending_cleanly
 
 app = App(
@@ -35,7 +39,7 @@ app = App(
 )
 VERBS = (
     recipes, train, evaluate, compare, score, tightness, sample, impute, report, compress, decompress, inspect, publish,
-    doctor,
+    explore, import_, export, doctor,
 )  # fmt: skip
 for verb in VERBS:
     app.command(verb, help_formatter=Ranged(verb))
@@ -56,13 +60,14 @@ def main(arguments: list[str] | None = None) -> None:
             with ending_cleanly():
                 given = sys.argv[1:] if arguments is None else arguments
                 _refuse_standard_input(given)
+                _refuse_processes(given)
                 app(given)
         finally:
             sys.stdout.flush()
     except UserError as error:
         _refuse(str(error))
     except (MemoryError, RuntimeError, TypeError) as error:
-        if not _too_large(error):
+        if not too_large(error):
             raise
         reason = str(error).partition("\n")[0][:200] or "out of memory"
         _refuse(f"this needs more memory than there is ({reason}): make the model, batch or -n smaller")
@@ -96,14 +101,17 @@ def _refuse_standard_input(arguments: list[str]) -> None:
             raise UserError(f"standard input is read by {' and '.join(READING)} alone: give what comes in as a file")
 
 
+def _refuse_processes(arguments: list[str]) -> None:
+    """Where they would all do the same: `torchrun` says how many it started in WORLD_SIZE."""
+    if os.environ.get("WORLD_SIZE", "1") != "1" and arguments[:1] != ["train"]:
+        raise UserError(
+            f"several processes share out training alone: run `vlb {' '.join(arguments[:1])}` by itself, without "
+            "torchrun (WORLD_SIZE is set)"
+        )
+
+
 def _escape_names() -> None:
     """Print what is no text, such as the bytes of a file's name that is not UTF-8, as backslash escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _too_large(error: Exception) -> bool:
-    """Whether memory ran out, on whatever device, or a size is beyond all memory: torch has no one type for it."""
-    signs = ("allocate memory", "out of memory", "Overflow when unpacking", "Storage size calculation overflowed")
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)

@@ -120,7 +120,7 @@ def refuse_ladders(runs: dict[str, Run]) -> None:
     """Raises `UserError` where one has no likelihood, before anything is loaded or computed."""
     for name, run in runs.items():
         run.refuse_without_likelihood(name)
-        run.schema.refuse_pieces("a paired comparison")
+        run.schema.refuse_pieces("a paired comparison", "compare what vlb score says of each picture")
 
 
 def _run(

@@ -50,7 +50,7 @@ class Tiled(NamedTuple):
                 raise UserError("training sees crops and no whole pictures: draw maps of validation, test or a folder")
             enlarged = colours[at].reshape(*grid.counts, 3).repeat(tile[0], 0).repeat(tile[1], 1)
             drawn = enlarged[: thing.shape[1], : thing.shape[2]]
-            seen = np.round(thing * (255 / (self.schema.levels - 1))).astype(np.uint8)
+            seen = np.round(thing[:3] * (255 / (self.schema.levels - 1))).astype(np.uint8)  # without alpha
             seen = np.broadcast_to(seen.transpose(1, 2, 0), drawn.shape)
             gap = np.full((len(seen), GAP, 3), 255, np.uint8)
             buffer = BytesIO()

@@ -16,7 +16,7 @@ from vlb.measure.options import EvaluateOptions
 from vlb.measure.summary import EvaluationResult
 from vlb.pages.content import About
 from vlb.pages.history import History, history
-from vlb.pages.reproduce import changes, train_command
+from vlb.pages.reproduce import changes, making_command
 from vlb.store.runs import Run
 
 EXAMPLES = 1000
@@ -67,7 +67,7 @@ def about(run: Run, model: object, data: Dataset, course: History | None = None,
             "Python": platform.python_version(),
         },
         commands=(
-            train_command(run.experiment, run.path),
+            making_command(run.experiment, run.path),
             f"vlb evaluate {path}" + ("" if few is None else f" --examples {few}"),
             f"vlb report {path}",
         ),

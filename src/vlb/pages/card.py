@@ -9,7 +9,7 @@ from vlb.base.results import as_markdown
 from vlb.measure.recognition import Recognition
 from vlb.measure.summary import EvaluationResult
 from vlb.models.kinds import MODELS
-from vlb.pages.reproduce import train_command
+from vlb.pages.reproduce import making_command
 from vlb.store.runs import Run
 
 Found = EvaluationResult | Recognition
@@ -41,7 +41,7 @@ vlb sample {name} -n 64 -o samples{".csv" if schema.columns else ".png"}
 vlb evaluate {name}
 ```
 
-Trained by `{train_command(run.experiment, Path("RUN"))}`. Identity of the model: `{run.fingerprint}`; SHA-256 of
+Made by `{making_command(run.experiment, Path("RUN"))}`. Identity of the model: `{run.fingerprint}`; SHA-256 of
 `checkpoints/best.safetensors`: `{digest}`.
 The files are JSON and safetensors: nothing in them is executed.
 """

@@ -21,13 +21,14 @@ from vlb.pages.gallery import Gallery
 from vlb.pages.history import History
 from vlb.pages.markup import chart, sheet, table, text
 
+STYLES = ("palette.css", "style.css")
 POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
 
 
 def page(title: str, sections: Iterable[str]) -> str:
     """The whole page, of sections that are HTML; empty ones are left out."""
     body = "\n".join(filter(None, sections))
-    style = files("vlb.pages").joinpath("style.css").read_text("utf-8")
+    style = "".join(files("vlb.pages").joinpath(name).read_text("utf-8") for name in STYLES)
     return f"""<!doctype html>
 <html lang="en">
 <head>

@@ -111,4 +111,7 @@ def _public(content: dict[str, Any]) -> dict[str, Any]:
     """What config.json says, without where data lie on this machine."""
     experiment = content["experiment"]
     source = {**experiment["data"], "path": None, "schema": None}
-    return {**content, "experiment": {**experiment, "data": source}}
+    imported = experiment.get("imported")
+    if imported is not None and not imported.startswith("hf:"):
+        imported = Path(imported).name
+    return {**content, "experiment": {**experiment, "data": source, "imported": imported}}

@@ -24,8 +24,11 @@ def changes(experiment: Experiment) -> dict[str, Any] | None:
     return dict(_differences(encode(base), encode(experiment), ""))
 
 
-def train_command(experiment: Experiment, out: Path) -> str:
-    """`vlb train …` for a POSIX shell, with which `out` could be made again."""
+def making_command(experiment: Experiment, out: Path) -> str:
+    """`vlb train …` for a POSIX shell, or `vlb import …`, with which `out` could be made again."""
+    if experiment.imported is not None:
+        source = experiment.data.path or "PICTURES"
+        return shlex.join(["vlb", "import", experiment.imported, "--data", source, "--out", str(out)])
     words = ["vlb", "train", experiment.recipe, "--out", str(out)]
     for path, value in (changes(experiment) or {}).items():
         if path == "data.path" and isinstance(value, str) and experiment.data.name in OWN:

@@ -55,6 +55,7 @@ class Experiment(Settings):
     without theirs; with 0 it has no p(x) without a label, and what needs one refuses it.
 
     loss: what training minimises, and how: of the kind that the model is trained by. The model does not know it.
+    imported: the folder or the name of the model whose weights it has, where it was not trained here.
     """
 
     recipe: str
@@ -64,6 +65,7 @@ class Experiment(Settings):
     training: Training = field(default_factory=Training)
     unconditional_share: Share = 0.1
     seed: Seed = 0
+    imported: str | None = None
 
     @property
     def conditional(self) -> bool:

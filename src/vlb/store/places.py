@@ -5,7 +5,7 @@ the files of a run are taken, and they are read as any run is: nothing in them i
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
@@ -50,14 +50,20 @@ def shipped(name: str) -> Path:
 def published(name: str) -> Path:
     """A copy in the cache of a run on the Hub, `owner/name` or `owner/name@revision`, of which the newest is fetched,
     or the one fetched last where the Hub is not reached. Raises `UserError` where it cannot be had."""
+    fetched_to = fetched(name, PARTS)
+    return _copied(fetched_to, f"hub-{name.partition('@')[0].replace('/', '--')}-{fetched_to.name}")
+
+
+def fetched(name: str, files: Sequence[str]) -> Path:
+    """The folder in the Hub's own cache with those files, or patterns of files, of `owner/name` or
+    `owner/name@revision`. Raises `UserError` where it cannot be had."""
     hub = require_hub()
     repository, _, revision = name.partition("@")
     try:
-        fetched = Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=list(PARTS)))
+        return Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=list(files)))
     except (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"the run {name!r} cannot be had from the Hub: {reason}") from error
-    return _copied(fetched, f"hub-{repository.replace('/', '--')}-{fetched.name}")
+        raise UserError(f"{name!r} cannot be had from the Hub: {reason}") from error
 
 
 def require_hub() -> Any:

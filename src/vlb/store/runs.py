@@ -42,6 +42,7 @@ class Run:
     def __init__(self, path: Path, content: dict[str, Any]) -> None:
         """content: of `config.json`, in today's format. Raises `UserError` where its sections do not make sense."""
         self.path, self.content = path, content
+        self._read: dict[Path | None, Dataset] = {}
         self.schema: Schema = configuration.decode(Schema, content["schema"], f"{path / 'config.json'}: schema")
 
     @classmethod
@@ -194,7 +195,13 @@ class Run:
         return self.path / "metrics.jsonl"
 
     def data(self, path: Path | None = None, progress: Progress = SILENT) -> Dataset:
-        """The run's data, verified against its fingerprint. `path` says where one's own data are now."""
+        """The run's data, verified against its fingerprint. `path` says where one's own data are now. Those of the last
+        path are kept: whoever asks again gets the same, and no file is read twice."""
+        if path not in self._read:
+            self._read = {path: self._verified(path, progress)}
+        return self._read[path]
+
+    def _verified(self, path: Path | None, progress: Progress) -> Dataset:
         source, known = self.experiment.data, self.content["data"]
         where = path or (Path(source.path) if source.path else None)
         if path is None and where is not None and not where.exists():

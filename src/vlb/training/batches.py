@@ -13,19 +13,24 @@ from vlb.data import Dataset
 ORDER, NOISE, NETWORK = 1, 2, 3
 
 
-def stream_seed(seed: int, stream: int, index: int) -> int:
+def stream_seed(seed: int, stream: int, *index: int) -> int:
     """A 32-bit seed, well mixed: torch's CPU generator ignores all higher bits."""
-    return int(np.random.SeedSequence([seed, stream, index]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, stream, *index]).generate_state(1)[0])
 
 
-def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
-    """The generator of everything a model draws in training step `step`."""
-    return torch.Generator(device).manual_seed(stream_seed(seed, NOISE, step))
+def step_generator(seed: int, step: int, device: torch.device, rank: int = 0) -> torch.Generator:
+    """The generator of everything a model draws in training step `step`; rank: of the process, if there are more."""
+    return torch.Generator(device).manual_seed(stream_seed(seed, NOISE, step, *_more(rank)))
 
 
-def network_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
+def network_generator(seed: int, step: int, device: torch.device, rank: int = 0) -> torch.Generator:
     """The generator of everything a network draws by itself in training step `step`: masks of dropout."""
-    return torch.Generator(device).manual_seed(stream_seed(seed, NETWORK, step))
+    return torch.Generator(device).manual_seed(stream_seed(seed, NETWORK, step, *_more(rank)))
+
+
+def _more(rank: int) -> tuple[int, ...]:
+    """What tells a process from the first, which draws what one alone would."""
+    return (rank,) if rank else ()
 
 
 def batch_of(

@@ -37,6 +37,7 @@ from vlb.training.economy import Economy
 from vlb.training.guard import Diverged, Guard
 from vlb.training.metrics import forget_metrics_after, read_metrics
 from vlb.training.outcome import bars, doubt, fault, refuse
+from vlb.training.ranks import ALONE, Lost, Ranks
 from vlb.training.step import Step
 from vlb.training.validation import merit
 
@@ -68,6 +69,7 @@ class Trainer:
     device: torch.device
     step: int = 0
     best: float = math.inf
+    ranks: Ranks = ALONE
     module: Step = field(init=False)
     optimisers: tuple[AdamWOptimiser | MuonOptimiser, ...] = field(init=False)
     average: Average = field(init=False)
@@ -97,7 +99,8 @@ class Trainer:
         return warm * (last + (peak - last) * cosine)
 
     def update(self, x: Tensor, condition: Condition) -> Update:
-        """One step on a batch x (batch, *shape)."""
+        """One step on a batch x (batch, *shape), or on this process's share of one. Raises `Lost`, with everything as
+        it was before, where another process is gone."""
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = self.learning_rate(group["peak"])
@@ -115,17 +118,18 @@ class Trainer:
             self.average.update()
         self.scaler.update()
         self.step += 1
-        unit = self.loss.unit
-        read = float(loss) * unit.factor
-        return Update(self.step, self.settings.steps, read, unit.name, norm or math.nan, self.guard.skipped, note)
+        read = self.loss.read(float(loss), condition)
+        return Update(
+            self.step, self.settings.steps, read, self.loss.unit.name, norm or math.nan, self.guard.skipped, note
+        )
 
     def gradient(self, x: Tensor, condition: Condition) -> dict[str, Tensor]:
         """Leave the gradient of the batch's loss, scaled, with the parameters; the loss learns. Returns its terms.
 
         Parts of a batch draw one after another from the generators of the step.
         """
-        generator = step_generator(self.seed, self.step, self.device)
-        masks = network_generator(self.seed, self.step, self.device)
+        generator = step_generator(self.seed, self.step, self.device, self.ranks.rank)
+        masks = network_generator(self.seed, self.step, self.device, self.ranks.rank)
         self.module.zero_grad(set_to_none=True)
         terms: dict[str, Tensor] = {}
         sums: dict[str, Tensor] = {}
@@ -137,6 +141,8 @@ class Trainer:
                 self.scaler.scale(torch.stack(list(shares.values())).sum()).backward()
                 add(terms, {name: term.detach() for name, term in shares.items()})
                 add(sums, seen)
+        self.ranks.average_gradients(self.module)
+        terms, sums = self.ranks.mean(terms), self.ranks.sum(sums)
         self.loss.learn(sums)
         return terms
 
@@ -232,6 +238,7 @@ def fit(
     resume: bool = False,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    ranks: Ranks = ALONE,
 ) -> bool:
     """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
 
@@ -244,12 +251,16 @@ def fit(
     """
     device = torch.device(device)
     model = experiment.build(data) if model is None else model
-    trainer = Trainer(model, experiment.build_loss(model), experiment.training, experiment.seed, device)
+    ranks.refuse_uneven(experiment.training.batch)
+    trainer = Trainer(model, experiment.build_loss(model), experiment.training, experiment.seed, device, ranks=ranks)
     if resume:
-        run.tidy()
+        if ranks.writes:
+            run.tidy()
         if run.last.is_file():
             trainer.restore(run)
-    forget_metrics_after(run, trainer.step)
+    ranks.agree((*trainer.module.state_dict().values(), *trainer.average.tensors.values()))
+    if ranks.writes:
+        forget_metrics_after(run, trainer.step)
     settings, seed = experiment.training, experiment.seed
     nothing = bars(data)
     begun, first = time.monotonic(), trainer.step
@@ -258,16 +269,15 @@ def fit(
         progress.at(first)  # where there is nothing left to do, the bar is full
 
     def note(line: dict[str, Any]) -> None:
+        if not ranks.writes:
+            return
         try:
             with run.metrics.open("a") as metrics:
                 metrics.write(json.dumps(line) + "\n")
         except OSError as error:
-            if trainer.trouble is None:
-                checkpoint.save(run.last, trainer.checkpoint())
-            saved = "not saved" if trainer.trouble else "saved"
             raise UserError(
-                f"cannot write {run.metrics}: {error.strerror or error}; {saved} at step {trainer.step} of "
-                f"{settings.steps}: make room, and --resume goes on from what is saved"
+                f"cannot write {run.metrics}: {error.strerror or error}; {_saved(trainer, run)} at step {trainer.step} "
+                f"of {settings.steps}: make room, and --resume goes on from what is saved"
             ) from error
 
     held_out = data.validation
@@ -275,16 +285,24 @@ def fit(
         held_out = held_out.subset(settings.validation_examples)
     if not settings.steps:
         _validate(trainer, held_out, experiment, run, note)
-        checkpoint.save(run.last, trainer.checkpoint())
+        if ranks.writes:
+            checkpoint.save(run.last, trainer.checkpoint())
     with interruptible() as interrupted:
         window, started, due = [], time.monotonic(), False
         while trainer.step < settings.steps:
             x, condition = batch_of(data, seed, trainer.step, settings.batch, experiment.conditional, device)
             condition = drop_labels(condition, experiment.unconditional_share, trainer.seed, trainer.step)
             try:
-                update = trainer.update(x, condition)
+                update = trainer.update(*ranks.share(x, condition))
+                stopping = ranks.any(interrupted())
             except Diverged as error:
                 raise refuse(run, f"{error}, and it was stopped", nothing) from error
+            except Lost as error:
+                saved = _saved(trainer, run) if ranks.writes else "what is saved was saved before"
+                raise UserError(
+                    f"{error}, and training ends at step {trainer.step} of {settings.steps}; {saved}: --resume with as "
+                    "many processes goes on to the same weights"
+                ) from error
             window.append(update.loss)
             if trainer.step % settings.log_every == 0 or trainer.step == settings.steps or update.note:
                 elapsed = time.monotonic() - started
@@ -298,13 +316,13 @@ def fit(
                 }
                 note(line | ({"note": update.note} if update.note else {}))
                 window, started = [], time.monotonic()
-            stopping = interrupted()
             done = trainer.step == settings.steps
             if settings.validate_every and (trainer.step % settings.validate_every == 0 or done):
                 _validate(trainer, held_out, experiment, run, note)
             due = due or trainer.step % settings.checkpoint_every == 0 or done or stopping
             if due and trainer.trouble is None:
-                checkpoint.save(run.last, trainer.checkpoint())
+                if ranks.writes:
+                    checkpoint.save(run.last, trainer.checkpoint())
                 due = False
             speed = (trainer.step - first) / max(1e-9, time.monotonic() - begun)
             progress.at(trainer.step, detail=f"{update.loss:.3f} {update.unit}, {speed:.2f} steps/s")
@@ -314,6 +332,7 @@ def fit(
                 saved = f"not saved ({trainer.trouble})" if due else "saved"
                 progress.say(f"{saved} at step {trainer.step} of {settings.steps}: --resume goes on from what is saved")
                 return False
+    ranks.wait()  # for what the first has written
     found = next((line["validation"] for line in reversed(read_metrics(run)) if "validation" in line), None)
     why = trainer.trouble or (fault(found, nothing) if found else None)
     if why:
@@ -327,7 +346,9 @@ def fit(
 def _validate(
     trainer: Trainer, held_out: Split, experiment: Experiment, run: Run, note: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Bound of the averaged weights on validation data; the best ones are kept."""
+    """Bound of the averaged weights on validation data; the best ones are kept. The first process does it alone."""
+    if not trainer.ranks.writes:
+        return
     current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
     trainer.module.load_state_dict(trainer.average.tensors)
     trainer.module.eval()
@@ -341,6 +362,14 @@ def _validate(
         trainer.best = first
         checkpoint.save(run.best, Checkpoint(trainer.averaged(), {"step": trainer.step, "validation": found}))
     note({"step": trainer.step, "validation": found})
+
+
+def _saved(trainer: Trainer, run: Run) -> str:
+    """Save where nothing is wrong, and say whether it is."""
+    if trainer.trouble is not None:
+        return "not saved"
+    checkpoint.save(run.last, trainer.checkpoint())
+    return "saved"
 
 
 def drop_labels(condition: Condition, share: float, seed: int, step: int) -> Condition:

@@ -44,7 +44,7 @@ class TrainOptions(Options):
     mu_law
         Hear 16-bit sound as 8-bit µ-law.
     skip_damaged
-        Leave out, and count, recordings and clouds that are damaged, and with --crop pictures.
+        Leave out, and count, recordings, clouds and meshes that are damaged, and with --crop pictures.
     points
         Points of a cloud: of larger ones and of the surfaces of meshes as many are taken.
     """

@@ -21,6 +21,7 @@ from vlb.store.runs import Run
 from vlb.training.economy import Economy
 from vlb.training.loop import fit
 from vlb.training.options import TrainOptions
+from vlb.training.ranks import ALONE, Ranks
 from vlb.training.recipes import recipe as named
 
 DEFAULT = TrainOptions()
@@ -53,11 +54,13 @@ def train(
     data: Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    ranks: Ranks = ALONE,
 ) -> TrainResult:
     """Train a recipe by name, or an experiment, into a run directory, as `vlb train` does; or go on with one.
 
     out: the directory, new unless `resume`; by default the first free of runs/RECIPE, runs/RECIPE-2, …. data: one's
-    own, for the recipes `images`, `sound`, `volumes`, `points` and of tables. Raises `UserError` for what is
+    own, for the recipes `images`, `sound`, `volumes`, `points` and of tables. ranks: this process among those that
+    train together, which `vlb.training.ranks.joined` finds. Raises `UserError` for what is
     not there or does not fit.
     """
     progress.begin("reading the data")
@@ -66,11 +69,12 @@ def train(
         run = _resumed(experiment.recipe, out, changed=options != DEFAULT)
         own, model = run.data(data, progress), None
     else:
-        run, own, model = _begun(experiment, out, progress)
+        run, own, model = _begun(experiment, out, progress, ranks)
     progress.say(f"run {run.path}: {own.name}, {so_many(len(own.train), 'example')} of {own.shape}, {own.schema.kind}")
     for heading, words in own.about.rows:
         progress.say(f"{heading}: {words}")
-    return TrainResult(run, fit(run.experiment, own, run, model=model, resume=resume, device=device, progress=progress))
+    finished = fit(run.experiment, own, run, model=model, resume=resume, device=device, progress=progress, ranks=ranks)
+    return TrainResult(run, finished)
 
 
 def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None) -> Experiment:
@@ -118,8 +122,8 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
         source = dataclasses.replace(experiment.data, points=options.points)
         experiment = dataclasses.replace(experiment, data=source)
     if options.skip_damaged:
-        if experiment.data.name not in (*SOUNDS, "points") and experiment.data.crop is None:
-            raise UserError("--skip-damaged is of recordings and clouds, and of pictures with --crop: leave it out")
+        if experiment.data.name not in (*SOUNDS, "points", "volumes") and experiment.data.crop is None:
+            raise UserError("--skip-damaged is of recordings, clouds, meshes and, with --crop, pictures: leave it out")
         source = dataclasses.replace(experiment.data, skip_damaged=True)
         experiment = dataclasses.replace(experiment, data=source)
     if options.leave_out:
@@ -128,11 +132,16 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
     return experiment
 
 
-def _begun(experiment: Experiment, out: Path | None, progress: Progress) -> tuple[Run, Dataset, nn.Module]:
+def _begun(
+    experiment: Experiment, out: Path | None, progress: Progress, ranks: Ranks
+) -> tuple[Run, Dataset, nn.Module]:
     source = experiment.data
     if source.name in OWN and source.path is None:
         raise UserError(f"the recipe {experiment.recipe!r} needs your data: --data PATH")
-    if out is not None:
+    ranks.refuse_uneven(experiment.training.batch)
+    if out is None and ranks.size > 1:
+        raise UserError("several processes train into one run: say which, --out DIR")
+    if out is not None and ranks.writes:
         Run.refuse_existing(out)
     path, schema = (None if where is None else Path(where) for where in (source.path, source.schema))
     cut = Cutting(experiment.pieces, source.skip_damaged, progress, source.window, source.mu_law, source.points)
@@ -140,7 +149,10 @@ def _begun(experiment: Experiment, out: Path | None, progress: Progress) -> tupl
     progress.begin("building the model, with what it takes from the data")
     model = experiment.build(data, progress)
     Economy(model, experiment.build_loss(model), experiment.training)  # what cannot be built must leave no run behind
-    return Run.create(out or _free_folder(experiment.recipe), experiment, data), data, model
+    path = out or _free_folder(experiment.recipe)
+    made = Run.create(path, experiment, data) if ranks.writes else None
+    ranks.wait()
+    return made or Run.open(path), data, model
 
 
 def _resumed(name: str, out: Path | None, changed: bool) -> Run:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from vlb.base.memory import keep_freed_memory
+from vlb.base.progress import SILENT
 from vlb.interfaces.commands import Flags
 from vlb.training.options import TrainOptions
 
@@ -38,11 +39,18 @@ def train(
     from vlb.interfaces.terminal import Terminal, choose_device, console
 
     keep_freed_memory()
-    with Terminal() as progress:
+    with Terminal() as terminal:
+        from vlb.training.ranks import joined
         from vlb.training.verb import train as verb
 
         chosen = choose_device(device)
-        result = verb(recipe, options, out=out, resume=resume, data=data, device=chosen, progress=progress)
+        with joined(chosen) as ranks:
+            progress = terminal if ranks.writes else SILENT
+            result = verb(
+                recipe, options, out=out, resume=resume, data=data, device=chosen, progress=progress, ranks=ranks
+            )
+    if not ranks.writes:
+        sys.exit(0 if result.finished else 130)
     path = result.run.path
     if not result.finished:
         console.print(f"interrupted; go on with: vlb train {recipe} --out {path} --resume")

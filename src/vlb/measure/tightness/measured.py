@@ -172,7 +172,7 @@ def tightness(
         raise UserError(f"--steps is from 1 to {WALK}, for all rungs are walked, not {options.steps}")
     progress.begin("opening the run and its data")
     opened = run if isinstance(run, Run) else Run.open(run)
-    opened.schema.refuse_pieces("tightness")
+    opened.schema.refuse_pieces("tightness", "train on pictures of one size, without --crop")
     own = opened.data(data)
     whole = own.split(split)
     part = whole.subset(options.examples)

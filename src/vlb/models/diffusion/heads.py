@@ -5,6 +5,7 @@ from typing import Annotated
 from vlb.base.configuration import Family
 from vlb.models.diffusion.denoiser import Mixture, Posterior, Regression, Table
 from vlb.models.diffusion.energy import Energy
+from vlb.models.diffusion.numbered import Numbered
 from vlb.models.diffusion.preconditioned import Preconditioned
 
 HEADS = Family(
@@ -16,7 +17,8 @@ HEADS = Family(
         "energy": Energy,
         "table": Table,
         "preconditioned": Preconditioned,
+        "numbered": Numbered,
     },
 )
 
-AnyHead = Annotated[Posterior | Mixture | Regression | Energy | Table | Preconditioned, HEADS]
+AnyHead = Annotated[Posterior | Mixture | Regression | Energy | Table | Preconditioned | Numbered, HEADS]

@@ -184,11 +184,11 @@ class Twisted(Weighed):
 METHODS = Family("method", {"conditional": Told, "smc": Plain, "twisted": Twisted})
 
 
-def method_of(tag: str, particles: int | None, steps: int | None, where: str) -> Method:
-    """A method by its tag, with its own numbers where they are not given. Raises `UserError`, naming `where`, for one
-    that is not offered."""
+def method_of(tag: str, particles: int | None, steps: int | None, where: str, more: int = 1) -> Method:
+    """A method by its tag, with its own numbers where they are not given, of particles `more` times that. Raises
+    `UserError`, naming `where`, for one that is not offered."""
     method: Method = METHODS.kind(tag, where)()
-    given = {"particles": particles, "steps": steps}
+    given = {"particles": more * method.particles if particles is None else particles, "steps": steps}
     return replace(method, **{name: count for name, count in given.items() if count is not None})
 
 

@@ -1,7 +1,7 @@
 """The page about a diffusion model: which noise levels cost the bits, and how noise becomes data."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +23,8 @@ from vlb.pages import figures, page
 from vlb.pages.about import about, few_of, stated
 from vlb.pages.clouds import drawn
 from vlb.pages.content import Measured, content_of
-from vlb.pages.film import Film, filmed
-from vlb.pages.markup import chart, text, thumbnail
+from vlb.pages.film import Film, filmed, strips
+from vlb.pages.markup import chart, text
 from vlb.pages.portrait import the_table
 from vlb.pages.sounds import heard
 from vlb.pages.tables import SAMPLES, Portrait, portrayed
@@ -178,29 +178,11 @@ def film(found: Film | None) -> str:
     """How some of the samples came about."""
     if found is None:
         return ""
-    head = "".join(f'<th scope="col">{frame.log_snr:+.1f}</th>'.replace("-", "−") for frame in found.frames)
-    rows = "".join(_strip(found, i) for i in range(len(found.ends)))
     return f"""<section><h2>From noise to data</h2>
-<figure><div class="wide"><table class="film">
-<thead><tr><th scope="row">log SNR</th>{head}<th scope="col">x</th></tr></thead><tbody>{rows}</tbody></table></div>
+<figure>{strips(found)}
 <figcaption>The first samples of some rows above on their way down: the latent z at each log SNR in nats (scaled to
 unit variance of the process), below it x̂(z), the mean of x that the model expects there, and the sample x at the
 end.</figcaption></figure></section>"""
-
-
-def _strip(found: Film, i: int) -> str:
-    def cells(name: str, images: Iterable[np.ndarray]) -> str:
-        return "".join(
-            f"<td>{thumbnail(image, 256, f'{name} of sample {i + 1} at log SNR {frame.log_snr:.1f}')}</td>"
-            for frame, image in zip(found.frames, images, strict=True)
-        )
-
-    end = thumbnail(found.ends[i], found.levels, f"sample {i + 1}")
-    return (
-        f'<tr class="state"><th scope="row">z</th>{cells("z", [frame.z[i] for frame in found.frames])}'
-        f'<td class="end" rowspan="2">{end}</td></tr>'
-        f'<tr><th scope="row">x̂</th>{cells("x̂", [frame.x[i] for frame in found.frames])}</tr>'
-    )
 
 
 def classification(found: Accuracy | None) -> str:

@@ -182,18 +182,22 @@ def upper_rungs(content: HierarchyContent) -> str:
     found = content.decided
     if found is None:
         return ""
-    depth = len(found.means)
+    fewer = ""
+    if len(found.means) > 1:
+        fewer = " Further down, only the upper rungs are inferred, and the others are drawn from p given them."
+    return (
+        f"<section><h2>What the latents decide</h2><figure>{reconstructions(found)}<figcaption>Test examples; below "
+        f"them the mean of x (over {DESCENTS} descents) for one draw of the latents from q(z | x).{fewer}</figcaption>"
+        "</figure></section>"
+    )
+
+
+def reconstructions(found: Decided) -> str:
+    """A row of examples, and below it one of means for each number of rungs that q chose."""
     rows = _row("x", found.data, found.levels)
     for kept, images in enumerate(found.means):
         rows += _row("q(z | x)" if kept == 0 else f"rungs ≥ {kept + 1}", images, 256)
-    fewer = ""
-    if depth > 1:
-        fewer = " Further down, only the upper rungs are inferred, and the others are drawn from p given them."
-    return (
-        '<section><h2>What the latents decide</h2><figure><div class="wide"><table class="film named"><tbody>'
-        f"{rows}</tbody></table></div><figcaption>Test examples; below them the mean of x (over {DESCENTS} descents) "
-        f"for one draw of the latents from q(z | x).{fewer}</figcaption></figure></section>"
-    )
+    return f'<div class="wide"><table class="film named"><tbody>{rows}</tbody></table></div>'
 
 
 def _row(name: str, images: np.ndarray, levels: int) -> str:

@@ -31,17 +31,29 @@ from vlb.models.diffusion.schedules.named import (
     OptimalTransport,
     Sigmoid,
 )
+from vlb.models.diffusion.schedules.steps import (
+    NUMBERED,
+    STEPS,
+    AnySteps,
+    CosineSteps,
+    LinearSteps,
+    NumberedSteps,
+    ScaledLinearSteps,
+)
 
-SCHEDULES = Family("noise schedule", NAMED | LEARNED | GIVEN)
+SCHEDULES = Family("noise schedule", NAMED | STEPS | LEARNED | GIVEN)
 AnySchedule = Annotated[FixedSchedule | PerColumn | Learned | LearnedPerDimension, SCHEDULES]
 
 __all__ = [
     "COLUMN_SCHEDULES",
     "EDM",
+    "NUMBERED",
     "SCHEDULES",
     "AnySchedule",
+    "AnySteps",
     "ColumnSchedule",
     "Cosine",
+    "CosineSteps",
     "Ends",
     "FixedSchedule",
     "FromFunction",
@@ -51,11 +63,14 @@ __all__ = [
     "LearnedScalarSchedule",
     "LearnedSchedule",
     "LinearBeta",
+    "LinearSteps",
     "LogSNRLinear",
+    "NumberedSteps",
     "OptimalTransport",
     "PerColumn",
     "Place",
     "Restricted",
+    "ScaledLinearSteps",
     "Schedule",
     "Sigmoid",
 ]

@@ -7,7 +7,7 @@ training a model is that of independent pixels, whose code every network starts 
 compared by itself. Then: does the other network decode a code (x̂ against x), and does a linear probe for the label,
 fitted on the codes of one, serve those of the other?
 
-    python experiments/encodings.py [--budget short]
+    python experiments/flow_codes.py [--budget short]
 """
 
 import math
@@ -20,7 +20,7 @@ import torch
 from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.style import GREY, panels
-from shared.training import TINY, configured, trained
+from shared.training import SMALL, TINY, configured, trained
 from torch import Tensor
 
 from vlb.data import Dataset, load
@@ -31,7 +31,6 @@ from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers.generate import decode, encode
 from vlb.models.diffusion.samplers.ode import ProbabilityFlow
 
-MLP = ("backbone=mlp", "backbone.width=256", "backbone.blocks=2", "dropout=0.2")
 SMALL_UNET = ("widths=[16, 32]",)
 
 
@@ -40,18 +39,18 @@ class Budget:
     """first: the network, other: one of another architecture, as set of `digits`; steps: of training, for pairs of
     seeds; longest: for the other pairs; examples: training examples whose codes are probed."""
 
-    first: tuple[str, ...] = MLP
-    other: tuple[str, ...] = (*SMALL_UNET, "steps=100")
-    steps: tuple[int, ...] = (50, 150, 450)
-    longest: int = 450
-    examples: int = 400
+    first: tuple[str, ...] = SMALL
+    other: tuple[str, ...] = (*SMALL_UNET, "steps=80")
+    steps: tuple[int, ...] = (50, 400)
+    longest: int = 400
+    examples: int = 300
     tolerance: float = 1e-3
 
 
 BUDGETS = {
     "toy": Budget(TINY, (*TINY, "backbone.blocks=2"), (3,), 3, 100),
     "short": Budget(),
-    "night": Budget((), (*MLP, "steps=1000"), (50, 200, 1000), 1000, 1257),
+    "night": Budget((), (*SMALL, "steps=1000"), (50, 200, 1000), 1000, 1257),
 }
 
 
@@ -165,7 +164,7 @@ def tell(found: Found) -> str:
 
 
 EXPERIMENT = Experiment(
-    name="encodings",
+    name="flow_codes",
     title="Do two networks encode alike?",
     budgets=BUDGETS,
     arms=arms,
@@ -173,7 +172,6 @@ EXPERIMENT = Experiment(
     alt="Left: bars of the correlation between two networks' codes, whole and of what training added. Right: the error "
     "of decoding a code by its own network, by the other, and of another example's code.",
     tell=tell,
-    reading="",
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""Several processes that train one model, each on its part of every batch: `torchrun`'s, over gloo or NCCL.
+
+Every process holds the whole model. It takes its share of a batch, with times and noise of its own; gradients are
+averaged, and what a loss learns from is summed, so that all of them stay the same to the bit. The first alone writes.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as distributed
+from torch import Tensor, nn
+
+from vlb.base.domains import Whole, admit
+from vlb.base.errors import UserError
+from vlb.core.condition import Condition
+
+
+class Lost(UserError):
+    """Another process is gone."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process, number `rank` of `size`; of one alone nothing is said to anybody."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is the one that writes and prints."""
+        return self.rank == 0
+
+    def refuse_uneven(self, batch: int) -> None:
+        """Raises `UserError` where a batch cannot be shared out."""
+        if batch % self.size:
+            fitting = [size for size in range(1, batch + 1) if batch % size == 0]
+            near = min(fitting, key=lambda size: abs(size - self.size))
+            raise UserError(
+                f"a batch of {batch} examples cannot be shared out among {self.size} processes: choose training.batch "
+                f"among the multiples of {self.size}, or {near} processes"
+            )
+
+    def share(self, x: Tensor, condition: Condition) -> tuple[Tensor, Condition]:
+        """This process's examples of a batch."""
+        if self.size == 1:
+            return x, condition
+        mine = slice(self.rank, None, self.size)
+        return x[mine], condition.take(mine)
+
+    def average_gradients(self, module: nn.Module) -> None:
+        """Replace the gradients of a module by their means over processes. Raises `Lost`."""
+        if self.size == 1:
+            return
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        seen = torch.tensor([float(p.grad is not None) for p in parameters])
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        joined = torch.cat([seen.to(gradients[0]), *(gradient.reshape(-1) for gradient in gradients)])
+        joined = self._summed(joined) / self.size
+        counts, rest = joined[: len(parameters)].tolist(), joined[len(parameters) :]
+        parts = rest.split([p.numel() for p in parameters])
+        for parameter, count, part in zip(parameters, counts, parts, strict=True):
+            if count:  # one that no process reached has none
+                parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
+
+    def mean(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of each value over processes. Raises `Lost`."""
+        return {name: value / self.size for name, value in self.sum(values).items()}
+
+    def sum(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of each value over processes; all have the same names. Raises `Lost`."""
+        return values if self.size == 1 else {name: self._summed(values[name]) for name in sorted(values)}
+
+    def any(self, asked: bool) -> bool:
+        """Whether any process asks for something. Raises `Lost`."""
+        return asked if self.size == 1 else bool(self._summed(torch.tensor(float(asked))))
+
+    def wait(self) -> None:
+        """Until all processes are here. Raises `Lost`."""
+        self.any(False)
+
+    def agree(self, tensors: Iterable[Tensor]) -> None:
+        """Give tensors the values that they have in the first process. Raises `Lost`."""
+        if self.size == 1:
+            return
+        for tensor in tensors:
+            with _noticing():
+                distributed.broadcast(tensor, 0)
+
+    def _summed(self, value: Tensor) -> Tensor:
+        with _noticing():
+            total = value.detach().clone(memory_format=torch.contiguous_format)
+            if distributed.get_backend() == "nccl":
+                total = total.cuda()
+            distributed.all_reduce(total)
+            return total.to(value.device)
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def _noticing() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise Lost(f"another of the processes that train together is gone ({reason})") from error
+
+
+def told_size() -> int:
+    """How many processes `torchrun` started together; 1 without it. Raises `UserError` for what is no number."""
+    return _number("WORLD_SIZE", 1)
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Ranks]:
+    """The processes that `torchrun` started, for as long as they work together; this one alone without it."""
+    size = told_size()
+    if size == 1:
+        yield ALONE
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(_number("LOCAL_RANK", 0))
+    try:
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"the {size} processes that WORLD_SIZE tells of do not find each other ({reason})") from error
+    try:
+        yield Ranks(distributed.get_rank(), size)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _number(name: str, otherwise: int) -> int:
+    text = os.environ.get(name, str(otherwise))
+    return admit(Whole, int(text) if text.isdecimal() else text, f"the environment's {name}")
