@@ -203,7 +203,11 @@ def table() -> Names:
 
 
 def voxels() -> Names:
+    pytest.importorskip("trimesh")
+    from tests.data.test_meshes import folder_of as meshes
+
     Path("my").mkdir()
+    meshes(Path("my/meshes"), 20)
     x = np.random.default_rng(0).random((30, 8, 8, 8)) < 0.5
     np.save("my/voxels.npy", x)
     np.save("my/shapes.npy", np.random.default_rng(0).random((3, 16, 16, 16)) < 0.5)
@@ -213,7 +217,7 @@ def voxels() -> Names:
 def clouds() -> Names:
     Path("my/meshes").mkdir(parents=True)
     points = np.random.default_rng(0).normal(size=(24, 300, 3))
-    np.save("my/clouds.npy", points[:, :16])
+    np.save("my/clouds.npy", points[:, :64])
     for number, cloud in enumerate(points):
         np.save(f"my/meshes/{number}.npy", cloud)
     return {}
@@ -225,7 +229,7 @@ def photographs() -> Names:
     for folder, count in (("my/photographs", 10), ("other/photographs", 2)):
         Path(folder).mkdir(parents=True)
         for number in range(count):
-            pixels = draw.integers(0, 256, (33 + number, 40, 3), np.uint8)
+            pixels = draw.integers(0, 256, (33 + number, 40), np.uint8)
             Image.fromarray(pixels).save(f"{folder}/{number}.png")
     return {}
 
@@ -278,7 +282,9 @@ AT_LENGTH = {
     "docs/evaluation.md": Followed(runs("runs/a")),
     "docs/inpaint.md": Followed(pictures, {"train digits": steps(1)}, inpainted),
     "docs/likelihoods.md": Followed(runs("runs/a")),
-    "docs/photographs.md": Followed(photographs, {"train": NETWORK, "score": QUICK}),
+    "docs/photographs.md": Followed(
+        photographs, {"train": NETWORK, "score": QUICK, "sample": ("--steps", "2"), "compress": ("--effort", "fast")}
+    ),
     "docs/points.md": Followed(clouds, {"train": steps(1), "score": QUICK, "evaluate": ("--split", "my/clouds.npy")}),
     "docs/scikit-learn.md": Followed(),
     "docs/sharing.md": Followed(shared),
