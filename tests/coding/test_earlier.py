@@ -190,7 +190,7 @@ def test_anything_else_is_damage(kind: int, cut: int, at: int, put: bytes, which
 
 def test_coloured_pictures() -> None:
     x = np.random.default_rng(0).integers(256, size=(1, 3, 4, 5)).astype(np.uint8)
-    names = Writer().text("a.png").number().content()
+    names = Writer().text("a.png").number(before.MODES.index("RGB")).content()
     packed = pack(names)
     body = Writer().number(1).number(len(names)).number(len(packed)).raw(packed).content()
     part = before.content(before.PICTURES, Reader(body), Model((3, 4, 5), 256), lambda reader, count, strips=(): x)
