@@ -337,7 +337,9 @@ def test_maps_come_close_to_the_density_of_what_is_skewed_or_heavy() -> None:
 def test_knots_reach_the_largest_cell_and_weights_are_counts() -> None:
     x = torch.tensor([[1.0], [5.0], [20.0], [100.0], [700.0]], dtype=torch.float64)
     once = torch.ones_like(x)
-    assert bool((placed(x, once)[0] == 700).any())
+    knots, scale, count = placed(x, once)
+    assert bool((knots == 700).any()) and float(count) == 5
+    assert float(scale) == pytest.approx(float(x.std(correction=0)))
     weight = torch.tensor([[2.0], [1.0], [3.0], [1.0], [2.0]], dtype=torch.float64)
     many = x.repeat_interleave(weight[:, 0].long(), 0)
     for found, expected in zip(placed(x, weight), placed(many, torch.ones_like(many)), strict=True):
