@@ -5,9 +5,11 @@ its nature/*.jpg), to which the two of scikit-learn are added. They are JPEGs, a
 left. Of their names in order every fifth is a test picture, and the one behind it one for validation.
 
 Both ways get as many network evaluations of pixels: a tile with its margin is 2.25 times as many as one without, and
-gets so many fewer steps. What a result file holds already is not done again. Needs `imagecodecs` (the extra `bench`).
+gets so many fewer steps. What a result file holds already is not done again, and a run in --runs goes on where it was
+stopped. Needs `imagecodecs` (the extra `bench`).
 
-    python benchmarks/bench_photographs.py FOLDER [--side 320] [--steps 1000] [--batch 8] [--out RESULT.json]
+    python benchmarks/bench_photographs.py FOLDER [--side 320] [--steps 1000] [--batch 8] [--runs DIR] [--out RESULT]
+    python benchmarks/bench_photographs.py --table RESULT
 """
 
 import argparse
@@ -63,11 +65,14 @@ def trained(data: Path, out: Path, margin: int, chosen: argparse.Namespace) -> t
     steps = round(chosen.steps * ((CROP + 2 * MARGIN) / (CROP + 2 * margin)) ** 2)
     settings = (
         *NETWORK, f"training.steps={steps}", f"training.batch={chosen.batch}", f"training.validate_every={steps}",
-        "training.validation_examples=40",
+        "training.validation_examples=40", "training.checkpoint_every=25",
     )  # fmt: skip
     started = cpu()
-    vlb.train("images", vlb.TrainOptions(crop=CROP, margin=margin, overrides=settings), out=out, data=data)
-    return out, {"margin": margin, "steps": steps, "training CPU seconds": round(cpu() - started)}
+    if out.exists():
+        vlb.train("images", out=out, resume=True)
+    else:
+        vlb.train("images", vlb.TrainOptions(crop=CROP, margin=margin, overrides=settings), out=out, data=data)
+    return out, {"margin": margin, "steps": steps, "training CPU seconds, of the last start": round(cpu() - started)}
 
 
 def measured(run: Path, test: Path, folder: Path) -> dict[str, Any]:
@@ -100,15 +105,31 @@ def measured(run: Path, test: Path, folder: Path) -> dict[str, Any]:
     return {**values, "bound of the code, bits/dim": audit.bound / audit.values}
 
 
+def table(results: dict[str, Any]) -> str:
+    """The result in Markdown."""
+    lines = ["| | bound, bits/dim | archive, bits/dim | steps |", "|---|---|---|---|"]
+    for name, way in results["ways"].items():
+        bound = f"{way['bits/dim']:.3f} ± {way['standard error']:.3f}"
+        lines.append(f"| vlb, {name} | {bound} | {way['archive, bits/dim']:.3f} (T = {way['T']}) | {way['steps']:,} |")
+    lines += [f"| {name} | | {rate:.3f} | |" for name, rate in results["others"].items()]
+    return "\n".join(lines)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("folder", type=Path, nargs="?")
+    arguments.add_argument("--table", type=Path, metavar="RESULT.json")
     arguments.add_argument("--side", type=int, default=320)
     arguments.add_argument("--steps", type=int, default=1000, help="of the way with margins")
     arguments.add_argument("--batch", type=int, default=8)
     arguments.add_argument("--out", type=Path)
     arguments.add_argument("--runs", type=Path, help="a folder in which runs are kept, and found again")
     chosen = arguments.parse_args()
+    if chosen.table is not None:
+        print(table(json.loads(chosen.table.read_text())))
+        return
+    if chosen.folder is None:
+        arguments.error("give the folder of photographs")
     results: dict[str, Any] = {"side": chosen.side, "batch": chosen.batch, "ways": {}}
     if chosen.out is not None and chosen.out.is_file():
         results = json.loads(chosen.out.read_text())

@@ -54,7 +54,7 @@ def test_a_schedule_chosen_by_name_keeps_its_ends() -> None:
         ("steps=-1", "training.steps: expected a whole number from 0 to 1,000,000,000, not -1"),
         ("ema=2", "at least 0 and below 1, not 2"),
         ("learning_rate=NaN", "above 0 and at most 100, not nan"),
-        ("backbone=Transformer", "choose one of: mlp, unet"),
+        ("backbone=Transformer", "choose one of: mlp, set-attention, unet"),
         ("precision=float8", "not offered"),
         ("betas=[0.9]", "two numbers"),
         ("seed=-1", "from 0"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.oracles import LIMIT, seeded, z_score
 from vlb.core.distributions import Categorical, MixtureOfNormals, Normal, NormalMixture, Rescaled, expm1_minus
 from vlb.core.emissions import Bernoulli, Centres, DiscretisedMixture
+from vlb.core.emissions.listed import Listed
 
 
 def normal(*shape: int, seed: int = 0) -> Normal:
@@ -175,3 +176,16 @@ def test_mixtures_of_normals_are_torchs(widths: int) -> None:
     of_events = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=whole.log_weights), events)
     value = drawn(5, 2, 2)
     assert torch.allclose(whole.log_prob(value), of_events.log_prob(value))
+
+
+def test_values_given_noisy_ones_by_bayes_rule_with_levels_of_noise_of_their_own() -> None:
+    """Per dimension, or one for all: p(x = k) N(z; α v_k, σ²)."""
+    generator = torch.Generator().manual_seed(0)
+    logits, values = torch.randn(5, 3, 4, generator=generator).double(), torch.linspace(-1, 1, 4).double()
+    z = torch.randn(5, 3, generator=generator).double()
+    for shape in ((5, 1), (5, 3)):
+        sigma = torch.rand(shape, generator=generator).double() * 0.8 + 0.1
+        alpha = (1 - sigma**2).sqrt()
+        found = Listed(logits, values).given(z, alpha, sigma).logits.log_softmax(-1)
+        likelihood = -0.5 * ((z.unsqueeze(-1) - alpha.unsqueeze(-1) * values) / sigma.unsqueeze(-1)) ** 2
+        torch.testing.assert_close(found, (logits.log_softmax(-1) + likelihood).log_softmax(-1))

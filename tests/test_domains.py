@@ -97,15 +97,8 @@ def numbers_in(kind: Any, listed: bool = False) -> Iterator[tuple[Any, bool]]:
 
 @cache
 def modules() -> tuple[types.ModuleType, ...]:
-    """All of the package but those that lay out a page by an extra that is not installed."""
     names = [found.name for found in pkgutil.walk_packages(vlb.__path__, "vlb.") if not found.name.endswith("__main__")]
-    found = list[types.ModuleType]()
-    for name in names:
-        try:
-            found.append(importlib.import_module(name))
-        except ModuleNotFoundError as error:
-            assert error.name == "gradio"
-    return tuple(found)
+    return tuple(map(importlib.import_module, names))
 
 
 @cache

@@ -160,3 +160,9 @@ def test_what_does_not_fit_is_refused(make, message: str) -> None:
 def test_a_layout_names_its_axes() -> None:
     for layout in (Vector, Image, Wave, Volume, Points):
         assert issubclass(layout, Layout) and len(layout.axes) >= 1
+
+
+@pytest.mark.parametrize("levels", [2, 255, 256, 257, 65_535, 65_536])
+def test_the_type_of_x_holds_every_level(levels: int) -> None:
+    schema = levels_schema((3,), levels)
+    assert np.array([levels - 1]).astype(schema.dtype).tolist() == [levels - 1]

@@ -17,9 +17,10 @@ from tests.oracles import LIMIT, seeded
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.emissions import CategoricalPosterior, Centres
 from vlb.data import Split
+from vlb.data.given import Given
 from vlb.measure.evaluation import Evaluation, measure_bound
 from vlb.measure.options import ScoreOptions
-from vlb.measure.score import ERROR, distinct, student
+from vlb.measure.score import ERROR, ScoreResult, distinct, student
 from vlb.models.diffusion.denoiser import PosteriorDenoiser
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import VP, GaussianDiffusion
@@ -107,6 +108,19 @@ def test_equal_examples_are_one(rows: list[tuple[int, int, int]], conditional: b
     used = [row if conditional else row[:2] for row in rows]
     assert [used[place] for place in first[which]] == used
     assert len(first) == len(set(used)) and list(first) == sorted(first)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e3), st.integers(2, 9))
+def test_more_passes_are_advised_where_they_would_tell_examples_apart(centre: float, error: float, n: int) -> None:
+    """Not where log p of all is one number but for its rounding, however large the error."""
+    for apart, advised in ((0.0, False), (1e-12 * abs(centre), False), (max(error, 1e-3 * abs(centre)), True)):
+        nats = centre + apart * np.arange(n) / n
+        errors = np.full(n, error if not advised else 10 * apart)
+        columns = {"nats": nats, "bits_per_dim": nats, ERROR: errors}
+        of = Given(Split(np.zeros((n, 1), np.uint8)), ())
+        words = ScoreResult(columns, of, {"kind": "discrete", "nats": "a bound"}).words
+        assert ("more --passes" in words) == advised, words
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import Velocity
 from vlb.models.diffusion.process import VP, GaussianDiffusion
 from vlb.models.diffusion.schedules import Cosine, LogSNRLinear
-from vlb.models.diffusion.stratified import FLOOR, Plan, StratifiedBound, _plan, _Spread, fit
+from vlb.models.diffusion.stratified import BINS, FLOOR, Plan, StratifiedBound, _plan, _Spread, fit
 
 LEVELS, SHAPE = 5, (3,)
 LOG_MARGINALS = torch.tensor([[0.4, 0.3, 0.1, 0.1, 0.1], [0.05, 0.15, 0.6, 0.1, 0.1], [0.2, 0.2, 0.2, 0.2, 0.2]]).log()
@@ -131,6 +131,17 @@ def test_a_fitted_plan_needs_fewer_evaluations() -> None:
     # With 118 degrees of freedom each, a ratio of variances is within 2.5 of the true one at odds of 1e-6.
     assert cost["fitted"] < cost["batch"] / 2
     assert cost["fitted"] < cost["plain"]
+
+
+def test_a_plan_is_fitted_to_as_many_times_in_every_bin() -> None:
+    """Each bin of equal width in λ is looked at by every example, twice, at times within it."""
+    model, asked, n = discrete(0.5), list[Tensor](), 20
+    model.denoiser.backbone.register_forward_pre_hook(lambda _, given: asked.append(given[1][:, 0].double()))
+    fit(model, some(n), UNCONDITIONAL, seeded(1))
+    gamma = torch.cat(asked)
+    inner = gamma[(gamma > -3.0 + 1e-9) & (gamma < 5.0 - 1e-9)]
+    found = torch.histc(inner.float(), BINS, -3.0, 5.0)
+    assert (found == found[0]).all() and int(found[0]) % n == 0
 
 
 def test_conditions_reach_the_network() -> None:

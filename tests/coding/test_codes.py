@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vlb.coding.cells import Code, Uncodable
-from vlb.coding.codes import FreeMixtureCode, MixtureCode, data_code, drawn, scored
+from vlb.coding.codes import FreeMixtureCode, MixtureCode, _split, data_code, drawn, scored
 from vlb.coding.stack import BitStack
 from vlb.core.distributions import Categorical, Normal, NormalMixture
 from vlb.core.emissions import Bernoulli, Centres, DiscretisedLogistic, DiscretisedMixture
+from vlb.core.schema import levels_schema
 
 
 def generator(seed: int) -> torch.Generator:
@@ -166,3 +167,18 @@ def test_data_cost_their_log_mass(p: Categorical | Bernoulli | DiscretisedLogist
     ideal = -p.log_prob(x).sum().item() / math.log(2)
     cost = bits_of(data_code(p), x.numpy().reshape(-1).astype(np.int64))
     assert cost == pytest.approx(ideal, abs=2000 * 0.01)
+
+
+@pytest.mark.parametrize("levels", [4097, 5000, 65_535, 65_536])
+def test_the_last_of_very_many_levels_is_coded(levels: int) -> None:
+    centres = Centres.of(levels_schema((2,), levels))
+    zeros = torch.zeros(1, 2, 3, dtype=torch.float64)
+    code = data_code(DiscretisedMixture(zeros, zeros, zeros + 0.1, centres))
+    bits_of(code, np.array([levels - 1, 0]))
+
+
+@given(st.integers(-(2**40), 2**40), st.integers(1, 12))
+def test_a_place_is_split_at_the_nearest_whole(place: int, half_bits: int) -> None:
+    parts = 1 << half_bits
+    whole, rest = _split(np.array([place]), parts)
+    assert whole[0] * parts + rest[0] == place and -parts / 2 <= rest[0] < parts / 2

@@ -19,9 +19,9 @@ from tests.coding.toys import FORMATS, Several
 from vlb.base.errors import UserError
 from vlb.coding import reading, values, writing
 from vlb.coding.container import DATA, MAGIC, MODEL, VERBATIM, ArchiveReader, ArchiveWriter, Chunk
-from vlb.coding.contents import NOTHING, Content, Continued, Data, Plan
+from vlb.coding.contents import NOTHING, Content, Continued, Data, Piece, Plan
 from vlb.coding.diffusion import DiffusionSettings, evenly
-from vlb.coding.elements import Numbers, Texts
+from vlb.coding.elements import Model, Numbers, Texts, _texts
 from vlb.coding.general import pack, unpack
 from vlb.coding.header import MAX_EXAMPLE, Header
 from vlb.coding.hierarchies import HierarchySettings
@@ -32,7 +32,7 @@ from vlb.coding.records import Coded, Kept, Record
 from vlb.coding.restoring import restore
 from vlb.coding.sequence import Lanes
 from vlb.coding.settings import Settings
-from vlb.coding.wire import Damaged, Reader, Writer
+from vlb.coding.wire import CRC, Damaged, Reader, Writer
 from vlb.core.schema import Categories
 from vlb.data import Column
 from vlb.data.formats.base import File, Member
@@ -455,3 +455,24 @@ def test_a_header_is_of_examples_that_there_can_be() -> None:
         with pytest.raises(Damaged, match="no such examples"):
             replace(least, **change)
     assert math.prod(replace(least, shape=(MAX_EXAMPLE,)).shape) == MAX_EXAMPLE
+
+
+def test_what_no_piece_or_plan_says_is_damage_at_once() -> None:
+    for last in (0, 1):
+        body = Writer().text("a").number(last).number(3).raw(pack(b"abc")).content()
+        assert Piece.read(Reader(body)) == Piece("a", bool(last), b"abc")
+    with pytest.raises(Damaged):
+        Piece.read(Reader(Writer().text("a").number(2).number(3).raw(pack(b"abc")).content()))
+    model = Model((2,), 3)
+    for lost in (Continued(0, 3, 1), Continued(0, 0, 0)):
+        with pytest.raises(Damaged, match="than a chunk may hold"):
+            Plan.read(Reader(Plan(lost, (), 0, bytes(CRC)).head()), model)
+
+
+def test_texts_are_of_tables_alone_and_a_column_of_one_value_has_its_own() -> None:
+    x = np.zeros((4, 2), np.uint8)
+    columns = (Column("a", Categories(("1",))), Column("b", Categories(("u", "v"))))
+    assert list(_texts(x, Model((2,), 2, columns))) == [["1"], ["u", "v"]]
+    for wrong, model in ((x, Model((2,), 2)), (x[:, None], Model((2,), 2, columns)), (x + 1, Model((2,), 2, columns))):
+        with pytest.raises(Damaged):
+            list(_texts(wrong, model))

@@ -126,6 +126,36 @@ def test_pictures_and_tables() -> None:
     assert piece.content.decode() == 'n,member\r\n1,"y,es"\r\n3,no\r\nnée,no\r\n'
 
 
+@pytest.mark.parametrize("most", [255, 256])
+def test_pictures_of_8_bits_are_all_that_there_were(most: int) -> None:
+    names = Writer().text("a.png").number(0).content()
+    packed = pack(names)
+    body = Writer().number(1).number(len(names)).number(len(packed)).raw(packed).content()
+
+    def made(reader: Reader, count: int, strips: tuple[object, ...]) -> np.ndarray:
+        return np.full((count, *SHAPE), most, np.uint16)
+
+    if most > 255:
+        with pytest.raises(Damaged, match="8 bits"):
+            before.content(before.PICTURES, Reader(body), MODEL, made)
+        return
+    ((_, piece),) = before.files([(0, before.content(before.PICTURES, Reader(body), MODEL, made))])
+    assert isinstance(piece, Piece)
+    with Image.open(io.BytesIO(piece.content)) as image:
+        assert (np.asarray(image) == 255).all()
+
+
+def test_one_lost_row_is_said() -> None:
+    x = pictures(0, 9)
+    held = ((0, 5), (6, 9))
+    parts = [before.content(before.ARRAY, Reader(rows("a.npy", "", NPY, x, *of)), MODEL, take) for of in held]
+    found = [part for _, part in before.files(enumerate(parts))]
+    (said,) = (part for part in found if isinstance(part, UserError))
+    assert "rows 5 to 5" in str(said)
+    again = np.load(io.BytesIO(b"".join(part.content for part in found if isinstance(part, Piece))))
+    assert np.array_equal(np.delete(again, 5, 0), np.delete(x, 5, 0)) and not again[5].any()
+
+
 def test_lost_rows_are_zeros_and_said() -> None:
     x = pictures(0, 9)
     parts = [before.content(before.ARRAY, Reader(rows("a.npy", "", NPY, x, i, i + 3)), MODEL, take) for i in (0, 6)]
@@ -156,3 +186,16 @@ def test_anything_else_is_damage(kind: int, cut: int, at: int, put: bytes, which
     except Damaged:
         return
     assert all(isinstance(piece, Piece | UserError) for _, piece in before.files([(0, part)]))
+
+
+def test_coloured_pictures() -> None:
+    x = np.random.default_rng(0).integers(256, size=(1, 3, 4, 5)).astype(np.uint8)
+    names = Writer().text("a.png").number(before.MODES.index("RGB")).content()
+    packed = pack(names)
+    body = Writer().number(1).number(len(names)).number(len(packed)).raw(packed).content()
+    part = before.content(before.PICTURES, Reader(body), Model((3, 4, 5), 256), lambda reader, count, strips=(): x)
+    for pieces in (before.files([(0, part)]), before.previews([(0, part)])):
+        ((_, piece),) = pieces
+        assert isinstance(piece, Piece) and piece.last
+        with Image.open(io.BytesIO(piece.content)) as image:
+            assert image.mode == "RGB" and np.array_equal(np.asarray(image), x[0].transpose(1, 2, 0))

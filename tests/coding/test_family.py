@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from tests.commands.test_cli import vlb
@@ -20,7 +22,7 @@ from vlb.coding.effort import remembered
 from vlb.coding.header import Header, Numerics
 from vlb.coding.hierarchies import HierarchySettings, latent_shapes, measured
 from vlb.coding.mixtures import MixtureSettings
-from vlb.coding.products import MAX_COMPONENTS, ProductMixture
+from vlb.coding.products import MAX_COMPONENTS, GaussianProductMixture, ProductMixture
 from vlb.coding.sequence import Lanes
 from vlb.coding.settings import Settings
 from vlb.coding.stack import BitStack
@@ -229,3 +231,13 @@ def test_archives_of_predecessors(
     assert np.array_equal(np.load(tmp_path / "out" / "x.npy"), digits.test.x[:50])
     assert vlb("compress", run, tmp_path / "x.npy", "-o", tmp_path / "b.vlb", "--steps", "3") == 2
     assert "--steps is for diffusion models" in capsys.readouterr().err
+
+
+@given(st.lists(st.integers(-40, 40), min_size=6, max_size=6))
+def test_latents_beyond_the_window_of_a_product_of_mixtures_come_back(values: list[int]) -> None:
+    cells = [np.full((2, 9), 1 << 10, np.int64) for _ in range(3)]
+    code = GaussianProductMixture(ProductMixture(np.zeros(2, np.int64), cells), np.array([-4, 0, 4]), 2)
+    stack = BitStack(np.random.default_rng(0).bytes(400) + b"\1")
+    before = stack.content()
+    code.push(stack, np.array(values))
+    assert code.pop(stack).tolist() == values and stack.content() == before

@@ -19,10 +19,10 @@ from vlb.coding.files import known, read
 from vlb.coding.files import written as written_again
 from vlb.coding.gridded import GriddedCode, Window, snapped
 from vlb.coding.records import read_records, record_of, write_records
-from vlb.coding.rows import CODES, codes_of, folded, rows_of, unfolded
+from vlb.coding.rows import CODES, FURTHEST, codes_of, folded, rows_of, unfolded
 from vlb.coding.stack import BitStack
-from vlb.coding.tabled import Tabled
-from vlb.coding.wire import Damaged, Reader
+from vlb.coding.tabled import TABLED, Coded, Tabled
+from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.coding.wording import worded
 from vlb.core.schema import Categories, Column, Levels, Real
 from vlb.data.columns import Described
@@ -352,3 +352,66 @@ def test_any_symbol_may_be_written_in_its_own_way() -> None:
     found = worded(symbols, texts, Described("c", kind))
     assert found.own == ((0, "NA"), (2, "Green"), (3, "BLUE"))
     assert found.texts(symbols, Described("c", kind)).tolist() == texts
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 17])
+def test_which_cells_are_there_comes_back(count: int) -> None:
+    for many in range(count + 1):
+        there = np.arange(count) < many
+        stack = BitStack(np.random.default_rng(0).bytes(400) + b"\1")
+        before = stack.content()
+        _push_there(stack, there)
+        assert np.array_equal(_pop_there(stack, count), there) and stack.content() == before
+
+
+def test_exceptions_beside_each_other_and_tables_of_one_column_come_back(tmp_path: Path) -> None:
+    for name, head, row in (("two", "a,b", "{0},{0}"), ("one", "a", "{0}")):
+        cells = ["x", "y", "z"] * 70
+        table = "\n".join((head, *(row.format(cell) for cell in cells))) + "\n"
+        (tmp_path / f"{name}.csv").write_text(table)
+        run = tmp_path / name
+        options = vlb.TrainOptions(overrides=("model.draws=0", "model.steps=5"))
+        vlb.train("table", options, data=tmp_path / f"{name}.csv", out=run)
+        odd = tmp_path / f"odd-{name}.csv"
+        lines = table.splitlines()
+        lines[5] = row.format('"x"')  # the same value, written otherwise: in all cells of a row
+        odd.write_text("\n".join(lines) + "\n")
+        vlb.compress(run, [odd], tmp_path / "x.vlb")
+        vlb.decompress(tmp_path / "x.vlb", tmp_path / f"back-{name}", run=run)
+        assert (tmp_path / f"back-{name}" / odd.name).read_bytes() == odd.read_bytes()
+        (tmp_path / "x.vlb").unlink()
+
+
+def test_rounded_columns_cost_what_the_model_says(tmp_path: Path) -> None:
+    """Each is coded given the cells that came before: two columns that tell each other cost less than apart."""
+    rng = np.random.default_rng(0)
+    a = np.rint(rng.normal(0, 20, 900)) / 10
+    b = np.rint(10 * (a + rng.normal(0, 0.06, 900))) / 10
+    file = tmp_path / "t.csv"
+    file.write_text("a,b\n" + "".join(f"{x:.1f},{y:.1f}\n" for x, y in zip(a, b, strict=True)))
+    run = tmp_path / "run"
+    options = vlb.TrainOptions(overrides=("model.draws=0", "model.steps=20", "model.components=1"))
+    vlb.train("table", options, data=file, out=run)
+    vlb.compress(run, [file], tmp_path / "t.vlb")
+    nats = vlb.score(run, file).columns["nats"].sum()
+    assert (tmp_path / "t.vlb").stat().st_size < nats / math.log(2) / 8 * 1.02 + 180
+
+
+def test_numbers_at_the_furthest_step_have_one() -> None:
+    column = Described("a", Real(resolution=0.5)).columns
+    for step, there in ((FURTHEST, True), (-FURTHEST, True), (FURTHEST + 1, False)):
+        codes = codes_of(np.array([[step * 0.5]]), np.array([[True]]), column)
+        assert (codes[0, 0] > 0) == there
+
+
+def test_exceptions_may_lie_beside_each_other() -> None:
+    described = Described("a", Categories(("x", "y")))
+    wording = worded(np.array([0, 1, 0]), ["x", "y", "x"], described)
+    odd = np.array(['"x"', '"y"'], object)
+    table = Tabled("t", 3, False, 2, (Coded(0, 0, wording),), np.array([2, 3]), odd, 0, b"")
+    writer = Writer()
+    packed = table.write(writer)
+    reader = Reader(writer.content())
+    assert reader.text() == "t" and reader.number() == TABLED
+    again = Tabled.read("t", reader, Reader(packed), 1 << 20)
+    assert again.places.tolist() == [2, 3] and again.odd.tolist() == odd.tolist()

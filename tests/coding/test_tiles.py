@@ -10,9 +10,9 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from vlb.coding.accounting import bits
-from vlb.coding.contents import NOTHING, Continued, Plan
+from vlb.coding.contents import MAX_TILES, NOTHING, Continued, Plan
 from vlb.coding.diffusion import DiffusionSettings, evenly
-from vlb.coding.elements import Model
+from vlb.coding.elements import Model, Numbers
 from vlb.coding.header import Header, Numerics
 from vlb.coding.models import prepared
 from vlb.coding.records import Record, read_records, record_of, write_records
@@ -156,6 +156,15 @@ def nats(model: DiffusionModel, settings: DiffusionSettings, code: InOrder, x: n
     generator = torch.Generator().manual_seed(seed)
     terms = settings.bounded(model).terms(torch.from_numpy(seen), condition, generator)
     return torch.stack(list(terms.values())).sum(0)
+
+
+def test_a_chunk_of_too_many_tiles_is_damage() -> None:
+    model = Model((1, 4, 4), LEVELS, pieces=Pieces((4, 4), 2, 4))
+    record = Record("a", 0, b"", (Tiled("", Numbers(np.dtype(np.uint8)), 1, (4, 4 * (MAX_TILES + 1)), MAX_TILES + 1),))
+    left = Plan.read(Reader(Plan(NOTHING, (record,), 1, bytes(4)).head()), model)
+    assert left.count == MAX_TILES == sum(strip.count for strip in left.strips)
+    with pytest.raises(Damaged, match="more tiles than a chunk may hold"):
+        Plan.read(Reader(Plan(NOTHING, (record,), 0, bytes(4)).head()), model)
 
 
 def test_what_no_picture_has_is_damage() -> None:

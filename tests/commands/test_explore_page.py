@@ -157,12 +157,12 @@ def test_a_mask_is_painted_and_filled(explore: Open, tmp_path: Path) -> None:
 def test_a_cell_is_cleared_and_filled(explore: Open) -> None:
     page = explore("vlb:iris")
     page.get_by_role("tab", name="Fill in").click()
-    cell = page.locator("#table tbody td").first
+    cell = page.get_by_role("gridcell").first
     before = cell.inner_text().strip()
     assert re.fullmatch(r"\d\.\d", before)
     cell.click()
     page.keyboard.press("Delete")
-    page.wait_for_function("document.querySelector('#table tbody td').innerText.trim() === ''")
+    page.wait_for_function("!/[0-9]/.test(document.querySelector('#table [role=gridcell]').innerText)")
     page.get_by_role("button", name="Fill the gaps").click()
-    page.wait_for_selector("text=1 cells of 6 rows filled, in 5 draws")
+    page.wait_for_selector("text=1 cell of 6 rows filled, in 5 draws")
     assert page.locator(".vlb b").count() == 1 + 5  # the heading has one

@@ -287,7 +287,13 @@ def test_an_archive_of_tiles_needs_the_model_that_is_cut_alike(
     assert (tmp_path / "back" / "0.pgm").read_bytes() == (mixed / "0.pgm").read_bytes()
 
 
-@pytest.mark.parametrize(("channels", "dtype"), [(4, np.uint8), (1, np.uint16), (3, np.uint16)])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("channels", "dtype"),
+    [(1, np.uint16), pytest.param(4, np.uint8, marks=SLOW), pytest.param(3, np.uint16, marks=SLOW)],
+)
 def test_alpha_and_16_bits(channels: int, dtype: type, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """PNG files of four channels and of 65,536 levels, from training to the byte."""
     rng, photos, most = np.random.default_rng(0), tmp_path / "photos", np.iinfo(dtype).max

@@ -202,3 +202,14 @@ def test_bad_settings_are_refused() -> None:
         Flow(model, FixedSteps(), grid=torch.tensor([0.5, 0.5])).log_prob(z, UNCONDITIONAL, seeded())
     with pytest.raises(UserError, match="not finite"):
         Flow(model).log_prob(torch.full((1, 2), torch.nan), UNCONDITIONAL, seeded())
+
+
+@pytest.mark.parametrize("scaling", SCALINGS.values(), ids=SCALINGS)
+def test_one_model_has_one_density_under_any_scaling(scaling) -> None:
+    """z of another scaling is f z, so that its density is that of z divided by f for each dimension."""
+    model, z, exact = plane()
+    other = model.under(scaling)
+    start = torch.zeros(1, dtype=torch.float64)
+    factor = torch.hypot(*other.process.alpha_sigma(start, z)) / torch.hypot(*model.process.alpha_sigma(start, z))
+    found = Flow(other, TIGHT).log_prob(z * factor, UNCONDITIONAL, seeded()).log_prob
+    torch.testing.assert_close(found + 2 * factor.log().view(-1), exact, rtol=0, atol=2e-3)

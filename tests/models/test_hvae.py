@@ -23,6 +23,8 @@ from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.distributions import Normal
 from vlb.core.emissions import GaussianEmission
 from vlb.core.hierarchy import descend, from_prior
+from vlb.core.schema import levels_schema
+from vlb.models.vae.config import HVAE
 from vlb.models.vae.generative import MarkovGenerator, ResidualGenerator, normal
 from vlb.models.vae.merge import Direct, Joined, PrecisionWeighted, Relative, precision_weighted
 from vlb.models.vae.model import BottomUpVAE, TopDownVAE, VariationalHierarchy
@@ -360,3 +362,10 @@ def test_generation_needs_no_data_and_a_bound_does() -> None:
     model = two_level_bottom_up()
     steps = list(descend(model, model.start(2), from_prior(seeded())))
     assert all(step.q is None for step in steps)
+
+
+@pytest.mark.parametrize("latents", [(2, 3), (2, 3, 5), (5, 2, 3, 4)])
+def test_rungs_may_be_of_any_sizes(latents: tuple[int, ...]) -> None:
+    model = HVAE(latents=latents, width=8).build(levels_schema((6,), 4))
+    terms = model.terms(torch.zeros(2, 6, dtype=torch.int64), UNCONDITIONAL, seeded())
+    assert len(terms) == len(latents) + 1 and all(torch.isfinite(term).all() for term in terms.values())

@@ -209,3 +209,10 @@ def test_bad_configurations_are_refused() -> None:
         built(Ladder(costs=(1.0,)), data)
     with pytest.raises(UserError, match="labelled examples"):
         recognise(ladder(), Split(data.test.x))
+
+
+def test_a_layer_may_have_one_unit() -> None:
+    x, labels = torch.randint(0, 3, (6, 4)), torch.arange(6) % 2
+    LadderNetwork((4, 1, 2), (4,), 3, 0.3, (1.0, 1.0, 1.0), x, labels)
+    with pytest.raises(UserError, match="at least one unit"):
+        LadderNetwork((4, 0, 2), (4,), 3, 0.3, (1.0, 1.0, 1.0), x, labels)

@@ -156,6 +156,7 @@ def test_far_away_coordinates_keep_their_digits() -> None:
     x = 5e6 + 0.5 * np.random.default_rng(1).normal(size=(30, 5, 3))
     model = model_of(x)
     coordinates = model.denoiser.continuum  # type: ignore[attr-defined]
+    assert model.in_units == {"denoiser.continuum.shift", "denoiser.continuum.scale"}  # so that they may be of any size
     again = coordinates.unembed(coordinates.embed(torch.from_numpy(x)))
     assert (again - torch.from_numpy(x)).abs().max() < 1e-5
     drawn = model.sample(50, steps=10, generator=seeded(0))

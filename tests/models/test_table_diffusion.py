@@ -229,6 +229,7 @@ def test_the_bound_of_a_row_is_its_own_and_that_of_the_model() -> None:
     error = (own.var() / len(own) + other.var() / len(other)).sqrt()
     assert abs(float(own.mean() - other.mean())) < 5 * float(error)
     many = torch.from_numpy(x[:7])
+    assert bound_by_row(model, row[:0], Condition(role=role[:0]), 3, 4).shape == (0,)
     beside = bound_by_row(model, many, Condition(role=role.expand(7, -1)), 3, 4)
     assert torch.allclose(beside[:1], bound_by_row(model, row, condition, 3, 4), rtol=1e-4)
 

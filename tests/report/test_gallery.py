@@ -60,7 +60,7 @@ def test_only_images_and_volumes_are_drawn(plain_run: Run, digits: Dataset) -> N
     assert ancestral(model, digits) is None
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_sheet_is_one_escaped_picture(channels: int) -> None:
     element = sheet(np.zeros((4, channels, 2, 2), np.int64), 2, 2, '"><b>')
     assert element.startswith('<img alt="&quot;&gt;&lt;b&gt;" src="data:image/png;base64,')

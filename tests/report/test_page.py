@@ -270,7 +270,7 @@ def test_only_the_fields_that_differ_from_the_recipe_are_marked(plain: Diffusion
     ("gain", "error", "kind"), [(0.5, 0.1, "better"), (-0.5, 0.1, "worse"), (0.1, 0.1, "even"), (0.5, np.nan, "even")]
 )
 def test_the_verdict_is_honest(gain: float, error: float, kind: str) -> None:
-    told = {"gain": gain, "gain_error": error, "dimensions": 64, "shape": (64,), "conditional": False}
+    told = {"gain": gain, "gain_error": error, "dimensions": 64, "elements": "columns", "conditional": False}
     result = SimpleNamespace(**told, baselines={"independent_pixels": 2.5})
     found, sentence = verdict(result)  # type: ignore[arg-type]
     assert found == kind and "independent columns" in sentence

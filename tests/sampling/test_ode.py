@@ -84,7 +84,9 @@ def test_strides_shorten_where_they_must() -> None:
 
 
 def test_hopeless_equations_are_explained() -> None:
-    with pytest.raises(UserError, match="stopped at t"):
+    with pytest.raises(UserError, match=r"stopped at t.*larger one"):
+        last(solve(lambda t, y: y, torch.ones(1, 1), 0.0, 1.0, Tolerances(0, 1e-14), max_steps=50))
+    with pytest.raises(UserError, match=r"stopped at t.*not finite"):
         last(solve(lambda t, y: y * torch.nan, torch.ones(1, 1), 0.0, 1.0, Tolerances(1e-6, 1e-6), max_steps=50))
     with pytest.raises(UserError, match="atol: expected"):
         ProbabilityFlow(atol=0.0)
@@ -158,3 +160,13 @@ def test_a_part_of_the_way_and_the_rest_are_the_whole() -> None:
     upper, lower = torch.tensor([0.4, 1.0]).double(), torch.tensor([0.0, 0.4]).double()
     parts = flow(model, flow(model, z_1, upper, seeded()), lower, seeded())
     torch.testing.assert_close(parts, flow(model, z_1, ENDS, seeded()), rtol=0, atol=1e-5)
+
+
+def test_a_smooth_equation_needs_few_tries_and_by_the_order_of_the_method() -> None:
+    """Of order 5: the fifth root of a tolerance's fall is the growth of the steps, and few are rejected."""
+    y_0, steps = torch.tensor([[1.0]], dtype=torch.float64), []
+    for tolerance in (1e-4, 1e-9):
+        points = list(solve(swing, y_0, 0.0, 10.0, Tolerances(tolerance, tolerance)))
+        assert points[-1].rejected <= len(points) / 2
+        steps.append(len(points))
+    assert 5 < steps[1] / steps[0] < 20  # 10 for the order

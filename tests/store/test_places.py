@@ -114,3 +114,19 @@ def test_a_run_goes_over_the_hub_and_comes_back(own: Run, tmp_path: Path, monkey
     assert run.fingerprint == own.fingerprint and not (run.path / "surplus.bin").exists()
     with pytest.raises(UserError, match=r"'me/other' cannot be had from the Hub: there is no such repository"):
         Run.open("hf:me/other")
+
+
+def test_a_notebook_shows_what_a_run_is_without_trusting_it(tmp_path: Path) -> None:
+    shown = Run.open("vlb:digits")._repr_html_()
+    assert "diffusion" in shown and "1 × 8 × 8 (channels, height, width)" in shown and "17 levels" in shown
+    assert "vlb evaluate" in shown and "0, 1, 2, 3, 4, 5, 6, 7, 8, 9" in shown and "is told" not in shown
+    own = tmp_path / "<b>run"
+    shutil.copytree(FOLDER / "iris", own)
+    content = json.loads((own / "config.json").read_text())
+    content["data"]["name"] = "<script>alert(1)</script>"
+    content["experiment"]["recipe"] = {"<img>": 1}
+    (own / "config.json").write_text(json.dumps(content))
+    found = Run.open(own)._repr_html_()
+    assert "&lt;script&gt;" in found and not {"<script", "<b>run", "<img"} & {
+        tag for tag in ("<script", "<b>run", "<img") if tag in found
+    }

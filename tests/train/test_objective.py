@@ -19,7 +19,7 @@ from vlb.data import Dataset, load
 from vlb.models.diffusion import weightings as weighting
 from vlb.models.diffusion.loss import DiffusionTerms
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.patterns import some_known
+from vlb.models.diffusion.patterns import _around, some_known
 from vlb.models.diffusion.schedules import Cosine, Learned, LearnedPerDimension, LearnedSchedule, LogSNRLinear
 from vlb.models.diffusion.times import AdaptiveTime, UniformTime
 from vlb.store import checkpoint
@@ -312,3 +312,15 @@ def test_a_loss_keeps_neither_the_model_nor_its_schedule(name: str, digits: Data
     del model, terms
     gc.collect()
     assert [reference() for reference in gone] == [None, None]
+
+
+def test_a_hole_is_a_rectangle_in_a_picture_of_any_sides() -> None:
+    known = _around(torch.rand(4, 200, generator=torch.Generator().manual_seed(0)), 6, 11)
+    assert known.shape == (200, 1, 6, 11)
+    rows, columns = (~known[:, 0]).any(2), (~known[:, 0]).any(1)
+    assert torch.equal(~known[:, 0], rows.unsqueeze(2) & columns.unsqueeze(1))
+    assert all(
+        bool((side.diff(dim=1, prepend=side[:, :1]) != 0).sum(1).max() <= 2) for side in (rows.int(), columns.int())
+    )
+    uniform = torch.tensor([[0.5], [0.0], [1.0], [0.3]])  # the upper half, over the whole width
+    assert torch.equal(~_around(uniform, 6, 11)[0, 0], (torch.arange(6) < 3).unsqueeze(1).expand(6, 11))

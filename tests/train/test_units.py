@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.building import built
-from vlb.core.condition import UNCONDITIONAL
+from vlb.core.condition import UNCONDITIONAL, Condition, Role
 from vlb.core.schema import levels_schema
 from vlb.core.terms import key
 from vlb.data import Dataset, Split
@@ -18,6 +18,8 @@ from vlb.models.mixture.loss import MixtureLoss
 from vlb.models.vae.config import VAE
 from vlb.models.vae.loss import ElboLoss
 from vlb.nn.mlp import MLP
+from vlb.store.training import Training
+from vlb.training.loop import Trainer
 
 SHAPE = (2, 3)
 
@@ -48,3 +50,15 @@ def test_losses_are_nats_per_dimension(config, loss) -> None:
         if not isinstance(config, Diffusion):
             error = 1e-5  # of the same draws
         assert math.prod(SHAPE) * float(found[key(path)]) == pytest.approx(expected, rel=1e-5, abs=2 * error)
+
+
+def test_a_loss_is_read_per_element_that_is_modelled() -> None:
+    model = built(Diffusion(backbone=MLP(width=8, blocks=1), roles=True), data())
+    trainer = Trainer(model, DiffusionLoss().build(model), Training(steps=1), 0, torch.device("cpu"))
+    role = torch.zeros(5, *SHAPE, dtype=torch.uint8)
+    role[:, 1] = int(Role.ABSENT)
+    role[0, 0, 1] = int(Role.KNOWN)
+    assert trainer.modelled(UNCONDITIONAL) == 1
+    assert trainer.modelled(Condition(role=role)) == pytest.approx(14 / 30)
+    assert trainer.loss.read(0.3, 14 / 30) == pytest.approx(0.3 * 30 / 14 / math.log(2))
+    assert trainer.loss.read(0.0, 0.0) == 0.0

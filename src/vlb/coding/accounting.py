@@ -126,10 +126,11 @@ def bits(model: Coded, header: Header, code: Values, x: np.ndarray, draws: int =
     """The bound on −log₂ p(x) of all examples together, under the hierarchy that they are coded by."""
     bounded, total = header.settings.bounded(model), 0.0
     device = next(itertools.chain(model.parameters(), model.buffers())).device
+    step = BATCH if header.pieces is None else min(BATCH, header.settings.lanes.width)  # tiles are large
     for draw in range(draws):
         generator = torch.Generator().manual_seed(draw)
-        for start in range(0, len(x), BATCH):
-            seen, condition = code.seen(x, start, min(start + BATCH, len(x)))
+        for start in range(0, len(x), step):
+            seen, condition = code.seen(x, start, min(start + step, len(x)))
             part = torch.tensor(seen.astype(np.int64), device=device)
             total += float(sum(term.double().sum() for term in bounded.terms(part, condition, generator).values()))
     return total / draws / math.log(2)

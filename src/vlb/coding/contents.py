@@ -17,7 +17,7 @@ from vlb.coding.wire import CRC, Damaged, Reader, Writer
 
 # What to make of the values of so many examples, and where these are if they are tiles: the last m of them.
 Take = Callable[[Reader, int, tuple[Strip, ...]], np.ndarray]
-MAX_TILES = 1 << 20  # of pictures, in one chunk
+MAX_TILES = 1 << 15  # of pictures, in one chunk
 
 
 class Folder(Protocol):

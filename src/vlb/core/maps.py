@@ -6,6 +6,7 @@ knots are. A bound matters, for what is predicted travels back through the inver
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ class MonotoneMaps(nn.Module):
 
     knots: (D, J) increasing, in units of x; slopes: (D, J), dy/dx at the knots; heights: (D, J), y at the knots.
     """
+
+    of_units: ClassVar = ("knots", "slopes")
 
     def __init__(self, columns: int) -> None:
         super().__init__()
@@ -129,9 +132,10 @@ def through(x: Tensor, knots: Tensor, slopes: Tensor, heights: Tensor | None) ->
 
 
 def in_units(module: nn.Module) -> frozenset[str]:
-    """The names of the weights of a module's maps, which are in the units of the data and so may be of any size."""
-    maps = [name for name, part in module.named_modules() if isinstance(part, MonotoneMaps)]
-    return frozenset(f"{name}.{tensor}" for name in maps for tensor in ("knots", "slopes"))
+    """The names of the weights that are in the units of the data and so may be of any size: of parts of a module, such
+    as its maps, what these call `of_units`."""
+    parts = module.named_modules()
+    return frozenset(f"{name}.{tensor}" for name, part in parts for tensor in getattr(part, "of_units", ()))
 
 
 def placed(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -40,6 +40,7 @@ from vlb.data.columns import Cells, cells_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.files import load_images
 from vlb.data.formats.cifar import SHAPE
+from vlb.data.hub import hub_pictures, hub_table, on_hub
 from vlb.data.idx import parse_idx
 from vlb.data.labels import class_labels
 from vlb.data.mixed import Sheet, load_mixed, table_of
@@ -229,6 +230,7 @@ class Cutting(NamedTuple):
 
 
 WHOLE = Cutting()
+FROM_HUB = {"images": hub_pictures, "mixed-table": hub_table}  # what keeps files of a data set on the Hub
 
 
 def load(
@@ -240,13 +242,17 @@ def load(
     cut: Cutting = WHOLE,
 ) -> Dataset:
     """A data set by name: one of `SOURCES`, or 'images', 'sound', 'volumes', 'points', 'table' (of discrete columns) or
-    'mixed-table' for a person's own data at `path`.
+    'mixed-table' for a person's own data at `path`, of which pictures and mixed tables may be `hf:owner/name`.
 
     For a known source `path`, if given, is the cache folder to use. header: whether the first row of a table names its
     columns; schema: what the columns of a mixed table hold, where that is not to be inferred; leave_out: those of
     its columns that are not to be modelled; cut: how pictures of any size become examples. Raises `UserError` for an
     unknown name, for one's own data without a path, and for data that cannot be had or read.
     """
+    if path is not None and on_hub(path):
+        if name not in FROM_HUB:
+            raise UserError(f"pictures and tables come from the Hub: not {path}, for the data {name!r}")
+        path = FROM_HUB[name](path, cut.progress)
     if schema is not None and name != "mixed-table":
         raise UserError(f"a schema says what the columns of a table hold: leave out --schema for the data {name!r}")
     if leave_out and name != "mixed-table":

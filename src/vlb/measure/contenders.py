@@ -70,7 +70,10 @@ def gather(
     refuse_ladders(runs)
     for name, found in kept.items():
         if "tiles" in found.subject.options:
-            raise UserError(f"a paired comparison is of whole examples, and {name} is of tiles of pictures (--crop)")
+            raise UserError(
+                f"a paired comparison is of whole examples, and {name} is of tiles of pictures (--crop): compare what "
+                "vlb score says of each picture"
+            )
     where, index = _examples(kept, split)
     data = _data(runs, kept, data_path)
     if data is not None:

@@ -6,7 +6,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vlb.core.condition import Condition, Role
+from vlb.core.condition import Condition
 
 Model = TypeVar("Model")
 Sums = dict[str, Tensor]
@@ -39,11 +39,9 @@ class Terms(nn.Module, Generic[Model]):
         """Named terms (scalars) whose sum is minimised, and sums for `learn`; step: updates before this one."""
         raise NotImplementedError
 
-    def read(self, loss: float, condition: Condition) -> float:
-        """A loss in its unit: per element that is modelled, where the condition of the batch says which are."""
-        role = condition.role
-        share = 1.0 if role is None else float((role == Role.MODELLED).double().mean())
-        return loss * self.unit.factor / share if share else 0.0
+    def read(self, loss: float, modelled: float) -> float:
+        """A loss in its unit, per element that is modelled, which is such a share of all."""
+        return loss * self.unit.factor / modelled if modelled else 0.0
 
     def learn(self, sums: Sums) -> None:
         """Take in the sums of one step. Most losses learn nothing this way."""

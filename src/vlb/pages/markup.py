@@ -30,7 +30,8 @@ def sheet(x: np.ndarray, levels: int, columns: int, description: str, present: n
         absent[~present] = 1
     covered = grid(absent, 2, columns) == 0
     colours = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, -1)
-    opaque = np.dstack((colours, np.where(covered, 255, 0).astype(np.uint8)))
+    alpha = colours[..., 3] if colours.shape[-1] == 4 else np.uint8(255)
+    opaque = np.dstack((colours[..., :3], np.where(covered, alpha, 0).astype(np.uint8)))
     return picture_element(png(opaque, -(-SHEET // opaque.shape[1])), description)
 
 

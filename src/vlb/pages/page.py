@@ -123,6 +123,8 @@ def bound(measured: Measured, heading: str, meaning: str) -> str:
     given = " They do not know the class, which the model is given." if s.conditional else ""
     fitted = f"independent {s.elements} (fitted on the training split)"
     codes = f"For comparison {fitted}, of"
+    if "mixture_of_points" in s.baselines:
+        codes = f"For comparison {fitted} and a mixture of Gaussians, both of points that are independent, of"
     if "lzma" in s.baselines:
         codes = f"Uniform, {fitted} and lzma (preset 9e) are codes for"
     caption = f"{meaning} {codes} {which}.{given}"

@@ -110,7 +110,8 @@ def push_to_hub(
 def _public(content: dict[str, Any]) -> dict[str, Any]:
     """What config.json says, without where data lie on this machine."""
     experiment = content["experiment"]
-    source = {**experiment["data"], "path": None, "schema": None}
+    path = experiment["data"]["path"]
+    source = {**experiment["data"], "path": path if path and path.startswith("hf:") else None, "schema": None}
     imported = experiment.get("imported")
     if imported is not None and not imported.startswith("hf:"):
         imported = Path(imported).name

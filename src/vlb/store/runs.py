@@ -6,6 +6,7 @@ what the run was trained on, and `experiment`, everything else that defines the 
 
 import json
 import os
+import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +17,7 @@ from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.base.files import abandoned, made_new, remove, sweep, write_text
 from vlb.base.progress import SILENT, Progress
+from vlb.base.results import Table, as_html
 from vlb.core.schema import Schema
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
@@ -23,6 +25,7 @@ from vlb.data import load as load_data
 from vlb.data.about import About as AboutData
 from vlb.data.columns import described
 from vlb.data.described import written as schema_toml
+from vlb.data.hub import on_hub
 from vlb.data.sources import OWN, Cutting
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.kinds import AnyModel
@@ -132,6 +135,26 @@ class Run:
         where = f"{self.path / 'config.json'}: model"
         return cast(AnyModel, configuration.decode(AnyModel, self.content["model"], where))
 
+    def table(self) -> Table:
+        """What it is, by what is written of it: nothing is loaded or measured."""
+        schema, shape = self.schema, " × ".join(map(str, self.schema.shape))
+        rows = [
+            ("model", str(self.content["model"].get("type"))),
+            ("trained by the recipe", str(self.content["experiment"].get("recipe"))),
+            ("data", self.content["data"]["name"]),
+            ("one example", f"{shape} ({', '.join(schema.layout.axes)})"),
+            ("values", schema.kind),
+        ]
+        if schema.labels:
+            shown = ", ".join(schema.labels[:10]) + (", …" if len(schema.labels) > 10 else "")
+            rows.append(("classes", f"{shown}{', which the model is told' if self.conditional else ''}"))
+        path = shlex.quote(str(self.path))
+        more = f"next: vlb evaluate {path}, vlb sample {path} -o FILE, vlb explore {path}"
+        return Table(f"run {self.path}", ("", ""), (tuple(rows),), more, numbers=False)
+
+    def _repr_html_(self) -> str:
+        return as_html(self.table())
+
     @property
     def conditional(self) -> bool:
         """Whether the model is conditioned on labels."""
@@ -204,7 +227,7 @@ class Run:
     def _verified(self, path: Path | None, progress: Progress) -> Dataset:
         source, known = self.experiment.data, self.content["data"]
         where = path or (Path(source.path) if source.path else None)
-        if path is None and where is not None and not where.exists():
+        if path is None and where is not None and not (where.exists() or on_hub(where)):
             raise UserError(f"the data of {self.path} are no longer at {where}: say where they are now, --data PATH")
         columns = self.schema.columns if self.schema.gaps and source.name in OWN else None
         cut = Cutting(self.schema.pieces, source.skip_damaged, progress, source.window, source.mu_law, source.points)

@@ -13,6 +13,7 @@ from vlb.base.results import Result, Table
 from vlb.core.initial import initialise
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, load
+from vlb.data.hub import absolute
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.numbered import KNOTS, Numbered
 from vlb.nn.unet2d import require_diffusers
@@ -103,7 +104,7 @@ def experiment_of(found: Public, pictures: Dataset, data: Path, source: str) -> 
     schedule = found.steps.among(pictures.levels)
     return Experiment(
         recipe="images",
-        data=DataSource(name="images", path=str(data.absolute())),
+        data=DataSource(name="images", path=absolute(data)),
         model=Diffusion(schedule=schedule, backbone=found.network, head=head),
         training=Training(steps=0, validation_examples=VALIDATED),
         imported=source,

@@ -8,7 +8,7 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from types import FrameType
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vlb.base.domains import Finite, Positive, Whole, admit
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
-from vlb.core.condition import Condition
+from vlb.core.condition import Condition, Role
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, Split
 from vlb.models.loss import AnyTerms
@@ -39,6 +39,7 @@ from vlb.training.metrics import forget_metrics_after, read_metrics
 from vlb.training.outcome import bars, doubt, fault, refuse
 from vlb.training.ranks import ALONE, Lost, Ranks
 from vlb.training.step import Step
+from vlb.training.trackers import Tracker, followed
 from vlb.training.validation import merit
 
 # Where networks compute; noise levels, times, heads and losses stay in float32 and float64 whatever it is.
@@ -118,10 +119,17 @@ class Trainer:
             self.average.update()
         self.scaler.update()
         self.step += 1
-        read = self.loss.read(float(loss), condition)
+        read = self.loss.read(float(loss), self.modelled(condition))
         return Update(
             self.step, self.settings.steps, read, self.loss.unit.name, norm or math.nan, self.guard.skipped, note
         )
+
+    def modelled(self, condition: Condition) -> float:
+        """The share of the elements of a batch that are modelled."""
+        if condition.role is None:
+            return 1.0
+        own = (condition.role == Role.MODELLED).double().mean()
+        return float(self.ranks.mean({"modelled": own})["modelled"])
 
     def gradient(self, x: Tensor, condition: Condition) -> dict[str, Tensor]:
         """Leave the gradient of the batch's loss, scaled, with the parameters; the loss learns. Returns its terms.
@@ -238,11 +246,13 @@ def fit(
     resume: bool = False,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    trackers: Sequence[Tracker] = (),
     ranks: Ranks = ALONE,
 ) -> bool:
     """Train the experiment's model on `data` in `run`; True when finished, False when interrupted (Ctrl-C).
 
-    model: with which training begins, where `experiment.build(data)` has made it already.
+    model: with which training begins, where `experiment.build(data)` has made it already; trackers: who is told of what
+    `metrics.jsonl` holds.
 
     An interrupt ends the current step, saves and returns, and so do SIGTERM and SIGHUP, which then end the process;
     `resume` goes on from the last checkpoint. Raises `UserError` where the training came to nothing: no checkpoint is
@@ -279,15 +289,16 @@ def fit(
                 f"cannot write {run.metrics}: {error.strerror or error}; {_saved(trainer, run)} at step {trainer.step} "
                 f"of {settings.steps}: make room, and --resume goes on from what is saved"
             ) from error
+        tell(line)
 
     held_out = data.validation
     if held_out.whole is not None:  # pieces of one thing lie beside each other: some of all things are looked at
         held_out = held_out.subset(settings.validation_examples)
-    if not settings.steps:
-        _validate(trainer, held_out, experiment, run, note)
-        if ranks.writes:
-            checkpoint.save(run.last, trainer.checkpoint())
-    with interruptible() as interrupted:
+    with followed(trackers if ranks.writes else (), run) as tell, interruptible() as interrupted:
+        if not settings.steps:
+            _validate(trainer, held_out, experiment, run, note)
+            if ranks.writes:
+                checkpoint.save(run.last, trainer.checkpoint())
         window, started, due = [], time.monotonic(), False
         while trainer.step < settings.steps:
             x, condition = batch_of(data, seed, trainer.step, settings.batch, experiment.conditional, device)

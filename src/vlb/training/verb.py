@@ -1,6 +1,7 @@
 """`vlb.train`: a recipe, or an experiment of one's own, into a run directory."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from vlb.base.results import Result, Table
 from vlb.base.words import so_many
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, load
+from vlb.data.hub import absolute
 from vlb.data.sources import OF_POINTS, OWN, SOUNDS, Cutting
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
@@ -23,6 +25,7 @@ from vlb.training.loop import fit
 from vlb.training.options import TrainOptions
 from vlb.training.ranks import ALONE, Ranks
 from vlb.training.recipes import recipe as named
+from vlb.training.trackers import Tracker
 
 DEFAULT = TrainOptions()
 
@@ -54,12 +57,14 @@ def train(
     data: Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    trackers: Sequence[Tracker] = (),
     ranks: Ranks = ALONE,
 ) -> TrainResult:
     """Train a recipe by name, or an experiment, into a run directory, as `vlb train` does; or go on with one.
 
     out: the directory, new unless `resume`; by default the first free of runs/RECIPE, runs/RECIPE-2, …. data: one's
-    own, for the recipes `images`, `sound`, `volumes`, `points` and of tables. ranks: this process among those that
+    own, for the recipes `images`, `sound`, `volumes`, `points` and of tables. trackers: who is told of what
+    metrics.jsonl holds, such as `vlb.training.trackers.TensorBoard()`. ranks: this process among those that
     train together, which `vlb.training.ranks.joined` finds. Raises `UserError` for what is
     not there or does not fit.
     """
@@ -73,7 +78,17 @@ def train(
     progress.say(f"run {run.path}: {own.name}, {so_many(len(own.train), 'example')} of {own.shape}, {own.schema.kind}")
     for heading, words in own.about.rows:
         progress.say(f"{heading}: {words}")
-    finished = fit(run.experiment, own, run, model=model, resume=resume, device=device, progress=progress, ranks=ranks)
+    finished = fit(
+        run.experiment,
+        own,
+        run,
+        model=model,
+        resume=resume,
+        device=device,
+        progress=progress,
+        trackers=trackers,
+        ranks=ranks,
+    )
     return TrainResult(run, finished)
 
 
@@ -98,7 +113,7 @@ def adjust(experiment: Experiment, options: TrainOptions, data_path: Path | None
             raise UserError(
                 f"--data belongs to the recipes {' and '.join(OWN)}; {experiment.recipe!r} brings its own data"
             )
-        source = dataclasses.replace(experiment.data, path=str(data_path.absolute()))
+        source = dataclasses.replace(experiment.data, path=absolute(data_path))
         experiment = dataclasses.replace(experiment, data=source)
     if not options.header:
         experiment = override(experiment, "data.header=false")

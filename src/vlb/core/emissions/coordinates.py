@@ -2,6 +2,7 @@
 of the data."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ class Coordinates(nn.Module):
 
     Points are treated alike, whatever their place in x, and one scale keeps what rotations do.
     """
+
+    of_units: ClassVar = ("shift", "scale")
 
     def __init__(self, dimensions: int) -> None:
         """dimensions: d."""

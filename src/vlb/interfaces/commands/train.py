@@ -19,6 +19,7 @@ def train(
     resume: bool = False,
     data: Path | None = None,
     options: Annotated[TrainOptions, Flags] = DEFAULT,
+    track: tuple[str, ...] = (),
     device: str | None = None,
 ) -> None:
     """Train a recipe into a run directory.
@@ -32,7 +33,10 @@ def train(
     resume
         Go on from the last checkpoint of --out, exactly as if never interrupted.
     data
-        Your own data, for the recipes `images`, `sound`, `volumes`, `points` and of tables.
+        Your own data, for the recipes `images`, `sound`, `volumes`, `points` and of tables; of pictures and tables
+        also hf:owner/name, a data set of the Hub.
+    track
+        Draw what metrics.jsonl holds by `tensorboard` (in the run's folder) or `trackio`, too; may be repeated.
     device
         cpu or cuda; by default cuda where there is one.
     """
@@ -41,13 +45,22 @@ def train(
     keep_freed_memory()
     with Terminal() as terminal:
         from vlb.training.ranks import joined
+        from vlb.training.trackers import tracker
         from vlb.training.verb import train as verb
 
-        chosen = choose_device(device)
+        chosen, trackers = choose_device(device), [tracker(tag) for tag in track]
         with joined(chosen) as ranks:
             progress = terminal if ranks.writes else SILENT
             result = verb(
-                recipe, options, out=out, resume=resume, data=data, device=chosen, progress=progress, ranks=ranks
+                recipe,
+                options,
+                out=out,
+                resume=resume,
+                data=data,
+                device=chosen,
+                progress=progress,
+                trackers=trackers,
+                ranks=ranks,
             )
     if not ranks.writes:
         sys.exit(0 if result.finished else 130)

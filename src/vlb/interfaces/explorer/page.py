@@ -1,15 +1,15 @@
-"""Controls beside what they show. Nothing is computed here; it is imported where gradio is installed."""
+"""Controls beside what they show. Nothing is computed here, and what is made of gradio is of no type that is known."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
 from importlib.resources import files
 from typing import Any
 
-import gradio as gr
 import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.generate.options import SampleOptions
+from vlb.interfaces.explorer.server import require_gradio
 from vlb.interfaces.limits import too_large
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers import SAMPLERS
@@ -32,8 +32,9 @@ OWN_STYLE = """
 PAINT = "#ef9555"
 
 
-def theme() -> gr.Theme:
+def theme() -> Any:
     """Fonts that are on the machine, and the colours of reports, which follow light and dark by themselves."""
+    gr = require_gradio()
     own = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=SANS, font_mono=MONO)
     colours = {
         "body_background_fill": "var(--paper)",
@@ -47,7 +48,10 @@ def theme() -> gr.Theme:
         "border_color_primary": "var(--rule)",
         "input_background_fill": "var(--paper)",
         "button_primary_background_fill": "var(--first)",
+        "button_primary_background_fill_hover": "var(--first)",
         "button_primary_text_color": "var(--paper)",
+        "table_even_background_fill": "var(--paper)",
+        "table_odd_background_fill": "var(--panel)",
     }
     return own.set(**colours, **{f"{name}_dark": value for name, value in colours.items()})
 
@@ -87,8 +91,9 @@ def answering(show: Callable[..., str]) -> Callable[..., str]:
     return answer
 
 
-def studies() -> gr.Blocks:
+def studies() -> Any:
     """The page of diffusions without a network."""
+    gr = require_gradio()
     with gr.Blocks(title="vlb explore", analytics_enabled=False) as page, gr.Row():
         with gr.Column(scale=1, min_width=250):
             plain = study.Study()
@@ -133,8 +138,9 @@ def studied(
     return charts.page(study.studied(settings, more))
 
 
-def of_trained(trained: Trained) -> gr.Blocks:
+def of_trained(trained: Trained) -> Any:
     """The page of a run."""
+    gr = require_gradio()
     with gr.Blocks(title=f"vlb explore {trained.name}", analytics_enabled=False) as page:
         _html(framed(f"<h1><b>{text(trained.name)}</b> · {text(trained.words)}</h1>"))
         for name, tab in TABS.items():
@@ -143,8 +149,9 @@ def of_trained(trained: Trained) -> gr.Blocks:
     return page
 
 
-def samples(page: gr.Blocks, trained: Trained) -> None:
+def samples(page: Any, trained: Trained) -> None:
     """Samples, and what they depend on."""
+    gr = require_gradio()
     diffusion = offers(trained.model, DiffusionModel)
     with gr.Row():
         n = gr.Slider(1, 100, 32, step=1, label="how many")
@@ -162,8 +169,9 @@ def samples(page: gr.Blocks, trained: Trained) -> None:
     _asked("Draw samples", [n, steps, sampler, label, seed], show)
 
 
-def path(page: gr.Blocks, trained: Trained) -> None:
+def path(page: Any, trained: Trained) -> None:
     """How one sample comes about."""
+    gr = require_gradio()
     with gr.Row():
         steps, label, seed = gr.Number(50, label="steps", step=1), _class(trained), gr.Number(0, label="seed", step=1)
 
@@ -173,17 +181,17 @@ def path(page: gr.Blocks, trained: Trained) -> None:
     _asked("Draw a path", [steps, label, seed], show)
 
 
-def extremes(page: gr.Blocks, trained: Trained) -> None:
+def extremes(page: Any, trained: Trained) -> None:
     """The hardest and easiest held-out examples."""
     _asked("Find the hardest and the easiest", [], lambda: of_run.extremes(trained))
 
 
-def latents(page: gr.Blocks, trained: Trained) -> None:
+def latents(page: Any, trained: Trained) -> None:
     """Encodings."""
     _asked("Encode test examples", [], lambda: encodings(trained))
 
 
-def gaps(page: gr.Blocks, trained: Trained) -> None:
+def gaps(page: Any, trained: Trained) -> None:
     """Imputation: a picture to paint on, a table to clear cells of, or why there is none."""
     try:
         of_run.probe(trained)
@@ -193,7 +201,8 @@ def gaps(page: gr.Blocks, trained: Trained) -> None:
     (_cleared if trained.schema.columns else _painted)(page, trained)
 
 
-def _painted(page: gr.Blocks, trained: Trained) -> None:
+def _painted(page: Any, trained: Trained) -> None:
+    gr = require_gradio()
     canvas = of_run.canvas(trained, 0)
     brush = max(8, round(1.2 * max(canvas.shape) / max(trained.schema.shape[1:])))
     _html(framed("<p>Paint over the pixels that the model is to fill: those of which at least half is painted.</p>"))
@@ -231,9 +240,11 @@ def _painted(page: gr.Blocks, trained: Trained) -> None:
     _asked("Fill what is painted", [editor, number, draws, seed], show)
 
 
-def _cleared(page: gr.Blocks, trained: Trained) -> None:
+def _cleared(page: Any, trained: Trained) -> None:
+    gr = require_gradio()
     names, cells = of_run.rows(*of_run.first_rows(trained), trained.schema)
-    _html(framed("<p>Clear cells, or write others: what is empty is filled. The rows are of the test split.</p>"))
+    told = "Clear cells (a click and Delete), or write others: what is empty is filled. The rows are of the test split."
+    _html(framed(f"<p>{told}</p>"))
     with gr.Row():
         draws, seed = _draws()
     table = gr.Dataframe(
@@ -258,7 +269,7 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-TABS: dict[str, Callable[[gr.Blocks, Trained], None]] = {
+TABS: dict[str, Callable[[Any, Trained], None]] = {
     "Samples": samples,
     "Denoising path": path,
     "Hardest and easiest": extremes,
@@ -267,13 +278,15 @@ TABS: dict[str, Callable[[gr.Blocks, Trained], None]] = {
 }
 
 
-def _class(trained: Trained) -> gr.Dropdown:
+def _class(trained: Trained) -> Any:
     """A choice of class, seen where the model is told one."""
+    gr = require_gradio()
     names = list(trained.schema.labels or ()) if trained.run.conditional else []
     return gr.Dropdown([("any", ""), *((name, name) for name in names)], value="", label="class", visible=bool(names))
 
 
-def _draws() -> tuple[gr.Slider, gr.Number]:
+def _draws() -> tuple[Any, Any]:
+    gr = require_gradio()
     return gr.Slider(1, 20, 5, step=1, label="draws"), gr.Number(0, label="seed", step=1)
 
 
@@ -281,19 +294,22 @@ def _on(canvas: np.ndarray) -> dict[str, Any]:
     return {"background": canvas, "layers": [], "composite": None}
 
 
-def _html(shown: str, name: str | None = None) -> gr.HTML:
+def _html(shown: str, name: str | None = None) -> Any:
     """A place for what is framed, in styles of our own alone."""
+    gr = require_gradio()
     return gr.HTML(shown, elem_id=name, apply_default_css=False, min_height=60)
 
 
 def _asked(what: str, inputs: list[Any], show: Callable[..., str]) -> None:
     """A button, and below it what it asks for."""
+    gr = require_gradio()
     button, shown = gr.Button(what, variant="primary"), _html("")
     button.click(answering(show), inputs, shown, api_visibility="private", concurrency_id=ONE_AT_A_TIME)
 
 
-def _shows(page: gr.Blocks, controls: list[Any], show: Callable[..., str], shown: gr.HTML) -> None:
+def _shows(page: Any, controls: list[Any], show: Callable[..., str], shown: Any) -> None:
     """What the controls say, at first and after each change; of changes meanwhile, the last."""
+    gr = require_gradio()
     gr.on(
         [page.load, *(control.change for control in controls)],
         answering(show),

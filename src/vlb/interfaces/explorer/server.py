@@ -22,14 +22,14 @@ Message = MutableMapping[str, Any]
 App = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 
 
-def require_gradio() -> None:
-    """Raises `UserError` where gradio is not installed."""
-    # Before it is imported: nothing is told to anybody.
+def require_gradio() -> Any:
+    """The package gradio, which tells nobody that it is used. Raises `UserError` where it is not installed."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
-        import gradio  # noqa: F401
+        import gradio
     except ImportError as error:
         raise UserError('the explorer needs the package gradio: pip install "vlb[explore]"') from error
+    return gradio
 
 
 @contextmanager
@@ -85,12 +85,11 @@ class Guarded:
 
 def app_of(page: Any) -> Guarded:
     """A page of gradio as an app."""
-    import gradio
     from fastapi import FastAPI
 
     from vlb.interfaces.explorer.page import head, theme
 
-    mounted = gradio.mount_gradio_app(
+    mounted = require_gradio().mount_gradio_app(
         FastAPI(openapi_url=None, docs_url=None, redoc_url=None), page, path="/", server_name=HOST, footer_links=[],
         run_history=False, show_error=False, ssr_mode=False, pwa=False, mcp_server=False, enable_monitoring=False,
         max_file_size="20mb", theme=theme(), head=head(),

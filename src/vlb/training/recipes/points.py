@@ -15,7 +15,7 @@ def points() -> Experiment:
 
 
 def clouds() -> Experiment:
-    """64 points each of balls, boxes, cylinders and tori, as sets: a minute or two on a 2-core CPU."""
+    """64 points each of balls, boxes, cylinders and tori, as sets: some minutes on a 2-core CPU."""
     return _points("clouds", 400)
 
 

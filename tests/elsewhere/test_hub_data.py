@@ -1,0 +1,174 @@
+"""Data sets of the Hub, by a package that stands for datasets, and by datasets itself where it is installed."""
+
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+import pytest
+from PIL import Image
+
+import vlb
+from vlb.base.errors import UserError
+from vlb.data import load
+from vlb.store.runs import Run
+
+
+class Picture:
+    def __init__(self, decode: bool = True) -> None: ...
+
+
+class ClassLabel:
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+
+
+class Rows:
+    """What is used of a `datasets.Dataset`."""
+
+    def __init__(self, features: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+        self.features, self.rows = features, rows
+
+    def __iter__(self) -> Any:
+        return iter(self.rows)
+
+    def select_columns(self, columns: list[str]) -> "Rows":
+        return Rows(self.features, [{name: row[name] for name in columns} for row in self.rows])
+
+    def cast_column(self, column: str, kind: Any) -> "Rows":
+        return self
+
+    def to_parquet(self, file: str) -> None:
+        parquet.write_table(pa.Table.from_pylist(self.rows), file)
+
+
+VALUES = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
+
+
+def png(values: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(values).save(stream, "png")
+    return stream.getvalue()
+
+
+def rows(numbers: range, **features: Any) -> Rows:
+    return Rows(
+        {"image": Picture(), "label": ClassLabel(["cat", "a/b"]), "id": None, **features},
+        [
+            {
+                "image": {"bytes": png(VALUES[n]), "path": None},
+                "label": n % 2,
+                "id": n,
+                "mask": {"bytes": png(VALUES[n])},
+            }
+            for n in numbers
+        ],
+    )
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Data sets by name, and how often one was fetched."""
+    monkeypatch.setenv("VLB_DATA", str(tmp_path / "cache"))
+    there: dict[str, Any] = {"fetched": 0}
+
+    def load_dataset(name: str, revision: str | None) -> Any:
+        there["fetched"] += 1
+        if name not in there:
+            raise FileNotFoundError(f"Dataset '{name}' doesn't exist on the Hub\nor cannot be accessed")
+        return there[name]
+
+    package = SimpleNamespace(Image=Picture, ClassLabel=ClassLabel, load_dataset=load_dataset)
+    monkeypatch.setitem(sys.modules, "datasets", package)
+    return there
+
+
+def test_pictures_keep_bytes_classes_and_splits(hub: dict[str, Any]) -> None:
+    hub["me/pets"] = {"train": rows(range(30)), "test": rows(range(30, 40))}
+    data = load("images", Path("hf:me/pets"))
+    assert data.schema.labels == ("a-b", "cat") and len(data.test) == 10 and len(data.train) == 27
+    found = {
+        x.tobytes(): label
+        for split in (data.train, data.validation, data.test)
+        for x, label in zip(split.x, split.labels, strict=True)
+    }
+    assert found == {VALUES[n].tobytes(): 1 - n % 2 for n in range(40)}
+    again = load("images", Path("hf:me/pets"))
+    assert again.fingerprint == data.fingerprint and hub["fetched"] == 1
+
+
+def test_a_run_knows_its_data_by_name(hub: dict[str, Any], tmp_path: Path) -> None:
+    hub["me/pets"] = {"train": rows(range(40))}
+    options = vlb.TrainOptions(
+        overrides=("model.backbone=mlp", "backbone.width=4", "backbone.blocks=1", "steps=2", "validation_examples=4")
+    )
+    run = vlb.train("images", options, data=Path("hf:me/pets"), out=tmp_path / "run").run
+    assert run.experiment.data.path == "hf:me/pets" and Run.open(run.path).data().fingerprint
+    public = vlb.save_pretrained(run, tmp_path / "public")
+    assert Run.open(public.where).experiment.data.path == "hf:me/pets"
+
+
+def test_a_table_is_that_of_its_rows(hub: dict[str, Any]) -> None:
+    table = [{"length": n / 10, "kind": "long" if n > 20 else "short"} for n in range(40)]
+    hub["me/table"] = {"train": Rows({}, table), "test": Rows({}, table[:3])}
+    data = load("mixed-table", Path("hf:me/table"))
+    assert sum(map(len, (data.train, data.validation, data.test))) == 40
+    assert [column.name for column in data.schema.columns or ()] == ["length", "kind"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hf:me/nothing", "'me/nothing' cannot be had from the Hub: Dataset 'me/nothing' doesn't exist"),
+        ("hf:me/texts", "columns of pictures: none of text"),
+        ("hf:me/two", "there are image, mask: say which, hf:owner/name:COLUMN"),
+        ("hf:me/two:text", "columns of pictures: image, mask; 'text' is not one"),
+        ("hf:me/odd", "has the splits train, extra: of several, train, validation and test are read"),
+        ("hf:me/sounds", "picture 0 of train is of no format that is read"),
+        ("hf:", "is called hf:owner/name"),
+    ],
+)
+def test_what_cannot_be_had_is_said(name: str, message: str, hub: dict[str, Any], tmp_path: Path) -> None:
+    hub["me/texts"] = {"train": Rows({"text": None}, [{"text": "a"}])}
+    hub["me/two"] = {"train": rows(range(3), mask=Picture())}
+    hub["me/odd"] = {"train": rows(range(3)), "extra": rows(range(3))}
+    hub["me/sounds"] = {"train": Rows({"image": Picture()}, [{"image": {"bytes": b"....", "path": None}}])}
+    with pytest.raises(UserError, match=message):
+        load("images", Path(name))
+    assert not list((tmp_path / "cache").rglob("*.png"))
+
+
+def test_a_named_column_is_read_and_other_data_are_not(hub: dict[str, Any]) -> None:
+    hub["me/two"] = {"train": rows(range(12), mask=Picture())}
+    assert load("images", Path("hf:me/two:mask")).shape == (1, 8, 8)
+    with pytest.raises(UserError, match="pictures and tables come from the Hub"):
+        load("volumes", Path("hf:me/two"))
+
+
+def test_without_the_package_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLB_DATA", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"need the package datasets: pip install 'vlb\[datasets\]'"):
+        load("images", Path("hf:me/pets"))
+
+
+@pytest.mark.slow
+def test_datasets_itself_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLB_DATA", str(tmp_path))
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
+    content = {"image": [{"bytes": png(v), "path": None} for v in VALUES], "label": [n % 2 for n in range(40)]}
+    made = datasets.DatasetDict({"train": datasets.Dataset.from_dict(content, features)})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, revision: made)
+    data = load("images", Path("hf:me/pets"))
+    assert data.schema.labels == ("cat", "dog")
+    assert {x.tobytes() for part in (data.train, data.validation, data.test) for x in part.x} == {
+        v.tobytes() for v in VALUES
+    }
+    rows = datasets.Dataset.from_dict({"a": [n / 10 for n in range(40)], "b": ["x", "y"] * 20})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, revision: {"train": rows})
+    assert load("mixed-table", Path("hf:me/table")).shape == (2,)
