@@ -48,7 +48,7 @@ class Budget:
     candidates: int = 600
     steps: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128)
     recipe: tuple[str, ...] = (*SMALL, "steps=250")
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1, 2)
     passes: int = 8
     grid: int = 16
 
@@ -56,7 +56,7 @@ class Budget:
 BUDGETS = {
     "toy": Budget(60, (2, 4), TINY, (0,), 2, 2),
     "short": Budget(),
-    "night": Budget(1500, recipe=("steps=1000",), seeds=(0, 1, 2), passes=64),
+    "night": Budget(1500, recipe=("steps=1000",), passes=64),
 }
 
 

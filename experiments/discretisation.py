@@ -1,7 +1,7 @@
 """Discrete against continuous time: the bound against T, for models trained at T and at T → ∞.
 
 Where everything is known, two bumps on the line, the gap L_T − L_∞ is had by quadrature, and its leading term, c/T,
-too. Digits and, with the night's budget, a table of ranks are modelled by networks: with the continuous-time loss,
+too. Digits, and a table of ranks, are modelled by networks: with the continuous-time loss,
 evaluated at every T, and with the loss of T steps, evaluated at their own T and in continuous time.
 
     python experiments/discretisation.py [--budget short]
@@ -64,7 +64,7 @@ DIGITS = Part("digits", ("backbone=mlp", "backbone.width=256", "backbone.blocks=
 TABLE = Part("table", ("backbone=mlp", "backbone.width=128", "backbone.blocks=2", "dropout=0.2", "steps=600"))
 BUDGETS = {
     "toy": Budget((Part("digits", TINY), Part("table", TINY)), 7, (0,), (1, 2, 4), (2,), 2),
-    "short": Budget((DIGITS,)),
+    "short": Budget((DIGITS, TABLE)),
     "night": Budget((Part("digits", ("steps=1000",)), TABLE), seeds=(0, 1, 2), passes=64),
 }
 

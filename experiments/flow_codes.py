@@ -139,7 +139,7 @@ def draw(found: Found) -> Figure:
     left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     for number, name in enumerate(rows[0]["error"]):
         right.plot([row["error"][name] for row in rows], place, "o", ms=6, color=f"C{number + 2}", label=name)
-    right.set(xlabel="error of decoding, levels of 16", title="x̂ from a code, by the network itself and by the other")
+    right.set(xlabel="error of decoding, levels of 16", title="decoding a code")
     right.set_yticks(place, [""] * len(place))
     right.grid(axis="y", color=GREY, lw=0.3)
     right.invert_yaxis()

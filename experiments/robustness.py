@@ -96,7 +96,7 @@ def tell(found: Found) -> str:
     error = float(np.mean([value for name in NETWORKS for value in of(found, name, "over examples")]))
     return "\n".join(lines) + (
         f"\n\nThe networks' means differ by up to {max(means) - min(means):.3f} bits/dim; seeds of one network by "
-        f"{np.mean(spreads):.3f} in the standard deviation, Monte Carlo error included. Another test set of this size "
+        f"{np.mean(spreads):.3f} in the standard deviation, on the same draws for all. Another test set of this size "
         f"would move all of them by about {error:.3f}."
     )
 

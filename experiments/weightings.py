@@ -143,14 +143,26 @@ def draw(found: Found) -> Figure:
 
 def tell(found: Found) -> str:
     """A table and what it says."""
-    lines = ["| w(λ) | monotone | test bound, bits/dim | Fréchet distance | precision | recall |", "|---" * 6 + "|"]
+    heads = (
+        "w(λ)",
+        "monotone",
+        "test bound, bits/dim",
+        "Fréchet distance",
+        "less that of w = 1",
+        "precision",
+        "recall",
+    )
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    plain = over_seeds(found, "likelihood", "frechet")
     for tag, name in NAMES.items():
         cells = [mean_and_error(over_seeds(found, tag, key), digits)
                  for key, digits in (("bound", 3), ("frechet", 2), ("precision", 3), ("recall", 3))]  # fmt: skip
+        paired = [one - other for one, other in zip(over_seeds(found, tag, "frechet"), plain, strict=True)]
+        cells.insert(2, "" if tag == "likelihood" else mean_and_error(paired, 2).replace("-", "−"))
         lines.append(f"| {name} | {'yes' if monotone(found, tag) else 'no'} | {' | '.join(cells)} |")
     for name in ("held-out data", "independent pixels"):
         values = found.arms[name]
-        lines.append(f"| {name} | | | {values['frechet']:.2f} | {values['precision']:.3f} | {values['recall']:.3f} |")
+        lines.append(f"| {name} | | | {values['frechet']:.2f} | | {values['precision']:.3f} | {values['recall']:.3f} |")
     rank = spearmanr(*([np.mean(over_seeds(found, tag, key)) for tag in NAMES] for key in ("bound", "frechet")))
     statistic = f"{rank.statistic:+.2f}".replace("-", "−")
     return "\n".join(lines) + f"\n\nThe rank correlation of bound and Fréchet distance over the eight is {statistic}."
