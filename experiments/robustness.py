@@ -76,7 +76,7 @@ def draw(found: Found) -> Figure:
     for number, name in enumerate(NETWORKS):
         bounds = of(found, name, "bound")
         axes.errorbar(bounds, [number] * len(bounds), xerr=of(found, name, "monte carlo"), fmt="o", ms=6)
-    axes.set(xlabel="test bound, bits/dim; bars: Monte Carlo error", title="a point per seed")
+    axes.set(xlabel="test bound, bits/dim", title="a point per seed, Monte Carlo error")
     axes.set_yticks(range(len(NETWORKS)), list(NETWORKS))
     return figure
 
