@@ -62,6 +62,8 @@ Count = Annotated[int, Within(1, 10**9)]
 Whole = Annotated[int, Within(0, 10**9)]
 Steps = Annotated[int, Within(1, 10**6)]
 Width = Annotated[int, Within(1, 1 << 16)]
+MOST_POINTS = 1 << 13  # of a cloud, all of which are seen together
+PointCount = Annotated[int, Within(2, MOST_POINTS)]
 Depth = Annotated[int, Within(0, 1000)]
 Seed = Annotated[int, Within(0, LARGEST)]
 

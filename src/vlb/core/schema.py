@@ -19,9 +19,7 @@ from vlb.base.errors import UserError
 
 MOST_LEVELS = 1 << 16
 MOST_ELEMENTS = 1 << 31
-MOST_POINTS = 1 << 13  # of a cloud, all of which are seen together
 Classes = Annotated[int, Within(1, 1 << 20)]
-PointCount = Annotated[int, Within(2, MOST_POINTS)]
 
 
 @dataclass(frozen=True)

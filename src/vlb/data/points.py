@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vlb.base.domains import MOST_POINTS
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.walk import LeftOut, reasons
 from vlb.base.words import so_many
-from vlb.core.schema import MOST_POINTS, Points, Real, Schema
+from vlb.core.schema import Points, Real, Schema
 from vlb.data.arrays import Stored, npy_parts, npz_parts, read_array
 from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.folder import arrangement

@@ -10,12 +10,12 @@ from typing import Annotated, Any, cast
 import torch
 from torch import nn
 
-from vlb.base.domains import Seed, Settings, Share, Whole, Width, Within
+from vlb.base.domains import PointCount, Seed, Settings, Share, Whole, Width, Within
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.core.draws import Draws
 from vlb.core.initial import initialise
-from vlb.core.schema import Pieces, PointCount
+from vlb.core.schema import Pieces
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
 from vlb.models.diffusion.config import Diffusion

@@ -9,10 +9,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from vlb.base.domains import Seed, Whole, Width, Within
+from vlb.base.domains import PointCount, Seed, Whole, Width, Within
 from vlb.base.errors import UserError
 from vlb.base.options import Names, Options
-from vlb.core.schema import PointCount
 
 
 @dataclass(frozen=True)
