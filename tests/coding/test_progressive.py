@@ -15,6 +15,7 @@ from vlb.base.walk import gather
 from vlb.coding import reading, values
 from vlb.coding.allowance import Allowance
 from vlb.coding.container import ArchiveReader
+from vlb.coding.contents import Piece
 from vlb.coding.header import Header, Numerics
 from vlb.coding.mixtures import MixtureSettings
 from vlb.coding.progressive import previews
@@ -119,3 +120,18 @@ def test_models_without_noise_levels_refuse(digits: Dataset, test_images: np.nda
     codec = MixtureSettings().codec(mixture)
     with pytest.raises(UserError, match="diffusion"):
         next(previews(codec, codec.encode(test_images[:5])[0], 5))
+
+
+def test_a_preview_of_one_example_is_a_whole_file(
+    codec: SequenceCodec, model: DiffusionModel, test_images: np.ndarray, tmp_path: Path
+) -> None:
+    for name, x in (("many.several", test_images[:60]), ("one.several", test_images[60:61])):
+        save(tmp_path / name, {"x": x})
+    header = Header(b"12345678", False, (1, 8, 8), 17, placed(8, lanes=1000), Numerics("cpu", 1, (2, 13)))
+    path = tmp_path / "a.vlb"
+    files = gather([tmp_path / "many.several", tmp_path / "one.several"]).files
+    write_archive(path, header, codec, files, FORMATS, None, Options())
+    pieces = [
+        piece for _, piece in reading.previews(ArchiveReader(path), codec, FORMATS, 10) if isinstance(piece, Piece)
+    ]
+    assert [piece.last for piece in pieces if piece.name == "one.several"] == [True]
