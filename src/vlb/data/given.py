@@ -10,6 +10,7 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT
+from vlb.base.walk import found_in as files_in
 from vlb.base.words import so_many
 from vlb.core.schema import Points, Schema, Volume, Wave
 from vlb.data.arranged import SUFFIXES as PICTURES
@@ -23,7 +24,6 @@ from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.idx import labels_beside, read_idx
 from vlb.data.labels import are_texts, class_labels, texts
 from vlb.data.meshes import SUFFIXES as MESHES
-from vlb.data.meshes import found_in as files_in
 from vlb.data.mixed import load_mixed_rows
 from vlb.data.photographs import given_album, tiles
 from vlb.data.points import read_clouds

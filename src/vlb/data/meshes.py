@@ -2,15 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
 from io import BytesIO
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.base.walk import LeftOut, followed, reasons, walk
 from vlb.data.contents import content_of
 
 SUFFIXES = (".obj", ".off", ".ply")
@@ -22,40 +20,6 @@ LARGEST = 1e100
 
 class Damaged(UserError):
     """A cloud or a mesh that cannot be read, or has none of what it should have."""
-
-
-class Found(NamedTuple):
-    """Files of a folder, relative to it, in sorted order; what was left out; what to say of links."""
-
-    paths: tuple[PurePath, ...]
-    left_out: tuple[LeftOut, ...]
-    links: tuple[str, ...]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """All of that, a line each."""
-        return (*(f"left out: {reason}" for reason in reasons(self.left_out)), *self.links)
-
-
-def found_in(folder: Path, suffixes: Sequence[str], what: str) -> Found:
-    """Every file below a folder whose name ends so; hidden ones are left out. Raises `UserError` as `walk` does, and
-    where there is none: "holds no `what`"."""
-    walked, taken = walk(folder), list[PurePath]()
-    left_out = list(walked.left_out)
-    for path in walked.files:
-        if any(part.startswith(".") for part in path.parts):
-            left_out.append(LeftOut(str(path), "hidden files"))
-        elif path.suffix.lower() in suffixes:
-            taken.append(path)
-        else:
-            left_out.append(LeftOut(str(path), f"other files ({path.suffix.lower() or 'no suffix'})"))
-    if not taken:
-        others = "; ".join(map(str, reasons(left_out)))
-        raise UserError(
-            f"{folder} holds no {what} ({', '.join(suffixes)}){f', but {others}' if others else ''}: put some in it, "
-            "or give the path of another folder"
-        )
-    return Found(tuple(sorted(taken, key=lambda path: path.parts)), tuple(left_out), followed(walked.links))
 
 
 class Shape(NamedTuple):

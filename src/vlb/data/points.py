@@ -9,7 +9,7 @@ import numpy as np
 from vlb.base.domains import MOST_POINTS
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
-from vlb.base.walk import LeftOut, reasons
+from vlb.base.walk import LeftOut, found_in, reasons
 from vlb.base.words import so_many
 from vlb.core.schema import Points, Real, Schema
 from vlb.data.arrays import Stored, npy_parts, npz_parts, read_array
@@ -17,7 +17,7 @@ from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.folder import arrangement
 from vlb.data.labels import Labels, as_classes
 from vlb.data.meshes import SUFFIXES as MESHES
-from vlb.data.meshes import Damaged, Shape, are_places, found_in, points_of, read_shape, some_of
+from vlb.data.meshes import Damaged, Shape, are_places, points_of, read_shape, some_of
 from vlb.data.splits import parted
 
 SUFFIXES = (".npy", *MESHES)

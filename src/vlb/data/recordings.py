@@ -1,13 +1,12 @@
 """Recordings: .wav files by the own format, .flac files by soundfile (extra), as numbers of whole samples."""
 
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.base.walk import LeftOut, Reason, reasons, walk
 from vlb.core.schema import MOST_LEVELS
 from vlb.data.contents import content_of
 from vlb.data.formats.base import Declined
@@ -43,34 +42,6 @@ class Recording(NamedTuple):
 
     values: np.ndarray
     manner: Manner
-
-
-class Found(NamedTuple):
-    """The recordings of a folder: paths relative to it, in sorted order; what was left out."""
-
-    paths: tuple[PurePath, ...]
-    left_out: tuple[LeftOut, ...]
-
-
-def recordings(folder: Path) -> Found:
-    """Every recording below `folder`; hidden files are left out. Raises `UserError` as `walk` does, and where there is
-    none."""
-    found, taken = walk(folder), list[PurePath]()
-    left_out = list(found.left_out)
-    for path in found.files:
-        if any(part.startswith(".") for part in path.parts):
-            left_out.append(LeftOut(str(path), "hidden files"))
-        elif path.suffix.lower() in SUFFIXES:
-            taken.append(path)
-        else:
-            left_out.append(LeftOut(str(path), f"other files ({path.suffix.lower() or 'no suffix'})"))
-    if not taken:
-        others = "; ".join(map(str, reasons(left_out)))
-        raise UserError(
-            f"{folder} holds no recordings (.wav, .flac){f', but {others}' if others else ''}: put some in it, or give "
-            "the path of another folder"
-        )
-    return Found(tuple(sorted(taken, key=lambda path: path.parts)), tuple(left_out))
 
 
 def read_recording(path: Path, mu_law: bool = False) -> Recording:
@@ -126,8 +97,3 @@ def _manner(path: Path, rate: int, channels: int, levels: int, mu_law: bool) -> 
     if not 0 < rate < 1 << 31:
         raise Damaged(f"{path} cannot be read: it says that it has {rate} samples a second")
     return Manner(rate, channels, levels, mu_law)
-
-
-def left_out(found: Found, more: list[LeftOut]) -> tuple[Reason, ...]:
-    """Everything that was found and not taken, by reason."""
-    return reasons([*found.left_out, *more])

@@ -13,11 +13,11 @@ import numpy as np
 
 from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
-from vlb.base.walk import LeftOut, Reason, reasons
+from vlb.base.walk import LeftOut, Reason, found_in, reasons
 from vlb.core.schema import Levels, Schema, Wave
 from vlb.data.arranged import own_splits
 from vlb.data.dataset import SPLITS, Dataset, Split
-from vlb.data.recordings import Damaged, Manner, Recording, left_out, read_recording, recordings
+from vlb.data.recordings import SUFFIXES, Damaged, Manner, Recording, read_recording
 from vlb.data.splits import division
 
 Reasons = tuple[Reason, ...]
@@ -81,11 +81,11 @@ def load_sounds(path: Path, windows: Windows) -> Dataset:
     if not path.is_dir():
         what = "is no folder" if path.exists() else "is not there"
         raise UserError(f"{path} {what}: give the path of a folder of recordings (.wav, .flac)")
-    found = recordings(path)
+    found = found_in(path, SUFFIXES, "recordings")
     read, damaged = _read(path, found.paths, windows)
     if not read:
         raise UserError(f"{path}: all {len(found.paths)} recordings are damaged, the first so: {damaged[0].why}")
-    return made(path.name, read, windows, str(path), left_out(found, damaged))
+    return made(path.name, read, windows, str(path), reasons([*found.left_out, *damaged]))
 
 
 def made(name: str, read: Mapping[PurePath, Recording], windows: Windows, what: str, out: Reasons = ()) -> Dataset:
@@ -125,7 +125,7 @@ def read_windows(path: Path, schema: Schema) -> tuple[Split, tuple[str, ...], tu
     layout = schema.layout
     assert isinstance(layout, Wave) and layout.rate is not None
     windows = Windows(window=layout.shape[1], mu_law=layout.mu_law)
-    paths = recordings(path).paths if path.is_dir() else (PurePath(path.name),)
+    paths = found_in(path, SUFFIXES, "recordings").paths if path.is_dir() else (PurePath(path.name),)
     read, _ = _read(path if path.is_dir() else path.parent, paths, windows)
     manner, own = one_manner(read, str(path)), Manner(layout.rate, layout.shape[0], schema.levels, layout.mu_law)
     if manner != own:

@@ -9,11 +9,11 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
-from vlb.base.walk import LeftOut, reasons
+from vlb.base.walk import LeftOut, found_in, reasons
 from vlb.data.arrays import load_npy, load_npz
 from vlb.data.dataset import Dataset
 from vlb.data.folder import arrangement
-from vlb.data.meshes import SUFFIXES, Damaged, found_in, read_shape, solid
+from vlb.data.meshes import SUFFIXES, Damaged, read_shape, solid
 from vlb.data.splits import completed
 
 HELD = (
