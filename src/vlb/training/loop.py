@@ -6,12 +6,10 @@ counters, so a run that is killed and resumed repeats exactly what it would have
 
 import json
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from types import FrameType
 from typing import Any
 
 import torch
@@ -35,6 +33,7 @@ from vlb.training.average import Average
 from vlb.training.batches import NOISE, batch_of, network_generator, step_generator, stream_seed
 from vlb.training.economy import Economy
 from vlb.training.guard import Diverged, Guard
+from vlb.training.interrupts import interruptible
 from vlb.training.metrics import forget_metrics_after, read_metrics
 from vlb.training.outcome import bars, doubt, fault, refuse
 from vlb.training.ranks import ALONE, Lost, Ranks
@@ -390,32 +389,3 @@ def drop_labels(condition: Condition, share: float, seed: int, step: int) -> Con
     generator = torch.Generator().manual_seed(stream_seed(seed, NOISE + 10, step))
     drop = torch.rand(len(condition.label), generator=generator).to(condition.label.device) < share
     return replace(condition, label=torch.where(drop, -1, condition.label))
-
-
-@contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a request that the loop reads; a second one interrupts at once.
-
-    What is not Ctrl-C is then raised again, for whoever had it before to end the process.
-    """
-    asked: list[int] = []
-
-    def ask(number: int, _frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    previous = {}
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        try:
-            if signal.getsignal(name) != signal.SIG_IGN:
-                previous[name] = signal.signal(name, ask)
-        except ValueError:  # not in the main thread: signals are somebody else's business
-            break
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for name, handler in previous.items():
-            signal.signal(name, handler)
-    if asked and asked[0] != signal.SIGINT:
-        signal.raise_signal(asked[0])
