@@ -211,7 +211,7 @@ def _by_diffusion(
     times = _times(options, prepared.process.schedule, lambda: run.loss(chosen))
     how = f" by {options.sampler}" + ("" if options.sampler == "ode" else f" in {so_many(len(times) - 1, 'step')}")
     if sampler.evaluations is not None:
-        evaluations = sampler.evaluations * (len(times) - 1) + prepared.learns_decoder
+        evaluations = sampler.evaluations * (len(times) - 1) + prepared.decodings
         prepared = transformed(prepared, Told(prepared.denoiser, bar.move))
 
     def draw(count: int, generator: torch.Generator) -> Tensor:

@@ -172,6 +172,10 @@ def _network(run: Run, model: DiffusionModel, steps: int) -> tuple[dict[str, Any
         raise UserError(
             f"{run.path}: diffusion models of images with backbone=unet are exported for diffusers, no others"
         )
+    if model.groups is not None:
+        raise UserError(
+            f"{run.path}: what decodes in groups (model.decoder=lattices) is not exported: pipelines end with one estimate"
+        )
     assert isinstance(model.denoiser, nn.Module)
     gamma = model.process.schedule.gamma(torch.linspace(0, 1, steps, dtype=torch.float64))
     if gamma.shape[-1] != 1:

@@ -24,6 +24,7 @@ from vlb.core.emissions.modules import (
     MixtureEmission,
 )
 from vlb.core.emissions.particles import Particles
+from vlb.core.emissions.successive import Successive
 from vlb.core.emissions.table import RowEmbedding, TableEmission, TableLaw
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Particles",
     "Placed",
     "RowEmbedding",
+    "Successive",
     "TableEmission",
     "TableLaw",
     "counted",

@@ -9,8 +9,9 @@ import torch
 from vlb.base.domains import Settings
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, NOTHING
-from vlb.core.emissions import RowEmbedding
+from vlb.core.emissions import Centres, RowEmbedding
 from vlb.core.schema import Points, Schema
+from vlb.models.diffusion.decoder import AnyDecoder, Together
 from vlb.models.diffusion.denoiser import Posterior
 from vlb.models.diffusion.heads import AnyHead
 from vlb.models.diffusion.loss import DiffusionLoss
@@ -27,7 +28,7 @@ from vlb.nn.mlp import MLP
 class Diffusion(Settings):
     """A variational diffusion model: of discrete data, of points, or, with head=table, of the columns of a table.
 
-    condition: "labels" models p(x | y). roles: the network is told which elements are modelled, known and absent; what
+    decoder: how x is decoded from z_0. condition: "labels" models p(x | y). roles: the network is told which elements are modelled, known and absent; what
     has missing cells needs it, and filling gaps or pictures is better for it.
     """
 
@@ -39,6 +40,7 @@ class Diffusion(Settings):
     scaling: Annotated[Scaling, SCALINGS] = field(default_factory=VP)
     backbone: Backbone = field(default_factory=MLP)
     head: AnyHead = field(default_factory=Posterior)
+    decoder: AnyDecoder = field(default_factory=Together)
     condition: Literal["none", "labels"] = "none"
     roles: bool = False
 
@@ -55,9 +57,13 @@ class Diffusion(Settings):
             raise UserError("these data carry no labels to condition on: leave out --condition labels")
         if isinstance(schema.layout, Points) and not self.backbone.exchangeable:
             raise UserError("the order of points means nothing: --set model.backbone=set-attention")
-        network = partial(self.backbone.build, classes=classes, roles=self.roles, planes=planes)
+        groups = self.decoder.groups(schema)
+        roles = self.roles or groups is not None  # those of other groups
+        network = partial(self.backbone.build, classes=classes, roles=roles, planes=planes)
         denoiser, embedding = self.head.denoiser(network, schema, self.scaling)
+        if groups is not None and not (denoiser.decodes and isinstance(embedding, Centres)):
+            raise UserError("lattices need levels, and a head that says a law of each: --set model.head=posterior")
         place = torch.arange(schema.dimensions).view(1, *schema.shape)
         schedule = tied(self.schedule.build(schema.dimensions), embedding.wide(place).flatten())
         kind = TableDiffusion if isinstance(embedding, RowEmbedding) else DiffusionModel
-        return kind(GaussianDiffusion(schedule, self.scaling), denoiser, embedding, schema.shape)
+        return kind(GaussianDiffusion(schedule, self.scaling), denoiser, embedding, schema.shape, groups=groups)

@@ -73,8 +73,8 @@ class GridDiffusion:
 
     @property
     def evaluations(self) -> int:
-        """Network evaluations of one descent to x: one a step, and the decoder where it is learned."""
-        return self.steps + int(self.model.learns_decoder)
+        """Network evaluations of one descent to x: one a step, and the decoder's where it is learned."""
+        return self.steps + self.model.decodings
 
     def time(self, number: int) -> Tensor:
         """t_i as (1,)."""

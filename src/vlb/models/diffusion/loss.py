@@ -11,6 +11,7 @@ from vlb.base.domains import Settings, Share, Within
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.core.distributions import standard_normal
+from vlb.models.diffusion.decoder import grouped, only, told
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.noisy import noised, noised_at, predicted, squared_error, surprise
 from vlb.models.diffusion.patterns import some_known
@@ -88,7 +89,7 @@ def errors(
     model: DiffusionModel, x: Tensor, place: Place, few: slice, condition: Condition, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """½ γ′ ‖ε − ε̂‖² of x (batch, *shape) at places, (batch,), and −log p(x | z_0) of the first few, in nats: by one
-    call of the network, where it has a head."""
+    call of the network, where it has a head. Without bias, too, where x is decoded in groups."""
     model.check_condition(condition)
     embedded = model.embedding.embed(x)
     eps = standard_normal(embedded.shape, generator, embedded)
@@ -96,10 +97,20 @@ def errors(
     if not model.learns_decoder:
         (found,) = predicted(model, noisy)
         return squared_error(found, noisy), model.reconstruction(x[few], condition.take(few), generator)
-    zeros = torch.zeros(len(x[few]), dtype=torch.float64, device=x.device)
-    clean = noised(model, x[few], zeros, condition.take(few), generator)
-    found, decoded = predicted(model, noisy, clean)
-    return squared_error(found, noisy), surprise(decoded, clean)
+    start = torch.zeros(len(x[few]), dtype=torch.float64, device=x.device)
+    if model.groups is None:
+        clean = noised(model, x[few], start, condition.take(few), generator)
+        found, decoded = predicted(model, noisy, clean)
+        return squared_error(found, noisy), surprise(decoded, clean)
+    # One group of each example stands for all: in turn, from a random one on.
+    group = grouped(model.groups, len(x[few]), condition.take(few))
+    turn = torch.arange(len(group)) + torch.randint(model.decodings, (1,), generator=generator)
+    own = (turn % model.decodings).to(x.device).view(-1, *[1] * (x.ndim - 1))
+    clean = noised(model, x[few], start, told(condition.take(few), group, own), generator)
+    everything = told(condition, grouped(model.groups, len(x), condition), 0)
+    found, decoded = predicted(model, noisy._replace(condition=everything), clean)
+    counts = clean._replace(condition=only(clean.condition, group == own))
+    return squared_error(found, noisy), model.decodings * surprise(decoded, counts)
 
 
 class VarianceGradient:

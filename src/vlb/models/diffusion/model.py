@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from vlb.core.bound import Ends, estimate, kl_or_draw
 from vlb.core.condition import UNCONDITIONAL, Condition, Role, refuse_others
 from vlb.core.distributions import Distribution, Rescaled, standard_normal, sum_event
-from vlb.core.emissions import Embedding, Law, counted
+from vlb.core.emissions import Embedding, Law, Successive, counted
 from vlb.core.hierarchy import descend, from_prior, last_state
 from vlb.core.maps import in_units
 from vlb.core.terms import BoundKind, TermPath
+from vlb.models.diffusion.decoder import grouped, told
 from vlb.models.diffusion.denoiser import Denoises, Prediction, Transported
 from vlb.models.diffusion.discrete import STANDARD, GridDiffusion
 from vlb.models.diffusion.kernels import ReverseKernel
@@ -42,8 +43,10 @@ class DiffusionModel(nn.Module):
         embedding: Embedding,
         shape: tuple[int, ...],
         prior: Callable[[Tensor], Distribution] | None = None,
+        groups: Tensor | None = None,
     ) -> None:
-        """prior: p(z_1) for latents like its argument; the standard normal of the process by default."""
+        """prior: p(z_1) for latents like its argument; the standard normal of the process by default. groups: of each
+        element of x, (*shape) int64, where they are decoded one after the other (`vlb.models.diffusion.decoder`)."""
         super().__init__()
         self.process = process
         self.prior = prior or process.prior
@@ -51,6 +54,8 @@ class DiffusionModel(nn.Module):
         self.embedding = embedding
         self.shape = tuple(shape)
         self.latent = tuple(embedding.wide(torch.empty(1, *shape, device="meta")).shape[1:])
+        self.groups: Tensor | None
+        self.register_buffer("groups", groups, persistent=False)  # as its configuration says
 
     def predict(self, z: Tensor, t: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
         """The denoiser at time t, asked in its own precision: z (batch, *shape), t (batch,) or (1,)."""
@@ -84,11 +89,30 @@ class DiffusionModel(nn.Module):
         """
         self.check_condition(condition)
         time = torch.zeros(1, dtype=torch.float64, device=z.device) if t is None else t
+        if self.groups is not None:
+            return self.successive(z, time, condition)
         law = self.predict(z, time, condition).law if self.learns_decoder else None
         if law is None:
             law = self.embedding.given(z, *self.process.alpha_sigma(time, z))
         # Joint laws, which no model with roles has, say nothing of elements.
         return law if condition.role is None else counted(cast(Law, law), condition)
+
+    def successive(self, z: Tensor, t: Tensor, condition: Condition) -> Successive:
+        """Π_g p(x_g | z_t, x_{<g}) of what is modelled: one network evaluation for each group, told those before it.
+
+        Of elements that are not modelled z is held already, or the condition has `values`.
+        """
+        assert self.groups is not None
+        gamma = self.process.schedule.gamma(t)
+        z = self.modelled(condition).hold(z) if condition.values is not None else z
+        group = grouped(self.groups, len(z), condition)
+
+        def given(x: Tensor, g: int) -> Law:
+            known = (group >= 0) & (group < g)
+            law = self.denoise(self.embedding.embed(x).to(z.dtype).where(known, z), gamma, told(condition, group, g)).law
+            return cast(Law, law)
+
+        return Successive(group, self.decodings, given)
 
     @property
     def takes(self) -> frozenset[str]:
@@ -122,6 +146,11 @@ class DiffusionModel(nn.Module):
     def learns_decoder(self) -> bool:
         """Whether the head gives p(x | z_t), so that p(x | z_0) costs a network evaluation."""
         return self.denoiser.decodes
+
+    @property
+    def decodings(self) -> int:
+        """How many network evaluations p(x | z_0) costs."""
+        return int(self.learns_decoder) if self.groups is None else int(self.groups.max()) + 1
 
     def ends(self, x: Tensor, condition: Condition, generator: torch.Generator) -> Ends:
         """E −log p(x | z_0) by one draw of z_0, and KL(q(z_1|x) ‖ p(z_1)): (batch,) nats each."""
@@ -215,6 +244,7 @@ class DiffusionModel(nn.Module):
             self.embedding,
             self.shape,
             None if self.tops_anywhere else prior,
+            self.groups,
         )
 
     def at(

@@ -6,7 +6,7 @@ The bound of a hierarchy t_0 < … < t_T is a sum of costs that know only neighb
 
 so the best T + 1 of M candidate times are a shortest path, found exactly by dynamic programming
 (Watson et al. 2021). Both ends are free: stopping early hands the finest detail to the decoder, whose
-cost is one term of the same sum. One prediction at z_t prices every step that leaves t downwards and
+cost is one term of the same sum, unless it decodes in groups, which it was taught at t = 0 alone. One prediction at z_t prices every step that leaves t downwards and
 the decoder at t, so all M² costs take M network evaluations per example.
 """
 
@@ -71,9 +71,12 @@ def measure_costs(
         t = times[j : j + 1]
         z_t = held.hold(process.marginal(embedded, t).sample(generator))
         prediction = model.denoise(z_t, process.schedule.gamma(t), condition)
-        decoder = prediction.law or embedding.given(z_t, *process.alpha_sigma(t, z_t))
-        decoder = decoder if condition.role is None else counted(cast(Law, decoder), condition)
-        fine[j] = -decoder.log_prob(x).double().mean()
+        if model.groups is None:
+            decoder = prediction.law or embedding.given(z_t, *process.alpha_sigma(t, z_t))
+            decoder = decoder if condition.role is None else counted(cast(Law, decoder), condition)
+            fine[j] = -decoder.log_prob(x).double().mean()
+        else:  # decoded in groups from t = 0 alone, as it was trained
+            fine[j] = -model.likelihood(z_t, condition, t).log_prob(x).mean() if float(t) == 0 else torch.inf
         coarse[j] = _prior_cost(model, x, t, generator, condition)
         for i in range(j):
             s = times[i : i + 1]

@@ -123,7 +123,7 @@ class StratifiedBound:
     @property
     def evaluations(self) -> int:
         """Network evaluations per example that one call of `terms` costs."""
-        return self.plan.strata + self.model.learns_decoder + self.plan.context
+        return self.plan.strata + self.model.decodings + self.plan.context
 
     def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """One unbiased draw of the terms of −VLB(x), (batch,) nats each."""
@@ -137,7 +137,7 @@ class StratifiedBound:
             noisy = noised(self.model, x, t, condition, generator)
             diffusion += weight * self._less_noisy(noisy, squared_error, held, slopes, generator)
         prior = self.model.prior_kl(x, generator, condition=condition)
-        if self.model.learns_decoder:
+        if self.model.decodings == 1:
             zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
             noisy = noised(self.model, x, zeros, condition, generator)
             slopes = self._decoding.expand(len(x), -1)
@@ -227,7 +227,7 @@ def fit(
         # Of the integrand in λ, not in t.
         bins.append(_spread(model, x, t, condition, held, squared_error, generator, 1 / schedule.rate(t).mean(-1)))
     zeros = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-    ends = _spread(model, x, zeros, condition, held, surprise, generator, zeros + 1) if model.learns_decoder else None
+    ends = _spread(model, x, zeros, condition, held, surprise, generator, zeros + 1) if model.decodings == 1 else None
     choices = [_plan(bins, ends, width, strata, context) for context in (False, True)]
     plan, _ = min(choices, key=lambda choice: choice[1])
     return plan
