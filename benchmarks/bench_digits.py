@@ -1,7 +1,7 @@
 """Digits: the test bound of the recipe over three seeds, and of the untrained model.
 
-The averaged weights with the best bound on the validation split are the ones tested. The runs stay in a folder, for other
-benchmarks; what is there already is not trained again.
+The averaged weights with the best bound on the validation split are the ones tested. The runs stay in a folder,
+for other benchmarks; what is there already is not trained again.
 
     python benchmarks/bench_digits.py [--seeds 3] [--passes 32] [--runs DIR] [--out FILE]
 """
@@ -10,7 +10,6 @@ import argparse
 import dataclasses
 import json
 import os
-import time
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -24,7 +23,6 @@ from vlb.store.runs import Run
 from vlb.training.loop import fit
 from vlb.training.metrics import read_metrics
 from vlb.training.recipes import recipe
-
 
 RESULTS = Path(__file__).parent / "results" / "digits.json"
 

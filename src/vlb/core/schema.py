@@ -35,13 +35,13 @@ class Layout(Settings):
         super().__post_init__()
         if len(self.shape) != len(self.axes):
             raise UserError(f"examples have a size of each of {', '.join(self.axes)}, not {self.shape[:10]}")
+        if math.prod(self.shape) > MOST_ELEMENTS:
+            raise UserError(f"examples have at most {MOST_ELEMENTS:,} elements, not the shape {self.shape}")
 
     @property
     def grid(self) -> tuple[int, ...]:
         """The sizes of the axes along which elements have neighbours; none where places mean nothing."""
         return self.shape[1:] if self.axes[:1] == ("channels",) else ()
-        if math.prod(self.shape) > MOST_ELEMENTS:
-            raise UserError(f"examples have at most {MOST_ELEMENTS:,} elements, not the shape {self.shape}")
 
     @property
     def log_orders(self) -> float:

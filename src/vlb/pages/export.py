@@ -174,7 +174,8 @@ def _network(run: Run, model: DiffusionModel, steps: int) -> tuple[dict[str, Any
         )
     if model.groups is not None:
         raise UserError(
-            f"{run.path}: what decodes in groups (model.decoder=lattices) is not exported: pipelines end with one estimate"
+            f"{run.path}: what decodes in groups (model.decoder=lattices) is not exported: pipelines end with one "
+            "estimate"
         )
     assert isinstance(model.denoiser, nn.Module)
     gamma = model.process.schedule.gamma(torch.linspace(0, 1, steps, dtype=torch.float64))

@@ -28,8 +28,8 @@ from vlb.nn.mlp import MLP
 class Diffusion(Settings):
     """A variational diffusion model: of discrete data, of points, or, with head=table, of the columns of a table.
 
-    decoder: how x is decoded from z_0. condition: "labels" models p(x | y). roles: the network is told which elements are modelled, known and absent; what
-    has missing cells needs it, and filling gaps or pictures is better for it.
+    decoder: how x is decoded from z_0. condition: "labels" models p(x | y). roles: the network is told which elements
+    are modelled, known and absent; what has missing cells needs it, and filling gaps or pictures is better for it.
     """
 
     trained_by: ClassVar = DiffusionLoss

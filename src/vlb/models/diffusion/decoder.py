@@ -1,8 +1,11 @@
 """How x is decoded from z_0: every element at once, or a lattice at a time.
 
 Given z_t, elements are independent in one step, which costs what they tell about each other. Many steps make that
-little; so does decoding in a few groups, each told the values of those before it, p(x | z_0) = Π_g p(x_g | z_0, x_{<g}):
-exact, and at a γ₀ that leaves the finest detail to it, with few steps above.
+little; so does decoding in a few groups, each told the values of those before it,
+
+    p(x | z_0) = Π_g p(x_g | z_0, x_{<g}),
+
+from a γ₀ that leaves the finest detail to it, and few steps above.
 """
 
 import itertools

@@ -109,8 +109,8 @@ class DiffusionModel(nn.Module):
 
         def given(x: Tensor, g: int) -> Law:
             known = (group >= 0) & (group < g)
-            law = self.denoise(self.embedding.embed(x).to(z.dtype).where(known, z), gamma, told(condition, group, g)).law
-            return cast(Law, law)
+            latent = self.embedding.embed(x).to(z.dtype).where(known, z)
+            return cast(Law, self.denoise(latent, gamma, told(condition, group, g)).law)
 
         return Successive(group, self.decodings, given)
 

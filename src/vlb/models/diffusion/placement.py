@@ -6,8 +6,9 @@ The bound of a hierarchy t_0 < … < t_T is a sum of costs that know only neighb
 
 so the best T + 1 of M candidate times are a shortest path, found exactly by dynamic programming
 (Watson et al. 2021). Both ends are free: stopping early hands the finest detail to the decoder, whose
-cost is one term of the same sum, unless it decodes in groups, which it was taught at t = 0 alone. One prediction at z_t prices every step that leaves t downwards and
-the decoder at t, so all M² costs take M network evaluations per example.
+cost is one term of the same sum, unless it decodes in groups, which it was taught at t = 0 alone. One
+prediction at z_t prices every step that leaves t downwards and the decoder at t, so all M² costs take
+M network evaluations per example.
 """
 
 from dataclasses import dataclass
