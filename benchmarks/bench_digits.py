@@ -1,9 +1,9 @@
-"""Digits: the test bound of the recipe over three seeds, and of the untrained model.
+"""Digits: the test bound of a recipe over three seeds, and of the untrained model.
 
 The averaged weights with the best bound on the validation split are the ones tested. The runs stay in a folder,
 for other benchmarks; what is there already is not trained again.
 
-    python benchmarks/bench_digits.py [--seeds 3] [--passes 32] [--runs DIR] [--out FILE]
+    python benchmarks/bench_digits.py [--recipe digits] [--seeds 3] [--passes 32] [--runs DIR]
 """
 
 import argparse
@@ -24,22 +24,22 @@ from vlb.training.loop import fit
 from vlb.training.metrics import read_metrics
 from vlb.training.recipes import recipe
 
-RESULTS = Path(__file__).parent / "results" / "digits.json"
+RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    arguments.add_argument("--recipe", default="digits")
     arguments.add_argument("--seeds", type=int, default=3)
     arguments.add_argument("--passes", type=int, default=32)
-    arguments.add_argument("--runs", type=Path, default=Path("runs"), help="where runs digits-0, … are, or are put")
-    arguments.add_argument("--out", type=Path, default=RESULTS)
+    arguments.add_argument("--runs", type=Path, default=Path("runs"), help="where runs RECIPE-0, … are, or are put")
     options = arguments.parse_args()
     keep_freed_memory()
-    data, experiment = load("digits"), recipe("digits")
+    data, experiment = load("digits"), recipe(options.recipe)
     untrained = measure_bound(experiment.build(data).eval(), data.test, passes=options.passes)
     rows = []
     for seed in range(options.seeds):
-        path = options.runs / f"digits-{seed}"
+        path = options.runs / f"{options.recipe}-{seed}"
         if not path.exists():
             chosen = dataclasses.replace(experiment, seed=seed)
             fit(chosen, data, Run.create(path, chosen, data))
@@ -63,7 +63,7 @@ def main() -> None:
         "untrained": [untrained.bits_per_dim, untrained.se_monte_carlo],
         "rows": rows,
     }
-    options.out.write_text(json.dumps(kept, indent=1) + "\n")
+    (RESULTS / f"{options.recipe}.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,16 @@ from vlb.training.recipes.hierarchies import (
     table,
     table_vae,
 )
-from vlb.training.recipes.images import cifar10, digits, digits_cascade, fashion_mnist, images, mnist
+from vlb.training.recipes.images import (
+    cifar10,
+    digits,
+    digits_cascade,
+    digits_lattices,
+    fashion_mnist,
+    fashion_mnist_lattices,
+    images,
+    mnist,
+)
 from vlb.training.recipes.points import clouds, points
 from vlb.training.recipes.sounds import prompts, sound
 from vlb.training.recipes.tables import iris, moons, table_diffusion
@@ -41,6 +50,8 @@ RECIPES: dict[str, Callable[[], Experiment]] = {
     "table-vae": table_vae,
     "table-diffusion": table_diffusion,
     "discrete-table": discrete_table,
+    "digits-lattices": digits_lattices,
+    "fashion-mnist-lattices": fashion_mnist_lattices,
     "digits-cascade": digits_cascade,
     "digits-mixture": digits_mixture,
     "digits-vae": digits_vae,
