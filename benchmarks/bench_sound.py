@@ -70,10 +70,10 @@ def trained(out: Path, way: str, steps: int, overrides: Sequence[str]) -> Run:
     return Run.open(out)
 
 
-def measured(run: Run, files: int, windows: int, effort: str) -> dict[str, Any]:
+def measured(run: Run, files: int, recordings: int, effort: str) -> dict[str, Any]:
     """The bound of windows of the test split, and what becomes of its first recordings as files."""
     started, mu_law = cpu(), run.experiment.data.mu_law
-    bound = vlb.evaluate(run, options=vlb.EvaluateOptions(examples=windows))
+    bound = vlb.evaluate(run, options=vlb.EvaluateOptions(examples=recordings))
     evaluated = cpu()
     sounds = held_out(run, files)
     samples = sum(x.size for x in sounds.values())
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, help="a folder in which runs are kept, and found again")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--files", type=int, default=20)
-    parser.add_argument("--windows", type=int, default=500, help="of the test split, that are evaluated")
+    parser.add_argument("--recordings", type=int, default=50, help="of the test split, whose windows are evaluated")
     parser.add_argument("--effort", default="normal")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="NAME=VALUE")
     parser.add_argument("--way", action="append", choices=list(WAYS), help="only this one")
@@ -140,7 +140,7 @@ def main() -> None:
             folder = (chosen.runs or Path(temporary)) / ("mu-law" if WAYS[way][1] else "linear")
             run = trained(folder, way, chosen.steps, chosen.overrides)
             seconds = {"training CPU seconds, of the last start": round(cpu() - started)}
-            results[way] = how | seconds | measured(run, chosen.files, chosen.windows, chosen.effort)
+            results[way] = how | seconds | measured(run, chosen.files, chosen.recordings, chosen.effort)
             print(way, json.dumps(results[way], ensure_ascii=False), flush=True)
             write_text(chosen.out, json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     print(table(results))
