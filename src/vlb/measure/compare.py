@@ -13,7 +13,16 @@ from vlb.base.words import so_many
 from vlb.core.surroundings import ordinary
 from vlb.core.terms import key
 from vlb.data import Dataset, Split
-from vlb.measure.comparison import Comparison, Contender, Difference, LevelDifferences, holm, level_differences, paired
+from vlb.measure.comparison import (
+    Comparison,
+    Contender,
+    Difference,
+    LevelDifferences,
+    TermDifference,
+    holm,
+    level_differences,
+    paired,
+)
 from vlb.measure.contenders import Field, gather, known
 from vlb.measure.evaluation_file import Subject
 from vlb.measure.options import CompareOptions
@@ -96,7 +105,7 @@ class ComparisonResult(Result):
                 comparison.second.name,
                 f"{its.bits_per_dim:.4f} ± {its.standard_error:.4f}",
                 Strong(f"{own.bits_of_thing(total.mean):+.4f}"),
-                f"{total.mean:+.2f} ± {total.standard_error:.2f}",
+                _nats(total),
                 f"{p:.2g}",
             )
             interval = (
@@ -104,12 +113,13 @@ class ComparisonResult(Result):
                 ("", "", f"{own.bits_of_thing(high):+.4f}", f"{high:+.2f}", ""),
             )
             terms = (
-                (f"  {key(path)}", "", f"{own.bits_of_thing(term.mean):+.4f}", f"{term.mean:+.2f} ± {term.standard_error:.2f}", "")
+                (f"  {key(path)}", "", f"{own.bits_of_thing(term.mean):+.4f}", _nats(term), "")
                 for path, term in comparison.terms.items()
             )
             sections.append((head, *interval, *terms))
         return Table(
-            title=f"{subject.data}, {subject.split}: {of}, {kind(subject)}{', given labels' if subject.conditional else ''}",
+            title=f"{subject.data}, {subject.split}: {of}, {kind(subject)}"
+            + (", given labels" if subject.conditional else ""),
             columns=("", "bits/dim", "difference", f"nats/{self.each}", "p"),
             sections=tuple(sections),
             caption=f"difference: from {self.first.name}, with 95 % interval; positive is worse. p: paired t-test"
@@ -177,6 +187,10 @@ def kind(subject: Subject) -> str:
     if subject.levels is not None:
         return f"discrete, {subject.levels} levels"
     return f"against {subject.measure}" if subject.measure else "continuous"
+
+
+def _nats(difference: Difference | TermDifference) -> str:
+    return f"{difference.mean:+.2f} ± {difference.standard_error:.2f}"
 
 
 def _model(contender: Contender) -> dict[str, Any]:
