@@ -180,6 +180,7 @@ def draw(found: Found) -> Figure:
             bound, away = (over_seeds(found, kind, tag, key) for key in ("bound", "frechet"))
             label = title if axis is axes[0] else None
             axis.plot(bound, away, "o", ms=6, label=label, color=f"C{number}", **face)
+        axis.locator_params(axis="x", nbins=5)
         axis.axhline(found.arms[f"{kind}, held-out data"]["frechet"], color="C0", ls=":")
         axis.set(xlabel="test bound, bits/dim", ylabel="Fréchet distance", title=f"{name}; dotted: held-out data")
     figure.legend(loc="outside lower center", ncols=5)
