@@ -14,6 +14,7 @@ stopped. Needs `imagecodecs` (the extra `bench`).
 
 import argparse
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -25,6 +26,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 import vlb
+from vlb.base.files import write_text
+from vlb.base.memory import keep_freed_memory
 
 CROP, MARGIN = 32, 8
 WAYS = {"without margins": 0, "with margins": MARGIN}
@@ -93,7 +96,8 @@ def measured(run: Path, test: Path, folder: Path) -> dict[str, Any]:
     values |= {
         "T": archive.settings.steps,
         "archive, bits/dim": archive.summary.gross,
-        "net, bits/dim": archive.summary.net,
+        "net, bits/dim": None if math.isnan(archive.summary.net) else archive.summary.net,
+        "notes of the archive": archive.summary.notes,
         "compression CPU seconds": round(cpu() - started),
     }
     vlb.decompress(archive.file, folder / f"{run.name}-back", run=run)
@@ -125,6 +129,7 @@ def main() -> None:
     arguments.add_argument("--out", type=Path)
     arguments.add_argument("--runs", type=Path, help="a folder in which runs are kept, and found again")
     chosen = arguments.parse_args()
+    keep_freed_memory()
     if chosen.table is not None:
         print(table(json.loads(chosen.table.read_text())))
         return
@@ -147,7 +152,7 @@ def main() -> None:
             results["ways"][name] = cost | measured(run, data / "test", Path(temporary))
             print(name, json.dumps(results["ways"][name]), flush=True)
             if chosen.out is not None:
-                chosen.out.write_text(json.dumps(results, indent=1) + "\n")
+                write_text(chosen.out, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ NAMES = (
     "robustness",
     "representation",
     "weightings",
+    "weightings_beyond",
 )
 READINGS = ROOT / "experiments" / "readings"
 PAGE = ROOT / "docs" / "experiments.md"

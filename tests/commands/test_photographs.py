@@ -24,6 +24,7 @@ from vlb.coding.sequence import Sequence
 from vlb.core.condition import Condition, Role
 from vlb.core.schema import Pieces
 from vlb.core.terms import EXACT, TermPath
+from vlb.data.baselines import per_example
 from vlb.data.formats import rests
 from vlb.data.formats.base import File, Member
 from vlb.data.formats.png import Png, Style
@@ -31,6 +32,7 @@ from vlb.data.photographs import Crops, load_photographs, tiles
 from vlb.data.pieces import alone
 from vlb.interfaces.cli import main
 from vlb.measure.evaluation import Wholes, measure_bound
+from vlb.pages.comparison import comparison_page
 from vlb.store import checkpoint
 from vlb.store.runs import Run
 from vlb.training.recipes import recipe
@@ -109,8 +111,6 @@ def test_evaluation_is_of_whole_pictures(way: str, folder: Path, runs: dict[str,
     assert result.things == 1 and result.examples == len(split)
     assert result.bits_per_dim == pytest.approx(result.evaluation.totals.sum() / pixels / math.log(2))
     assert set(result.baselines) == {"uniform", "independent_pixels"} and result.baselines["uniform"] == 4
-    with pytest.raises(UserError, match=r"is of tiles of pictures \(--crop\)"):
-        vlb.compare([str(kept), "uniform"])
     assert math.isnan(result.se_data) and f"1 in {len(split)} tiles, {pixels:,} dimensions" in result.table().title
 
 
@@ -181,14 +181,41 @@ def test_the_report_is_of_tiles(runs: dict[str, Path]) -> None:
     assert "pictures of any size, in" in page and "--set data.crop=8" in page
 
 
-def test_what_is_of_whole_examples_says_so(runs: dict[str, Path], tmp_path: Path) -> None:
-    one, other = runs.values()
-    for asked in (
-        lambda: vlb.compare([str(one), str(other)]),
-        lambda: vlb.tightness(one),
-    ):
-        with pytest.raises(UserError, match=r"are tiles of pictures \(--crop\)"):
-            asked()
+def test_what_is_of_whole_examples_says_so(runs: dict[str, Path]) -> None:
+    with pytest.raises(UserError, match=r"are tiles of pictures \(--crop\)"):
+        vlb.tightness(runs["margin"])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_comparison_is_of_whole_pictures(way: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    """Baselines have no draws, so that their differences per picture are known; the rest is of the same pictures."""
+    data = Run.open(runs[way]).data()
+    split, kept = data.train, tmp_path / "v.npz"
+    result = vlb.compare([str(runs[way]), "independent-pixels", "uniform"], split="train")
+    nats = per_example("independent-pixels", data, split)
+    expected = [nats[split.whole == number].sum() for number in np.unique(split.whole)]
+    own = result.comparisons[0].first.evaluation
+    totals = [own.totals[split.whole == number].sum() for number in np.unique(split.whole)]
+    total = result.comparisons[0].total
+    assert len(total.values) == len(np.unique(split.whole)) < len(split)
+    assert np.allclose(total.values, np.array(expected) - totals)
+    pixels = int(split.counted.sum())
+    found = result.values()["comparisons"][0]
+    assert found["bits_per_dim"] == pytest.approx((sum(expected) - sum(totals)) / pixels / math.log(2))
+    assert set(found["first_better_most"]) | set(found["second_better_most"]) <= set(split.whole.tolist())
+    assert f"{len(expected)} in {len(split)} tiles, {pixels:,} dimensions" in result.table().title
+    assert "nats/picture" in result.table().columns
+    assert "pictures (of any size" in comparison_page(result)
+    vlb.evaluate(runs[way], "train", vlb.EvaluateOptions(passes=2), values=kept)
+    again = vlb.compare([str(kept), str(runs[way]), "uniform"])
+    assert len(again.comparisons[0].total.values) == len(expected)
+    few = vlb.compare([str(runs[way]), "uniform"], vlb.CompareOptions(examples=3), split="train")
+    assert len(few.comparisons[0].total.values) == 3
+
+
+def test_pictures_that_are_cut_otherwise_are_not_compared(runs: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="they cut pictures otherwise"):
+        vlb.compare(list(runs.values()))
 
 
 @pytest.fixture(scope="module")
@@ -362,6 +389,6 @@ def test_the_error_is_over_whole_pictures(folder: Path) -> None:
         found.append((evaluation.bits_per_dim, evaluation.se_data))
     assert np.allclose(found, found[0]) and found[0][1] > 0
     nats = np.random.default_rng(0).normal(5, 1, 40)
-    each, fours = Wholes(np.arange(40), np.full(40, 7.0)), Wholes(np.arange(40) // 4, np.full(10, 28.0))
+    each, fours = (Wholes(np.arange(40) // n, np.full(40 // n, 7.0 * n), np.arange(40 // n)) for n in (1, 4))
     assert each.error(nats) == pytest.approx(nats.std(ddof=1) / math.sqrt(40) / 7)
     assert fours.error(nats) == pytest.approx(nats.reshape(10, 4).sum(1).std(ddof=1) / math.sqrt(10) / 28)

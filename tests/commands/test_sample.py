@@ -42,6 +42,16 @@ def test_every_sampler_serves_on_every_grid(sampler: str, grid: str, run: Path, 
     assert x.shape == (3, 1, 8, 8) and x.dtype == np.uint8 and x.max() <= 16
 
 
+def test_what_cannot_be_written_is_not_drawn(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("vlb.generate.sample.drawn", lambda *_, **__: pytest.fail("it was drawn"))
+    for name, words in (("x.wav", "holds one sample: -n 1"), ("x.csv", "no rows of a table"), ("x", "are no sound")):
+        assert vlb("sample", run, "-n", "3", "-o", tmp_path / name) == 2
+        assert words in " ".join(capsys.readouterr().err.split())
+        assert not (tmp_path / name).exists()
+
+
 def test_the_learned_grid_halves_the_learned_density(run: Path) -> None:
     """Equal shares of p(λ) between its times, by the density's own integral; a run without one says so."""
     opened = Run.open(run)

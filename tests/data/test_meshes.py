@@ -60,7 +60,7 @@ def test_a_scan_is_a_cloud(tmp_path: Path) -> None:
     shape = read_shape(tmp_path / "x.ply")
     assert shape.faces is None and np.array_equal(shape.vertices, x)
     assert np.array_equal(points_of(shape, 50, tmp_path), x)
-    with pytest.raises(Damaged, match="has 50 points, fewer than 51"):
+    with pytest.raises(Damaged, match="has 50 points, fewer than the 51"):
         points_of(shape, 51, tmp_path)
     with pytest.raises(Damaged, match="a scan of points has no inside"):
         solid(shape, 8, tmp_path)
@@ -101,6 +101,8 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     flat.write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n")
     with pytest.raises(Damaged, match="faces of no area"):
         points_of(read_shape(flat), 5, flat)
+    with pytest.raises(Damaged, match="faces of no area"):
+        solid(read_shape(flat), 8, flat)
     with pytest.raises(UserError, match="is a single shape: give the folder"):
         load_points(box(tmp_path / "one.off"))
 

@@ -63,6 +63,27 @@ def test_folders_that_are_splits(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_folders_are_classes_and_links_are_said(tmp_path: Path) -> None:
+    """Of windows as of their recordings, below splits, too, and of recordings for a trained model."""
+    for split, count in (("train", 3), ("test", 2), ("validation", 2)):
+        for name in ("low", "high"):
+            folder_of(tmp_path / "a" / split / name, count)
+    (tmp_path / "a" / "test" / "low" / "again.wav").symlink_to(tmp_path / "a" / "test" / "low" / "chirp-000.wav")
+    data = load_sounds(tmp_path / "a", SMALL)
+    assert data.schema.labels == ("high", "low")
+    for split, recordings in ((data.train, 6), (data.test, 5)):
+        assert split.labels is not None and split.whole is not None
+        assert len({*zip(split.whole.tolist(), split.labels.tolist(), strict=True)}) == recordings
+    assert any("links, taken as what they lead to: 1 (test/low/again.wav)" in remark for remark in data.remarks)
+    given_ = load_examples(tmp_path / "a" / "test", data.schema)
+    assert given_.split.labels is not None and data.test.labels is not None
+    assert np.bincount(given_.split.labels).tolist() == np.bincount(data.test.labels).tolist()
+    assert any("links" in note for note in given_.notes)
+    folder_of(tmp_path / "a" / "train", 1)
+    mixed = load_sounds(tmp_path / "a", SMALL)
+    assert mixed.schema.labels is None and any("folders are no classes" in remark for remark in mixed.remarks)
+
+
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "a")
     first = sorted(folder.iterdir())[0]
@@ -78,6 +99,9 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         load_sounds(folder, SMALL)
     data = load_sounds(folder, Windows(window=64, skip_damaged=True))
     assert any("damaged files: 1 (chirp-000.wav)" in str(reason) for reason in data.left_out)
+    with pytest.raises(UserError, match=r"chirp-000\.wav cannot be read") as refused:
+        load_examples(folder, data.schema)
+    assert "--skip-damaged" not in str(refused.value)  # an option of training alone
     for content, words in (
         (sound(np.zeros((500, 1), np.uint16), 16_000), "at 16,000 Hz"),
         (sound(np.zeros((500, 2), np.uint16), RATE), "stereo"),

@@ -124,4 +124,7 @@ def widened(model: Model) -> Model:
 
 def continuous() -> UserError:
     """Why a density is no code."""
-    return UserError("only models of discrete data compress: a density has no bits until a precision is chosen")
+    return UserError(
+        "only models of discrete data compress: a density has no bits until a precision is chosen; voxels of a shape "
+        "have them (the recipe volumes), and so have the columns of a table with a resolution (the recipe table)"
+    )

@@ -86,7 +86,7 @@ def arrangement(folder: Path, paths: Sequence[PurePath]) -> Arrangement:
     if stray is None:
         return Arrangement(parts, tuple(sorted(set(named.values()), key=natural)), named, remarks)
     if named:
-        remarks += (f"folders are no classes, for not every picture lies in exactly one: {stray}",)
+        remarks += (f"folders are no classes, for not every file lies in exactly one: {stray}",)
     return Arrangement(parts, None, {}, remarks)
 
 

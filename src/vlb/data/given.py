@@ -89,7 +89,9 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if isinstance(schema.layout, Wave) and schema.layout.rate is not None:
         if not path.exists():
             raise UserError(f"there is nothing at {path}; give a split's name, or the path of recordings")
-        return Given(*read_windows(path, schema))
+        heard = read_windows(path, schema)
+        numbers = _classes(heard.labels, len(heard.x), str(path), schema, conditional)
+        return Given(Split(heard.x, numbers, whole=heard.whole), heard.names, heard.notes)
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unseen: Mapping[int, str] = MappingProxyType({})

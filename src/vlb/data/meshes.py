@@ -95,7 +95,8 @@ def some_of(cloud: np.ndarray, number: int, what: str) -> np.ndarray:
     cloud. Raises `Damaged` where there are too few."""
     if len(cloud) < number:
         raise Damaged(
-            f"{what} has {len(cloud)} points, fewer than {number}: give --points {len(cloud)}, or leave it out"
+            f"{what} has {len(cloud)} points, fewer than the {number} of a cloud: leave it out, or train with "
+            f"--points {len(cloud)}"
         )
     if len(cloud) == number:
         return cloud
@@ -137,6 +138,8 @@ def solid(shape: Shape, side: int, path: Path) -> np.ndarray:
         raise Damaged(f"{path} has faces of no extent: there is nothing within")
     middle = (shape.vertices.max(0) + shape.vertices.min(0)) / 2
     unit: Any = trimesh.Trimesh((shape.vertices - middle) / extent, shape.faces, process=False)
+    if not unit.area > 0:
+        raise Damaged(f"{path} has faces of no area: it has no surface, and nothing within")
     found = unit.voxelized(1 / (side - 1)).fill().matrix
     x = np.zeros((side, side, side), bool)
     within = found[tuple(slice(0, side) for _ in range(3))]

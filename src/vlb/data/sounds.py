@@ -15,8 +15,8 @@ from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
 from vlb.base.walk import LeftOut, Reason, found_in, reasons
 from vlb.core.schema import Levels, Schema, Wave
-from vlb.data.arranged import own_splits
 from vlb.data.dataset import SPLITS, Dataset, Split
+from vlb.data.folder import arrangement
 from vlb.data.recordings import SUFFIXES, Damaged, Manner, Recording, read_recording
 from vlb.data.splits import division
 
@@ -62,17 +62,17 @@ def cut(sounds: list[np.ndarray], window: int) -> Cut:
     )
 
 
-def schema_of(manner: Manner, window: int) -> Schema:
+def schema_of(manner: Manner, window: int, classes: tuple[str, ...] | None = None) -> Schema:
     """What a window is."""
     layout = Wave((manner.channels, window), rate=manner.rate, mu_law=manner.mu_law)
-    return Schema(layout=layout, kinds=Levels(manner.levels))
+    return Schema(layout=layout, kinds=Levels(manner.levels), labels=classes)
 
 
 def load_sounds(path: Path, windows: Windows) -> Dataset:
     """The recordings of a folder, .wav and .flac, searched recursively, in sorted order, as a data set called after it.
 
-    All are of one rate, depth and number of channels. Folders called train, validation and test are splits (see
-    `arranged`); else recordings are divided 80/10/10 by the permutation of `splits`.
+    All are of one rate, depth and number of channels. Folders are splits and classes as `arranged` has them; without
+    splits recordings are divided 80/10/10 by the permutation of `splits`.
 
     Raises `UserError`, naming the file, for what is missing, empty, damaged (unless it is to be skipped) or stored
     otherwise than the first, and where a split has no window.
@@ -82,19 +82,32 @@ def load_sounds(path: Path, windows: Windows) -> Dataset:
         what = "is no folder" if path.exists() else "is not there"
         raise UserError(f"{path} {what}: give the path of a folder of recordings (.wav, .flac)")
     found = found_in(path, SUFFIXES, "recordings")
-    read, damaged = _read(path, found.paths, windows)
+    try:
+        read, damaged = _read(path, found.paths, windows)
+    except Damaged as error:
+        raise Damaged(f"{error}; --skip-damaged leaves such files out") from error
     if not read:
-        raise UserError(f"{path}: all {len(found.paths)} recordings are damaged, the first so: {damaged[0].why}")
-    return made(path.name, read, windows, str(path), reasons([*found.left_out, *damaged]))
+        raise UserError(f"{path}: all {len(found.paths)} recordings are damaged, the first is {damaged[0].path}")
+    return made(path.name, read, windows, str(path), reasons([*found.left_out, *damaged]), found.links)
 
 
-def made(name: str, read: Mapping[PurePath, Recording], windows: Windows, what: str, out: Reasons = ()) -> Dataset:
-    """A data set of recordings by their paths, divided as these say. Raises `UserError`, naming `what`."""
+def made(
+    name: str,
+    read: Mapping[PurePath, Recording],
+    windows: Windows,
+    what: str,
+    out: Reasons = (),
+    links: tuple[str, ...] = (),
+) -> Dataset:
+    """A data set of recordings by their paths, divided as these say; links: what is to be said of those that were
+    followed. Raises `UserError`, naming `what`."""
     manner = one_manner(read, what)
     paths = list(read)
-    parts = own_splits(Path(what), paths)
+    arranged = arrangement(Path(what), paths)
+    parts, classes = arranged.parts, arranged.classes
     indices = division(len(parts["train"]), validation="validation" not in parts, test="test" not in parts, what=what)
-    splits, remarks, number = dict[str, Split](), list[str](), {path: i for i, path in enumerate(paths)}
+    splits, number = dict[str, Split](), {path: i for i, path in enumerate(paths)}
+    remarks = [*links, *arranged.remarks]
     over, all_, short, silent = 0, 0, list[PurePath](), list[PurePath]()
     for split, index in zip(SPLITS, indices, strict=True):
         own = parts[split] if split in parts and index is None else [parts["train"][i] for i in _known(index)]
@@ -104,7 +117,11 @@ def made(name: str, read: Mapping[PurePath, Recording], windows: Windows, what: 
                 f"{what}: no recording of the {split} split is as long as a window of {windows.window:,} samples: give "
                 "longer ones, or a shorter --window"
             )
-        splits[split] = Split(pieces.x, whole=np.array([number[path] for path in own], np.int64)[pieces.whole])
+        labels = None
+        if classes is not None:
+            labels = np.array([classes.index(arranged.named[path]) for path in own], np.int64)[pieces.whole]
+        wholes = np.array([number[path] for path in own], np.int64)[pieces.whole]
+        splits[split] = Split(pieces.x, labels, whole=wholes)
         over, all_ = over + pieces.over, all_ + sum(read[path].values.shape[1] for path in own)
         short += [own[i] for i in pieces.short]
         silent += [own[i] for i in pieces.silent]
@@ -113,19 +130,36 @@ def made(name: str, read: Mapping[PurePath, Recording], windows: Windows, what: 
         remarks.append(f"at the ends of recordings, {over:,} samples ({over / all_:.1%}) make no whole window")
     remarks += [str(reason) for reason in reasons(LeftOut(str(path), "shorter than a window") for path in short)]
     remarks += [str(reason) for reason in reasons(LeftOut(str(path), "silent throughout") for path in silent)]
-    schema = schema_of(manner, windows.window)
+    schema = schema_of(manner, windows.window, classes)
     return Dataset(
         name, schema, splits["train"], splits["validation"], splits["test"], left_out=out, remarks=tuple(remarks)
     )
 
 
-def read_windows(path: Path, schema: Schema) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
-    """Windows of a recording, or of all in a folder, for a model of a schema: the examples, the file and the first
-    second of each, and what is to be said of them. Raises `UserError` for other sound than the model's."""
+class Heard(NamedTuple):
+    """Windows for a model. x: (n, channels, window); whole: (n,), which recording each is of; labels: (n,) names of
+    classes, where each recording lies in a folder of one; names: the file and the first second of each; notes: what is
+    to be said of them."""
+
+    x: np.ndarray
+    whole: np.ndarray
+    labels: np.ndarray | None
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_windows(path: Path, schema: Schema) -> Heard:
+    """Windows of a recording, or of all in a folder, for a model of a schema. Raises `UserError` for other sound than
+    the model's."""
     layout = schema.layout
     assert isinstance(layout, Wave) and layout.rate is not None
     windows = Windows(window=layout.shape[1], mu_law=layout.mu_law)
-    paths = found_in(path, SUFFIXES, "recordings").paths if path.is_dir() else (PurePath(path.name),)
+    paths: tuple[PurePath, ...] = (PurePath(path.name),)
+    said: tuple[str, ...] = ()
+    named = dict[PurePath, str]()
+    if path.is_dir():
+        found = found_in(path, SUFFIXES, "recordings")
+        paths, said, named = found.paths, found.notes, arrangement(path, found.paths).named
     read, _ = _read(path if path.is_dir() else path.parent, paths, windows)
     manner, own = one_manner(read, str(path)), Manner(layout.rate, layout.shape[0], schema.levels, layout.mu_law)
     if manner != own:
@@ -134,8 +168,10 @@ def read_windows(path: Path, schema: Schema) -> tuple[Split, tuple[str, ...], tu
     if not len(pieces.x):
         raise UserError(f"{path} holds no window of {windows.window:,} samples: it is too short")
     names = tuple(f"{paths[i]} from {at / layout.rate:.3f} s" for i, at in zip(pieces.whole, pieces.start, strict=True))
-    notes = (f"{pieces.over:,} samples at the ends of recordings make no whole window",) if pieces.over else ()
-    return Split(pieces.x, whole=pieces.whole), names, notes
+    if pieces.over:
+        said += (f"{pieces.over:,} samples at the ends of recordings make no whole window",)
+    labels = np.array([named[one] for one in paths])[pieces.whole] if named else None
+    return Heard(pieces.x, pieces.whole, labels, names, said)
 
 
 def one_manner(read: Mapping[PurePath, Recording], what: str) -> Manner:
@@ -157,9 +193,9 @@ def _read(
     for path in paths:
         try:
             read[path] = read_recording(folder / path, windows.mu_law)
-        except Damaged as error:
+        except Damaged:
             if not windows.skip_damaged:
-                raise Damaged(f"{error}; --skip-damaged leaves such files out") from error
+                raise
             damaged.append(LeftOut(str(path), "damaged files"))
     return read, damaged
 

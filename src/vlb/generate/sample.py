@@ -18,7 +18,7 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.base.words import so_many
 from vlb.core.condition import Condition
-from vlb.core.schema import Column, Points, Wave
+from vlb.core.schema import Column, Points, Schema, Wave
 from vlb.core.surroundings import ordinary
 from vlb.data.pieces import alone, tile_of
 from vlb.data.rows import as_parquet, as_text
@@ -77,6 +77,8 @@ class SampleResult(Result):
         """A grid of pictures. Raises `UserError` for examples that are no images, volumes or clouds."""
         if self.points is not None:
             return png(grid(scatter(self.x), 256))
+        if self.wave is not None:
+            raise UserError("sound is no picture: use .wav, or a folder for a file of each")
         if self.levels is None:
             raise UserError(f"examples of shape {self.x.shape[1:]} are no pictures: use .csv or .npz")
         return png(grid(self.x, self.levels))
@@ -88,13 +90,13 @@ class SampleResult(Result):
     def as_wav(self) -> bytes:
         """The .wav file of the only one. Raises `UserError` where there are more, or they are no sound."""
         if len(self.x) != 1:
-            raise UserError(f"a .wav file holds one sample, not {len(self.x)}: -n 1, or -o FOLDER for a file of each")
+            raise UserError("a .wav file holds one sample: -n 1, or -o FOLDER for a file of each")
         return wav(self.x[0], self.wave)
 
     def as_ply(self) -> bytes:
         """The .ply file of the only cloud. Raises `UserError` where there are more, or they are none."""
         if len(self.x) != 1:
-            raise UserError(f"a .ply file holds one cloud, not {len(self.x)}: -n 1, or -o FOLDER for a file of each")
+            raise UserError("a .ply file holds one cloud: -n 1, or -o FOLDER for a file of each")
         return ply(self.x[0])
 
     def as_files(self) -> tuple[str, list[bytes]]:
@@ -188,8 +190,13 @@ def sample(
             bar.move(len(batch))
     of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
     of += "" if schema.pieces is None else ", tiles by themselves,"
+    return as_result(schema, x, of + way.how)
+
+
+def as_result(schema: Schema, x: np.ndarray, how: str = "") -> SampleResult:
+    """Examples x (n, *shape) of a schema, of pieces the tiles alone."""
     wave = audible(schema.layout, schema.count)
-    return SampleResult(tile_of(schema, x), schema.count, of + way.how, schema.columns, wave, of_points(schema.layout))
+    return SampleResult(tile_of(schema, x), schema.count, how, schema.columns, wave, of_points(schema.layout))
 
 
 class Way(NamedTuple):

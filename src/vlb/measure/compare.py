@@ -13,7 +13,16 @@ from vlb.base.words import so_many
 from vlb.core.surroundings import ordinary
 from vlb.core.terms import key
 from vlb.data import Dataset, Split
-from vlb.measure.comparison import Comparison, Contender, Difference, LevelDifferences, holm, level_differences, paired
+from vlb.measure.comparison import (
+    Comparison,
+    Contender,
+    Difference,
+    LevelDifferences,
+    TermDifference,
+    holm,
+    level_differences,
+    paired,
+)
 from vlb.measure.contenders import Field, gather, known
 from vlb.measure.evaluation_file import Subject
 from vlb.measure.options import CompareOptions
@@ -55,13 +64,19 @@ class ComparisonResult(Result):
         """All of them, the first first."""
         return (self.first, *(comparison.second for comparison in self.comparisons))
 
+    @property
+    def each(self) -> str:
+        """What is compared one by one, in words."""
+        return "example" if self.first.evaluation.pieces is None else "picture"
+
     def values(self) -> dict[str, Any]:
-        """Everything found as JSON values, nats per example unless it says bits."""
+        """Everything found as JSON values, nats per example (of tiles: per picture) unless it says bits."""
         first = self.first
         return {
             "data": {"name": first.subject.data, "fingerprint": first.subject.fingerprint},
             "split": first.subject.split,
             "examples": len(first.index),
+            "things": len(first.things),
             "dimensions": first.evaluation.dimensions,
             "kind": kind(first.subject),
             "models": [_model(contender) for contender in self.contenders],
@@ -76,7 +91,10 @@ class ComparisonResult(Result):
 
     def table(self) -> Table:
         """Every model's bound, and its difference from the first."""
-        own, subject, bits = self.first.evaluation, self.first.subject, self.first.evaluation.bits
+        own, subject = self.first.evaluation, self.first.subject
+        of = f"{so_many(len(self.first.index), 'example')} × {so_many(own.dimensions, 'dimension')}"
+        if own.pieces is not None:
+            of = f"{own.things} in {so_many(len(self.first.index), 'tile')}, {int(own.pieces.sizes.sum()):,} dimensions"
         sections: list[tuple[tuple[str, ...], ...]] = [
             ((self.first.name, f"{own.bits_per_dim:.4f} ± {own.standard_error:.4f}", "", "", ""),)
         ]
@@ -86,24 +104,23 @@ class ComparisonResult(Result):
             head = (
                 comparison.second.name,
                 f"{its.bits_per_dim:.4f} ± {its.standard_error:.4f}",
-                Strong(f"{bits(total.mean):+.4f}"),
-                f"{total.mean:+.2f} ± {total.standard_error:.2f}",
+                Strong(f"{own.bits_of_thing(total.mean):+.4f}"),
+                _nats(total),
                 f"{p:.2g}",
             )
             interval = (
-                ("  95 % interval", "", f"{bits(low):+.4f}", f"{low:+.2f}", ""),
-                ("", "", f"{bits(high):+.4f}", f"{high:+.2f}", ""),
+                ("  95 % interval", "", f"{own.bits_of_thing(low):+.4f}", f"{low:+.2f}", ""),
+                ("", "", f"{own.bits_of_thing(high):+.4f}", f"{high:+.2f}", ""),
             )
             terms = (
-                (f"  {key(path)}", "", f"{bits(term.mean):+.4f}", f"{term.mean:+.2f} ± {term.standard_error:.2f}", "")
+                (f"  {key(path)}", "", f"{own.bits_of_thing(term.mean):+.4f}", _nats(term), "")
                 for path, term in comparison.terms.items()
             )
             sections.append((head, *interval, *terms))
         return Table(
-            title=f"{subject.data}, {subject.split}: {so_many(len(self.first.index), 'example')} × "
-            f"{so_many(own.dimensions, 'dimension')}, "
-            f"{kind(subject)}{', given labels' if subject.conditional else ''}",
-            columns=("", "bits/dim", "difference", "nats/example", "p"),
+            title=f"{subject.data}, {subject.split}: {of}, {kind(subject)}"
+            + (", given labels" if subject.conditional else ""),
+            columns=("", "bits/dim", "difference", f"nats/{self.each}", "p"),
             sections=tuple(sections),
             caption=f"difference: from {self.first.name}, with 95 % interval; positive is worse. p: paired t-test"
             + (", Holm-adjusted" if len(self.comparisons) > 1 else ""),
@@ -151,8 +168,11 @@ def compare(
 
 
 def noise_levels(field: Field, conditional: bool) -> tuple[Levels, ...]:
-    """Differences by noise level of every other diffusion model from the first, where the first is one."""
-    if field.part is None or not field.diffusions or field.diffusions[0][0] != field.contenders[0].name:
+    """Differences by noise level of every other diffusion model from the first, where the first is one; none of tiles,
+    of which each would count as an example."""
+    if field.part is None or field.contenders[0].evaluation.pieces is not None:
+        return ()
+    if not field.diffusions or field.diffusions[0][0] != field.contenders[0].name:
         return ()
     (_, first), *others = field.diffusions
     part = field.part.subset(LEVEL_EXAMPLES)
@@ -167,6 +187,10 @@ def kind(subject: Subject) -> str:
     if subject.levels is not None:
         return f"discrete, {subject.levels} levels"
     return f"against {subject.measure}" if subject.measure else "continuous"
+
+
+def _nats(difference: Difference | TermDifference) -> str:
+    return f"{difference.mean:+.2f} ± {difference.standard_error:.2f}"
 
 
 def _model(contender: Contender) -> dict[str, Any]:
@@ -185,13 +209,13 @@ def _compared(comparison: Comparison, p: float) -> dict[str, Any]:
     return {
         "name": comparison.second.name,
         **_stated(total),
-        "bits_per_dim": first.evaluation.bits(total.mean),
+        "bits_per_dim": first.evaluation.bits_of_thing(total.mean),
         "p_value": total.p_value,
         "p_value_holm": p,
         "terms": {key(path): term.mean for path, term in comparison.terms.items()},
         "terms_standard_error_nats": {key(path): term.standard_error for path, term in comparison.terms.items()},
-        "first_better_most": [int(first.index[i]) for i in better],
-        "second_better_most": [int(first.index[i]) for i in worse],
+        "first_better_most": [int(first.things[i]) for i in better],
+        "second_better_most": [int(first.things[i]) for i in worse],
     }
 
 

@@ -24,19 +24,26 @@ from vlb.models.diffusion.model import DiffusionModel
 
 @dataclass(frozen=True)
 class Contender:
-    """A model's values on the examples `index` (n,) of a split, and what they are of."""
+    """A model's values on the examples `index` (n,) of a split, and what they are of: where these are pieces, what is
+    compared are the things that they are pieces of."""
 
     name: str
     evaluation: Evaluation
     subject: Subject
     index: np.ndarray
 
+    @property
+    def things(self) -> np.ndarray:
+        """The numbers of what is compared: of examples in the split, or of the things that these are pieces of."""
+        pieces = self.evaluation.pieces
+        return self.index if pieces is None else pieces.numbers
+
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired differences, (examples,) nats, and what their mean may be off by.
+    """Paired differences, (things,) nats, of examples or what these are pieces of, and what their mean may be off by.
 
-    se_data: over another sample of examples; se_monte_carlo: over other draws on these; freedom: degrees of freedom of
+    se_data: over another sample of these; se_monte_carlo: over other draws on these; freedom: degrees of freedom of
     the two together.
     """
 
@@ -47,7 +54,7 @@ class Difference:
 
     @property
     def mean(self) -> float:
-        """Nats per example."""
+        """Nats per thing."""
         return float(self.values.mean())
 
     @property
@@ -96,7 +103,7 @@ class Comparison:
     terms: dict[TermPath, TermDifference]
 
     def extremes(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Places, among the examples, where the first is better by most, and where the second is: most first."""
+        """Places, among the things, where the first is better by most, and where the second is: most first."""
         order = np.argsort(self.total.values, kind="stable")
         worse, better = order[: min(count, len(order))], order[::-1][: min(count, len(order))]
         values = self.total.values
@@ -124,15 +131,16 @@ def _difference(first: Contender, second: Contender) -> Difference:
     left in, and makes the error too large rather than too small.
     """
     a, b = first.evaluation, second.evaluation
-    values = b.totals - a.totals
+    values = b.of_things(b.totals - a.totals)
     n = len(values)
     if n < 2:
         raise UserError("of a single example nothing can be said: compare at least 2")
     variance, parts = float(values.var(ddof=1)), [0.0, 0.0]
     exact = not (a.monte_carlo_variance.any() and b.monte_carlo_variance.any())
     if exact or first.subject.options.get("seed") != second.subject.options.get("seed"):
-        variance = max(variance - float((a.monte_carlo_variance + b.monte_carlo_variance).mean()), 0.0)
-        parts = [(e.se_monte_carlo / e.bits(1.0)) ** 2 for e in (a, b)]
+        drawn = a.of_things(a.monte_carlo_variance + b.monte_carlo_variance)
+        variance = max(variance - float(drawn.mean()), 0.0)
+        parts = [(e.se_monte_carlo / e.bits_of_thing(1.0)) ** 2 for e in (a, b)]
     squares = [(variance / n, n - 1), *((part, e.batch_means[1:].size) for part, e in zip(parts, (a, b), strict=True))]
     # Welch and Satterthwaite: degrees of freedom of a sum of variances that are estimated apart.
     each = sum(square**2 / freedom for square, freedom in squares)
@@ -249,5 +257,6 @@ def level_differences(
 
 
 def _terms(evaluation: Evaluation) -> dict[TermPath, np.ndarray]:
-    """Terms per example; the steps of a diffusion model, whose number is no part of the model, as one."""
-    return folded(dict(zip(evaluation.paths, evaluation.values.T, strict=True)))
+    """Terms per thing; the steps of a diffusion model, whose number is no part of the model, as one."""
+    terms = dict(zip(evaluation.paths, evaluation.values.T, strict=True))
+    return folded({path: evaluation.of_things(values) for path, values in terms.items()})

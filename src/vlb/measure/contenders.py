@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import PER_EXAMPLE, per_example
 from vlb.measure.comparison import Contender, measures, refuse_incomparable
-from vlb.measure.evaluation import BATCH, Evaluation, measure_bound
+from vlb.measure.evaluation import BATCH, Evaluation, Wholes, measure_bound
 from vlb.measure.evaluation_file import Kept, Subject
 from vlb.measure.evaluation_file import load as load_values
 from vlb.measure.options import CompareOptions
@@ -68,18 +68,12 @@ def gather(
     kept = {name: load_values(Path(name)) for name in names if name.endswith(".npz")}
     runs = {name: Run.open(Path(name)) for name in names if name not in kept and name not in PER_EXAMPLE}
     refuse_ladders(runs)
-    for name, found in kept.items():
-        if "tiles" in found.subject.options:
-            raise UserError(
-                f"a paired comparison is of whole examples, and {name} is of tiles of pictures (--crop): compare what "
-                "vlb score says of each picture"
-            )
     where, index = _examples(kept, split)
     data = _data(runs, kept, data_path)
     if data is not None:
         _fits(index, len(data.split(where)), kept)
         if index is None:
-            index = data.split(where).subset_index(options.examples or len(data.split(where)))
+            index = data.split(where).subset_of_things(options.examples or len(data.split(where)))
         elif options.examples is not None:
             raise UserError("--examples is already settled by the saved values: leave it out")
     elif runs or len(kept) < len(names):
@@ -90,8 +84,8 @@ def gather(
     given = []
     for number, name in enumerate(names):
         if name in kept:
-            found = kept[name]
-            given.append(Given(short[name], found.subject, lambda found=found: found.evaluation, None))  # type: ignore[misc]
+            found, its = kept[name], _of_wholes(name, kept[name], part)
+            given.append(Given(short[name], found.subject, lambda its=its: its, None))  # type: ignore[misc]
             continue
         assert data is not None and part is not None
         if name in runs:
@@ -123,7 +117,6 @@ def refuse_ladders(runs: dict[str, Run]) -> None:
     """Raises `UserError` where one has no likelihood, before anything is loaded or computed."""
     for name, run in runs.items():
         run.refuse_without_likelihood(name)
-        run.schema.refuse_pieces("a paired comparison", "compare what vlb score says of each picture")
 
 
 def _run(
@@ -138,6 +131,11 @@ def _run(
     progress: Progress,
 ) -> Given:
     own = run.content["data"]
+    if run.schema.pieces != data.schema.pieces:
+        raise UserError(
+            f"{name} cannot be compared with the others: they cut pictures otherwise (--crop, --margin); compare what "
+            "vlb score says of each picture"
+        )
     if own["fingerprint"] != data.fingerprint:
         why = f"it is of other data ({own['name']} {own['fingerprint']}, not {data.name} {data.fingerprint})"
         if (other := measures(run.schema.measure, data.schema.measure)) is not None:
@@ -187,9 +185,19 @@ def _baseline(name: str, data: Dataset, split: str, part: Split) -> Given:
         values = per_example(name, data, part)
         means, none = np.full((2, 1), values.mean()), np.zeros(len(values))
         paths: tuple[TermPath, ...] = (("negative_log_likelihood",),)
-        return Evaluation(paths, values[:, None], means, len(values), none, data.dimensions, subject.bound, False)
+        wholes, size = Wholes.of(part), part.dimensions
+        return Evaluation(paths, values[:, None], means, len(values), none, size, subject.bound, False, wholes)
 
     return Given(name, subject, evaluate, None)
+
+
+def _of_wholes(name: str, kept: Kept, part: Split | None) -> Evaluation:
+    """What was kept; of tiles with the pictures that they are of, which the file does not say."""
+    if "tiles" not in kept.subject.options:
+        return kept.evaluation
+    if part is None:
+        raise UserError(f"{name} is of tiles of pictures, which are to be here: give a run of theirs, too")
+    return replace(kept.evaluation, pieces=Wholes.of(part))
 
 
 def _examples(kept: dict[str, Kept], split: str | None) -> tuple[str, np.ndarray | None]:

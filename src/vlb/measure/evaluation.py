@@ -53,6 +53,14 @@ class Evaluation:
         """−VLB per example, (examples,) nats."""
         return self.values.sum(1)
 
+    def of_things(self, values: np.ndarray) -> np.ndarray:
+        """Values of examples (examples,), those of pieces added up for the things that they are of: (things,)."""
+        return values if self.pieces is None else self.pieces.sums(values)
+
+    def bits_of_thing(self, nats: float) -> float:
+        """nats per thing, an example or what some of these are pieces of -> bits per dimension."""
+        return self.bits(nats * self.things / len(self.values))
+
     @property
     def passes(self) -> int:
         """How often each example was seen."""
@@ -128,21 +136,22 @@ class Evaluation:
 @dataclass(frozen=True, eq=False)
 class Wholes:
     """The things that examples are pieces of. index: (examples,), which thing, from 0; sizes: (things,), how many
-    elements a likelihood of each is of.
+    elements a likelihood of each is of; numbers: (things,), what the split calls them.
 
     Pieces of one thing are not independent: the things are the sample.
     """
 
     index: np.ndarray
     sizes: np.ndarray
+    numbers: np.ndarray
 
     @classmethod
     def of(cls, split: Split) -> "Wholes | None":
         """Those of a split; None where its examples are whole."""
         if split.whole is None or split.counted is None:
             return None
-        index = np.unique(split.whole, return_inverse=True)[1]
-        return cls(index, np.bincount(index, split.counted))
+        numbers, index = np.unique(split.whole, return_inverse=True)
+        return cls(index, np.bincount(index, split.counted), numbers)
 
     @property
     def count(self) -> int:

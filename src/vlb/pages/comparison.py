@@ -11,6 +11,7 @@ from vlb.pages import figures, page
 from vlb.pages.markup import chart, table, text, thumbnail
 
 SHOWN = 12
+WIDEST = 128  # pixels of a whole photograph's side
 
 
 def comparison_page(result: ComparisonResult) -> str:
@@ -19,7 +20,8 @@ def comparison_page(result: ComparisonResult) -> str:
     by_name = {level.name: level for level in result.levels}
     sections = [_headline(result)]
     for number, (comparison, p) in enumerate(zip(comparisons, result.adjusted, strict=True)):
-        sections.append(_pair(comparison, p, len(comparisons), by_name.get(comparison.second.name), number))
+        level = by_name.get(comparison.second.name)
+        sections.append(_pair(comparison, p, len(comparisons), level, number, result.each))
         if data is not None and part is not None and drawable(data.shape):
             sections.append(_disagreements(comparison, data, part))
     names = ", ".join(comparison.second.name for comparison in comparisons)
@@ -35,14 +37,22 @@ def _headline(result: ComparisonResult) -> str:
     given = " All are told the labels." if subject.conditional else ""
     return (
         f"<header><h1><b>{text(first.name)}</b> against {len(result.comparisons)} on {text(subject.data)}</h1>"
-        f"<p>{len(first.index):,} {text(subject.split)} examples ({text(page.dimensions(subject.shape))}; "
+        f"<p>{len(first.things):,} {text(subject.split)} {result.each}s ({text(_size(result))}; "
         f"{text(kind(subject))}), the same for all.{given} Lower is better. Where a bound is stated, bounds are "
         "compared and not likelihoods: the better model may have the looser bound.</p>"
         f"{table(rows, 'Bits per dimension, ± one standard error', ('model', 'bits/dim'))}</header>"
     )
 
 
-def _pair(comparison: Comparison, p: float, count: int, levels: Levels | None, number: int) -> str:
+def _size(result: ComparisonResult) -> str:
+    """Of what is compared one by one."""
+    pieces = result.first.evaluation.pieces
+    if pieces is None:
+        return page.dimensions(result.first.subject.shape)
+    return f"of any size, in {len(result.first.index):,} tiles: {int(pieces.sizes.sum()):,} dimensions in all"
+
+
+def _pair(comparison: Comparison, p: float, count: int, levels: Levels | None, number: int, each: str) -> str:
     first, second, total = comparison.first, comparison.second, comparison.total
     low, high = total.interval()
     rows = [("all", f"{total.mean:+.3f} ± {total.standard_error:.3f}", "strong")]
@@ -53,7 +63,7 @@ def _pair(comparison: Comparison, p: float, count: int, levels: Levels | None, n
     shares = float((total.values > 0).mean())
     charts = chart(
         figures.differences(total.values, f"pair-{number}", first.name, second.name),
-        "Every example’s difference. Right of zero the first model finds it likelier.",
+        f"Every {each}’s difference. Right of zero the first model finds it likelier.",
     )
     if levels is not None:
         outside = total.mean - float(levels.found.means.sum())
@@ -68,10 +78,10 @@ def _pair(comparison: Comparison, p: float, count: int, levels: Levels | None, n
     return (
         f"<section><h2>{text(second.name)} less {text(first.name)}</h2>"
         f'<p class="verdict {"better" if low > 0 else "worse" if high < 0 else "even"}">'
-        f"{text(verdict(comparison))}</p><p>{total.mean:+.3f} nats per example, 95 % interval {low:+.3f} to "
+        f"{text(verdict(comparison))}</p><p>{total.mean:+.3f} nats per {each}, 95 % interval {low:+.3f} to "
         f"{high:+.3f}; p = {p:.2g} by a paired t-test{adjusted}. The first is better on {shares:.0%} of the "
-        "examples.</p>"
-        f"{table(rows, 'Differences of the terms', ('term', 'nats per example'))}{charts}</section>"
+        f"{each}s.</p>"
+        f"{table(rows, 'Differences of the terms', ('term', f'nats per {each}'))}{charts}</section>"
     )
 
 
@@ -103,10 +113,23 @@ def _disagreements(comparison: Comparison, data: Dataset, part: Split) -> str:
 
 def _tiles(comparison: Comparison, index: np.ndarray, data: Dataset, part: Split) -> str:
     if not len(index):
-        return "<p>On no example.</p>"
+        return "<p>On none.</p>"
+    numbers = comparison.first.things[index].tolist()
+    if comparison.first.evaluation.pieces is None:
+        shown = [(part.x[i], f"example {number}") for i, number in zip(index, numbers, strict=True)]
+    else:
+        assert part.thing is not None
+        shown = [(_small(part.thing(number)), f"picture {number}") for number in numbers]
     cells = "".join(
-        f"<figure>{thumbnail(part.x[i], data.levels, f'example {comparison.first.index[i]}')}"
+        f"<figure>{thumbnail(x, data.levels, words)}"
         f"<figcaption>{abs(comparison.total.values[i]):.1f} nats</figcaption></figure>"
-        for i in index
+        for i, (x, words) in zip(index, shown, strict=True)
     )
     return f'<div class="tiles">{cells}</div>'
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    """A picture (C, H, W) by some of its pixels, no more than are seen."""
+    step = -(-max(picture.shape[1:]) // WIDEST)
+    found: np.ndarray = picture[:, ::step, ::step]
+    return found

@@ -174,7 +174,7 @@ class Run:
     def refuse_untaught(self, purpose: str) -> None:
         """Raises `UserError` where training told a network that takes roles of no known element, as `purpose` does: its
         weights do not show it."""
-        if getattr(self.experiment.loss, "known_share", 1.0) == 0:
+        if not self.experiment.loss.teaches_known:
             raise UserError(
                 f"{purpose} needs a model that was trained with known elements, and {self.path} was trained with "
                 "loss.known_share=0: train with --set model.roles=true --set loss.known_share=0.5"

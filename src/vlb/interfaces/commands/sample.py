@@ -45,6 +45,8 @@ def sample(
     device
         cpu or cuda.
     """
+    import numpy as np
+
     from vlb.interfaces.streams import refuse_existing
     from vlb.interfaces.terminal import Terminal, choose_device, console
 
@@ -56,17 +58,25 @@ def sample(
         )
     refuse_existing(out)
     with Terminal() as progress:
-        from vlb.data.rows import require_pyarrow
+        from vlb.generate.sample import as_result
         from vlb.generate.sample import sample as verb
+        from vlb.store.runs import Run
 
-        if out.suffix == ".parquet":
-            require_pyarrow()  # before the samples are drawn
-        result = verb(run, options, device=choose_device(device), progress=progress)
+        opened = Run.open(run)
+        # What cannot be written so is refused before it is drawn, which may take long.
+        blank = np.zeros((min(options.n, 2), *opened.schema.shape), opened.schema.dtype)
+        _contents(as_result(opened.schema, blank), out)
+        result = verb(opened, options, device=choose_device(device), progress=progress)
+    suffix, contents = _contents(result, out)
     if out.suffix:
-        write_new(out, WRITTEN[out.suffix](result))
+        write_new(out, contents[0])
     else:
-        suffix, contents = result.as_files()
         with made_new(out) as folder:
             for number, content in enumerate(contents, 1):
                 (folder / f"{number:0{len(str(len(contents)))}}{suffix}").write_bytes(content)
     console.print(f"{result.words}: {out}", markup=False)
+
+
+def _contents(result: "SampleResult", out: Path) -> tuple[str, list[bytes]]:
+    """How the names of its files end, and what is in each. Raises `UserError` for what cannot be written so."""
+    return (out.suffix, [WRITTEN[out.suffix](result)]) if out.suffix else result.as_files()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from vlb.models.loss import Sums, Terms
 @dataclass(frozen=True, kw_only=True)
 class CascadeLoss(Settings):
     """How the model of the coarse band and those of details are trained, all at once."""
+
+    teaches_known: ClassVar = True  # whether a model that takes known elements is a law given them once trained
 
     coarse: DiffusionLoss = field(default_factory=DiffusionLoss)
     details: DiffusionLoss = field(default_factory=DiffusionLoss)

@@ -37,6 +37,11 @@ class DiffusionLoss(Settings):
     decoder_share: Share = 0.125
     known_share: Annotated[float, Within(0, 0.9)] = 0.0
 
+    @property
+    def teaches_known(self) -> bool:
+        """Whether a model that takes known elements is a law given them once trained."""
+        return self.known_share > 0
+
     def build(self, model: DiffusionModel) -> "DiffusionTerms":
         """Ready to train a model. Raises `UserError` for what does not go with it or its schedule, or is no weight."""
         if self.known_share and "role" not in model.takes:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from vlb.models.loss import Sums, Terms
 @dataclass(frozen=True, kw_only=True)
 class FactorLoss:
     """The exact −log p of a mixture that EM has fitted."""
+
+    teaches_known: ClassVar = True  # whether a model that takes known elements is a law given them once trained
 
     def build(self, model: FactorMixture) -> "FactorTerms":
         """Ready to judge a mixture."""

@@ -1,6 +1,7 @@
 """Training of a ladder network: cross-entropy on the labels it may use, denoising costs on everything."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from vlb.models.loss import Sums, Terms, Unit
 @dataclass(frozen=True, kw_only=True)
 class LadderLoss(Settings):
     """Cross-entropy of noisy passes, and the denoising costs; labelled_batch: at most so many labels in a step."""
+
+    teaches_known: ClassVar = True  # whether a model that takes known elements is a law given them once trained
 
     labelled_batch: Count = 100
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from vlb.models.mixture.categorical import CategoricalMixture
 @dataclass(frozen=True, kw_only=True)
 class MixtureLoss:
     """The exact −log p of a mixture, and its smoothing's share per training example."""
+
+    teaches_known: ClassVar = True  # whether a model that takes known elements is a law given them once trained
 
     def build(self, model: CategoricalMixture) -> "MixtureTerms":
         """Ready to train a mixture."""

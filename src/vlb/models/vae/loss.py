@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class ElboLoss(Settings):
     al. 2016); given: of tables with gaps, the share of rows of which random cells are known, so that their bound is of
     the other cells given these, and q(z | some cells) is trained to take the place of the prior (Ivanov et al. 2019).
     """
+
+    teaches_known: ClassVar = True  # whether a model that takes known elements is a law given them once trained
 
     warmup: Whole = 0
     free_nats: Annotated[float, Within(0, 1e6)] = 0.0
