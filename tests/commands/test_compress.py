@@ -149,13 +149,12 @@ def test_what_the_model_is_not_of_is_said_and_has_no_rate(
 
 
 def test_another_process_with_other_threads_decodes(run: Path, images: Path, archive: Path, tmp_path: Path) -> None:
-    """Also with the CPU kernels of machines without AVX."""
-    for name, variables in (("threads", {"OMP_NUM_THREADS": "2"}), ("plain", {"ATEN_CPU_CAPABILITY": "default"})):
-        command = [sys.executable, "-m", "vlb", "decompress", str(archive), "--model", str(run)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-        result = subprocess.run([*command, "-o", str(tmp_path / name)], env=environment, capture_output=True, text=True)
-        assert result.returncode == 0, result.stderr
-        assert same(images, tmp_path / name)
+    """And with the CPU kernels of machines without AVX."""
+    command = [sys.executable, "-m", "vlb", "decompress", str(archive), "--model", str(run), "-o", tmp_path / "out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "ATEN_CPU_CAPABILITY": "default"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert same(images, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
