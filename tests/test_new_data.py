@@ -18,7 +18,8 @@ from vlb.coding import api
 from vlb.core.schema import Wave, levels_schema
 from vlb.data import Dataset, Split, formats, sources
 from vlb.data.formats.base import Content, Declined, File, Member
-from vlb.measure.options import EvaluateOptions
+from vlb.generate.options import SampleOptions
+from vlb.measure.options import EvaluateOptions, ScoreOptions
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.kinds import AnyLoss, AnyModel
@@ -91,12 +92,12 @@ def test_a_kind_of_data_goes_through_every_verb(kind: str, registered: None, tmp
     result = vlb.evaluate(run, "test", EvaluateOptions(passes=2))
     assert f"{LEVELS} levels" in result.kind and result.dimensions == LENGTH
 
-    x = vlb.sample(run).x
+    x = vlb.sample(run, SampleOptions(n=8, steps=8 if kind == "diffusion" else None)).x
     assert x.shape[1:] == (1, LENGTH) and int(x.max()) < LEVELS
 
     given = Beats().write(File((Member("", beats().test.x),), b"and a remark"))
     (tmp_path / "a.beats").write_bytes(given)
-    scored = vlb.score(run, tmp_path / "a.beats")
+    scored = vlb.score(run, tmp_path / "a.beats", ScoreOptions(passes=2, draws=2))
     assert len(scored.columns["nats"]) == len(beats().test)
     (tmp_path / "short.beats").write_bytes(given[:-200])
     with pytest.raises(UserError, match=r"short\.beats cannot be read: sequences that are cut short"):

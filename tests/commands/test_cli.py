@@ -91,7 +91,9 @@ def test_evaluation_states_everything(run: Path, tmp_path: Path) -> None:
 def test_discrete_time_is_labelled(unlabelled: Path, tmp_path: Path, kernel: str | None, placement: str | None) -> None:
     out = tmp_path / "e.json"
     options = [*(("--kernel", kernel) if kernel else ()), *(("--placement", placement) if placement else ())]
-    assert vlb("evaluate", unlabelled, "--json", out, "--passes", "2", "--steps", "3", *options) == 0
+    assert (
+        vlb("evaluate", unlabelled, "--json", out, "--passes", "2", "--examples", "30", "--steps", "3", *options) == 0
+    )
     result = json.loads(out.read_text())
     assert set(result["terms"]) == {"reconstruction", "prior", "diffusion"}
     assert len(result["kl_per_rung"]) == 3

@@ -84,7 +84,7 @@ def test_placing_noise_levels_has_a_bar_that_ends_full(run: Path, tmp_path: Path
     heard = Bars()
     compress(run, [tmp_path / "x.npy"], tmp_path / "x.vlb", CompressOptions(effort="fast"), progress=heard)
     placing = [bar for bar in heard.bars if bar.what.startswith("placing noise levels")]
-    assert placing and all(bar.total == bar.done[-1] and len(bar.done) > 20 for bar in placing)
+    assert placing and all(bar.total == bar.done[-1] and len(bar.done) == 10 for bar in placing)
 
 
 def test_inspection_needs_no_model(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,13 +149,12 @@ def test_what_the_model_is_not_of_is_said_and_has_no_rate(
 
 
 def test_another_process_with_other_threads_decodes(run: Path, images: Path, archive: Path, tmp_path: Path) -> None:
-    """Also with the CPU kernels of machines without AVX."""
-    for name, variables in (("threads", {"OMP_NUM_THREADS": "2"}), ("plain", {"ATEN_CPU_CAPABILITY": "default"})):
-        command = [sys.executable, "-m", "vlb", "decompress", str(archive), "--model", str(run)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-        result = subprocess.run([*command, "-o", str(tmp_path / name)], env=environment, capture_output=True, text=True)
-        assert result.returncode == 0, result.stderr
-        assert same(images, tmp_path / name)
+    """And with the CPU kernels of machines without AVX."""
+    command = [sys.executable, "-m", "vlb", "decompress", str(archive), "--model", str(run), "-o", tmp_path / "out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "ATEN_CPU_CAPABILITY": "default"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert same(images, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,7 @@ def test_training_that_is_ended_saves(tmp_path: Path, number: signal.Signals, st
     process = begun("train", "digits", "--out", path, *tiny)
     while not (path / "metrics.jsonl").is_file() or not (path / "metrics.jsonl").stat().st_size:
         assert process.poll() is None
+        time.sleep(0.02)
     process.send_signal(number)
     _, said = process.communicate()
     assert process.returncode == status, said
@@ -100,10 +102,10 @@ def test_what_a_killed_training_left_is_no_obstacle(tmp_path: Path) -> None:
 
 def test_of_commands_that_write_one_name_one_has_it(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "x.npz"
-    started = [begun("sample", run, "-n", "2", "--seed", str(seed), "-o", out) for seed in range(4)]
+    started = [begun("sample", run, "-n", "2", "--seed", str(seed), "-o", out) for seed in range(2)]
     said = [process.communicate()[1] for process in started]
-    assert sorted(process.returncode for process in started) == [0, 2, 2, 2], said
-    assert sum("exists already" in words for words in said) == 3
+    assert sorted(process.returncode for process in started) == [0, 2], said
+    assert sum("exists already" in words for words in said) == 1
     assert list(tmp_path.iterdir()) == [out]
 
 

@@ -17,6 +17,8 @@ from vlb.measure import planning
 from vlb.measure.evaluation_file import load, read
 from vlb.models.diffusion.stratified import StratifiedBound
 
+SOME = ("--examples", "60")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -27,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_values_per_example_are_kept_and_add_up(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "e.json"
-    assert vlb("evaluate", run, "--passes", "3", "--json", out) == 0
+    assert vlb("evaluate", run, "--passes", "3", "--examples", "90", "--json", out) == 0
     result = json.loads(out.read_text())
     kept = load(Path(result["values"]))
     assert Path(result["values"]).parent == run / "evaluations"
@@ -35,17 +37,17 @@ def test_values_per_example_are_kept_and_add_up(run: Path, tmp_path: Path) -> No
     assert kept.evaluation.se_monte_carlo == result["se_monte_carlo"]
     assert (kept.subject.data, kept.subject.split, kept.subject.levels) == ("digits", "test", 17)
     assert kept.subject.fingerprint == result["data"]["fingerprint"]
-    assert len(kept.index) == 360 and kept.evaluation.values.shape == (360, len(kept.evaluation.paths))
+    assert len(kept.index) == 90 and kept.evaluation.values.shape == (90, len(kept.evaluation.paths))
 
 
 def test_a_second_look_costs_nothing_and_more_passes_go_on(run: Path, tmp_path: Path) -> None:
     values = tmp_path / "v.npz"
-    assert vlb("evaluate", run, "--passes", "2", "--values", values) == 0
+    assert vlb("evaluate", run, *SOME, "--passes", "2", "--values", values) == 0
     first = load(values)
-    assert vlb("evaluate", run, "--passes", "4", "--values", values) == 0
+    assert vlb("evaluate", run, *SOME, "--passes", "4", "--values", values) == 0
     more = load(values)
     assert np.array_equal(more.evaluation.pass_means[:2], first.evaluation.pass_means)
-    assert vlb("evaluate", run, "--passes", "4", "--values", tmp_path / "w.npz") == 0
+    assert vlb("evaluate", run, *SOME, "--passes", "4", "--values", tmp_path / "w.npz") == 0
     assert np.array_equal(load(tmp_path / "w.npz").evaluation.values, more.evaluation.values)
 
 
@@ -68,13 +70,13 @@ def test_a_precision_out_of_reach_says_what_was_reached(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values, out = tmp_path / "v.npz", tmp_path / "e.json"
-    options = ("--precision", "1e-6", "--passes", "2", "--budget", "3", "--values", values, "--json", out)
+    options = (*SOME, "--precision", "1e-6", "--passes", "2", "--budget", "3", "--values", values, "--json", out)
     assert vlb("evaluate", run, *options) == 2
     error = capsys.readouterr().err.replace("\n", " ")
     assert "after 3 passes" in error and "try --budget" in error and str(values) in error
     assert not out.exists()
     assert len(load(values).evaluation.pass_means) == 3
-    assert vlb("evaluate", run, "--precision", "0.2", "--passes", "2", "--values", values, "--json", out) == 0
+    assert vlb("evaluate", run, *SOME, "--precision", "0.2", "--passes", "2", "--values", values, "--json", out) == 0
     assert json.loads(out.read_text())["se_monte_carlo"] <= 0.2
 
 
@@ -150,6 +152,14 @@ def test_other_examples_are_another_evaluation(run: Path, tmp_path: Path) -> Non
     assert found[0] == found[2] and found[0]["values"] != found[1]["values"]
 
 
+@pytest.fixture(scope="module")
+def kept(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Values of another evaluation."""
+    values = tmp_path_factory.mktemp("values") / "other.npz"
+    assert vlb("evaluate", run, "--passes", "2", "--seed", "7", "--examples", "20", "--values", values) == 0
+    return values
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -165,17 +175,16 @@ def test_other_examples_are_another_evaluation(run: Path, tmp_path: Path) -> Non
     ],
 )
 def test_bad_requests_are_explained(
-    options: tuple[str, ...], message: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: tuple[str, ...], message: str, run: Path, kept: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other, junk = tmp_path / "other.npz", tmp_path / "junk.npz"
-    assert vlb("evaluate", run, "--passes", "2", "--seed", "7", "--values", other) == 0
+    junk = tmp_path / "junk.npz"
     junk.write_bytes(b"junk")
-    before = other.read_bytes()
-    places = {"OTHER": str(other), "JUNK": str(junk)}
+    before = kept.read_bytes()
+    places = {"OTHER": str(kept), "JUNK": str(junk)}
     assert vlb("evaluate", run, *(places.get(option, option) for option in options)) == 2
     error = capsys.readouterr().err
     assert message in error.replace("\n", " ") and "Traceback" not in error
-    assert other.read_bytes() == before and junk.read_bytes() == b"junk"
+    assert kept.read_bytes() == before and junk.read_bytes() == b"junk"
 
 
 def test_ones_own_examples_have_a_bound(run: Path, tmp_path: Path) -> None:
@@ -233,6 +242,6 @@ def test_a_run_that_cannot_be_written_to_is_evaluated_all_the_same(
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     out = tmp_path / "e.json"
-    assert vlb("evaluate", run, "--passes", "2", "--json", out) == 0
+    assert vlb("evaluate", run, *SOME, "--passes", "2", "--json", out) == 0
     assert json.loads(out.read_text())["values"] is None
     assert "no values are kept" in " ".join(capsys.readouterr().err.split())

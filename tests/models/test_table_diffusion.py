@@ -112,25 +112,33 @@ def test_every_verb_works_or_says_why_not(tmp_path: Path) -> None:
     table.write_text("\n".join(lines) + "\n")
     options = vlb.TrainOptions(overrides=TINY)
     assert vlb.train("table-diffusion", options, out=run, data=table).finished
-    result = vlb.evaluate(run)
+    quick = vlb.EvaluateOptions(passes=2)
+    result = vlb.evaluate(run, options=quick)
     assert np.isfinite(result.bits_per_dim)
-    assert "given a" in str(vlb.evaluate(run, options=vlb.EvaluateOptions(given=("a",))).bound)
-    assert all(np.isfinite(values).all() for values in vlb.score(run, table).columns.values())
-    assert vlb.compare([run, "independent-pixels"]).first.subject.measure.startswith("Lebesgue")
+    assert "given a" in str(vlb.evaluate(run, options=vlb.EvaluateOptions(passes=2, given=("a",))).bound)
+    assert all(
+        np.isfinite(values).all()
+        for values in vlb.score(run, table, vlb.ScoreOptions(passes=2, draws=2)).columns.values()
+    )
+    assert vlb.compare([run, "independent-pixels"], vlb.CompareOptions(passes=2)).first.subject.measure.startswith(
+        "Lebesgue"
+    )
     filled = vlb.impute(run, table, vlb.ImputeOptions(draws=1)).tables[0].decode().splitlines()
     for before, after in zip(lines, filled, strict=True):
         cells = list(zip(before.split(","), after.split(","), strict=True))
         assert all(new and (not old or old == new) for old, new in cells)
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(lines[:20]) + "\n")
     for method, said in (
         ("twisted", "particles of a twisted descent"),
         ("smc", "on 4 paths"),
         (None, "told the known"),
     ):
         chosen = vlb.ImputeOptions(method=method, particles=2, steps=3)
-        assert said in vlb.impute(run, table, chosen).how
+        assert said in vlb.impute(run, few, chosen).how
     for point, particles, count in (("mean", None, 32), ("median", None, 128), ("mode", None, 128), ("mode", 2, 2)):
         by = vlb.ImputeOptions(point=point, particles=particles, steps=2)  # type: ignore[arg-type]
-        assert f"by {count} descents that are told" in vlb.impute(run, table, by).how
+        assert f"by {count} descents that are told" in vlb.impute(run, few, by).how
     vlb.sample(run, vlb.SampleOptions(n=3, steps=4))
     page = vlb.report(run).path.read_text("utf-8")
     assert all(heading in page for heading in ("The columns", "Every column by itself", "The rows least likely"))

@@ -29,6 +29,8 @@ from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.placement import cheapest, measure_costs
 
 MEASURED = 16  # one measurement places the rungs of every T up to so many
+VALUES = 1 << 14  # of the examples by which costs are measured
+PLACES, OF_SMALL = 26, 32  # between which rungs are placed, at least: those of examples of few dimensions
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ def placements(
         model.denoiser.float()
     decodes, dimensions = model.learns_decoder, math.prod(model.shape)
     # Too few draws, and the placing falls for those that came out cheap by luck.
-    few = slice(max(16, min(256, (1 << 14) // dimensions)))
+    few = slice(max(16, min(256, VALUES // dimensions)))
     x, condition = x[few], condition.take(few)
-    places, parts = _candidates(model, max(32 if dimensions < 256 else 26, most + 8) - 1)
+    places, parts = _candidates(model, max(OF_SMALL if dimensions < 256 else PLACES, most + 8) - 1)
     best: dict[int, tuple[float, DiffusionSettings]] = {}
     for index, kernel in enumerate(NUMBERED):
         if decodes == kernel.is_noise_error:
