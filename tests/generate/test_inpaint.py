@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import vlb
 from tests.commands.test_tables import vlb as command
 from tests.oracles import LIMIT, seeded, z_score
+from vlb.base.errors import UserError
 from vlb.core.initial import initialise
 from vlb.core.schema import levels_schema
 from vlb.data import Split, load
@@ -188,3 +189,16 @@ def test_a_table_takes_no_mask(tmp_path: Path) -> None:
     assert command("impute", tmp_path / "r", tmp_path / "g.csv", "-o", tmp_path / "o.csv") == 0
     assert (tmp_path / "o.csv").read_text().splitlines()[0] == "b,a"
     assert all(set(line.split(",")) <= set("xyuv") for line in (tmp_path / "o.csv").read_text().splitlines()[1:])
+
+
+def test_a_device_is_of_pictures_and_one_that_is_not_here_is_said(run: Path, tmp_path: Path, capsys) -> None:
+    np.save(tmp_path / "x.npy", DIGITS[:1])
+    np.save(tmp_path / "mask.npy", np.eye(8))
+    given = ("impute", run, tmp_path / "x.npy", "--mask", tmp_path / "mask.npy")
+    assert command(*given, "-o", tmp_path / "usual.npy") == 0
+    assert command(*given, "-o", tmp_path / "cpu.npy", "--device", "cpu") == 0
+    assert np.array_equal(np.load(tmp_path / "usual.npy"), np.load(tmp_path / "cpu.npy"))
+    assert command(*given, "-o", tmp_path / "no.npy", "--device", "abacus") == 2
+    assert "there is no device 'abacus' here" in capsys.readouterr().err
+    with pytest.raises(UserError, match="tables are filled on the CPU"):
+        vlb.impute("vlb:iris", tmp_path / "t.csv", device="meta")

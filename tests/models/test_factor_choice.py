@@ -6,7 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlb.models.factor.fitting import PATIENCE, best
+from vlb.core.schema import Real, Schema, Vector
+from vlb.models.factor.config import FactorAnalysers
+from vlb.models.factor.em import em
+from vlb.models.factor.fitting import CELLS, PATIENCE, Chooser, Mapped, best, surely
 
 WEIGHT = torch.ones(100, dtype=torch.float64)
 
@@ -55,3 +58,53 @@ def test_nothing_that_was_asked_for_is_clearly_better_than_what_is_chosen(means:
             assert float(gain.mean()) > error or math.isclose(float(gain.mean()), error, abs_tol=1e-9)
         else:
             assert float(gain.mean()) <= error + 1e-9
+
+
+def test_small_gains_add_up_to_one_that_is_sure() -> None:
+    """Each choice is 0.1 better than the one before, with a standard error of about 0.14 of the difference: no step is
+    sure, but every second one is over what was sure last, so that the search goes on to the end."""
+    assert judged([0.1 * place for place in range(7)], spread=1.0)[1] == list(range(7))
+
+
+def test_the_search_ends_where_gains_are_not_sure() -> None:
+    """Each choice is better, and none by a standard error over the first."""
+    _, asked, chosen = judged([0.0, 0.02, 0.03, 0.04, 0.05], spread=1.0)
+    assert asked == list(range(PATIENCE + 1)) and chosen == 0
+
+
+@given(st.floats(-1, 1), st.floats(0.1, 2), st.integers(1, 5))
+def test_a_gain_is_sure_whatever_the_units_of_the_weights(mean: float, spread: float, factor: int) -> None:
+    gain = mean + spread * torch.randn(50, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    weight = torch.rand(50, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert surely(gain, weight) == surely(gain, factor * weight)
+    assert not (surely(gain, weight) and surely(-gain, weight))
+
+
+def of_two_lumps(rows: int, columns: int) -> Chooser:
+    """A chooser for rows of two lumps of Gaussians, 2 apart in every column."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(rows, columns, generator=generator, dtype=torch.float64)
+    y = y + 2.0 * torch.randint(2, (rows, 1), generator=generator)
+    model = FactorAnalysers(draws=0).build(Schema(layout=Vector((columns,)), kinds=Real()))
+    mapped = Mapped(model.rows(y, torch.ones_like(y, dtype=torch.bool)), torch.zeros(rows, dtype=torch.float64))
+    order = torch.randperm(rows, generator=generator)
+    return Chooser(mapped, y.new_zeros(0), model.columns.groups, model.fit_by, order, disturbance=0)
+
+
+def test_em_that_ends_early_is_as_good_on_the_rows_held_out() -> None:
+    """As EM with all of its steps, by one standard error of the difference."""
+    chooser = of_two_lumps(300, 3)
+    one = chooser.single(1)
+    for count in (2, 8):
+        whole, _ = em(chooser.disturbed(one, count), chooser.kept, chooser.pulling(one), chooser.fit.steps)
+        gain = chooser.held_out(whole) - chooser.held_out(chooser.several(1, count))
+        assert not surely(gain, chooser.held.weight) or float(gain.mean()) < 0.02
+
+
+@given(st.integers(20, 400), st.integers(1, 6), st.integers(1, 6))
+def test_no_more_components_are_tried_than_cells_can_tell(rows: int, columns: int, rank: int) -> None:
+    chooser = of_two_lumps(rows, columns)
+    most = chooser.most(rank)
+    parameters = most * columns * (rank + 1)
+    assert most == 1 or CELLS * parameters <= float(chooser.kept.known.sum())
+    assert 1 <= most <= chooser.fit.most_components

@@ -78,13 +78,24 @@ class ImputeResult(Result):
 
 @overload
 def impute(
-    run: Run | str | Path, examples: Any, options: ImputeOptions = DEFAULT, *, progress: Progress = SILENT
+    run: Run | str | Path,
+    examples: Any,
+    options: ImputeOptions = DEFAULT,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Progress = SILENT,
 ) -> ImputeResult: ...
 
 
 @overload
 def impute(
-    run: Run | str | Path, examples: Any, options: ImputeOptions = DEFAULT, *, mask: Any, progress: Progress = SILENT
+    run: Run | str | Path,
+    examples: Any,
+    options: ImputeOptions = DEFAULT,
+    *,
+    mask: Any,
+    device: torch.device | str = "cpu",
+    progress: Progress = SILENT,
 ) -> InpaintResult: ...
 
 
@@ -95,6 +106,7 @@ def impute(
     options: ImputeOptions = DEFAULT,
     *,
     mask: Any = None,
+    device: torch.device | str = "cpu",
     progress: Progress = SILENT,
 ) -> ImputeResult | InpaintResult:
     """The table with its gaps filled from p(missing | observed), or pictures with the pixels under a mask, as `vlb
@@ -104,7 +116,7 @@ def impute(
     (n, D) with NaN where a cell is missing; with a mask,
     the path of a picture, of a folder of pictures or of an .npy file, or an array (H, W), (C, H, W), (n, H, W),
     (n, C, H, W) or (n, H, W, C). mask: a picture, a folder with one of the same name for each picture, an .npy file or
-    an array; what is not 0 is to be filled. Cells and pixels that are there are not touched, and columns that the model
+    an array; what is not 0 is to be filled. device: where pictures are filled; tables are on the CPU. Cells and pixels that are there are not touched, and columns that the model
     does not know pass through as they are.
 
     Raises `UserError` for a model that knows no conditional laws, for a table without the model's columns, for cells
@@ -113,9 +125,11 @@ def impute(
     progress.begin("opening the run")
     opened = run if isinstance(run, Run) else Run.open(run)
     if mask is not None:
-        return inpaint(opened, examples, mask, options, progress)
+        return inpaint(opened, examples, mask, options, device, progress)
     if isinstance(opened.schema.layout, Image):
         raise UserError(f"{opened.path} is of pictures: say which pixels are to be filled, with --mask")
+    if torch.device(device).type != "cpu":
+        raise UserError("the gaps of tables are filled on the CPU: leave out --device")
     return _filled(opened, examples, options, progress)
 
 

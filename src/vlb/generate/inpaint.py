@@ -74,7 +74,9 @@ class InpaintResult(Result):
         return paths
 
 
-def inpaint(run: Run, pictures: Any, mask: Any, options: ImputeOptions, progress: Progress) -> InpaintResult:
+def inpaint(
+    run: Run, pictures: Any, mask: Any, options: ImputeOptions, device: torch.device | str, progress: Progress
+) -> InpaintResult:
     """See `vlb.impute`. Raises `UserError` for a run of no images, and for a model that was not trained for it."""
     if not isinstance(run.schema.layout, Image):
         raise UserError(
@@ -86,7 +88,7 @@ def inpaint(run: Run, pictures: Any, mask: Any, options: ImputeOptions, progress
     if given := [f.name for f in fields(options) if getattr(options, f.name) != getattr(of_tables, f.name)]:
         raise UserError(f"pictures are drawn, and --{given[0]} is of tables: leave it out")
     run.refuse_unlabelled(f"{PURPOSE} without a class")
-    model = require_roles(require(run.model(), LikelihoodModel, PURPOSE), PURPOSE)
+    model = require_roles(require(run.model(device), LikelihoodModel, PURPOSE), PURPOSE)
     run.refuse_untaught(PURPOSE)
     found = brought(pictures, run.schema)
     holes, notes = masks(mask, found)
@@ -97,15 +99,23 @@ def inpaint(run: Run, pictures: Any, mask: Any, options: ImputeOptions, progress
     done = 0
     for number in range(options.draws):
         at = 0
-        for batch in filled(model, found.x, holes, seed_of(options.seed, number), batch_size(run.schema)):
+        for batch in filled(model, found.x, holes, seed_of(options.seed, number), batch_size(run.schema), device):
             x[number, at : at + len(batch)] = batch
             at, done = at + len(batch), done + len(batch)
             progress.at(done)
     return InpaintResult(x, holes, found)
 
 
-def filled(model: LikelihoodModel, x: np.ndarray, holes: np.ndarray, seed: int, size: int) -> Iterator[np.ndarray]:
-    """One draw of the pixels in `holes` (n, H, W) of images x (n, C, H, W), given the others, by pieces of `size`."""
+def filled(
+    model: LikelihoodModel,
+    x: np.ndarray,
+    holes: np.ndarray,
+    seed: int,
+    size: int,
+    device: torch.device | str = "cpu",
+) -> Iterator[np.ndarray]:
+    """One draw of the pixels in `holes` (n, H, W) of images x (n, C, H, W), given the others, by pieces of `size`, by a
+    model on a device."""
     for start in range(0, len(x), size):
         own = x[start : start + size]
         unknown = np.broadcast_to(holes[start : start + size, None], own.shape)
@@ -115,7 +125,6 @@ def filled(model: LikelihoodModel, x: np.ndarray, holes: np.ndarray, seed: int, 
         values, open_ = torch.from_numpy(np.array(own, np.int64)), torch.from_numpy(unknown.copy())
         role = torch.where(open_, Role.MODELLED, Role.KNOWN).to(torch.uint8)
         generator = torch.Generator().manual_seed(seed_of(seed, start))
-        drawn = model.sample(
-            len(own), generator=generator, condition=Condition(role=role, values=values.masked_fill(open_, 0))
-        )
-        yield np.where(unknown, drawn.numpy(), own).astype(x.dtype)
+        known = Condition(role=role, values=values.masked_fill(open_, 0)).to(device)
+        drawn = model.sample(len(own), generator=generator, condition=known)
+        yield np.where(unknown, drawn.cpu().numpy(), own).astype(x.dtype)

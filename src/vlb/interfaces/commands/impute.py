@@ -18,6 +18,7 @@ def impute(
     options: Annotated[ImputeOptions, Flags] = DEFAULT,
     out: Annotated[Path, Out],
     mask: Path | None = None,
+    device: str | None = None,
 ) -> None:
     """Fill the gaps of a table, or of pictures by a mask: what is there stays as it is, to the byte.
 
@@ -34,9 +35,11 @@ def impute(
     mask
         Which pixels are to be filled: white ones, all that are not 0. A picture, an .npy file, or a folder with a mask
         for each picture, of the same name.
+    device
+        Where pictures are filled: cpu or cuda; by default cuda if there is one. Tables are filled on the CPU.
     """
     from vlb.interfaces.streams import refuse_existing
-    from vlb.interfaces.terminal import Terminal, output
+    from vlb.interfaces.terminal import Terminal, choose_device, output
 
     keep_freed_memory()
     with Terminal() as progress:
@@ -47,7 +50,8 @@ def impute(
         _refuse_suffix(out, examples, (examples.suffix.lower(),) if mask is None else suffixes(examples))
         for path in outputs(out, 1 if options.long else options.draws):
             refuse_existing(path)
-        result = verb(run, examples, options, mask=mask, progress=progress)
+        chosen = choose_device("cpu" if device is None and mask is None else device)
+        result = verb(run, examples, options, mask=mask, device=chosen, progress=progress)
     written = result.write(out)
     named = str(written[0]) if len(written) == 1 else f"{written[0]} … {written[-1].name}"
     output().print(f"{result.words}: {named}", markup=False, highlight=False)

@@ -10,7 +10,8 @@ That cells are *missing at random* is assumed: given the cells that are there, w
 its value.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import reduce
 
@@ -117,20 +118,13 @@ def maximised(sums: Statistics, prior: Prior) -> Components:
     return Components((weights / weights.sum()).log(), best[..., -1], best[..., :-1], variances, tables)
 
 
-def em(
-    components: Components,
-    rows: Rows,
-    prior: Prior,
-    steps: int,
-    tolerance: float = 1e-4,
-    progress: Progress = SILENT,
-) -> tuple[Components, Tensor]:
-    """The components after at most `steps` steps, and log p + log prior before each of them, nats; it never falls
-    (Dempster, Laird & Rubin 1977). It stops where a step gains less than `tolerance` nats per cell."""
-    path: list[Tensor] = []
+def ascent(
+    components: Components, rows: Rows, prior: Prior, steps: int, tolerance: float = 1e-4
+) -> Iterator[tuple[Components, Tensor]]:
+    """The components after each of at most `steps` steps, and log p + log prior before it, nats; it never falls
+    (Dempster, Laird & Rubin 1977). The last is no step, where one gains less than `tolerance` nats per cell."""
     size = float((rows.weight * (rows.known.sum(1) + rows.told.sum(1))).sum())
-    pieces, weight = rows.pieces(components), float(rows.weight.sum())
-    progress.begin("EM on all rows", steps)
+    pieces, last = rows.pieces(components), -math.inf
     for step in range(steps):
         total, sums = prior.log_density(components), []
         for part in pieces:
@@ -139,11 +133,31 @@ def em(
             total = total + (part.weight * evidence).sum()
             shares = (found.log_joint - evidence).exp() * part.weight
             sums.append(_sums(part, shares, found.mean, found.covariance, len(prior.groups)))
+        ended = step > 3 and float(total) - last < tolerance * size
+        last = float(total)
+        if not ended:
+            components = maximised(reduce(Statistics.__add__, sums), prior)
+        yield components, total
+        if ended:
+            return
+
+
+def em(
+    components: Components,
+    rows: Rows,
+    prior: Prior,
+    steps: int,
+    tolerance: float = 1e-4,
+    progress: Progress = SILENT,
+) -> tuple[Components, Tensor]:
+    """The end of `ascent`, and log p + log prior before each of its steps, nats."""
+    path: list[Tensor] = []
+    weight = float(rows.weight.sum())
+    progress.begin("EM on all rows", steps)
+    for after, total in ascent(components, rows, prior, steps, tolerance):
+        components = after
         path.append(total)
-        progress.at(step + 1, detail=f"{float(total) / weight:.3f} nats a row")
-        if step > 3 and float(path[-1] - path[-2]) < tolerance * size:
-            break
-        components = maximised(reduce(Statistics.__add__, sums), prior)
+        progress.at(len(path), detail=f"{float(total) / weight:.3f} nats a row")
     progress.at(len(path), total=len(path))
     return components, torch.stack(path)
 

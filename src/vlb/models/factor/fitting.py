@@ -13,13 +13,15 @@ from torch import Tensor
 from vlb.base.domains import Settings, Steps, Within
 from vlb.base.progress import SILENT, Progress
 from vlb.models.factor.components import Components, Rows, log_likelihood, together
-from vlb.models.factor.em import Prior, em, swept
+from vlb.models.factor.em import Prior, ascent, em, swept
 
 HELD_OUT = 0.2
 CHOOSING = 4096  # rows among which rank and number are chosen
 DRAWING = 4096  # rows for which `draws` draws are kept: of more rows fewer, for parameters are the surer
 BURN, THIN = 12, 3  # sweeps before the first draw, and per draw
-PATIENCE = 2  # choices in a row that bring nothing end the search
+PATIENCE = 2  # choices in a row that bring nothing sure end the search
+LOOK = 5  # steps of EM, after which rows held out say whether to go on
+CELLS = 2  # that are there for each loading and mean of the components that are tried, at least
 LEAST = 10  # rows: below, one component of rank 1 is taken
 
 
@@ -31,17 +33,18 @@ class Fit(Settings):
     """How a factor mixture is fitted.
 
     components, rank: how many, and of which rank; where they are not given, the likelihood of held-out rows chooses
-    them, up to `most_components` and `most_rank`. pull, pull_means, believed: as if so many rows said that loadings and
-    means of components are alike, and so many cells that variances are. smoothing: rows of the marginals added to the
-    categories of every component. floor: the least variance, of that of a mapped column. draws: how many draws of the
-    parameters from their posterior the model is averaged over, so that its laws carry how uncertain they are; fewer for
-    many rows; 0: the mode alone. steps: of EM, at most.
+    them, up to `most_components`, fewer where a loading would have less than two cells, and `most_rank`. pull,
+    pull_means, believed: as if so many rows said that loadings and means of components are alike, and so many cells
+    that variances are. smoothing: rows of the marginals added to the categories of every component. floor: the least
+    variance, of that of a mapped column. draws: how many draws of the parameters from their posterior the model is
+    averaged over, so that its laws carry how uncertain they are; fewer for many rows; 0: the mode alone. steps: of EM,
+    at most.
     """
 
     components: Several | None = None
     most_components: Several = 32
     rank: Several | None = None
-    most_rank: Several = 16
+    most_rank: Several = 24
     pull: Annotated[float, Within(0, 1e6, above=True)] = 30.0
     pull_means: Annotated[float, Within(0, 1e6, above=True)] = 3.0
     believed: Annotated[float, Within(0, 1e6, above=True)] = 20.0
@@ -149,9 +152,16 @@ class Chooser:
             return self.fit.components or 1
         return self.best(
             "number of components",
-            _doubled(1, self.fit.most_components),
+            _doubled(1, self.most(rank)),
             lambda count: self.held_out(self.several(rank, count)),
         )
+
+    def most(self, rank: int) -> int:
+        """Up to how many components of a rank are tried: few cells cannot tell many loadings apart, and these take most
+        of the time."""
+        cells = float(self.kept.known.sum())
+        told = int(cells / (CELLS * (rank + 1) * self.columns)) if self.columns else self.fit.most_components
+        return max(1, min(self.fit.most_components, told))
 
     def best(self, what: str, sizes: Sequence[int], judged: Callable[[int], Tensor]) -> int:
         """The best of rising sizes by log p (m,) of the rows held out, which is told."""
@@ -201,8 +211,19 @@ class Chooser:
             return self.single(rank)
         if count not in self.mixtures:
             one = self.single(rank)
-            self.mixtures[count], _ = em(self.disturbed(one, count), self.kept, self.pulling(one), self.fit.steps)
+            self.mixtures[count] = self.grown(self.disturbed(one, count), self.pulling(one))
         return self.mixtures[count]
+
+    def grown(self, components: Components, prior: Prior) -> Components:
+        """Components after EM, which ends where `LOOK` more steps do not surely gain on the rows held out."""
+        found, before = components, None
+        for step, (found, _) in enumerate(ascent(components, self.kept, prior, self.fit.steps), 1):
+            if len(self.held) and step % LOOK == 0:
+                now = self.held_out(found)
+                if before is not None and not surely(now - before, self.held.weight):
+                    break
+                before = now
+        return found
 
     def disturbed(self, one: Components, count: int) -> Components:
         """`count` components about one."""
@@ -239,25 +260,27 @@ class Chooser:
         )
 
 
-def best(choices: Sequence[int], judged: Callable[[int], Tensor], weight: Tensor) -> int:
-    """The first of several choices that is as good as the best of them but for one standard error of the difference
-    (Breiman et al. 1984), each judged by log p (m,) of rows of some weight (m,). The search ends where `PATIENCE` in a
-    row are no better than one before."""
+def surely(gain: Tensor, weight: Tensor) -> bool:
+    """Whether gains (m,) of rows of some weight (m,) are positive in the mean by more than one standard error."""
     share = weight / weight.sum()
+    mean = (share * gain).sum()
+    return bool(mean > (share * (gain - mean)).square().sum().sqrt())
+
+
+def best(choices: Sequence[int], judged: Callable[[int], Tensor], weight: Tensor) -> int:
+    """The first of several choices over which the best of them does not surely gain (Breiman et al. 1984), each judged
+    by log p (m,) of rows of some weight (m,). The search ends where `PATIENCE` in a row do not surely gain over the
+    last that did, so that small gains add up."""
     found: list[Tensor] = []
-    top = 0
+    sure = 0
     for place, choice in enumerate(choices):
         found.append(judged(choice))
-        if (share * (found[place] - found[top])).sum() > 0:
-            top = place
-        if place - top >= PATIENCE:
+        if surely(found[place] - found[sure], weight):
+            sure = place
+        if place - sure >= PATIENCE:
             break
-    for place in range(top):
-        gain = found[top] - found[place]
-        mean = (share * gain).sum()
-        if mean <= (share * (gain - mean)).square().sum().sqrt():
-            return choices[place]
-    return choices[top]
+    top = max(found, key=lambda values: float((weight * values).sum()))
+    return next(choice for choice, values in zip(choices, found, strict=False) if not surely(top - values, weight))
 
 
 def _doubled(first: int, last: int) -> list[int]:
