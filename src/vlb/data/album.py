@@ -11,6 +11,7 @@ import numpy as np
 from vlb.base.errors import UserError
 from vlb.base.progress import Progress
 from vlb.base.walk import LeftOut
+from vlb.base.words import so_many
 from vlb.data.pictures import DamagedPicture, Sketch, Tally, read_picture, sketch_picture
 from vlb.data.values import as_levels
 
@@ -62,7 +63,7 @@ def album(folder: Path, paths: Sequence[PurePath], progress: Progress, skip_dama
     """
     kept: list[tuple[PurePath, Sketch]] = []
     damaged, tally = [], Tally()
-    progress.begin(f"looking at {len(paths):,} pictures", len(paths))
+    progress.begin(f"looking at {so_many(len(paths), 'picture')}", len(paths))
     for number, path in enumerate(paths, 1):
         try:
             sketch = sketch_picture(folder / path)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from vlb.base.errors import UserError
 from vlb.data.ends import end_of
@@ -248,7 +248,8 @@ def _explained(path: Path) -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"{path} is refused as a possible decompression bomb ({error}); leave it out") from error
     except Exception as error:  # on a damaged file a decoder may raise nearly anything
-        raise DamagedPicture(f"{path} is no readable image ({error}); it may be truncated, get it again") from error
+        why = "no format that is known" if isinstance(error, UnidentifiedImageError) else error  # it names a buffer
+        raise DamagedPicture(f"{path} is no readable image ({why}); it may be truncated, get it again") from error
 
 
 class Tally:
