@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vlb.base.configuration import decode
+from vlb.base.errors import UserError
 from vlb.coding.api import decompress
 from vlb.models.kinds import LOSSES, MODELS
 from vlb.store import before
@@ -44,3 +45,23 @@ def test_every_configuration_of_before_is_understood() -> None:
         read = decode(Experiment, {**content["experiment"], "model": content["model"]})
         assert MODELS.tag(read.model) == content["model"]["type"]
         assert LOSSES.tag(read.loss) == LOSSES.tag(read.model.trained_by())
+
+
+@pytest.mark.parametrize(("name", "value"), [("known_share", 0.95), ("known_share", 1.0), ("decoder_share", 2.0)])
+def test_a_run_whose_training_is_admitted_no_longer_says_what_to_change(
+    name: str, value: float, tmp_path: Path
+) -> None:
+    """And with that changed it is the same model, with the same identity."""
+    path = Path(shutil.copytree(Run.open("vlb:digits").path, tmp_path / "run"))
+    content = json.loads((path / "config.json").read_text())
+    usual = content["experiment"]["loss"][name]
+    content["experiment"]["loss"][name] = value
+    (path / "config.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=rf"config.json.*loss\.{name}: expected .*change it in the file"):
+        _ = Run.open(path).experiment
+    content["experiment"]["loss"][name] = usual
+    (path / "config.json").write_text(json.dumps(content))
+    assert Run.open(path).experiment == Run.open("vlb:digits").experiment
+    content["experiment"]["loss"]["known_share"] = 0.9
+    (path / "config.json").write_text(json.dumps(content))
+    assert Run.open(path).trained.identity == Run.open("vlb:digits").trained.identity

@@ -113,11 +113,11 @@ def impute(
     impute` writes them.
 
     examples: the path of a file (.csv, .tsv, .parquet, .npy, …), a DataFrame of pandas, polars or pyarrow, or an array
-    (n, D) with NaN where a cell is missing; with a mask,
-    the path of a picture, of a folder of pictures or of an .npy file, or an array (H, W), (C, H, W), (n, H, W),
-    (n, C, H, W) or (n, H, W, C). mask: a picture, a folder with one of the same name for each picture, an .npy file or
-    an array; what is not 0 is to be filled. device: where pictures are filled; tables are on the CPU. Cells and pixels that are there are not touched, and columns that the model
-    does not know pass through as they are.
+    (n, D) with NaN where a cell is missing; with a mask, the path of a picture, of a folder of pictures or of an .npy
+    file, or an array (H, W), (C, H, W), (n, H, W), (n, C, H, W) or (n, H, W, C). mask: a picture, a folder with one of
+    the same name for each picture, an .npy file or an array; what is not 0 is to be filled. device: where pictures are
+    filled; tables are on the CPU. Cells and pixels that are there are not touched, and columns that the model does not
+    know pass through as they are.
 
     Raises `UserError` for a model that knows no conditional laws, for a table without the model's columns, for cells
     that are no values of their column, and for pictures and masks of other sizes than the model's.

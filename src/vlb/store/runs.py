@@ -127,7 +127,15 @@ class Run:
     def experiment(self) -> Experiment:
         """How it was trained. Raises `UserError` for what this version does not offer."""
         written = {**self.content["experiment"], "model": self.content["model"]}
-        return cast(Experiment, configuration.decode(Experiment, written, f"{self.path / 'config.json'}: experiment"))
+        try:
+            return cast(
+                Experiment, configuration.decode(Experiment, written, f"{self.path / 'config.json'}: experiment")
+            )
+        except UserError as error:
+            raise UserError(
+                f"{error}. If an earlier version of vlb wrote this, change it in the file to what is expected: it says "
+                "how the model was trained, and changes neither the model nor its identity"
+            ) from error
 
     @cached_property
     def configuration(self) -> AnyModel:
