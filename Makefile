@@ -4,7 +4,7 @@ BIN := .venv/bin
 TORCH := $(shell cat torch-cpu.txt)
 DEMO ?= runs/demo
 
-.PHONY: demo test test-slow lint docs release bench experiments clean
+.PHONY: demo test test-slow lint docs release bench tables experiments clean
 
 .venv/ready: pyproject.toml torch-cpu.txt
 	$(PYTHON) -m venv .venv
@@ -35,6 +35,10 @@ bench: .venv/ready
 	$(BIN)/pip install -q -e .[bench]
 	$(BIN)/pip install -q --no-deps "azula>=0.11"  # of its needs, torchvision would replace torch by a build for CUDA
 	for benchmark in benchmarks/bench_*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+tables: .venv/ready
+	$(BIN)/python benchmarks/write_tables.py
+	$(BIN)/python experiments/page.py
 
 experiments: .venv/ready
 	$(BIN)/python experiments/all.py

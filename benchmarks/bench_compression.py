@@ -160,7 +160,7 @@ def by_steps(bench: Bench, x: np.ndarray, options: argparse.Namespace) -> list[d
         chosen = bench.settings(steps, options.lanes[0], options.tries[0])
         bound, error = bench.bound(chosen, x, options.draws)
         probe = x[:8]
-        line = {"steps": steps, "kernel": coding.NUMBERED[chosen.kernel], "bound": bound, "error": error}
+        line = {"steps": steps, "kernel": str(coding.NUMBERED[chosen.kernel]), "bound": bound, "error": error}
         line |= bench.file(chosen, x)
         line["swap"] = chosen.codec(bench.model).probe(probe)[0] / probe.size
         try:

@@ -28,76 +28,62 @@ def found(name: str) -> Any:
     return json.loads((RESULTS / name).read_text("utf-8"))
 
 
-def bound(triple: list[float]) -> str:
-    """A bound with its standard error."""
-    return f"{triple[0]:.3f} ± {triple[1]:.3f}"
-
-
 def digits() -> str:
     """Seeds, and what stands beside."""
-    of = found("digits.json")
+    of = found("digits-lattices.json")
     rows = [
-        [f"seed {row['seed']}", bound(row["test"]), f"{row['test'][2]:.3f}", f"{row['seconds']:.0f} s"]
+        [f"seed {row['seed']}", f"{row['test'][0]:.3f} ± {row['test'][1]:.3f}", f"{row['test'][2]:.3f}"]
         for row in of["rows"]
     ]
-    own = [row["test"][0] for row in of["rows"]]
-    untrained, beside = of["untrained"], of["baselines"]
-    rows += [
-        ["**mean**", f"**{mean(own):.3f}**", "", ""],
-        ["untrained", f"{untrained[0]:.3f}", f"{untrained[1]:.3f}", "–"],
-    ]
-    rows += [[name, f"{value:.3f}", "", ""] for name, value in sorted(beside.items(), key=lambda item: item[1])]
-    return markdown(["", "bits/dim", "Monte Carlo error", "training"], rows)
-
-
-def recipes() -> str:
-    """Ways of training for the same time."""
-    of = found("recipes.json")
-    rows = []
-    for name in dict.fromkeys(row["arm"] for row in of["rows"]):
-        own = [row for row in of["rows"] if row["arm"] == name]
-        rows.append(
-            [
-                name,
-                f"{own[0]['cost of a step']:.2f}",
-                f"{own[0]['steps']:,}",
-                *(f"{mean(row[part][0] for row in own):.3f}" for part in ("validation", "test")),
-                str(len(own)),
-            ]
-        )
-    return markdown(["", "cost of a step", "steps", "validation", "test", "seeds"], rows)
+    rows.append(["**mean**", f"**{mean(row['test'][0] for row in of['rows']):.3f}**", ""])
+    rows.append(["untrained", *(f"{value:.3f}" for value in of["untrained"])])
+    rows += [[name, f"{value:.3f}", ""] for name, value in sorted(of["baselines"].items(), key=lambda item: item[1])]
+    return markdown(["", "bits/dim", "Monte Carlo error"], rows)
 
 
 def digits_by_steps() -> str:
-    """Of T: the bound, files, bits to begin with, speed."""
+    """Of T: the bound, files, bits to begin with."""
     rows = [
         [
             str(row["steps"]),
             f"{row['bound']:.3f} ± {row['error']:.3f}",
             *(f"{row[name]:.3f}" for name in ("net", "gross")),
-            *(f"{row[name]:.1f}" for name in ("swap", "top_down")),
-            f"{1000 * row['encode_mb_s']:.1f}",
-            f"{row['coder_share']:.0%}",
+            f"{row['bytes']:,}",
+            f"{row['swap']:.1f}",
         ]
-        for row in found("compression-digits.json")
+        for row in found("compression-digits-lattices.json")
     ]
-    head = [
-        "T",
-        "bound at this T",
-        "net",
-        "file",
-        "initial bits/dim: climb",
-        "top-down",
-        "kB/s encoding",
-        "entropy coder's share",
-    ]
+    head = ["T", "bound at this T", "net", "file", "bytes", "initial bits/dim"]
     return markdown(head, rows)
+
+
+def whole_files() -> str:
+    """Of vlb and of other codecs."""
+    rows = []
+    for name, file in (
+        ("digits, `--tries 8 --lanes 4`", "compression-digits-lattices-tries.json"),
+        ("Fashion-MNIST", "compression-fashion-mnist-lattices.json"),
+    ):
+        of = found(file)
+        best = min(of["others"], key=lambda other: of["others"][other])
+        rate = of["gross"] / of["bytes"]
+        rows.append(
+            [
+                name,
+                f"{of['images']:,}",
+                str(of["steps"]),
+                *(f"{of[key]:.3f}" for key in ("bound", "net")),
+                f"**{of['gross']:.3f}** ({of['bytes']:,} bytes)",
+                f"{rate * of['others'][best]:.3f} ({best})",
+            ]
+        )
+    return markdown(["", "images", "T", "bound at this T", "net", "vlb, whole file", "best of the others"], rows)
 
 
 TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (DOCS / "measurements.md", "digits", digits),
-    (DOCS / "measurements.md", "recipes", recipes),
     (DOCS / "compression.md", "digits by steps", digits_by_steps),
+    (DOCS / "compression.md", "whole files", whole_files),
     (DOCS / "impute.md", "imputation", lambda: tables.page(tables.Results(results.read(RESULTS / "imputation.jsonl")))),
     (
         DOCS / "mixtures.md",

@@ -1,17 +1,10 @@
-"""Make the tables of densities in docs/mixtures.md: python benchmarks/imputation/density_tables.py FILE.jsonl
+"""The tables of densities in docs/mixtures.md: means over seeds with their standard errors. `benchmarks/write_tables.py`
+writes them."""
 
-Means over seeds with their standard errors; what is between the two markers of the page is replaced.
-"""
-
-import sys
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
-from results import read
-from tables import Found, markdown, put, shown
-
-PAGE = Path(__file__).parents[2] / "docs" / "mixtures.md"
+from tables import Found, markdown, shown
 
 
 def by_table(lines: list[dict[str, Any]], score: str, digits: int) -> str:
@@ -40,7 +33,3 @@ def page(lines: list[dict[str, Any]]) -> str:
             by_table(lines, "seconds", 1),
         )
     )
-
-
-if __name__ == "__main__":
-    put(PAGE, "density_tables.py", page(read(Path(sys.argv[1]))))

@@ -1,21 +1,13 @@
-"""Make the tables of docs/impute.md, and one of docs/mixtures.md, from a file of results:
-
-    python benchmarks/imputation/tables.py FILE.jsonl
-
-Means over seeds with their standard errors; what is between the two markers of a page is replaced.
-"""
+"""The tables of docs/impute.md, and one of docs/mixtures.md, from a file of results: means over seeds with their standard
+errors. `benchmarks/write_tables.py` writes them."""
 
 import math
-import sys
 from collections import defaultdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from masks import USUAL
-from results import read
 
-DOCS = Path(__file__).parents[2] / "docs"
 OURS = "vlb"
 SIGNS = {"energy": 1, "nats": -1, "rmse": 1, "mae": 1, "accuracy": -1, "seconds": 1}  # 1: less is better
 TITLES = {"energy": "energy score", "nats": "log p", "rmse": "RMSE"}
@@ -245,21 +237,3 @@ def page(results: Results) -> str:
         losses(results),
     ]
     return "\n\n".join(parts)
-
-
-def put(page: Path, name: str, text: str) -> None:
-    """Write `text` between the markers of a page that name what makes it."""
-    begin, end = f"<!-- made by benchmarks/imputation/{name} -->", "<!-- made until here -->"
-    before, rest = page.read_text().split(begin)
-    after = rest.split(end, 1)[1]
-    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
-
-
-def main() -> None:
-    results = Results(read(Path(sys.argv[1])))
-    put(DOCS / "impute.md", "tables.py", page(results))
-    put(DOCS / "mixtures.md", "tables.py", ours(results, "breast_cancer"))
-
-
-if __name__ == "__main__":
-    main()
