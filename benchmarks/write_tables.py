@@ -37,7 +37,10 @@ def digits() -> str:
     ]
     rows.append(["**mean**", f"**{mean(row['test'][0] for row in of['rows']):.3f}**", ""])
     rows.append(["untrained", *(f"{value:.3f}" for value in of["untrained"])])
-    rows += [[name, f"{value:.3f}", ""] for name, value in sorted(of["baselines"].items(), key=lambda item: item[1])]
+    rows += [
+        [name.replace("_", " "), f"{value:.3f}", ""]
+        for name, value in sorted(of["baselines"].items(), key=lambda item: item[1])
+    ]
     return markdown(["", "bits/dim", "Monte Carlo error"], rows)
 
 

@@ -1,5 +1,7 @@
-"""The tables of densities in docs/mixtures.md: means over seeds with their standard errors. `benchmarks/write_tables.py`
-writes them."""
+"""The tables of densities in docs/mixtures.md: means over seeds with their standard errors.
+
+`benchmarks/write_tables.py` writes them.
+"""
 
 from collections import defaultdict
 from typing import Any

@@ -1,5 +1,7 @@
-"""The tables of docs/impute.md, and one of docs/mixtures.md, from a file of results: means over seeds with their standard
-errors. `benchmarks/write_tables.py` writes them."""
+"""The tables of docs/impute.md, and one of docs/mixtures.md: means over seeds with their standard errors.
+
+`benchmarks/write_tables.py` writes them.
+"""
 
 import math
 from collections import defaultdict
