@@ -111,7 +111,7 @@ def test_evaluation_is_of_whole_pictures(way: str, folder: Path, runs: dict[str,
     assert result.things == 1 and result.examples == len(split)
     assert result.bits_per_dim == pytest.approx(result.evaluation.totals.sum() / pixels / math.log(2))
     assert set(result.baselines) == {"uniform", "independent_pixels"} and result.baselines["uniform"] == 4
-    assert math.isnan(result.se_data) and f"1 in {len(split)} tiles, {pixels:,} dimensions" in result.table().title
+    assert math.isnan(result.se_data) and f"1 in {len(split):,} tiles, {pixels:,} dimensions" in result.table().title
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -203,7 +203,7 @@ def test_a_comparison_is_of_whole_pictures(way: str, runs: dict[str, Path], tmp_
     found = result.values()["comparisons"][0]
     assert found["bits_per_dim"] == pytest.approx((sum(expected) - sum(totals)) / pixels / math.log(2))
     assert set(found["first_better_most"]) | set(found["second_better_most"]) <= set(split.whole.tolist())
-    assert f"{len(expected)} in {len(split)} tiles, {pixels:,} dimensions" in result.table().title
+    assert f"{len(expected)} in {len(split):,} tiles, {pixels:,} dimensions" in result.table().title
     assert "nats/picture" in result.table().columns
     assert "pictures (of any size" in comparison_page(result)
     vlb.evaluate(runs[way], "train", vlb.EvaluateOptions(passes=2), values=kept)
