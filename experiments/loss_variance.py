@@ -94,7 +94,7 @@ def errors(model: DiffusionModel, data: Dataset, count: int) -> tuple[Tensor, Te
 def with_schedule(model: DiffusionModel, schedule: Schedule) -> DiffusionModel:
     """The same denoiser under another schedule."""
     process = type(model.process)(schedule, model.process.scaling)
-    return DiffusionModel(process, model.denoiser, model.embedding, model.shape)
+    return model.made_of(process, model.denoiser, process.prior)
 
 
 def learn(model: DiffusionModel, data: Dataset, steps: int) -> LearnedSchedule:

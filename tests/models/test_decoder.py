@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -20,10 +21,13 @@ from vlb.core.condition import UNCONDITIONAL, Condition, Role
 from vlb.core.schema import Points, Real, Schema, levels_schema
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.decoder import Lattices, Together, spread
-from vlb.models.diffusion.denoiser import Mixture, Posterior, Regression
+from vlb.models.diffusion.denoiser import Mixture, Posterior, Prediction, Regression, Transform
 from vlb.models.diffusion.loss import errors
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.process import VE
+from vlb.models.diffusion.process import VE, VP
+from vlb.models.diffusion.samplers.ancestral import Ancestral
+from vlb.models.diffusion.samplers.generate import generate
+from vlb.models.diffusion.samplers.transforms import transformed
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.diffusion.stratified import Plan, StratifiedBound
 from vlb.nn.mlp import MLP
@@ -180,11 +184,44 @@ def test_neighbours_come_last() -> None:
     assert torch.equal(groups[2:, 2:], groups[:-2, :-2])
 
 
+class Counting(Transform):
+    """Counts what it is asked."""
+
+    asked = 0
+
+    def forward(self, z: Tensor, gamma: Tensor, condition: Condition = UNCONDITIONAL) -> Prediction:
+        self.asked += 1
+        return self.denoiser(z, gamma, condition)
+
+
+@pytest.mark.parametrize("copied", [lambda m: m.under(VP()), lambda m: transformed(m, m.denoiser)])
+def test_models_made_of_others_decode_as_these(copied: Callable[[DiffusionModel], DiffusionModel]) -> None:
+    model, x = model_of((1, 2, 2)), everything((1, 2, 2))
+    z = torch.randn(x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(copied(model).likelihood(z).log_prob(x), model.likelihood(z).log_prob(x))
+
+
+def test_a_sampler_asks_as_often_as_is_said() -> None:
+    """Once a step, and once for each lattice."""
+    model = model_of((1, 4, 4))
+    counting = Counting(model.denoiser)
+    grid = torch.linspace(0, 1, 6, dtype=torch.float64)
+    generate(transformed(model, counting), Ancestral(), 3, grid, torch.Generator().manual_seed(0))
+    assert counting.asked == model.at(grid).evaluations == 5 + 4
+
+
+def test_lattices_without_elements_are_none() -> None:
+    assert Lattices(stride=3).groups(levels_schema((1, 1, 2), 2)).flatten().tolist() == [0, 1]
+
+
 def test_what_has_no_lattices_is_refused() -> None:
     backbone = MLP(width=8, blocks=1)
     made = Diffusion(backbone=backbone, decoder=Lattices())
     with pytest.raises(UserError, match="pictures, sound and volumes"):
         made.build(levels_schema((5,), 2))
+    with pytest.raises(UserError, match="more than 64 lattices"):
+        Diffusion(backbone=backbone, decoder=Lattices(stride=8)).build(levels_schema((1, 8, 8, 8), 2))
     points = Schema(layout=Points((4, 2)), kinds=Real())
     with pytest.raises(UserError):
         made.build(points)

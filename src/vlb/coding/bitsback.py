@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from vlb.coding.cells import Code
-from vlb.coding.codes import counted_code, drawn, scored
+from vlb.coding.codes import drawn, scored
+from vlb.coding.counted import counted_code
 from vlb.coding.products import ProductMixture
 from vlb.coding.stack import BitStack, Underflow
 from vlb.core.distributions import Distribution

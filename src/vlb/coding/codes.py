@@ -37,8 +37,6 @@ from vlb.coding.products import LOG_UNIT, GaussianProductMixture, ProductMixture
 from vlb.coding.stack import BitStack
 from vlb.core.distributions import Categorical, Distribution, Held, MixtureOfNormals, Normal, NormalMixture
 from vlb.core.emissions import Bernoulli, Centres, DiscretisedLogistic, DiscretisedMixture
-from vlb.core.emissions.masked import Masked
-from vlb.core.emissions.successive import Successive
 
 FRACTIONS = 64  # parts of a spacing
 DRAWN_REACH, SCORED_REACH, MIXTURE_REACH = 10, 16, 8  # standard deviations
@@ -230,7 +228,7 @@ def _(q: Normal, spacing: float) -> GaussianCode:
 def _(q: Held, spacing: float) -> ChosenDraw:
     if not isinstance(q.law, Normal):
         raise Uncodable(f"latents are drawn from Gaussians, not from a {type(q.law).__name__}")
-    on = _flat(q.on)
+    on = flat(q.on)
     return ChosenDraw(_gaussian(q.law, spacing, DRAWN_REACH, escapes=False).take(np.flatnonzero(on)), on)
 
 
@@ -247,52 +245,13 @@ def _(p: Normal, spacing: float) -> Code:
 
 @scored.register
 def _(p: Held, spacing: float) -> Code:
-    return chosen(cast(Each, scored(p.law, spacing)), _flat(p.on))  # the elements of what is held are independent
+    return chosen(cast(Each, scored(p.law, spacing)), flat(p.on))  # the elements of what is held are independent
 
 
 @singledispatch
 def data_code(p: Distribution) -> Rows:
     """The code of p(x | z_0) over data levels; a kind of law registers its own. Raises `Uncodable` for one without."""
     raise Uncodable(f"no code for data of a {type(p).__name__}")
-
-
-@singledispatch
-def counted_code(p: Distribution) -> Code:
-    """The same of the elements that count, where only some do."""
-    return data_code(p)
-
-
-@counted_code.register
-def _(p: Masked) -> Code:
-    return chosen(data_code(p.law), _flat(p.on))
-
-
-@dataclass(frozen=True)
-class SuccessiveCode:
-    """Groups of elements, each coded given those before it, which a decoder has by then; of what does not count, 0."""
-
-    p: Successive
-
-    def push(self, stack: BitStack, values: np.ndarray) -> None:
-        x = torch.from_numpy(values).to(self.p.group.device).view(self.p.group.shape)
-        for g in reversed(range(self.p.count)):
-            self._of(g, x).push(stack, values)
-
-    def pop(self, stack: BitStack) -> np.ndarray:
-        x = torch.zeros_like(self.p.group)
-        for g in range(self.p.count):
-            found = torch.from_numpy(self._of(g, x).pop(stack)).to(x.device)
-            stack.check()  # what follows asks the network about it
-            x = x + found.view(x.shape)
-        return x.reshape(-1).cpu().numpy()
-
-    def _of(self, g: int, x: Tensor) -> Code:
-        return chosen(data_code(self.p.given(x, g)), _flat(self.p.group == g))
-
-
-@counted_code.register
-def _(p: Successive) -> Code:
-    return SuccessiveCode(p)
 
 
 @data_code.register
@@ -305,7 +264,7 @@ def _(p: Bernoulli) -> Rows:
     return data_code(p.listed)
 
 
-def _flat(on: Tensor) -> np.ndarray:
+def flat(on: Tensor) -> np.ndarray:
     """(batch, *event) as (n,)."""
     return on.reshape(-1).cpu().numpy()
 

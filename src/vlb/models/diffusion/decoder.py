@@ -22,6 +22,8 @@ from vlb.base.errors import UserError
 from vlb.core.condition import Condition, Role
 from vlb.core.schema import Schema
 
+MOST_GROUPS = 64  # each of which is a network evaluation
+
 
 class Decoder(Settings, ABC):
     """The configuration of p(x | z_0), for a network that says a law of each element."""
@@ -51,10 +53,17 @@ class Lattices(Decoder):
         sizes = schema.layout.grid
         if not sizes:
             raise UserError("lattices are of pictures, sound and volumes: set model.decoder=together")
+        if self.stride ** len(sizes) > MOST_GROUPS:
+            raise UserError(
+                f"a stride of {self.stride} along {len(sizes)} axes makes more than {MOST_GROUPS} lattices: set a "
+                "smaller model.decoder.stride"
+            )
         index = torch.zeros(sizes, dtype=torch.int64)
         for place in torch.meshgrid(*(torch.arange(size) % self.stride for size in sizes), indexing="ij"):
             index = index * self.stride + place
-        return spread(self.stride, len(sizes))[index].expand(schema.shape).contiguous()
+        turn = spread(self.stride, len(sizes))[index]
+        turn = turn.unique(return_inverse=True)[1]  # along axes shorter than the stride some have no element
+        return turn.expand(schema.shape).contiguous()
 
 
 def grouped(groups: Tensor, n: int, condition: Condition) -> Tensor:

@@ -28,6 +28,9 @@ from vlb.models.diffusion.process import GaussianDiffusion, Scaling, along
 from vlb.models.diffusion.roles import Modelled, modelled
 from vlb.models.diffusion.times import LowDiscrepancyTime
 
+Prior = Callable[[Tensor], Distribution]
+"""p(z_1) for latents like its argument."""
+
 
 class DiffusionModel(nn.Module):
     """A continuous-time variational diffusion model of x (batch, *shape).
@@ -42,7 +45,7 @@ class DiffusionModel(nn.Module):
         denoiser: Denoises,
         embedding: Embedding,
         shape: tuple[int, ...],
-        prior: Callable[[Tensor], Distribution] | None = None,
+        prior: Prior | None = None,
         groups: Tensor | None = None,
     ) -> None:
         """prior: p(z_1) for latents like its argument; the standard normal of the process by default. groups: of each
@@ -238,14 +241,14 @@ class DiffusionModel(nn.Module):
             factor = scaling(gamma)[0] / own(gamma)[0]
             return Rescaled(self.prior(z / factor.to(z.dtype)), factor)
 
-        return DiffusionModel(
-            GaussianDiffusion(self.process.schedule, scaling),
-            Transported(self.denoiser, own, scaling),
-            self.embedding,
-            self.shape,
-            None if self.tops_anywhere else prior,
-            self.groups,
+        process = GaussianDiffusion(self.process.schedule, scaling)
+        return self.made_of(
+            process, Transported(self.denoiser, own, scaling), process.prior if self.tops_anywhere else prior
         )
+
+    def made_of(self, process: GaussianDiffusion, denoiser: Denoises, prior: Prior) -> "DiffusionModel":
+        """A model of the same x with another process, denoiser and p(z_1); all else is shared."""
+        return type(self)(process, denoiser, self.embedding, self.shape, prior, self.groups)
 
     def at(
         self, grid: int | Tensor, kernel: ReverseKernel = STANDARD, condition: Condition = UNCONDITIONAL

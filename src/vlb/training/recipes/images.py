@@ -36,13 +36,7 @@ def digits() -> Experiment:
 def digits_lattices() -> Experiment:
     """Digits for short files: few noise levels, then x in four lattices: about four minutes on a 2-core CPU."""
     plain = digits()
-    return replace(
-        plain,
-        recipe="digits-lattices",
-        model=Diffusion(schedule=LogSNRLinear(gamma_0=-3.0, gamma_1=5.0), backbone=DIGITS, decoder=Lattices()),
-        loss=DiffusionLoss(times=AdaptiveTime(), decoder_share=0.75),
-        training=replace(plain.training, batch=48, optimiser=Muon()),
-    )
+    return _in_lattices(plain, DIGITS, -3.0, 0.75, replace(plain.training, batch=48, optimiser=Muon()))
 
 
 def digits_cascade() -> Experiment:
@@ -65,12 +59,18 @@ def fashion_mnist() -> Experiment:
 def fashion_mnist_lattices() -> Experiment:
     """Fashion-MNIST for short files, x in four lattices: about forty minutes on a 2-core CPU."""
     plain = fashion_mnist()
+    training = replace(plain.training, steps=1200, optimiser=Muon(), precision="float32")
+    return _in_lattices(plain, SMALL_IMAGES, -4.0, 0.4, training)
+
+
+def _in_lattices(plain: Experiment, network: UNet, gamma_0: float, share: float, training: Training) -> Experiment:
+    """The same data by a model that decodes in lattices from γ₀, by adaptive times; share: of examples, that decode."""
     return replace(
         plain,
-        recipe="fashion-mnist-lattices",
-        model=Diffusion(schedule=LogSNRLinear(gamma_0=-4.0, gamma_1=5.0), backbone=SMALL_IMAGES, decoder=Lattices()),
-        loss=DiffusionLoss(times=AdaptiveTime(), decoder_share=0.4),
-        training=replace(plain.training, steps=1200, optimiser=Muon(), precision="float32"),
+        recipe=f"{plain.recipe}-lattices",
+        model=Diffusion(schedule=LogSNRLinear(gamma_0=gamma_0, gamma_1=5.0), backbone=network, decoder=Lattices()),
+        loss=DiffusionLoss(times=AdaptiveTime(), decoder_share=share),
+        training=training,
     )
 
 

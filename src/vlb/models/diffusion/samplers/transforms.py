@@ -99,7 +99,7 @@ def clip_to_levels(model: DiffusionModel) -> Clipped:
 
 def transformed(model: DiffusionModel, denoiser: Denoises) -> DiffusionModel:
     """The model with another denoiser; all else is shared."""
-    return DiffusionModel(model.process, denoiser, model.embedding, model.shape, model.prior)
+    return model.made_of(model.process, denoiser, model.prior)
 
 
 def _with_x(prediction: Prediction, x: Tensor, z: Tensor, gamma: Tensor, scaling: Scaling) -> Prediction:
