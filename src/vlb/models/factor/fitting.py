@@ -19,7 +19,7 @@ HELD_OUT = 0.2
 CHOOSING = 4096  # rows among which rank and number are chosen
 DRAWING = 4096  # rows for which `draws` draws are kept: of more rows fewer, for parameters are the surer
 BURN, THIN = 12, 3  # sweeps before the first draw, and per draw
-PATIENCE = 2  # choices in a row that bring nothing sure end the search
+PATIENCE = 2  # choices in a row that bring nothing end the search
 LOOK = 5  # steps of EM, after which rows held out say whether to go on
 CELLS = 2  # that are there for each loading and mean of the components that are tried, at least
 LEAST = 10  # rows: below, one component of rank 1 is taken
@@ -269,18 +269,19 @@ def surely(gain: Tensor, weight: Tensor) -> bool:
 
 def best(choices: Sequence[int], judged: Callable[[int], Tensor], weight: Tensor) -> int:
     """The first of several choices over which the best of them does not surely gain (Breiman et al. 1984), each judged
-    by log p (m,) of rows of some weight (m,). The search ends where `PATIENCE` in a row do not surely gain over the
-    last that did, so that small gains add up."""
+    by log p (m,) of rows of some weight (m,). The search ends where `PATIENCE` in a row are no better than one
+    before."""
     found: list[Tensor] = []
-    sure = 0
+    top = 0
     for place, choice in enumerate(choices):
         found.append(judged(choice))
-        if surely(found[place] - found[sure], weight):
-            sure = place
-        if place - sure >= PATIENCE:
+        if (weight * (found[place] - found[top])).sum() > 0:
+            top = place
+        if place - top >= PATIENCE:
             break
-    top = max(found, key=lambda values: float((weight * values).sum()))
-    return next(choice for choice, values in zip(choices, found, strict=False) if not surely(top - values, weight))
+    return next(
+        choice for choice, values in zip(choices, found, strict=False) if not surely(found[top] - values, weight)
+    )
 
 
 def _doubled(first: int, last: int) -> list[int]:
