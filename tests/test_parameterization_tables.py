@@ -17,10 +17,10 @@ LIBRARY = {"x": Data(), "ε": Noise(), "s": Score(), "v": Velocity(), "u": Flow(
 
 
 def load_tables():
-    spec = importlib.util.spec_from_file_location("tables", DOCS / "figures" / "tables.py")
+    spec = importlib.util.spec_from_file_location("parameterizations", DOCS / "figures" / "parameterizations.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["tables"] = module
+    sys.modules["parameterizations"] = module
     spec.loader.exec_module(module)
     return module
 

@@ -1,6 +1,6 @@
 """Tables 4.1–4.3 of the monograph, derived from the pairs (a, b), as Markdown.
 
-    python docs/figures/tables.py
+    python docs/figures/parameterizations.py
 
 Every parameterization of Section 4.1 has a and b that are Laurent polynomials in α and σ, so that all
 entries follow from out = a·x + b·ε by sums and products, in any process.
