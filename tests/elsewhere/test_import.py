@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import vlb
 from tests.commands.test_cli import vlb as command
 from tests.oracles import seeded
 from vlb.base.errors import UserError
+from vlb.core.condition import Condition
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
 from vlb.models.diffusion.samplers.ddim import DDIM
@@ -116,6 +118,41 @@ def test_a_run_of_it_is_used_as_any(made: tuple[Path, Run], tmp_path: Path) -> N
     public = vlb.save_pretrained(run, tmp_path / "public").where
     assert str(made[0]) not in (Path(public) / "config.json").read_text() + (Path(public) / "README.md").read_text()
     assert json.loads((run.path / "config.json").read_text())["experiment"]["imported"] == str(made[0])
+
+
+def test_a_network_told_classes_is_of_p_x_given_y(diffusers: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    small = {
+        "sample_size": 8, "block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 8,
+        "down_block_types": ("DownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "UpBlock2D"),
+    }  # fmt: skip
+    network = diffusers.UNet2DModel(num_class_embeds=3, **small).eval()
+    network.save_pretrained(tmp_path / "public" / "unet")
+    diffusers.DDIMScheduler(T).save_pretrained(tmp_path / "public" / "scheduler")
+    draw = np.random.default_rng(0)
+    for name in ("cat", "dog", "owl"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(20):
+            picture = Image.fromarray(draw.integers(0, 256, (8, 8, 3), np.uint8))
+            picture.save(tmp_path / "pictures" / name / f"{number}.png")
+    run = vlb.import_diffusers(tmp_path / "public", data=tmp_path / "pictures", out=tmp_path / "run").run
+    model = run.model()
+    assert isinstance(model, DiffusionModel) and run.conditional
+    z, label = torch.randn(3, 3, 8, 8, generator=seeded(1)), torch.arange(3)
+    t = torch.tensor([17 / (T - 1)], dtype=torch.float64)
+    gamma = model.process.schedule.gamma(t)
+    with torch.no_grad():
+        out = model.denoiser.ask(ours(model, z, t), gamma, Condition(label=label)).squeeze(-1)
+        torch.testing.assert_close(out, network(z, 17, label).sample, rtol=1e-4, atol=1e-5)
+        with pytest.raises(UserError, match="none for no label"):
+            model.denoiser.ask(z, gamma, Condition())
+    assert vlb.evaluate(run, options=vlb.EvaluateOptions(passes=2)).bits_per_dim > 7
+    assert vlb.sample(run, vlb.SampleOptions(n=2, steps=3, label="owl")).x.shape == (2, 3, 8, 8)
+    with pytest.raises(UserError, match="without a label"):
+        vlb.sample(run, vlb.SampleOptions(n=2, steps=3))
+    np.save(tmp_path / "unlabelled.npy", np.zeros((30, 3, 8, 8), np.uint8))
+    with pytest.raises(UserError, match=r"which of 3 classes .* has no classes"):
+        vlb.import_diffusers(tmp_path / "public", data=tmp_path / "unlabelled.npy", out=tmp_path / "other")
 
 
 def test_pictures_that_do_not_fit_are_refused(made: tuple[Path, Run], tmp_path: Path) -> None:

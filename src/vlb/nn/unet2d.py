@@ -4,11 +4,12 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from vlb.base.domains import BelowOne, Positive, Settings, Width, Within
 from vlb.base.errors import UserError
-from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition
+from vlb.core.condition import LABEL, NOTHING, UNCONDITIONAL, Condition
 from vlb.nn.dropout import Dropout
 from vlb.nn.stages import Network
 
@@ -20,26 +21,37 @@ Resampled = Literal["conv", "resnet"]
 class UNet2DBackbone(Network):
     """z (batch, C, H, W) and the numbers of steps (batch, 1) -> (batch, C, H, W, 1)."""
 
-    takes = NOTHING
-
-    def __init__(self, network: nn.Module) -> None:
-        """network: a `UNet2DModel`, whose dropout becomes one that is drawn by the step."""
+    def __init__(self, network: nn.Module, classes: int = 0) -> None:
+        """network: a `UNet2DModel`, whose dropout becomes one that is drawn by the step; classes: of the labels that it
+        is told, 0 for none."""
         super().__init__()
-        self.network = network
+        self.network, self.classes = network, classes
+        self.takes = LABEL if classes else NOTHING
         for part in list(network.modules()):
             for name, child in part.named_children():
                 if type(child) is nn.Dropout:
                     setattr(part, name, Dropout(child.p))
 
     def compute(self, z: Tensor, number: Tensor, condition: Condition = UNCONDITIONAL) -> Tensor:
-        out: Tensor = self.network(z, number.mean(-1).float(), return_dict=False)[0]
+        label = self._numbered(condition.label, z) if self.classes else None
+        out: Tensor = self.network(z, number.mean(-1).float(), label, return_dict=False)[0]
         return out.unsqueeze(-1)
+
+    def _numbered(self, label: Tensor | None, z: Tensor) -> Tensor:
+        """Labels as the network numbers them. Raises `UserError` for none where it has no number for that."""
+        label = torch.full_like(z[:, 0, 0, 0], -1, dtype=torch.int64) if label is None else label
+        none = label < 0
+        if self.network.config.num_class_embeds == self.classes and bool(none.any()):  # type: ignore[union-attr]
+            raise UserError("this network has a number for each class and none for no label: say which by --class")
+        return torch.where(none, self.classes, label)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UNet2D(Settings):
-    """The settings of `UNet2DModel`, under its own names and with its defaults; what it offers beside them – labels,
-    other embeddings of time, blocks of other families of models – is not taken."""
+    """The settings of `UNet2DModel`, under its own names and with its defaults; what it offers beside them – other
+    embeddings of labels or time, blocks of other families of models – is not taken.
+
+    num_class_embeds: of a model that is told labels, how many there are, or one more, the last of which is no label."""
 
     exchangeable: ClassVar = False
 
@@ -64,6 +76,7 @@ class UNet2D(Settings):
     norm_eps: Positive = 1e-5
     resnet_time_scale_shift: Literal["default", "scale_shift"] = "default"
     add_attention: bool = True
+    num_class_embeds: Width | None = None
 
     def build(
         self, shape: tuple[int, ...], out_shape: tuple[int, ...], classes: int, roles: bool, planes: int = 0
@@ -71,12 +84,19 @@ class UNet2D(Settings):
         """For images (channels, height, width) and one number per element.
 
         Raises `UserError` where the package diffusers is not installed, for what is no image, is of a size that does
-        not halve so often, or is to be told labels, roles or planes, and for settings that do not go together.
+        halve so often, or is to be told roles, planes or other labels, and for settings that do not go together.
         """
         if len(shape) != 3 or out_shape != (*shape, 1):
             raise UserError(f"unet2d predicts a number per element of images (channels, height, width), not of {shape}")
-        if classes or roles or planes:
-            raise UserError("unet2d is told no labels, roles or planes: use backbone=unet")
+        if roles or planes:
+            raise UserError("unet2d is told no roles or planes: use backbone=unet")
+        if self.num_class_embeds not in ((classes, classes + 1) if classes else (None,)):
+            raise UserError(
+                f"num_class_embeds={self.num_class_embeds} does not fit labels of {classes} classes: give as many, or one "
+                "more for no label"
+                if classes
+                else f"num_class_embeds={self.num_class_embeds} is for a model that is told labels: --condition labels"
+            )
         if any(side % 2 ** (len(self.block_out_channels) - 1) for side in shape[1:]):
             raise UserError(
                 f"{len(self.block_out_channels)} resolutions do not fit {shape[1]}×{shape[2]} pixels, which do not "
@@ -88,7 +108,7 @@ class UNet2D(Settings):
             )
         except (ValueError, ZeroDivisionError, IndexError) as error:
             raise UserError(f"these settings make no UNet2DModel: {error}") from error
-        return UNet2DBackbone(network)
+        return UNet2DBackbone(network, classes)
 
 
 def require_diffusers() -> Any:

@@ -29,7 +29,7 @@ USUAL: dict[str, Any] = {  # of both schedulers, where their file does not say
 }  # fmt: skip
 LATENT = ("vae", "vqvae", "movq", "vqmodel")
 # What a UNet2DModel may be told or be made of that `UNet2D` does not have, with its value where it is not used.
-UNUSED: dict[str, Any] = {"class_embed_type": None, "num_class_embeds": None, "time_embedding_type": "positional"}
+UNUSED: dict[str, Any] = {"class_embed_type": None, "time_embedding_type": "positional"}
 EARLIER = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 

@@ -86,7 +86,7 @@ def import_diffusers(
 
 
 def refuse_other(found: Public, pictures: Dataset) -> None:
-    """Raises `UserError` for pictures of another shape than the model's."""
+    """Raises `UserError` for pictures of another shape than the model's, or without the classes that it is told."""
     channels, *size = pictures.shape
     if channels != found.channels:
         raise UserError(f"the model is of pictures with {found.channels} channels, {pictures.name} has {channels}")
@@ -95,6 +95,13 @@ def refuse_other(found: Public, pictures: Dataset) -> None:
         raise UserError(
             f"the model is of {height}×{width} pixels, {pictures.name} has {'×'.join(map(str, size))}: give pictures "
             "of the model's size"
+        )
+    told, classes = found.network.num_class_embeds, pictures.schema.classes
+    if told is not None and told != classes:
+        raise UserError(
+            f"the model is told which of {told} classes a picture is of, and {pictures.name} has "
+            f"{'no classes' if classes is None else classes}: give a folder of a folder for each class, whose names in "
+            "order are the model's numbers from 0"
         )
 
 
@@ -105,7 +112,13 @@ def experiment_of(found: Public, pictures: Dataset, data: Path, source: str) -> 
     return Experiment(
         recipe="images",
         data=DataSource(name="images", path=absolute(data)),
-        model=Diffusion(schedule=schedule, backbone=found.network, head=head),
+        model=Diffusion(
+            schedule=schedule,
+            backbone=found.network,
+            head=head,
+            condition="none" if found.network.num_class_embeds is None else "labels",
+        ),
         training=Training(steps=0, validation_examples=VALIDATED),
+        unconditional_share=0.0,  # it has no number for no label
         imported=source,
     )

@@ -52,13 +52,15 @@ class NumberedDenoiser(Denoiser):
         chosen = np.unique(np.linspace(0, len(data.x) - 1, EXAMPLES).astype(int))
         device = self.get_buffer("log_deviations").device
         x = self.centres.embed(torch.from_numpy(np.ascontiguousarray(data.x[chosen]))).to(device)
+        labels = None if data.labels is None else torch.from_numpy(data.labels[chosen].astype(np.int64)).to(device)
+        condition = Condition(label=labels) if "label" in self.takes else UNCONDITIONAL
         was = self.training
         self.eval()
         for knot, own in enumerate(self._knots()):
             gamma = (own - 2 * math.log(self.reach)).view(1, 1).to(device)
             alpha, sigma = self.scaling(along(gamma, x))
             z = alpha.to(x.dtype) * x + sigma.to(x.dtype) * standard_normal(x.shape, generator, x)
-            error = (self(z, gamma).x - x).double().square().mean().sqrt()
+            error = (self(z, gamma, condition).x - x).double().square().mean().sqrt()
             self.get_buffer("log_deviations")[knot] = error.clamp(min=1e-6).log()
         self.train(was)
 
