@@ -255,3 +255,14 @@ def test_a_run_that_is_none_and_data_that_are_gone(tmp_path: Path) -> None:
         trained.opened(str(tmp_path))
     with pytest.raises(UserError, match="no run called 'digit' comes with vlb"):
         trained.opened("vlb:digit")
+
+
+@given(st.lists(st.floats(0, 100), max_size=4))
+def test_temperatures_are_read_as_they_are_written(values: list[float]) -> None:
+    assert trained.temperatures(" ".join(map(repr, values))) == tuple(values)
+
+
+@pytest.mark.parametrize("written", ["warm", "1, 2", "1;2"])
+def test_temperatures_that_are_none_are_refused(written: str) -> None:
+    with pytest.raises(UserError, match="numbers between spaces"):
+        trained.temperatures(written)

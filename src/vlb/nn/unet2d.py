@@ -92,8 +92,8 @@ class UNet2D(Settings):
             raise UserError("unet2d is told no roles or planes: use backbone=unet")
         if self.num_class_embeds not in ((classes, classes + 1) if classes else (None,)):
             raise UserError(
-                f"num_class_embeds={self.num_class_embeds} does not fit labels of {classes} classes: give as many, or one "
-                "more for no label"
+                f"num_class_embeds={self.num_class_embeds} does not fit labels of {classes} classes: give as many, or "
+                "one more for no label"
                 if classes
                 else f"num_class_embeds={self.num_class_embeds} is for a model that is told labels: --condition labels"
             )

@@ -1,6 +1,7 @@
 """Controls beside what they show. Nothing is computed here, and what is made of gradio is of no type that is known."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from importlib.resources import files
 from typing import Any
@@ -11,9 +12,10 @@ from vlb.base.errors import UserError
 from vlb.generate.options import SampleOptions
 from vlb.interfaces.explorer.server import require_gradio
 from vlb.interfaces.limits import too_large
+from vlb.models.diffusion.grids import GRIDS
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers import SAMPLERS
-from vlb.models.protocols import offers
+from vlb.models.protocols import Cooled, offers
 from vlb.pages.explorer import charts, study
 from vlb.pages.explorer import trained as of_run
 from vlb.pages.explorer.encodings import encodings
@@ -152,21 +154,39 @@ def of_trained(trained: Trained) -> Any:
 def samples(page: Any, trained: Trained) -> None:
     """Samples, and what they depend on."""
     gr = require_gradio()
-    diffusion = offers(trained.model, DiffusionModel)
+    diffusion, rungs = offers(trained.model, DiffusionModel), offers(trained.model, Cooled)
     with gr.Row():
         n = gr.Slider(1, 100, 32, step=1, label="how many")
         steps = gr.Number(50, label="steps", step=1, visible=diffusion)
         sampler = gr.Dropdown([*SAMPLERS.offered], value="ancestral", label="sampler", visible=diffusion)
+        spaced = gr.Dropdown([*GRIDS.offered], value="t", label="steps equal in", visible=diffusion)
         label = _class(trained)
+        guidance = gr.Number(1, label="guidance", step=0.5, visible=diffusion and trained.run.conditional)
+        clip = gr.Checkbox(label="clip to the range of the data", visible=diffusion)
+        temperature = gr.Textbox("", label="temperature", placeholder="1, or one per rung: 1 0.8", visible=rungs)
         seed = gr.Number(0, label="seed", step=1)
 
-    def show(n: float, steps: float | None, sampler: str, label: str | None, seed: float | None) -> str:
-        ways = (whole(steps) if diffusion and sampler != "ode" else None, sampler if diffusion else "ancestral")
-        return of_run.samples(
-            trained, SampleOptions(n=whole(n), steps=ways[0], sampler=ways[1], seed=whole(seed), label=label or None)
+    def show(
+        n: float,
+        steps: float | None,
+        sampler: str,
+        grid: str,
+        label: str | None,
+        guidance: float | None,
+        clip: bool,
+        temperature: str,
+        seed: float | None,
+    ) -> str:
+        options = SampleOptions(
+            n=whole(n), seed=whole(seed), label=label or None, temperature=of_run.temperatures(temperature)
         )
+        if diffusion:
+            steps = None if sampler == "ode" else whole(steps)  # which finds its own
+            strength = None if guidance == 1 else guidance
+            options = replace(options, steps=steps, sampler=sampler, grid=grid, clip=clip, guidance=strength)
+        return of_run.samples(trained, options)
 
-    _asked("Draw samples", [n, steps, sampler, label, seed], show)
+    _asked("Draw samples", [n, steps, sampler, spaced, label, guidance, clip, temperature, seed], show)
 
 
 def path(page: Any, trained: Trained) -> None:

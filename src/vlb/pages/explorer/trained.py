@@ -131,6 +131,14 @@ def samples(of: Trained, options: SampleOptions) -> str:
     return f"<p>{text(found.words)}</p>{shown}"
 
 
+def temperatures(written: str) -> tuple[float, ...]:
+    """Numbers between spaces. Raises `UserError` for what is none."""
+    try:
+        return tuple(map(float, written.split()))
+    except ValueError as error:
+        raise UserError(f"temperature: numbers between spaces are expected, and {written!r} has others") from error
+
+
 @ordinary()
 def path(of: Trained, steps: int, label: str | None, seed: int) -> str:
     """How one sample comes about. Raises `UserError` for other models than diffusion models of pictures."""
