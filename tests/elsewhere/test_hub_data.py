@@ -14,7 +14,9 @@ from PIL import Image
 
 import vlb
 from vlb.base.errors import UserError
+from vlb.base.progress import Silent
 from vlb.data import load
+from vlb.data.hub import hub_pictures
 from vlb.store.runs import Run
 
 
@@ -74,15 +76,31 @@ def rows(numbers: range, **features: Any) -> Rows:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Data sets by name, and how often one was fetched."""
     monkeypatch.setenv("VLB_DATA", str(tmp_path / "cache"))
-    there: dict[str, Any] = {"fetched": 0}
+    there: dict[str, Any] = {"fetched": 0, "size": None}
 
-    def load_dataset(name: str, revision: str | None) -> Any:
-        there["fetched"] += 1
-        if name not in there:
+    def get_dataset_config_names(name: str, revision: str | None) -> list[str]:
+        of = [known for known in there if known == name or known.startswith(f"{name}/")]
+        if not of:
             raise FileNotFoundError(f"Dataset '{name}' doesn't exist on the Hub\nor cannot be accessed")
-        return there[name]
+        return [known.removeprefix(name).lstrip("/") or "default" for known in of]
 
-    package = SimpleNamespace(Image=Picture, ClassLabel=ClassLabel, load_dataset=load_dataset)
+    def load_dataset_builder(name: str, subset: str | None, revision: str | None) -> Any:
+        def prepare() -> None:
+            there["fetched"] += 1
+
+        return SimpleNamespace(
+            info=SimpleNamespace(download_size=there["size"], dataset_size=None),
+            cache_dir=str(tmp_path / "not" / "yet"),
+            download_and_prepare=prepare,
+            as_dataset=lambda: there[name if subset is None else f"{name}/{subset}"],
+        )
+
+    package = SimpleNamespace(
+        Image=Picture,
+        ClassLabel=ClassLabel,
+        get_dataset_config_names=get_dataset_config_names,
+        load_dataset_builder=load_dataset_builder,
+    )
     monkeypatch.setitem(sys.modules, "datasets", package)
     return there
 
@@ -149,11 +167,47 @@ def test_a_named_column_is_read_and_other_data_are_not(hub: dict[str, Any]) -> N
         load("volumes", Path("hf:me/two"))
 
 
+class Begun(Silent):
+    """What was begun."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def begin(self, what: str, total: int | None = None) -> None:
+        self.said.append(what)
+
+
+def test_of_several_subsets_one_is_named(hub: dict[str, Any]) -> None:
+    hub["me/pets/small"], hub["me/pets/large"] = {"train": rows(range(12))}, {"train": rows(range(30))}
+    assert len(load("images", Path("hf:me/pets/large")).train) > len(load("images", Path("hf:me/pets/small")).train)
+    for name in ("hf:me/pets", "hf:me/pets/huge"):
+        with pytest.raises(UserError, match="has the subsets small, large: say which, hf:me/pets/SUBSET"):
+            load("images", Path(name))
+
+
+def test_what_is_larger_than_the_disk_is_not_fetched(hub: dict[str, Any]) -> None:
+    hub["me/pets"] = {"train": rows(range(40))}
+    hub["size"] = 10**18
+    with pytest.raises(UserError, match=r"me/pets takes 1,000,000,000.0 GB .* set HF_HOME"):
+        load("images", Path("hf:me/pets"))
+    hub["size"] = 12_345_678
+    progress = Begun()
+    hub_pictures(Path("hf:me/pets"), progress)
+    assert "fetching me/pets, 12.3 MB" in progress.said and hub["fetched"] == 1
+
+
 def test_without_the_package_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLB_DATA", str(tmp_path))
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"need the package datasets: pip install 'vlb\[datasets\]'"):
         load("images", Path("hf:me/pets"))
+
+
+def local(datasets: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a folder stand for a repository."""
+    names, builder = datasets.get_dataset_config_names, datasets.load_dataset_builder
+    monkeypatch.setattr(datasets, "get_dataset_config_names", lambda name, revision: names(str(folder)))
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name, subset, revision: builder(str(folder), subset))
 
 
 @pytest.mark.slow
@@ -163,12 +217,19 @@ def test_datasets_itself_gives_the_same(tmp_path: Path, monkeypatch: pytest.Monk
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])})
     content = {"image": [{"bytes": png(v), "path": None} for v in VALUES], "label": [n % 2 for n in range(40)]}
     made = datasets.DatasetDict({"train": datasets.Dataset.from_dict(content, features)})
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, revision: made)
-    data = load("images", Path("hf:me/pets"))
+    (tmp_path / "local").mkdir()
+    made["train"].to_parquet(tmp_path / "local" / "train.parquet")
+    with monkeypatch.context() as patched:
+        local(datasets, tmp_path / "local", patched)
+        data = load("images", Path("hf:me/pets"))
     assert data.schema.labels == ("cat", "dog")
     assert {x.tobytes() for part in (data.train, data.validation, data.test) for x in part.x} == {
         v.tobytes() for v in VALUES
     }
     rows = datasets.Dataset.from_dict({"a": [n / 10 for n in range(40)], "b": ["x", "y"] * 20})
-    monkeypatch.setattr(datasets, "load_dataset", lambda name, revision: {"train": rows})
-    assert load("mixed-table", Path("hf:me/table")).shape == (2,)
+    (tmp_path / "table").mkdir()
+    rows.to_parquet(tmp_path / "table" / "train.parquet")
+    with monkeypatch.context() as patched:
+        local(datasets, tmp_path / "table", patched)
+        found = load("mixed-table", Path("hf:me/table"))
+    assert found.shape == (2,)

@@ -1,10 +1,11 @@
-"""Data sets of the Hugging Face Hub by name, `hf:owner/name`, by the package datasets: kept in the cache as the files
-that a person might have brought, and read as these are.
+"""Data sets of the Hugging Face Hub by name, `hf:owner/name` or `hf:owner/name/subset`, by the package datasets: kept
+in the cache as the files that a person might have brought, and read as these are.
 
 Only data are taken: datasets runs no code of a repository, and what it has decoded from a picture is not used, but the
 bytes of its file.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,16 +21,17 @@ MAGIC = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"BM": ".bmp", b"GIF8": ".
 
 
 class Named(NamedTuple):
-    """hf:REPOSITORY, hf:REPOSITORY@REVISION, either with :COLUMN."""
+    """hf:OWNER/NAME or hf:OWNER/NAME/SUBSET, either with @REVISION, then with :COLUMN."""
 
     repository: str
+    subset: str | None
     revision: str | None
     column: str | None
 
     @property
     def folder(self) -> str:
         """What it is called in the cache."""
-        parts = (self.repository.replace("/", "--"), self.revision, self.column)
+        parts = (self.repository, self.subset, self.revision, self.column)
         return "-".join(part.replace("/", "--") for part in parts if part)
 
 
@@ -63,8 +65,7 @@ def _kept(path: Path, progress: Progress, write: Callable[[Any, Named, Path], No
     target = cache_folder() / "hub" / what / name.folder
     if target.is_dir():
         return target
-    progress.begin(f"fetching {name.repository}")
-    found = _fetched(name)
+    found = _fetched(name, progress)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -78,21 +79,56 @@ def _kept(path: Path, progress: Progress, write: Callable[[Any, Named, Path], No
 
 def _named(path: Path) -> Named:
     rest, _, column = str(path).removeprefix(PREFIX).partition(":")
-    repository, _, revision = rest.partition("@")
-    if not repository:
-        raise UserError(f"{path}: a data set on the Hub is called hf:owner/name, or hf:owner/name:COLUMN")
-    return Named(repository, revision or None, column or None)
+    place, _, revision = rest.partition("@")
+    owner, *rest_of_it = place.split("/", 2)
+    repository, subset = "/".join([owner, *rest_of_it[:1]]), "".join(rest_of_it[1:])
+    if not owner or not all(rest_of_it):
+        raise UserError(
+            f"{path}: a data set on the Hub is called hf:owner/name, one of its subsets hf:owner/name/subset, and one "
+            "of several columns of pictures hf:owner/name:COLUMN"
+        )
+    return Named(repository, subset or None, revision or None, column or None)
 
 
-def _fetched(name: Named) -> Mapping[str, Any]:
-    """The splits of a data set."""
+def _fetched(name: Named, progress: Progress) -> Mapping[str, Any]:
+    """The splits of a data set. Raises `UserError` where it is not to be had, or has no place on the disk."""
     datasets = _require_datasets()
+    progress.begin(f"asking the Hub for {name.repository}")
     try:
-        found: Mapping[str, Any] = datasets.load_dataset(name.repository, revision=name.revision)
+        offered = datasets.get_dataset_config_names(name.repository, revision=name.revision)
+        if name.subset not in (offered if name.subset is not None or len(offered) > 1 else [None]):
+            raise UserError(
+                f"{name.repository} has the subsets {', '.join(offered)}: say which, hf:{name.repository}/SUBSET"
+            )
+        builder = datasets.load_dataset_builder(name.repository, name.subset, revision=name.revision)
+        said = _size(builder, name)
+        progress.begin(f"fetching {name.repository}{said}")
+        builder.download_and_prepare()
+        found: Mapping[str, Any] = builder.as_dataset()
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"the data set {name.repository!r} cannot be had from the Hub: {reason}") from error
     return found
+
+
+def _size(builder: Any, name: Named) -> str:
+    """What is known of how much is fetched, in words. Raises `UserError` where it does not fit on the disk."""
+    sizes = (builder.info.download_size, builder.info.dataset_size)
+    if not any(sizes):
+        return ""
+    needed = sum(size or 0 for size in sizes)
+    folder = Path(builder.cache_dir)
+    free = shutil.disk_usage(next(part for part in (folder, *folder.parents) if part.exists())).free
+    if needed > free:
+        raise UserError(
+            f"{name.repository} takes {_in_words(needed)} with what is made of it, and {folder} has "
+            f"{_in_words(free)} left: set HF_HOME to a folder with more room"
+        )
+    return f", {_in_words(sizes[0] or needed)}"
+
+
+def _in_words(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size < 1e9 else f"{size / 1e9:,.1f} GB"
 
 
 def _require_datasets() -> Any:
