@@ -39,6 +39,7 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "…, attention at 4×4 alone": ("digits", (*MUON, "model.backbone.attention=[false,true]")),
     "…, widths 24 and 48": ("digits", (*MUON, "model.backbone.widths=[24,48]")),
     "…, widths 48 and 96": ("digits", (*MUON, "model.backbone.widths=[48,96]")),
+    "lattices": ("digits-lattices", ()),
     "cascade, bands by phases": ("digits-cascade", (*MUON[:1], "model.bands=phases")),
     "cascade, Haar's bands": ("digits-cascade", (*MUON[:1], "model.bands=haar")),
 }
