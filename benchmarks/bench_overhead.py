@@ -74,7 +74,9 @@ def main() -> None:
     arguments.add_argument("--precision", choices=["float32", "bfloat16"], default="bfloat16")
     options = arguments.parse_args()
     keep_freed_memory()
-    experiment = override(recipe("fashion-mnist"), f"precision={options.precision}")
+    experiment = recipe("fashion-mnist")
+    for assignment in (f"precision={options.precision}", "optimiser=adamw", "loss.times=low-discrepancy"):
+        experiment = override(experiment, assignment)
     data = load("fashion-mnist")
     share = experiment.loss.decoder_share
     x = torch.from_numpy(data.train.x[: experiment.training.batch].copy())

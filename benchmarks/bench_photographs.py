@@ -33,7 +33,7 @@ CROP, MARGIN = 32, 8
 WAYS = {"without margins": 0, "with margins": MARGIN}
 NETWORK = (
     "model.roles=true", "model.backbone.widths=[32,64]", "model.backbone.attention=[false,false]",
-    "model.schedule.gamma_0=-7.5", "training.optimiser=muon", "training.warmup=50", "training.ema=0.99",
+    "model.schedule.gamma_0=-7.5", "loss.times=low-discrepancy", "training.warmup=50", "training.ema=0.99",
 )  # fmt: skip
 
 

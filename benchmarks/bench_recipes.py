@@ -28,19 +28,19 @@ from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
 
 PLAIN = "AdamW, even times"
-MUON = ("optimiser=muon", "loss.times=adaptive")
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     PLAIN: ("digits", ("optimiser=adamw", "loss.times=low-discrepancy")),
-    "adaptive times": ("digits", ("optimiser=adamw", "loss.times=adaptive")),
-    "Muon, adaptive times": ("digits", MUON),
-    "…, batches of 32": ("digits", (*MUON, "batch=32")),
-    "…, dropout 0.1": ("digits", (*MUON, "model.backbone.dropout=0.1")),
-    "…, batches of 32, dropout 0.1": ("digits", (*MUON, "batch=32", "model.backbone.dropout=0.1")),
-    "…, attention at 4×4 alone": ("digits", (*MUON, "model.backbone.attention=[false,true]")),
-    "…, widths 24 and 48": ("digits", (*MUON, "model.backbone.widths=[24,48]")),
-    "…, widths 48 and 96": ("digits", (*MUON, "model.backbone.widths=[48,96]")),
-    "cascade, bands by phases": ("digits-cascade", (*MUON[:1], "model.bands=phases")),
-    "cascade, Haar's bands": ("digits-cascade", (*MUON[:1], "model.bands=haar")),
+    "adaptive times": ("digits", ("optimiser=adamw",)),
+    "Muon, adaptive times": ("digits", ()),
+    "lattices": ("digits-lattices", ()),
+    "…, batches of 32": ("digits", ("batch=32",)),
+    "…, attention at 4×4 alone": ("digits", ("model.backbone.attention=[false,true]",)),
+    "…, widths 48 and 96": ("digits", ("model.backbone.widths=[48,96]",)),
+    "cascade, bands by phases": ("digits-cascade", ("model.bands=phases",)),
+    "…, widths 24 and 48": ("digits", ("model.backbone.widths=[24,48]",)),
+    "…, dropout 0.1": ("digits", ("model.backbone.dropout=0.1",)),
+    "…, batches of 32, dropout 0.1": ("digits", ("batch=32", "model.backbone.dropout=0.1")),
+    "cascade, Haar's bands": ("digits-cascade", ("model.bands=haar",)),
 }
 TIMED = 7
 CPU = torch.device("cpu")

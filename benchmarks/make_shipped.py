@@ -14,7 +14,7 @@ from vlb.interfaces.terminal import Terminal
 from vlb.store.places import FOLDER
 
 WAYS = {
-    "digits": ("digits", ("optimiser=muon", "loss.times=adaptive", "steps=1500")),
+    "digits": ("digits", ("steps=1500",)),
     "iris": ("iris", ()),
 }
 

@@ -39,7 +39,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -530,6 +530,7 @@ def tag(kind: str) -> str:
     return {"UNet": "unet", "Conv": "convolutional"}.get(stem, "-".join(words).lower())
 
 
+ONCE = dict.fromkeys(("digits", "images"), ("training.optimiser=adamw", "loss.times=low-discrepancy"))  # as it was
 LOSSES = {"diffusion": "diffusion", "mixture": "mixture", "ladder": "ladder"}  # of other kinds: elbo
 OF_LOSS = ("weighting", "times", "decoder_share", "warmup", "free_nats")
 
@@ -603,7 +604,7 @@ class Workshop:
             words = ["train", self.called(training.recipe)]
             words += ["--data", training.data] if training.data else []
             words += ["--condition", "labels"] if training.labels else []
-            for override in self.spelled(training.overrides):
+            for override in self.spelled(training):
                 words += ["--set", override]
             try:
                 self.vlb(*words, "--out", str(path))
@@ -614,15 +615,17 @@ class Workshop:
             raise Failed(self._trained[name])
         return path
 
-    def spelled(self, overrides: Sequence[str]) -> list[str]:
+    def spelled(self, training: Training) -> list[str]:
         """Overrides in the words of this vlb: parts of a model were called by their classes once, and now are by tags;
-        what a loss is made of was the model's once."""
+        what a loss is made of was the model's once; and recipes had other defaults."""
         if self._by_class is None:
             self._by_class = "UNetConfig" in self.vlb("train", "digits", "--set", "model.backbone=none", status=2)[1]
         if self._by_class:
-            return list(overrides)
-        tagged = (re.sub(r"\b[A-Z]\w*Config\b", lambda found: tag(found[0]), override) for override in overrides)
-        return [part for override in tagged for part in with_loss(override)]
+            return list(training.overrides)
+        tagged = (
+            re.sub(r"\b[A-Z]\w*Config\b", lambda found: tag(found[0]), override) for override in training.overrides
+        )
+        return [*ONCE.get(training.recipe, ()), *(part for override in tagged for part in with_loss(override))]
 
     def new(self, suffix: str) -> Path:
         """An absolute path that no command has written to."""

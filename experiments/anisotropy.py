@@ -24,7 +24,7 @@ import torch
 from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.style import panels
-from shared.training import SMALL, TINY, configured, mean_and_error, trained
+from shared.training import EVEN, SMALL, TINY, configured, mean_and_error, trained
 from torch import Tensor
 
 from vlb.core.emissions import Centres
@@ -105,7 +105,7 @@ def gaussian(budget: Budget) -> Values:
 def learned(schedule: str, budget: Budget, seed: int) -> Values:
     """A model of the digits: test bounds in continuous time and at T = `grid`, bits/dim, and its ends."""
     data = load("digits")
-    model = trained(configured("digits", (*budget.recipe, *SCHEDULES[schedule]), seed), data).model
+    model = trained(configured("digits", (*EVEN, *budget.recipe, *SCHEDULES[schedule]), seed), data).model
     bound = measure_bound(model, data.test, passes=budget.passes)
     grid = measure_bound(model.at(budget.grid), data.test, passes=max(2, budget.passes // budget.grid))
     low, high = model.process.schedule.gamma(torch.tensor([0.0, 1.0], dtype=torch.float64)).detach()

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.data import ranked_table
 from shared.style import GREY, panels
-from shared.training import TINY, configured, trained
+from shared.training import EVEN, TINY, configured, trained
 from torch import Tensor
 
 from vlb.core.bound import estimate
@@ -116,7 +116,7 @@ class GridTerms(Terms[DiffusionModel]):
 def learned(part: Part, budget: Budget, seed: int, steps: int | None) -> Values:
     """A model trained at T = `steps`, or in continuous time: bounds on the test examples, bits/dim."""
     examples = DATA[part.data]()
-    experiment = configured("digits", part.set, seed)
+    experiment = configured("digits", (*EVEN, *part.set), seed)
     model = trained(experiment, examples, loss=None if steps is None else GridTerms(steps)).model
     grids = budget.steps if steps is None else (steps,)
     found: Values = {"steps": grids}

@@ -20,7 +20,7 @@ import torch
 from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.style import GREY, panels
-from shared.training import SMALL, TINY, configured, trained
+from shared.training import EVEN, SMALL, TINY, configured, trained
 from torch import Tensor
 
 from vlb.data import Dataset, load
@@ -63,7 +63,9 @@ def pair(budget: Budget, which: str, steps: int) -> Values:
         second = budget.other
     if which == "halves of the data":
         seen = halves(data)
-    experiments = [configured("digits", assignments, seed) for seed, assignments in enumerate((settings, second))]
+    experiments = [
+        configured("digits", (*EVEN, *assignments), seed) for seed, assignments in enumerate((settings, second))
+    ]
     networks = [trained(experiment, part).model for experiment, part in zip(experiments, seen, strict=True)]
     plain = [experiment.build(part).eval() for experiment, part in zip(experiments, seen, strict=True)]
     return compared(networks, plain, data, budget)

@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.style import panels
-from shared.training import SMALL, TINY, configured, trained
+from shared.training import EVEN, SMALL, TINY, configured, trained
 from torch import Tensor
 
 from vlb.core.condition import UNCONDITIONAL
@@ -139,7 +139,7 @@ def gradient_variance(model: DiffusionModel, times: Times, data: Dataset, count:
 def spread(budget: Budget) -> Values:
     """Per p(λ): variances, (bits/dim)², of one draw and of batches, and of the gradient, relative to log-SNR-linear."""
     data = load("digits")
-    model = trained(configured("digits", budget.set, 0), data, evaluations=1).model
+    model = trained(configured("digits", (*EVEN, *budget.set), 0), data, evaluations=1).model
     ends = (model.process.schedule.gamma_0, model.process.schedule.gamma_1)
     base = LogSNRLinear(*ends)
     model = with_schedule(model, base)

@@ -20,7 +20,7 @@ import torch
 from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.style import GREY, panels
-from shared.training import SMALL, TINY, configured, mean_and_error, trained
+from shared.training import EVEN, SMALL, TINY, configured, mean_and_error, trained
 from torch import Tensor, nn
 
 from vlb.core.condition import NOTHING, Condition
@@ -181,7 +181,7 @@ def hierarchy(budget: Budget, seed: int) -> Values:
 def encoder(how: str, budget: Budget, seed: int) -> Values:
     """The encoder and its decoder: bound, KL of the code, probes of a draw and of its mean."""
     data = load("digits")
-    experiment = configured("digits", (*budget.network, f"steps={budget.steps}"), seed)
+    experiment = configured("digits", (*EVEN, *budget.network, f"steps={budget.steps}"), seed)
     generator = torch.Generator().manual_seed(seed)
     with Draws(generator):
         decoder = experiment.model.build(data.schema, planes=1)  # type: ignore[union-attr,call-arg]

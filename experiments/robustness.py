@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.style import panels
-from shared.training import TINY, configured, mean_and_error, trained
+from shared.training import EVEN, TINY, configured, mean_and_error, trained
 
 from vlb.data import load
 from vlb.measure.evaluation import measure_bound
@@ -50,7 +50,7 @@ def learned(network: str, budget: Budget, seed: int) -> Values:
     """One of them: the test bound, its errors, how many weights."""
     data = load("digits")
     steps = budget.steps[network.startswith("U-Net")]
-    model = trained(configured("digits", (*NETWORKS[network], *budget.also, f"steps={steps}"), seed), data).model
+    model = trained(configured("digits", (*EVEN, *NETWORKS[network], *budget.also, f"steps={steps}"), seed), data).model
     bound = measure_bound(model, data.test, passes=budget.passes)
     return {
         "bound": bound.bits_per_dim,

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from shared.arms import Experiment, Found, Values, main
 from shared.style import panels
-from shared.training import SMALL, TINY, configured, mean_and_error, trained
+from shared.training import EVEN, SMALL, TINY, configured, mean_and_error, trained
 
 from vlb.data import load
 
@@ -66,7 +66,7 @@ BUDGETS = {
 def curve(part: Part, name: str, seed: int) -> Values:
     """Steps and validation bounds, bits/dim, of one run."""
     data = load(part.data)
-    experiment = configured(part.data, (*part.set, f"steps={part.steps}", *SETTINGS[name]), seed)
+    experiment = configured(part.data, (*EVEN, *part.set, f"steps={part.steps}", *SETTINGS[name]), seed)
     evaluations = part.steps // part.every
     found = trained(experiment, data, evaluations=evaluations, examples=part.examples, passes=4).curve
     return {"steps": [step for step, _ in found], "bounds": [bound for _, bound in found]}

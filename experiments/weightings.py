@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from shared.arms import Experiment, Found, Values, main
 from shared.quality import Classifier, classifier, quality
 from shared.style import panels
-from shared.training import SMALL, TINY, configured, mean_and_error, trained
+from shared.training import EVEN, SMALL, TINY, configured, mean_and_error, trained
 
 from vlb.data import Dataset, load
 from vlb.measure.evaluation import measure_bound
@@ -70,7 +70,7 @@ BUDGETS = {
 def learned(tag: str, budget: Budget, seed: int) -> Values:
     """One weighting, one seed."""
     data = load(budget.data)
-    experiment = configured(budget.data, (*budget.set, f"loss.weighting={tag}"), seed)
+    experiment = configured(budget.data, (*EVEN, *budget.set, f"loss.weighting={tag}"), seed)
     model = trained(experiment, data, evaluations=1).model
     bound = measure_bound(model, data.test.subset(budget.examples), passes=budget.passes)
     grid = UniformLogSNR()(model.process.schedule, budget.steps)

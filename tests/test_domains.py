@@ -244,7 +244,16 @@ def tiny() -> Dataset:
     return Dataset("tiny", levels_schema((1, 2, 2), 4, 2), *(Split(x[part], labels[part]) for part in some))
 
 
-SMALL = ("steps=3", "batch=4", "backbone.width=4", "backbone.blocks=1", "gamma_0=-6", "validate_every=2", "warmup=1")
+SMALL = (
+    "steps=3",
+    "batch=4",
+    "backbone.width=4",
+    "backbone.blocks=1",
+    "gamma_0=-6",
+    "validate_every=2",
+    "warmup=1",
+    "times=uniform",
+)
 WORKS = [
     "training.steps=1", "batch=1", "final_learning_rate=0", "warmup=0", "warmup=1000000000",
     "weight_decay=0", "weight_decay=100", "betas=[0, 0]", "clip=1e-300", "clip=1e308", "spike=1.0000000000000002",

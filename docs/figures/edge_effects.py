@@ -1,6 +1,6 @@
 """The bound of one digits model against where its hierarchy stops, with three ideas of p(x | z_0), as a figure.
 
-    vlb train digits --set steps=300 --out RUN
+    vlb train digits --set optimiser=adamw --set loss.times=low-discrepancy --set steps=300 --out RUN
     python docs/figures/edge_effects.py RUN docs/figures/edge_effects.svg
 
 The diffusion term of every λ_max comes from one measurement of its rate in λ; the decoder terms are

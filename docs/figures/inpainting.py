@@ -1,7 +1,8 @@
 """Half of each digit hidden, and draws of what may have been there: a diffusion model that is told what is known, and a
 mixture, whose conditional law is exact.
 
-    vlb train digits --set model.roles=true --set loss.known_share=0.5 --out runs/filling
+    vlb train digits --set optimiser=adamw --set loss.times=low-discrepancy \
+        --set model.roles=true --set loss.known_share=0.5 --out runs/filling
     vlb train digits-mixture --out runs/mixture
     python docs/figures/inpainting.py runs/filling runs/mixture [docs/figures/inpainting.png]
 

@@ -31,7 +31,8 @@ Questions that the monograph asks or leaves open, put to small models: a command
 goes and draws its figure. The numbers here are of the budget `{budget}`: {seconds:.0f} CPU seconds of one core in all.
 `--budget night` asks the same of larger models, more seeds and, for weightings, of Fashion-MNIST;
 `python experiments/all.py` does all of it, two at a time, and goes on where it was stopped. Bounds are test bounds in
-bits/dim; ± is the standard error over seeds.
+bits/dim; ± is the standard error over seeds. Diffusion models of digits and of Fashion-MNIST are trained with [plain
+settings](measurements.md#plain-settings) but for what is compared.
 
 *`python experiments/page.py` writes this page from the files in `experiments/results`; "What we make of it" is from
 `experiments/readings`, written by hand for these results.*

@@ -127,8 +127,8 @@ def runs(*paths: str) -> Callable[[], Names]:
 
 
 def contenders() -> Names:
-    run("runs/digits")
-    run("runs/adaptive", "--set", "loss.times=adaptive")
+    run("runs/digits", "--set", "optimiser=adamw", "--set", "loss.times=low-discrepancy")
+    run("runs/adaptive", "--set", "optimiser=adamw")
     run("runs/vae", recipe="digits-vae")
     return {}
 

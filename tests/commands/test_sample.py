@@ -10,18 +10,16 @@ from tests.commands.test_cli import TINY, vlb
 from vlb.base.errors import UserError
 from vlb.generate.sample import learned_density
 from vlb.models.diffusion.grids import GRIDS, LearnedQuantiles, UniformLogSNR
+from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers import SAMPLERS
 from vlb.store.runs import Run, load
-from vlb.training.recipes import recipe
-
-ADAPTIVE = ("--set", "loss.times=adaptive")
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "labelled"
-    assert vlb("train", "digits", "--out", path, "--condition", "labels", *TINY, *ADAPTIVE) == 0
+    assert vlb("train", "digits", "--out", path, "--condition", "labels", *TINY) == 0
     return path
 
 
@@ -68,7 +66,7 @@ def test_the_learned_grid_halves_the_learned_density(run: Path) -> None:
     assert shares == pytest.approx([0.2] * 5, abs=2e-3)
     assert (grid - UniformLogSNR()(schedule, 5)).abs().max() > 1e-3
     with pytest.raises(UserError, match="times=adaptive"):
-        learned_density(recipe("digits").build_loss(model), schedule)
+        learned_density(DiffusionLoss().build(model), schedule)
 
 
 def test_the_learned_grid_serves_where_the_model_is_clipped_or_guided(run: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_what_draws_nothing_has_the_gradient_of_the_undivided_step(count: int, s
 @pytest.mark.parametrize("count", [2, 5, BATCH])
 def test_a_divided_step_is_the_step_of_one_graph_over_the_same_draws(count: int, digits: Dataset) -> None:
     """The terms of all parts, made by hand from the generators of the step, with one backward pass over their mean."""
-    divided = trainer(digits, "digits", *UNET, f"accumulate={count}", "loss.times=adaptive")
+    divided = trainer(digits, "digits", *UNET, f"accumulate={count}")
     whole = copy.deepcopy(divided)
     x = torch.from_numpy(digits.train.x[:BATCH].copy())
     divided.gradient(x, UNCONDITIONAL)

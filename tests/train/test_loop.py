@@ -65,9 +65,9 @@ def without_time(run: Run) -> list[dict[str, object]]:
     "more",
     [
         ("condition=labels",),
-        ("model.schedule=learned",),
+        ("model.schedule=learned", "loss.times=low-discrepancy"),
         ("model.schedule=learned-per-dimension",),
-        ("loss.times=adaptive",),
+        ("optimiser=adamw",),
         ("loss.times=least-variance", "loss.weighting=uncertainty"),
     ],
     ids=lambda more: more[0],
@@ -98,9 +98,9 @@ SMALL_UNET = ("backbone=unet", "backbone.widths=[8, 8]", "backbone.attention=[fa
 FAMILY = {
     "unet": ("digits", SMALL_UNET),
     "unet, labels": ("digits", (*SMALL_UNET, "condition=labels", "precision=bfloat16")),
-    "adaptive": ("digits", ("backbone=mlp", "backbone.width=24", "times=adaptive", "weighting=sigmoid")),
+    "adaptive": ("digits", ("backbone=mlp", "backbone.width=24", "weighting=sigmoid")),
     "warped, uncertainty": ("digits", ("backbone=mlp", "backbone.width=24", "times=warped", "weighting=uncertainty")),
-    "muon": ("digits", (*SMALL_UNET, "optimiser=muon", "times=adaptive")),
+    "adamw, even times": ("digits", (*SMALL_UNET, "optimiser=adamw", "times=low-discrepancy")),
     "energy": ("digits", (*SMALL_UNET, "head=energy")),
     "mlp": ("digits", ("backbone=mlp", "backbone.width=24")),
     "mixture": ("digits-mixture", ("em_steps=2", "components=3")),

@@ -200,7 +200,7 @@ SETTINGS = (
     "checkpoint_every=2", "log_every=2", "warmup=3",
 )  # fmt: skip
 LEARNERS = {
-    "learned": ("model.schedule=learned", "schedule.gamma_0=-6"),
+    "learned": ("model.schedule=learned", "schedule.gamma_0=-6", "loss.times=low-discrepancy"),
     "per-dimension": ("model.schedule=learned-per-dimension", "schedule.gamma_0=-6"),
     "adaptive": ("loss.times=adaptive", "loss.weighting=sigmoid"),
     "warped-uncertain": ("loss.times=warped", "loss.weighting=uncertainty"),
@@ -223,7 +223,7 @@ def digits() -> Dataset:
 @pytest.mark.parametrize("more", [("backbone=mlp",), ("condition=labels",), ("roles=true", "known_share=0.5")])
 def test_one_call_of_the_network_gives_the_terms_of_two(more: tuple[str, ...], digits: Dataset) -> None:
     experiment = recipe("digits")
-    for assignment in (*more, "dropout=0"):
+    for assignment in (*more, "dropout=0", "times=low-discrepancy"):
         experiment = override(experiment, assignment)
     model = experiment.build(digits)
     with torch.no_grad():
@@ -280,8 +280,8 @@ def test_what_learns_is_resumed_to_the_same_bits(name: str, tmp_path: Path, digi
 @pytest.mark.parametrize(
     "assignments, message",
     [
-        (("model.schedule=learned", "loss.times=adaptive"), "learns p"),
-        (("model.schedule=learned", "loss.weighting=sigmoid"), "trained on the bound"),
+        (("model.schedule=learned",), "--set loss.times=low-discrepancy"),
+        (("model.schedule=learned", "loss.times=uniform", "loss.weighting=sigmoid"), "trained on the bound"),
         (("model.schedule=per-column",), "64"),
         (("model.schedule=linear-beta", "model.schedule.gamma_0=7"), "γ₀ = 7"),
     ],

@@ -144,7 +144,7 @@ def check_together(schedule: Schedule, times: Times, weighting: Weighting) -> No
     """Raises `UserError` where a learned schedule has nothing to learn, or would not learn from the bound."""
     if schedule.learns_density and not times.even:
         raise UserError(
-            "a learned schedule learns p(λ), which these times replace: use loss.times=low-discrepancy, "
+            "a learned schedule learns p(λ), which these times replace: --set loss.times=low-discrepancy, "
             "or another schedule"
         )
     if not schedule.learns_ends:

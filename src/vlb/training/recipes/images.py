@@ -15,6 +15,7 @@ from vlb.store.experiment import DataSource, Experiment, Training
 
 DIGITS = UNet(widths=(32, 64), blocks=1, attention=(True, True), dropout=0.2)
 SMALL_IMAGES = UNet(widths=(64, 64, 64), blocks=1, attention=(False, False, True))
+BOUND = DiffusionLoss(times=AdaptiveTime())
 
 
 def digits() -> Experiment:
@@ -26,9 +27,16 @@ def digits() -> Experiment:
             schedule=LogSNRLinear(gamma_0=-6.0, gamma_1=5.0),
             backbone=DIGITS,
         ),
-        loss=DiffusionLoss(),
+        loss=BOUND,
         training=Training(
-            steps=1000, batch=64, learning_rate=3e-3, warmup=50, ema=0.99, validate_every=100, checkpoint_every=200
+            steps=1000,
+            batch=64,
+            optimiser=Muon(),
+            learning_rate=3e-3,
+            warmup=50,
+            ema=0.99,
+            validate_every=100,
+            checkpoint_every=200,
         ),
     )
 
@@ -36,14 +44,19 @@ def digits() -> Experiment:
 def digits_lattices() -> Experiment:
     """Digits for short files: few noise levels, then x in four lattices: about four minutes on a 2-core CPU."""
     plain = digits()
-    return _in_lattices(plain, DIGITS, -3.0, 0.75, replace(plain.training, batch=48, optimiser=Muon()))
+    return _in_lattices(plain, DIGITS, -3.0, 0.75, replace(plain.training, batch=48))
 
 
 def digits_cascade() -> Experiment:
     """Digits: a coarse band of 4×4 by a diffusion model, the details given it by another: about three minutes."""
     plain = digits()
     part = Diffusion(schedule=LogSNRLinear(gamma_0=-6.0, gamma_1=5.0), backbone=DIGITS)
-    return replace(plain, recipe="digits-cascade", model=Cascade(coarse=part, details=part), loss=CascadeLoss())
+    return replace(
+        plain,
+        recipe="digits-cascade",
+        model=Cascade(coarse=part, details=part),
+        loss=CascadeLoss(coarse=BOUND, details=BOUND),
+    )
 
 
 def mnist() -> Experiment:
@@ -59,17 +72,17 @@ def fashion_mnist() -> Experiment:
 def fashion_mnist_lattices() -> Experiment:
     """Fashion-MNIST for short files, x in four lattices: about forty minutes on a 2-core CPU."""
     plain = fashion_mnist()
-    training = replace(plain.training, steps=1200, optimiser=Muon(), precision="float32")
+    training = replace(plain.training, steps=1200, precision="float32")
     return _in_lattices(plain, SMALL_IMAGES, -4.0, 0.4, training)
 
 
 def _in_lattices(plain: Experiment, network: UNet, gamma_0: float, share: float, training: Training) -> Experiment:
-    """The same data by a model that decodes in lattices from γ₀, by adaptive times; share: of examples, that decode."""
+    """The same data by a model that decodes in lattices from γ₀; share: of examples, that decode."""
     return replace(
         plain,
         recipe=f"{plain.recipe}-lattices",
         model=Diffusion(schedule=LogSNRLinear(gamma_0=gamma_0, gamma_1=5.0), backbone=network, decoder=Lattices()),
-        loss=DiffusionLoss(times=AdaptiveTime(), decoder_share=share),
+        loss=replace(BOUND, decoder_share=share),
         training=training,
     )
 
@@ -82,10 +95,11 @@ def _small_images(name: str) -> Experiment:
             schedule=LogSNRLinear(gamma_0=-7.5, gamma_1=5.0),
             backbone=SMALL_IMAGES,
         ),
-        loss=DiffusionLoss(),
+        loss=BOUND,
         training=Training(
             steps=1800,
             batch=64,
+            optimiser=Muon(),
             learning_rate=3e-3,
             warmup=50,
             ema=0.99,
@@ -106,10 +120,11 @@ def cifar10() -> Experiment:
             schedule=LogSNRLinear(gamma_0=-10.0, gamma_1=5.0),
             backbone=UNet(widths=(128, 128, 128), blocks=2, attention=(False, True, True), dropout=0.1),
         ),
-        loss=DiffusionLoss(),
+        loss=BOUND,
         training=Training(
             steps=100_000,
             batch=128,
+            optimiser=Muon(),
             learning_rate=1e-3,
             warmup=500,
             ema=0.9995,
@@ -130,6 +145,6 @@ def images() -> Experiment:
             schedule=LogSNRLinear(gamma_0=-9.0, gamma_1=5.0),
             backbone=UNet(widths=(64, 96, 128), blocks=1, attention=(False, False, True), dropout=0.05),
         ),
-        loss=DiffusionLoss(),
-        training=Training(steps=5000, batch=32, ema=0.998, precision="float32"),
+        loss=BOUND,
+        training=Training(steps=5000, batch=32, optimiser=Muon(), ema=0.998, precision="float32"),
     )
