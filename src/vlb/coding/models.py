@@ -107,7 +107,8 @@ def checked(model: Coded, gaps: bool = False, condition: Condition = UNCONDITION
             "table, whose model is a mixture"
         )
     try:
-        marginals(model, condition)
+        # Kinds that are told nothing register no condition.
+        marginals(model) if condition.nothing else marginals(model, condition)
     except Uncodable as error:
         raise broken(str(error)) from error
     return model
