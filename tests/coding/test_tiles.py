@@ -15,11 +15,12 @@ from vlb.coding.diffusion import DiffusionSettings, evenly
 from vlb.coding.elements import Model, Numbers
 from vlb.coding.header import Header, Numerics
 from vlb.coding.models import prepared
+from vlb.coding.parts import codec_of
 from vlb.coding.records import Record, read_records, record_of, write_records
 from vlb.coding.sequence import Lanes
 from vlb.coding.strips import Laid, Strip, between, held
 from vlb.coding.tiled import Tiled, tiled
-from vlb.coding.tiles import InOrder, codec_of
+from vlb.coding.tiles import InOrder
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.condition import Role
 from vlb.core.schema import Image, Levels, Pieces, Schema

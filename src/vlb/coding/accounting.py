@@ -16,11 +16,11 @@ from vlb.coding.elements import plain_dtype
 from vlb.coding.header import Header
 from vlb.coding.models import Coded
 from vlb.coding.names import safe
+from vlb.coding.parts import Codec
 from vlb.coding.reading import looked_at
 from vlb.coding.sequence import Account, Values
 from vlb.coding.strips import Strip
 from vlb.coding.summary import rate
-from vlb.coding.tiles import Codec
 from vlb.coding.wire import Damaged, Reader
 from vlb.core.schema import Categories, Column
 

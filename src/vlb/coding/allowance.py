@@ -16,6 +16,7 @@ from vlb.coding.rows import CODES
 from vlb.coding.trial import tried
 from vlb.coding.values import MAX_VALUES
 from vlb.coding.wire import Damaged
+from vlb.core.condition import Condition
 from vlb.store.budget import Budget
 from vlb.store.trained import Trained
 
@@ -74,14 +75,14 @@ class Allowance:
             f"its size: it may have been made to fill memory. {TRUST}",
         )
 
-    def ask(self, model: Any, header: Header) -> None:
+    def ask(self, model: Any, header: Header, condition: Condition) -> None:
         """Raises `Damaged` where the model takes too much for so many examples, or too long for one of them, which is
-        found by one."""
+        found by one, of which a condition is told."""
         if self.trusted:
             return
         multiply_adds = (MULTIPLY_ADDS + MULTIPLY_ADDS_EACH * self.stored) / header.settings.passes
         try:
-            tried(model, multiply_adds, (self.limit - self.taken) / _at_once(header))
+            tried(model, multiply_adds, (self.limit - self.taken) / _at_once(header), condition)
         except Damaged as error:
             raise Damaged(
                 f"{error}, which is too much for a file of its size: it may have been made to fill memory, or to take "

@@ -23,16 +23,18 @@ from vlb.coding.header import DIGEST, MAX_EXAMPLE, Header
 from vlb.coding.models import Coded, Measuring, Told, chosen_settings, coded_by, levels
 from vlb.coding.names import refuse_unstorable
 from vlb.coding.options import CompressOptions, DecompressOptions, InspectOptions
+from vlb.coding.parts import Codec, codec_of, pieces_of, shape_of, usual_lanes
 from vlb.coding.reading import Found, contents, embedded_model, previews, refuse_damaged
 from vlb.coding.restoring import restore
 from vlb.coding.results import Compressed, Inspection, Restored
 from vlb.coding.sequence import Lanes
-from vlb.coding.tiles import Codec, codec_of, shape_of, usual_lanes
 from vlb.coding.wire import Damaged
 from vlb.coding.writing import Options, write_archive
+from vlb.core.condition import Condition
 from vlb.core.surroundings import ordinary
 from vlb.data import Column
 from vlb.data.formats import FORMATS
+from vlb.data.pieces import alone
 from vlb.store.carried import carried, from_carried
 from vlb.store.runs import Run
 
@@ -77,13 +79,13 @@ def compress(
     by = Measuring(opened.path, digest, validation.examples, progress)
     settings = chosen_settings(model, by, chosen.steps, chosen.lanes)
     shape, count = shape_of(schema), levels(schema)
-    header = Header(digest, options.embed_model, shape, count, settings, numerics(device), schema.pieces)
+    header = Header(digest, options.embed_model, shape, count, settings, numerics(device), pieces_of(schema))
     how = Options(options.verify, progress, columns)
     embedded = carried(opened.trained) if options.embed_model else None
     progress.begin("compressing")
     codec = codec_of(model, settings, schema)
     summary = write_archive(Path(out), header, codec, gathered.files, FORMATS, embedded, how)
-    trust = _untrusted(model, header, summary.bytes_out + (0 if embedded else opened.trained.size))
+    trust = _untrusted(model, header, alone(schema), summary.bytes_out + (0 if embedded else opened.trained.size))
     summary.notes[:0] = [*gathered.notes, *validation.notes, *trust]
     return Compressed(Path(out), summary, settings)
 
@@ -185,12 +187,12 @@ def open_model(archive: ArchiveReader, run: Path | None, device: torch.device | 
             "give the run it was made with, --model RUN, with the same weights"
         )
     schema = trained.example
-    if (shape_of(schema), levels(schema), schema.pieces) != (header.shape, header.levels, header.pieces):
+    if (shape_of(schema), levels(schema), pieces_of(schema)) != (header.shape, header.levels, header.pieces):
         raise UserError(f"{archive.path}: the header does not fit its own model; the file was made to mislead")
     try:
         allowance.work(header)
         room = allowance.building(trained)
-        model, _, columns = bare(trained, device, lambda model: allowance.ask(model, header), room)
+        model, _, columns = bare(trained, device, lambda model: allowance.ask(model, header, alone(schema)), room)
         return Opened(model, codec_of(model, header.settings, schema), columns, allowance)
     except Damaged as error:
         raise UserError(f"{archive.path} is not decoded: {error}") from error
@@ -202,7 +204,8 @@ def _previews(archive: ArchiveReader, opened: Opened, levels: int) -> Found:
     settings = archive.header.settings
     if archive.header.pieces is not None:
         raise UserError(
-            "--stop-after is for whole examples, and pictures in tiles are decoded tile by tile: leave it out"
+            "--stop-after is for examples by themselves, and tiles of pictures and windows that are told their place "
+            "are parts of something: leave it out"
         )
     if not isinstance(settings, DiffusionSettings):
         raise UserError("--stop-after needs the noise levels of a diffusion model, and this file has none")
@@ -234,10 +237,10 @@ class Validation:
         return split.batch(some, False, "cpu")
 
 
-def _untrusted(model: Coded, header: Header, stored: int) -> list[str]:
+def _untrusted(model: Coded, header: Header, condition: Condition, stored: int) -> list[str]:
     """What to say where an archive's model takes so much that it is read with --trust alone."""
     try:
-        Allowance(stored).ask(model, header)
+        Allowance(stored).ask(model, header, condition)
     except Damaged as error:
         return [str(error)]
     return []

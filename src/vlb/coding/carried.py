@@ -9,6 +9,7 @@ import torch
 from vlb.coding.header import DIGEST, Numerics
 from vlb.coding.models import Coded, checked, coded_by, widened
 from vlb.core.schema import Column
+from vlb.data.pieces import alone
 from vlb.store.runs import Run
 from vlb.store.trained import Trained
 
@@ -50,5 +51,5 @@ def bare(
     model = widened(model.to(device))
     coded_by(model)
     admit(model)
-    checked(model, trained.example.gaps)
+    checked(model, trained.example.gaps, alone(trained.example).to(device))
     return Bare(model, trained.identity[:DIGEST], trained.example.columns)

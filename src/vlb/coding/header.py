@@ -32,7 +32,8 @@ class Numerics:
 @dataclass(frozen=True)
 class Header:
     """digest: of the model, 8 bytes; embedded: whether the file carries it; pieces: how pictures are cut into examples,
-    of which `shape` is without margins; version: of the format."""
+    of which `shape` is without margins, or recordings, where the model is told the positions of windows; version: of
+    the format."""
 
     digest: bytes
     embedded: bool
@@ -46,7 +47,7 @@ class Header:
     def __post_init__(self) -> None:
         """Raises `Damaged` for examples that there cannot be."""
         pieces = self.pieces
-        if pieces is not None and (len(self.shape) != 3 or pieces.tile != self.shape[1:]):
+        if pieces is not None and (len(self.shape) not in (2, 3) or pieces.tile != self.shape[1:]):
             raise Damaged("examples that are not as they are cut")
         if not self.shape or 0 in self.shape or math.prod(self.window) > MAX_EXAMPLE or self.levels < 2:
             raise Damaged("no such examples")
@@ -58,7 +59,7 @@ class Header:
 
     def count_values(self, examples: int, strips: tuple[Strip, ...]) -> int:
         """How many values so many examples have; strips: where they are, if they are tiles: only a picture's count."""
-        if self.pieces is None:
+        if self.pieces is None or len(self.shape) == 2:
             return examples * math.prod(self.shape)
         return held(self.pieces, self.shape[0], strips)
 

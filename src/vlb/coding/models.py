@@ -97,8 +97,9 @@ def levels(schema: Schema) -> int:
 
 
 @torch.no_grad()
-def checked(model: Coded, gaps: bool = False) -> Coded:
-    """The model, if it can code; gaps: rows of tables with gaps. Raises `UserError` with the reason if not."""
+def checked(model: Coded, gaps: bool = False, condition: Condition = UNCONDITIONAL) -> Coded:
+    """The model, if it can code; gaps: rows of tables with gaps; condition: what is told of one example.
+    Raises `UserError` with the reason if not."""
     kind = coded_by(model)
     if gaps and not kind.gaps:
         raise UserError(
@@ -106,7 +107,8 @@ def checked(model: Coded, gaps: bool = False) -> Coded:
             "table, whose model is a mixture"
         )
     try:
-        marginals(model)
+        # Kinds that are told nothing register no condition.
+        marginals(model) if condition.nothing else marginals(model, condition)
     except Uncodable as error:
         raise broken(str(error)) from error
     return model

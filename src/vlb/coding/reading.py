@@ -13,11 +13,11 @@ from vlb.coding.elements import Model
 from vlb.coding.files import Formats
 from vlb.coding.general import unpack
 from vlb.coding.names import safe
+from vlb.coding.parts import Codec
 from vlb.coding.previewing import previewed
 from vlb.coding.records import MAX_PIECE
 from vlb.coding.sequence import SequenceCodec
 from vlb.coding.strips import Strip
-from vlb.coding.tiles import Codec
 from vlb.coding.wire import Damaged, Reader
 from vlb.data import Column
 

@@ -247,6 +247,8 @@ def _read(reader: Reader, beside: Reader, model: Model) -> Stored:
     if layout == TILED:
         return Tiled.read(name, reader, model)
     elements = read_elements(reader)
+    if layout != KEPT and model.pieces is not None:
+        raise Damaged("examples that are nowhere")
     if layout == KEPT:
         shape, size = reader.numbers(MAX_AXES, MAX_AXIS), reader.number(MAX_SAID)
         if not holdable(shape, elements.dtype):
@@ -270,13 +272,14 @@ def _coded(member: Member, elements: Elements, model: Model) -> tuple[Stored, np
     values = member.values
     if model.gaps:
         return tabled(member, model) if values.dtype == object and values.ndim == 2 else "no table of text"
-    if model.pieces is not None:
+    if model.pieces is not None and len(model.shape) == 3:
         return tiled(member, model)
     kind = "texts" if values.dtype == object else str(values.dtype)
     layout = layout_of(values.shape, model.shape)
-    if layout is None and len(model.shape) == 2 and isinstance(elements, Numbers):
+    apart = layout is None or model.pieces is not None
+    if apart and len(model.shape) == 2 and isinstance(elements, Numbers):
         return windowed(member, model)
-    if layout is None:
+    if layout is None or apart:
         return f"{kind} of shape {values.shape}, where the model is of shape {model.shape}"
     examples = layout.examples(values, model.shape)
     levels = elements.levels(examples, model)

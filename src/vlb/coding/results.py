@@ -198,6 +198,8 @@ def _cutting(header: Header) -> Rows:
     pieces = header.pieces
     if pieces is None:
         return []
+    if len(header.shape) == 2:
+        return [("windows", "told where in their recording they lie")]
     margin = f"with a margin of {pieces.margin} in {pieces.phases} phases" if pieces.margin else "without a margin"
     beyond = "absent" if pieces.told else "modelled, as a repetition of its edge"
     return [("tiles of pictures", f"{margin}, what lies beyond a picture {beyond}")]

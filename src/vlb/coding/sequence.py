@@ -296,7 +296,7 @@ class SequenceCodec(Sequence):
 
     def probe(self, x: np.ndarray) -> tuple[float, float]:
         """The bits that one batch x needs at the start, and the bits it adds in the end."""
-        return probed(self.batch, x)
+        return probed(self.batch_of(x, 0, len(x)), x)
 
 
 def growth(need: float, net: float) -> int:

@@ -1,4 +1,4 @@
-"""Tiles of pictures as a chunk has them: consecutive ones of each picture, in C order.
+"""Tiles of pictures, or windows of recordings, as a chunk has them: consecutive ones of each, in C order.
 
 Of the margin of a tile is known what is of tiles of earlier phases in the same chunk; so a chunk is decoded by itself.
 """
@@ -21,7 +21,7 @@ MOST_ROW = 1 << 22  # values in a row of a picture's tiles
 
 @dataclass(frozen=True)
 class Strip:
-    """`count` tiles of a picture of a size (H, W), from the `first` on."""
+    """`count` tiles of a picture of a size (H, W), or windows of a recording of a size (T,), from the `first` on."""
 
     size: tuple[int, ...]
     first: int
@@ -34,16 +34,19 @@ class Strip:
     @classmethod
     def read(cls, reader: Reader, pieces: Pieces, channels: int, most: int) -> "Strip":
         """The inverse of `write`; most: tiles. Raises `Damaged` for tiles that no picture has."""
-        size, first, count = reader.numbers(2, MOST_SIDE), reader.number(), reader.number(most)
+        size, first, count = reader.numbers(len(pieces.tile), MOST_SIDE), reader.number(), reader.number(most)
         if not codable(pieces, channels, size) or not count or first + count > len(Grid(pieces, size)):
             raise Damaged("tiles that a picture does not have")
         return cls(size, first, count)
 
 
 def codable(pieces: Pieces, channels: int, size: tuple[int, ...]) -> bool:
-    """Whether a picture of a size (H, W) is one that is coded in tiles: it has pixels, and is not too wide."""
+    """Whether a picture of a size (H, W) is one that is coded in tiles: it has pixels, and is not too wide. A recording
+    (T,) is as long as it likes, for its windows are told nothing of each other."""
     if len(size) != len(pieces.tile) or not all(0 < side < MOST_SIDE for side in size):
         return False
+    if len(size) == 1:
+        return True
     return channels * Grid(pieces, size).counts[-1] * math.prod(pieces.tile) <= MOST_ROW
 
 

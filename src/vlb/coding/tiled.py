@@ -48,7 +48,12 @@ class Tiled:
         """The inverse of `write`, past name and number. Raises `Damaged`."""
         elements, layout, size = read_elements(reader), reader.number(len(ALONE) - 1), reader.numbers(2, MOST_SIDE)
         pieces = model.pieces
-        if pieces is None or elements.dtype.kind not in "biu" or not codable(pieces, model.shape[0], size):
+        if (
+            pieces is None
+            or len(model.shape) != 3
+            or elements.dtype.kind not in "biu"
+            or not codable(pieces, model.shape[0], size)
+        ):
             raise Damaged("a picture that is none of the model")
         if ALONE[layout].shape(1, (model.shape[0], *size)) is None:
             raise Damaged("a picture of other channels than the model's")

@@ -5,36 +5,21 @@ pushed before those that a picture's edge has cut: the first few are coded direc
 begin with.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from vlb.base.errors import UserError
 from vlb.coding.bitsback import BatchCodec
-from vlb.coding.cells import CELLS_AT_ONCE, WINDOW, Code, Rows, chosen
-from vlb.coding.diffusion import DiffusionSettings, climbing
-from vlb.coding.models import Coded, Settings, marginals
+from vlb.coding.cells import CELLS_AT_ONCE, Code, Rows, chosen
 from vlb.coding.sequence import GROWTH_UNIT, Account, Lanes, Plan, Sequence, Values, growth, probed
 from vlb.coding.stack import BitStack, Underflow
 from vlb.coding.strips import Laid, Strip
 from vlb.core.condition import Condition, Role
-from vlb.core.schema import Pieces, Schema
-from vlb.data.pieces import alone, inner
-
-AT_ONCE = 1 << 25  # probabilities of a batch of tiles
-LEAST_LEVELS = 256
-
-
-class Codec(Protocol):
-    """How chunks are coded."""
-
-    def of(self, strips: tuple[Strip, ...]) -> Values:
-        """How one is; strips: where its examples are, if they are tiles of pictures."""
+from vlb.core.schema import Pieces
+from vlb.data.pieces import inner
 
 
 @dataclass(frozen=True)
@@ -152,30 +137,3 @@ class Within:
 
     def decode(self, stack: BitStack, count: int, salt: int = 0) -> np.ndarray:
         return inner(self.pieces, self.code.decode(stack, count, salt))
-
-
-def shape_of(schema: Schema) -> tuple[int, ...]:
-    """Of an example as it is coded: a tile without its margin."""
-    return schema.shape if schema.pieces is None else (schema.shape[0], *schema.pieces.tile)
-
-
-def usual_lanes(schema: Schema, usual: Lanes) -> Lanes:
-    """How examples are batched where nobody says: tiles, which are large, so that a batch fits in memory."""
-    if schema.pieces is None:
-        return usual
-    each = math.prod(schema.shape) * min(max(schema.levels, LEAST_LEVELS), WINDOW)
-    return Lanes(max(1, min(usual.width, AT_ONCE // each)), usual.tries)
-
-
-def codec_of(model: Coded, settings: Settings, schema: Schema) -> Codec:
-    """The codec of a prepared model. Raises `UserError` for one that is told roles and has no code of tiles."""
-    pieces = schema.pieces
-    if pieces is None or not pieces.told:
-        return settings.codec(model)
-    if not isinstance(settings, DiffusionSettings):
-        raise UserError(f"there is no code of tiles with roles by a {type(model).__name__}: train a diffusion model")
-    shape = (schema.shape[0], *pieces.tile)
-    places = inner(pieces, np.arange(np.prod(schema.shape)).reshape(1, *schema.shape)).reshape(-1)
-    own = marginals(model, alone(schema).to(model.device))
-    assert own is not None  # of a diffusion model
-    return TileCodec(partial(climbing, model, settings), own.take(places), shape, settings.lanes, pieces, model.device)

@@ -16,7 +16,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vlb.coding.wire import Damaged
-from vlb.core.condition import UNCONDITIONAL
+from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.surroundings import ordinary
 
 aten = torch.ops.aten
@@ -112,8 +112,11 @@ COUNTED: dict[Any, Callable[..., tuple[int, int, Tensor]]] = {
 
 @ordinary()
 @torch.no_grad()
-def tried(model: Any, multiply_adds: float = math.inf, room: float = math.inf) -> Demand:
-    """What a model takes for one example: for its bound, for which it asks every network that it is coded with.
+def tried(
+    model: Any, multiply_adds: float = math.inf, room: float = math.inf, condition: Condition = UNCONDITIONAL
+) -> Demand:
+    """What a model takes for one example: for its bound, for which it asks every network that it is coded with;
+    condition: what is told of it.
 
     Raises `Damaged` where that is more than `multiply_adds` or `room`, in bytes; it then was not taken.
     """
@@ -124,5 +127,5 @@ def tried(model: Any, multiply_adds: float = math.inf, room: float = math.inf) -
     known = frozenset(StorageWeakRef(tensor.untyped_storage()).cdata for tensor in weights)
     trial = Trial(multiply_adds, room, known)
     with trial:
-        model.terms(x, UNCONDITIONAL, generator)
+        model.terms(x, condition.to(device), generator)
     return Demand(trial.made, trial.most)

@@ -11,6 +11,7 @@ import numpy as np
 
 from vlb.coding.elements import Elements, Model, Numbers, elements_of, read_elements
 from vlb.coding.general import pack, unpack
+from vlb.coding.strips import Strip, codable
 from vlb.coding.tabled import TABLED
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.data.formats.base import Member
@@ -22,7 +23,7 @@ MOST_WINDOWS = 1 << 31
 @dataclass(frozen=True)
 class Windowed:
     """An array (time, channels) that is `examples` windows, and then `over` more times. packed: these, as the general
-    codec has them."""
+    codec has them; strips: where the windows are, if the model is told it."""
 
     name: str
     elements: Elements
@@ -30,7 +31,7 @@ class Windowed:
     examples: int
     over: int
     packed: bytes
-    strips = ()
+    strips: tuple[Strip, ...] = ()
 
     @property
     def size(self) -> int:
@@ -52,7 +53,7 @@ class Windowed:
         packed = beside.raw(reader.number(most))
         if len(model.shape) != 2 or not examples or over >= model.shape[1] or elements.dtype.kind != "u":
             raise Damaged("windows that are none of the model")
-        return cls(name, elements, model.shape[0], examples, over, packed)
+        return cls(name, elements, model.shape[0], examples, over, packed, _strips(examples, over, model))
 
     def restored(self, x: np.ndarray, model: Model) -> Member:
         left = _added(unpack(self.packed, self.size), self.over, self.channels, self.elements.dtype)
@@ -80,8 +81,18 @@ def windowed(member: Member, model: Model) -> tuple[Windowed, np.ndarray] | str:
     x = values[: count * window].reshape(count, window, channels).transpose(0, 2, 1)
     left = values[count * window :]
     packed = pack(_subtracted(left))
-    found = Windowed(member.name, elements, channels, count, len(left), packed)
+    found = Windowed(member.name, elements, channels, count, len(left), packed, _strips(count, len(left), model))
     return found, np.ascontiguousarray(x).astype(model.dtype)
+
+
+def _strips(examples: int, over: int, model: Model) -> tuple[Strip, ...]:
+    """Where windows are, for a model that is told it. Raises `Damaged` for more of them than a recording has."""
+    if model.pieces is None:
+        return ()
+    size = (examples * model.shape[1] + over,)
+    if not codable(model.pieces, model.shape[0], size):
+        raise Damaged("a recording longer than any")
+    return (Strip(size, 0, examples),)
 
 
 def _subtracted(values: np.ndarray) -> bytes:

@@ -21,11 +21,11 @@ from vlb.coding.elements import Model
 from vlb.coding.files import Formats
 from vlb.coding.general import pack
 from vlb.coding.header import Header
+from vlb.coding.parts import Codec
 from vlb.coding.records import Record
 from vlb.coding.sources import Source, content_of, understood
 from vlb.coding.strips import between
 from vlb.coding.summary import Summary
-from vlb.coding.tiles import Codec
 from vlb.coding.wire import Writer
 from vlb.data import Column
 from vlb.data.formats.base import Content, Declined

@@ -16,6 +16,7 @@ import numpy as np
 from vlb.base.configuration import Family
 from vlb.base.domains import Count, Positive, Settings, Whole, Within, admit
 from vlb.base.errors import UserError
+from vlb.core.position import MAPS
 
 MOST_LEVELS = 1 << 16
 MOST_ELEMENTS = 1 << 31
@@ -48,6 +49,11 @@ class Layout(Settings):
         """The logarithm of how many arrays are one example where their order means nothing, nats: else 0."""
         return 0.0
 
+    @property
+    def maps(self) -> int:
+        """How many maps aligned with it, a condition's planes, an example comes with."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Vector(Layout):
@@ -67,12 +73,24 @@ class Image(Layout):
 
 @dataclass(frozen=True)
 class Wave(Layout):
-    """(C, T). rate: samples a second, where it is sound; mu_law: whether its 256 levels are the amplitudes of µ-law."""
+    """(C, T). rate: samples a second, where it is sound; mu_law: whether its 256 levels are the amplitudes of µ-law;
+    position: whether a window of sound comes with where in its recording it lies (`core.position`)."""
 
     axes: ClassVar[tuple[str, ...]] = ("channels", "time")
     elements: ClassVar[str] = "samples"
     rate: Annotated[int, Within(1, (1 << 31) - 1)] | None = None
     mu_law: bool = False
+    position: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` for positions in what is no sound."""
+        super().__post_init__()
+        if self.position and self.rate is None:
+            raise UserError("positions are of windows of sound, and waves without a rate are none")
+
+    @property
+    def maps(self) -> int:
+        return MAPS if self.position else 0
 
 
 @dataclass(frozen=True)

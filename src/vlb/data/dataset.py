@@ -37,8 +37,9 @@ class Split:
     labels: (n,) int64 class numbers; observed: (n, *shape) bool, which elements are known; weight: (n,) float64, how
         much each example counts; whole: (n,) int64, the thing that each is a piece of; given: (n, *shape) bool, but of
         pieces the same in every example, which elements a likelihood is told and not of; counted: (n,) int64, how many
-        elements of each piece a likelihood is of. Each may be None: no classes, all observed, all alike, all whole,
-        nothing given.
+        elements of each piece a likelihood is of; planes: (n, maps, …) float32, maps aligned with x that a model is
+        told, as many as the schema's layout says. Each may be None: no classes, all observed, all alike, all whole,
+        nothing given, no maps.
     digest: what stands for the values of x where it would take long to compute them all; thing: whole -> the thing
         itself, (C, *size).
 
@@ -52,6 +53,7 @@ class Split:
     whole: np.ndarray | None = None
     given: np.ndarray | None = None
     counted: np.ndarray | None = None
+    planes: np.ndarray | None = None
     digest: bytes | None = None
     thing: Callable[[int], np.ndarray] | None = None
 
@@ -64,6 +66,8 @@ class Split:
             part = getattr(self, name)
             if part is not None and part.shape != self.x.shape:
                 raise ValueError(f"{name} of shape {part.shape} for examples {self.x.shape}")
+        if self.planes is not None and (len(self.planes), *self.planes.shape[2:]) != (len(self.x), *self.x.shape[2:]):
+            raise ValueError(f"planes of shape {self.planes.shape} for examples {self.x.shape}")
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -111,12 +115,13 @@ class Split:
         return np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
 
     def batch(self, index: np.ndarray, conditional: bool, device: torch.device | str) -> tuple[Tensor, Condition]:
-        """Examples `index`, (n, *shape) on the device; their labels where asked for and there are any, and the roles of
-        their elements where some are not observed."""
+        """Examples `index`, (n, *shape) on the device; their labels where asked for and there are any, the roles of
+        their elements where some are not observed, and their planes."""
         x = torch.from_numpy(np.ascontiguousarray(self.x[index])).to(device)
         labels = self.labels if conditional else None
+        planes = None if self.planes is None else torch.from_numpy(self.planes[index]).to(device)
         if labels is None and self.observed is None and self.given is None:
-            return x, UNCONDITIONAL
+            return x, UNCONDITIONAL if planes is None else Condition(planes=planes)
         role = None if self.observed is None else np.where(self.observed[index], Role.MODELLED, Role.ABSENT)
         if self.given is not None:
             role = np.full(x.shape, Role.MODELLED) if role is None else role
@@ -124,6 +129,7 @@ class Split:
         return x, Condition(
             label=None if labels is None else torch.from_numpy(labels[index]).to(device),
             role=None if role is None else torch.from_numpy(role.astype(np.uint8)).to(device),
+            planes=planes,
         )
 
 

@@ -91,7 +91,7 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
             raise UserError(f"there is nothing at {path}; give a split's name, or the path of recordings")
         heard = read_windows(path, schema)
         numbers = _classes(heard.labels, len(heard.x), str(path), schema, conditional)
-        return Given(Split(heard.x, numbers, whole=heard.whole), heard.names, heard.notes)
+        return Given(Split(heard.x, numbers, whole=heard.whole, planes=heard.planes), heard.names, heard.notes)
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     unseen: Mapping[int, str] = MappingProxyType({})

@@ -3,10 +3,8 @@
 What is held are places; pixels are decoded as they are asked for, so that a folder may be larger than memory.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, cast
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from vlb.core.condition import Role
 from vlb.core.schema import Image, Levels, Pieces, Schema
 from vlb.data.album import Album, album
 from vlb.data.arranged import pictures
+from vlb.data.asked import Asked
 from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.folder import arrangement
 from vlb.data.pictures import DamagedPicture
@@ -25,31 +24,6 @@ from vlb.data.splits import division
 
 SAMPLE = 2048  # crops that stand for the training examples where these are to be counted
 CROPS = 4  # a stream of random numbers, beside those of training
-
-
-class Asked:
-    """An array that is computed as it is asked for: of the examples at an index, which numbers, slices or masks say."""
-
-    def __init__(self, shape: tuple[int, ...], dtype: Any, compute: Callable[[np.ndarray], np.ndarray]) -> None:
-        """compute: whole numbers (n,) of examples -> (n, *shape[1:])."""
-        self.shape, self.dtype, self._compute = shape, np.dtype(dtype), compute
-        self.ndim, self.size = len(shape), int(np.prod(shape))
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        chosen = np.arange(len(self))[index]
-        found = self._compute(np.atleast_1d(chosen))
-        return found if np.ndim(chosen) else found[0]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
-
-    @property
-    def array(self) -> np.ndarray:
-        """Itself, as what it may be used as."""
-        return cast(np.ndarray, self)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from vlb.core.condition import Condition, Role
-from vlb.core.schema import Pieces, Schema
+from vlb.core.position import ANYWHERE, Place
+from vlb.core.schema import Pieces, Schema, Wave
 
 
 class Cut(NamedTuple):
@@ -104,17 +105,27 @@ def put(pieces: Pieces, x: np.ndarray, sizes: Sequence[tuple[int, ...]]) -> Iter
         start += len(grid)
 
 
-def alone(schema: Schema, label: int | None = None) -> Condition:
-    """What is told of one example of which nothing is known but perhaps its label: of a piece, that it is of the first
-    phase, so that all around its tile is absent."""
-    role, pieces = None, schema.pieces
+def alone(
+    schema: Schema,
+    n: int = 1,
+    label: int | None = None,
+    place: Place = ANYWHERE,
+    generator: torch.Generator | None = None,
+) -> Condition:
+    """What is told of n examples of which nothing is known but perhaps their label: of a piece, that it is of the first
+    phase, so that all around its tile is absent; of a window of sound with a position, one at a place, random with a
+    generator."""
+    role, planes, pieces, layout = None, None, schema.pieces, schema.layout
     if pieces is not None and pieces.told:
         within = _within(pieces)[(0,) * len(pieces.tile)]
-        role = torch.from_numpy(np.broadcast_to(within, schema.shape).copy())[None]
+        role = torch.from_numpy(np.broadcast_to(within, (n, *schema.shape)).copy())
+    if isinstance(layout, Wave) and layout.position and layout.rate is not None:
+        planes = torch.from_numpy(place.maps(n, layout.shape[1], layout.rate, generator))
     return Condition(
-        label=None if label is None else torch.tensor([label]),
+        label=None if label is None else torch.full((n,), label),
         role=role,
         values=None if role is None else torch.zeros_like(role),
+        planes=planes,
     )
 
 

@@ -14,7 +14,9 @@ import numpy as np
 from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
 from vlb.base.walk import LeftOut, Reason, found_in, reasons
+from vlb.core.position import maps
 from vlb.core.schema import Levels, Schema, Wave
+from vlb.data.asked import Asked
 from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.folder import arrangement
 from vlb.data.recordings import SUFFIXES, Damaged, Manner, Recording, read_recording
@@ -26,20 +28,23 @@ Reasons = tuple[Reason, ...]
 @dataclass(frozen=True)
 class Windows(Settings):
     """How recordings become examples. window: samples of each channel in one; mu_law: 16 bits as the 8 of µ-law;
-    skip_damaged: leave out, and count, files that are damaged."""
+    skip_damaged: leave out, and count, files that are damaged; position: each with where in its recording it lies."""
 
     window: Annotated[int, Within(16, 1 << 20)] = 512
     mu_law: bool = False
     skip_damaged: bool = False
+    position: bool = False
 
 
 class Cut(NamedTuple):
-    """Windows of recordings. whole: (n,), of which each is; start: (n,), its first sample; over: samples of each
-    channel that are in none; short: recordings, by number, that hold no window; silent: those of one value."""
+    """Windows of recordings. whole: (n,), of which each is; start: (n,), its first sample; length: (n,), samples of
+    each channel of its recording; over: samples of each channel that are in none; short: recordings, by number, that
+    hold no window; silent: those of one value."""
 
     x: np.ndarray
     whole: np.ndarray
     start: np.ndarray
+    length: np.ndarray
     over: int
     short: tuple[int, ...]
     silent: tuple[int, ...]
@@ -56,15 +61,25 @@ def cut(sounds: list[np.ndarray], window: int) -> Cut:
         np.ascontiguousarray(np.concatenate(parts)),
         np.repeat(np.arange(len(sounds)), counts),
         np.concatenate([np.arange(count, dtype=np.int64) * window for count in counts]),
+        np.repeat([sound.shape[1] for sound in sounds], counts),
         sum(sound.shape[1] % window for sound in sounds),
         tuple(i for i, count in enumerate(counts) if not count),
         tuple(i for i, sound in enumerate(sounds) if sound.size and (sound == sound.flat[0]).all()),
     )
 
 
-def schema_of(manner: Manner, window: int, classes: tuple[str, ...] | None = None) -> Schema:
+def positions(cut: Cut, layout: Wave) -> np.ndarray | None:
+    """The maps of windows that come with their position, (n, maps, window), computed as they are asked for."""
+    if not layout.position or layout.rate is None:
+        return None
+    window, rate = layout.shape[1], layout.rate
+    shape = (len(cut.x), layout.maps, window)
+    return Asked(shape, np.float32, lambda index: maps(cut.start[index], cut.length[index], window, rate)).array
+
+
+def schema_of(manner: Manner, windows: Windows, classes: tuple[str, ...] | None = None) -> Schema:
     """What a window is."""
-    layout = Wave((manner.channels, window), rate=manner.rate, mu_law=manner.mu_law)
+    layout = Wave((manner.channels, windows.window), manner.rate, manner.mu_law, windows.position)
     return Schema(layout=layout, kinds=Levels(manner.levels), labels=classes)
 
 
@@ -106,6 +121,9 @@ def made(
     arranged = arrangement(Path(what), paths)
     parts, classes = arranged.parts, arranged.classes
     indices = division(len(parts["train"]), validation="validation" not in parts, test="test" not in parts, what=what)
+    schema = schema_of(manner, windows, classes)
+    layout = schema.layout
+    assert isinstance(layout, Wave)
     splits, number = dict[str, Split](), {path: i for i, path in enumerate(paths)}
     remarks = [*links, *arranged.remarks]
     over, all_, short, silent = 0, 0, list[PurePath](), list[PurePath]()
@@ -121,7 +139,7 @@ def made(
         if classes is not None:
             labels = np.array([classes.index(arranged.named[path]) for path in own], np.int64)[pieces.whole]
         wholes = np.array([number[path] for path in own], np.int64)[pieces.whole]
-        splits[split] = Split(pieces.x, labels, whole=wholes)
+        splits[split] = Split(pieces.x, labels, whole=wholes, planes=positions(pieces, layout))
         over, all_ = over + pieces.over, all_ + sum(read[path].values.shape[1] for path in own)
         short += [own[i] for i in pieces.short]
         silent += [own[i] for i in pieces.silent]
@@ -130,7 +148,6 @@ def made(
         remarks.append(f"at the ends of recordings, {over:,} samples ({over / all_:.1%}) make no whole window")
     remarks += [str(reason) for reason in reasons(LeftOut(str(path), "shorter than a window") for path in short)]
     remarks += [str(reason) for reason in reasons(LeftOut(str(path), "silent throughout") for path in silent)]
-    schema = schema_of(manner, windows.window, classes)
     return Dataset(
         name, schema, splits["train"], splits["validation"], splits["test"], left_out=out, remarks=tuple(remarks)
     )
@@ -138,13 +155,14 @@ def made(
 
 class Heard(NamedTuple):
     """Windows for a model. x: (n, channels, window); whole: (n,), which recording each is of; labels: (n,) names of
-    classes, where each recording lies in a folder of one; names: the file and the first second of each; notes: what is
-    to be said of them."""
+    classes, where each recording lies in a folder of one; names: the file and the first second of each; planes: their
+    positions, for a model that is told these; notes: what is to be said of them."""
 
     x: np.ndarray
     whole: np.ndarray
     labels: np.ndarray | None
     names: tuple[str, ...]
+    planes: np.ndarray | None
     notes: tuple[str, ...]
 
 
@@ -171,7 +189,7 @@ def read_windows(path: Path, schema: Schema) -> Heard:
     if pieces.over:
         said += (f"{pieces.over:,} samples at the ends of recordings make no whole window",)
     labels = np.array([named[one] for one in paths])[pieces.whole] if named else None
-    return Heard(pieces.x, pieces.whole, labels, names, said)
+    return Heard(pieces.x, pieces.whole, labels, names, positions(pieces, layout), said)
 
 
 def one_manner(read: Mapping[PurePath, Recording], what: str) -> Manner:

@@ -219,7 +219,7 @@ OWN = ("images", "sound", "volumes", "points", "table", "mixed-table")  # kinds 
 class Cutting(NamedTuple):
     """How larger things become examples. pieces: of pictures of any size, None where all are of one; skip_damaged:
     leave out, and count, what is damaged; progress: told of the pictures looked at; window, mu_law: of sound, see
-    `Windows`; number: of points in a cloud."""
+    `Windows`; number: of points in a cloud; position: whether windows of sound come with theirs."""
 
     pieces: Pieces | None = None
     skip_damaged: bool = False
@@ -227,6 +227,7 @@ class Cutting(NamedTuple):
     window: int = USUAL.window
     mu_law: bool = False
     number: int | None = None
+    position: bool = False
 
 
 WHOLE = Cutting()
@@ -261,7 +262,7 @@ def load(
         raise UserError(f"only tables come without a row of names: leave out --no-header for the data {name!r}")
     if name in SOUNDS:
         where = None if path is None else Path(path).expanduser()
-        windows = Windows(cut.window, cut.mu_law, cut.skip_damaged)
+        windows = Windows(cut.window, cut.mu_law, cut.skip_damaged, cut.position)
         if name == "prompts":
             return prompts(where, windows)
         if where is None:

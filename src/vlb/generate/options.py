@@ -13,6 +13,8 @@ from vlb.base.domains import Count, Seed, Steps, Within
 from vlb.base.errors import UserError
 from vlb.base.options import Options
 
+Seconds = Annotated[float, Within(0, 1e5)]
+
 
 @dataclass(frozen=True)
 class SampleOptions(Options):
@@ -40,6 +42,11 @@ class SampleOptions(Options):
         The same seed gives the same samples.
     label
         Which class, by its name or number, for a model trained with --condition labels.
+    start
+        Seconds from a recording's beginning at which windows begin, of a model of sound that is told their position;
+        by default anywhere.
+    lasting
+        Seconds that the recordings last in which these windows are, by default 3.
     """
 
     n: Annotated[Count, Parameter(name=["-n", "--number"])] = 64
@@ -51,6 +58,8 @@ class SampleOptions(Options):
     temperature: Annotated[tuple[Annotated[float, Within(0, 100)], ...], Parameter(consume_multiple=True)] = ()
     seed: Seed = 0
     label: Annotated[str | None, Parameter(name="--class")] = None
+    start: Seconds | None = None
+    lasting: Seconds | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,6 +18,7 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.base.words import so_many
 from vlb.core.condition import Condition
+from vlb.core.position import ANYWHERE, LASTING, Place
 from vlb.core.schema import Column, Points, Schema, Wave
 from vlb.core.surroundings import ordinary
 from vlb.data.pieces import alone, tile_of
@@ -170,17 +171,17 @@ def sample(
         )
 
     schema, bar = opened.schema, Bar(progress)
-    condition = alone(schema, label)
+    place = _place(schema, options)
 
-    def told(count: int) -> Condition:
-        return condition.repeat(count).to(device)
+    def told(count: int, generator: torch.Generator) -> Condition:
+        return alone(schema, count, label, place, generator).to(device)
 
     if offers(model, DiffusionModel) or options.of_diffusion:
         way = _by_diffusion(opened, model, options, told, bar)
     elif options.temperature and offers(model, Cooled):
         way = Way(lambda count, generator: model.cooled(count, tuple(options.temperature), generator))
     else:
-        way = Way(lambda count, generator: model.sample(count, generator=generator, condition=told(count)))
+        way = Way(lambda count, generator: model.sample(count, generator=generator, condition=told(count, generator)))
     x, done = np.empty((n, *schema.shape), schema.dtype), 0
     progress.begin(f"sampling {so_many(n, 'example')}" + (", evaluations" if way.told else ""), n * (way.told or 1))
     for batch in drawn(n, schema, options.seed, way.draw):
@@ -190,6 +191,7 @@ def sample(
             bar.move(len(batch))
     of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
     of += "" if schema.pieces is None else ", tiles by themselves,"
+    of += f", {place}," if schema.layout.maps else ""
     return as_result(schema, x, of + way.how)
 
 
@@ -209,7 +211,11 @@ class Way(NamedTuple):
 
 
 def _by_diffusion(
-    run: Run, model: LikelihoodModel, options: SampleOptions, told: Callable[[int], Condition], bar: Bar
+    run: Run,
+    model: LikelihoodModel,
+    options: SampleOptions,
+    told: Callable[[int, torch.Generator], Condition],
+    bar: Bar,
 ) -> Way:
     """By the sampler and the grid that were chosen; told: the condition of so many examples."""
     sampler: Sampler = SAMPLERS.kind(options.sampler, "--sampler")()
@@ -222,9 +228,30 @@ def _by_diffusion(
         prepared = transformed(prepared, Told(prepared.denoiser, bar.move))
 
     def draw(count: int, generator: torch.Generator) -> Tensor:
-        return generate(prepared, sampler, count, times, generator, told(count))
+        return generate(prepared, sampler, count, times, generator, told(count, generator))
 
     return Way(draw, evaluations, how)
+
+
+def _place(schema: Schema, options: SampleOptions) -> Place:
+    """Where windows of sound are said to lie. Raises `UserError` where the model is not told, and for windows beyond
+    the end of their recordings."""
+    if (options.start, options.lasting) == (None, None):
+        return ANYWHERE
+    layout = schema.layout
+    if not isinstance(layout, Wave) or not layout.position or layout.rate is None:
+        raise UserError(
+            "--start and --lasting are of windows of sound whose position a model is told (--set model.position=true): "
+            "leave them out"
+        )
+    place = Place(options.start, LASTING if options.lasting is None else options.lasting)
+    last = place.lasting - layout.shape[1] / layout.rate
+    if last < 0 or (place.start or 0) > last:
+        raise UserError(
+            f"windows of {layout.shape[1] / layout.rate:g} s do not lie in recordings of {place.lasting:g} s "
+            f"{f'from {place.start:g} s on' if place.start else 'at all'}: give a smaller --start or a longer --lasting"
+        )
+    return place
 
 
 def _label(run: Run, name: str | None) -> int | None:

@@ -247,13 +247,14 @@ def score(
 
 
 def distinct(split: Split, conditional: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The places of examples (with their labels, where they count) that no earlier one equals, and which of these each
-    example is, (examples,): equal ones share what is random, so that they get one number."""
+    """The places of examples (with their labels, where they count, and what else is told of them) that no earlier one
+    equals, and which of these each example is, (examples,): equal ones share what is random, so that they get one
+    number."""
     labels = split.labels if conditional else None
     seen: dict[tuple[bytes, bytes, int], int] = {}
-    known = split.observed
+    told = [part for part in (split.observed, split.planes) if part is not None]
     keys = (
-        (x.tobytes(), b"" if known is None else known[i].tobytes(), -1 if labels is None else int(labels[i]))
+        (x.tobytes(), b"".join(part[i].tobytes() for part in told), -1 if labels is None else int(labels[i]))
         for i, x in enumerate(split.x)
     )
     which = np.array([seen.setdefault(key, len(seen)) for key in keys], np.int64)

@@ -56,7 +56,7 @@ def filmed(
     """
     rows = min(classes, 10) or ROWS
     chosen = tuple(range(rows)) if classes else ()
-    condition = alone(data.schema).repeat(rows * columns).to(model.device)
+    condition = alone(data.schema, rows * columns).to(model.device)
     if classes:
         condition = replace(condition, label=torch.arange(rows, device=model.device).repeat_interleave(columns))
     index = columns * np.unique(np.linspace(0, rows - 1, min(films, rows)).round().astype(int))

@@ -35,7 +35,7 @@ def ancestral(model: LikelihoodModel, data: Dataset, *, columns: int = COLUMNS, 
     """Samples by the model's own way beside examples of the test split; None unless they are `drawable`."""
     if not drawable(model.shape):
         return None
-    condition = alone(data.schema).repeat(ROWS * columns)
+    condition = alone(data.schema, ROWS * columns)
     x = model.sample(ROWS * columns, generator=torch.Generator().manual_seed(seed), condition=condition)
     samples = tile_of(data.schema, x.cpu().numpy().astype(np.int64))
     found, present = examples(data.test, (), ROWS, columns)

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from vlb.core.position import LASTING
 from vlb.core.schema import Wave
 from vlb.data import Dataset
+from vlb.data.pieces import alone
 from vlb.generate.pictures import png
 from vlb.generate.sounds import amplitudes, audible, played, player
 from vlb.models.protocols import LikelihoodModel
@@ -29,13 +31,15 @@ class Sounds:
     how: str
 
 
-def heard(model: LikelihoodModel, data: Dataset, *, seed: int = 0) -> Sounds | None:
+def heard(model: LikelihoodModel, data: Dataset, *, device: torch.device | str = "cpu", seed: int = 0) -> Sounds | None:
     """Samples by the model's own way beside windows drawn from the test split; None for what is no sound."""
     wave = audible(data.schema.layout, data.schema.count)
     if wave is None:
         return None
-    x = model.sample(SHOWN, generator=torch.Generator().manual_seed(seed)).cpu().numpy().astype(data.schema.dtype)
-    return Sounds(x, data.test.subset(SHOWN).x, wave, data.levels, "ancestral sampling")
+    generator, condition = torch.Generator().manual_seed(seed), alone(data.schema, SHOWN).to(device)
+    x = model.sample(SHOWN, generator=generator, condition=condition).cpu().numpy().astype(data.schema.dtype)
+    how = "ancestral sampling" + (f", evenly over a recording of {LASTING:g} s" if wave.position else "")
+    return Sounds(x, data.test.subset(SHOWN).x, wave, data.levels, how)
 
 
 def section(sounds: Sounds) -> str:

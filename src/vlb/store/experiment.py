@@ -79,10 +79,15 @@ class Experiment(Settings):
         source = self.data
         if source.crop is None:
             return None
-        told: bool = getattr(self.model, "roles", False)
+        told = "role" in self.model.takes
         if source.margin and not told:
             raise UserError("--margin is for models that are told roles: --set model.roles=true, or leave it out")
         return Pieces((source.crop, source.crop), source.margin, 4 if source.margin else 1, told)
+
+    @property
+    def position(self) -> bool:
+        """Whether windows of sound come with where in their recording they lie, for a model that is told it."""
+        return "planes" in self.model.takes
 
     @ordinary()
     def build(self, data: Dataset, progress: Progress = SILENT) -> nn.Module:

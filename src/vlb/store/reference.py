@@ -37,7 +37,7 @@ def stand_in(name: str, schema: Schema, model: nn.Module, conditional: bool, kep
     error: why the data cannot be had, for `why`.
     """
     device = next(iter(model.state_dict().values())).device
-    condition, labels = alone(schema).repeat(SAMPLES), None
+    condition, labels = alone(schema, SAMPLES), None
     if conditional and schema.classes:
         labels = np.arange(SAMPLES) % schema.classes
         condition = replace(condition, label=torch.from_numpy(labels))

@@ -238,7 +238,15 @@ class Run:
         if path is None and where is not None and not (where.exists() or on_hub(where)):
             raise UserError(f"the data of {self.path} are no longer at {where}: say where they are now, --data PATH")
         columns = self.schema.columns if self.schema.gaps and source.name in OWN else None
-        cut = Cutting(self.schema.pieces, source.skip_damaged, progress, source.window, source.mu_law, source.points)
+        cut = Cutting(
+            self.schema.pieces,
+            source.skip_damaged,
+            progress,
+            source.window,
+            source.mu_law,
+            source.points,
+            bool(self.schema.layout.maps),
+        )
         data = load_data(source.name, where, source.header, columns, cut=cut)
         if data.fingerprint != known["fingerprint"]:
             raise UserError(

@@ -159,7 +159,15 @@ def _begun(
     if out is not None and ranks.writes:
         Run.refuse_existing(out)
     path, schema = (None if where is None else Path(where) for where in (source.path, source.schema))
-    cut = Cutting(experiment.pieces, source.skip_damaged, progress, source.window, source.mu_law, source.points)
+    cut = Cutting(
+        experiment.pieces,
+        source.skip_damaged,
+        progress,
+        source.window,
+        source.mu_law,
+        source.points,
+        experiment.position,
+    )
     data = load(source.name, path, source.header, schema, source.leave_out, cut)
     progress.begin("building the model, with what it takes from the data")
     model = experiment.build(data, progress)

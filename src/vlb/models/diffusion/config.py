@@ -8,7 +8,7 @@ import torch
 
 from vlb.base.domains import Settings
 from vlb.base.errors import UserError
-from vlb.core.condition import LABEL, NOTHING
+from vlb.core.condition import LABEL, NOTHING, PLANES, ROLE
 from vlb.core.emissions import Centres, RowEmbedding
 from vlb.core.schema import Points, Schema
 from vlb.models.diffusion.decoder import AnyDecoder, Together
@@ -30,6 +30,7 @@ class Diffusion(Settings):
 
     decoder: how x is decoded from z_0. condition: "labels" models p(x | y). roles: the network is told which elements
     are modelled, known and absent; what has missing cells needs it, and filling gaps or pictures is better for it.
+    position: of sound, it is told where in its recording a window lies.
     """
 
     trained_by: ClassVar = DiffusionLoss
@@ -43,15 +44,24 @@ class Diffusion(Settings):
     decoder: AnyDecoder = field(default_factory=Together)
     condition: Literal["none", "labels"] = "none"
     roles: bool = False
+    position: bool = False
 
     @property
     def takes(self) -> frozenset[str]:
         """The parts of a condition that it asks for."""
-        return NOTHING if self.condition == "none" else LABEL
+        label = NOTHING if self.condition == "none" else LABEL
+        return label | (ROLE if self.roles else NOTHING) | (PLANES if self.position else NOTHING)
 
     def build(self, schema: Schema, planes: int = 0) -> DiffusionModel:
         """The untrained model; planes: how many maps aligned with images it is told. Raises `UserError` where it is to
-        be conditioned on labels that the data do not have, and of points by a network that knows their order."""
+        be conditioned on labels that the data do not have or told a position that they have not, and of points by a
+        network that knows their order."""
+        if self.position != bool(schema.layout.maps):
+            raise UserError(
+                "positions are of windows of sound: leave out model.position"
+                if self.position
+                else "these windows come with their position, and the model is not told it: --set model.position=true"
+            )
         classes = schema.classes if self.condition == "labels" else 0
         if classes is None:
             raise UserError("these data carry no labels to condition on: leave out --condition labels")
@@ -59,7 +69,7 @@ class Diffusion(Settings):
             raise UserError("the order of points means nothing: --set model.backbone=set-attention")
         groups = self.decoder.groups(schema)
         roles = self.roles or groups is not None  # those of other groups
-        network = partial(self.backbone.build, classes=classes, roles=roles, planes=planes)
+        network = partial(self.backbone.build, classes=classes, roles=roles, planes=planes + schema.layout.maps)
         denoiser, embedding = self.head.denoiser(network, schema, self.scaling)
         if groups is not None and not (denoiser.decodes and isinstance(embedding, Centres)):
             raise UserError("lattices need levels, and a head that says a law of each: --set model.head=posterior")

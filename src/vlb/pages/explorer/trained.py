@@ -143,7 +143,7 @@ def temperatures(written: str) -> tuple[float, ...]:
 def path(of: Trained, steps: int, label: str | None, seed: int) -> str:
     """How one sample comes about. Raises `UserError` for other models than diffusion models of pictures."""
     model = diffusion_model(of.model, "a denoising path")
-    condition = alone(of.schema).repeat(1)
+    condition = alone(of.schema)
     if label is not None:
         condition = replace(condition, label=torch.tensor([of.schema.label(label)]))
     else:

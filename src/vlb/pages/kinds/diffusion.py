@@ -87,7 +87,7 @@ def diffusion_content(
     right = accuracy(model, data.test, classes, device=device) if classes else None
     progress.begin("drawing samples")
     clouds = drawn(model, data, examples, result.evaluation.totals, run.conditional)
-    measured = Measured(about(run, model, data), result, gallery, heard(model, data), clouds)
+    measured = Measured(about(run, model, data), result, gallery, heard(model, data, device=device), clouds)
     return DiffusionContent(measured, profile, film, right)
 
 
