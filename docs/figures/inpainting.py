@@ -1,10 +1,11 @@
 """Half of each digit hidden, and draws of what may have been there: a diffusion model that is told what is known, and a
-mixture, whose conditional law is exact.
+mixture, whose conditional law is exact; a third run, of a VAE, which weighs draws, is scored and not shown.
 
     vlb train digits --set optimiser=adamw --set loss.times=low-discrepancy \
         --set model.roles=true --set loss.known_share=0.5 --out runs/filling
     vlb train digits-mixture --out runs/mixture
-    python docs/figures/inpainting.py runs/filling runs/mixture [docs/figures/inpainting.png]
+    vlb train digits-vae --set steps=700 --out runs/vae
+    python docs/figures/inpainting.py runs/filling runs/mixture runs/vae [docs/figures/inpainting.png]
 
 It prints the energy score of draws of the hidden pixels of 100 test digits, in levels; less is better.
 """
@@ -31,8 +32,8 @@ def energy(draws: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
 
 def main() -> None:
-    runs = {"diffusion": sys.argv[1], "mixture": sys.argv[2]}
-    out = Path(sys.argv[3] if len(sys.argv) > 3 else "docs/figures/inpainting.png")
+    runs = {"diffusion": sys.argv[1], "mixture": sys.argv[2], "vae": sys.argv[3]}
+    out = Path(sys.argv[4] if len(sys.argv) > 4 else "docs/figures/inpainting.png")
     x = load("digits").test.x
     hole = np.zeros((8, 8), bool)
     hole[:, 4:] = True
@@ -44,7 +45,8 @@ def main() -> None:
     for name, draws in found.items():
         score, error = energy(draws[:, :, hole], truth[:, hole])
         print(f"{name}: energy score {score:.2f} ± {error:.2f}")
-    columns = ["digit", "known", *(f"{name} {k}" for name in runs for k in range(1, DRAWS + 1))]
+    del found["vae"]
+    columns = ["digit", "known", *(f"{name} {k}" for name in found for k in range(1, DRAWS + 1))]
     figure, axes = pyplot.subplots(SHOWN, len(columns), figsize=(8.4, 5.4), layout="constrained")
     for row, line in enumerate(axes):
         pictures = [truth[row], np.where(hole, np.nan, truth[row])]

@@ -1,5 +1,6 @@
 """What a model says of the missing cells of rows: draws, points, and how sure it is, by the columns of the table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,16 +42,7 @@ class Gaps:
     @property
     def effort(self) -> str:
         """How far the law can be trusted, in words; empty where it is exact."""
-        law = self.law
-        if not offers(law, Resampling):
-            return ""
-        effective, what = law.effective, f"by {law.draws} {law.drawn} of each row"
-        if bool((effective > law.draws - 1e-6).all()):
-            return what
-        few = float((effective < FEW).double().mean())
-        return (
-            f"{what}, effective {float(effective.median()):.0f} in the median and below {FEW} in {few:.0%} of the rows"
-        )
+        return trusted([self.law], "row")
 
     @cached_property
     def probabilities(self) -> dict[int, Tensor]:
@@ -138,6 +130,21 @@ class Gaps:
             if isinstance(column.kind, Categories) and column.kind.other:
                 found |= ~self.known[:, place] & (x[:, place] == len(column.kind.values))
         return found
+
+
+def trusted(laws: Sequence[object], what: str) -> str:
+    """How far laws of rows, or of `what` else, can be trusted, in words; empty where they are exact."""
+    found = [law for law in laws if offers(law, Resampling)]
+    if not found:
+        return ""
+    draws, effective = found[0].draws, torch.cat([law.effective for law in found])
+    words = f"by {draws} {found[0].drawn} of each {what}"
+    if bool((effective > draws - 1e-6).all()):
+        return words
+    few = float((effective < FEW).double().mean())
+    return (
+        f"{words}, effective {float(effective.median()):.0f} in the median and below {FEW} in {few:.0%} of the {what}s"
+    )
 
 
 def _listed(p: Tensor, kind: AnyKind) -> Tensor:

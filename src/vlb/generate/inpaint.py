@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vlb.base.errors import UserError
 from vlb.base.files import made_new, written_new
@@ -18,24 +19,28 @@ from vlb.core.condition import Condition, Role
 from vlb.core.schema import Image
 from vlb.data.brought import ITSELF, Brought, brought
 from vlb.data.masks import masks
-from vlb.generate.batches import batch_size
+from vlb.generate.batches import Bar, batch_size
+from vlb.generate.gaps import trusted
 from vlb.generate.options import ImputeOptions
 from vlb.generate.outputs import outputs
 from vlb.measure.evaluation import seed_of
-from vlb.models.protocols import LikelihoodModel, require, require_roles
+from vlb.models.protocols import Draws, Filling, LikelihoodModel, offers, require, require_roles
 from vlb.store.runs import Run
 
 PURPOSE = "filling pictures"
+FILLED_BY = 128  # draws of a picture that are held at once by a model that weighs them
 
 
 @dataclass(frozen=True)
 class InpaintResult(Result):
     """What `vlb.impute` returns of pictures. x: (draws, n, C, H, W) levels, of which the pixels that are known are
-    those that were brought; holes: (n, H, W), where pixels were filled; pictures: as they were brought."""
+    those that were brought; holes: (n, H, W), where pixels were filled; pictures: as they were brought; effort: how far
+    the draws can be trusted, in words, empty where they are of the model's own law."""
 
     x: np.ndarray
     holes: np.ndarray
     pictures: Brought
+    effort: str = ""
 
     @property
     def words(self) -> str:
@@ -44,7 +49,8 @@ class InpaintResult(Result):
         many = so_many(len(self.holes), "picture")
         if not pixels:
             return f"no pixel is to be filled: {many} copied"
-        return f"{so_many(pixels, 'pixel')} of {many} filled, in {so_many(draws, 'draw')}"
+        how = f"{so_many(pixels, 'pixel')} of {many} filled, in {so_many(draws, 'draw')}"
+        return f"{how}, {self.effort}" if self.effort else how
 
     def values(self) -> dict[str, Any]:
         """Everything as JSON values."""
@@ -88,43 +94,60 @@ def inpaint(
     if given := [f.name for f in fields(options) if getattr(options, f.name) != getattr(of_tables, f.name)]:
         raise UserError(f"pictures are drawn, and --{given[0]} is of tables: leave it out")
     run.refuse_unlabelled(f"{PURPOSE} without a class")
-    model = require_roles(require(run.model(device), LikelihoodModel, PURPOSE), PURPOSE)
-    run.refuse_untaught(PURPOSE)
+    model = require(run.model(device), LikelihoodModel, PURPOSE)
+    if not offers(model, Filling):
+        require_roles(model, PURPOSE)
+        run.refuse_untaught(PURPOSE)
     found = brought(pictures, run.schema)
     holes, notes = masks(mask, found)
     for note in (*found.notes, *notes):
         progress.say(note)
-    x = np.empty((options.draws, *found.x.shape), found.x.dtype)
+    x = np.repeat(found.x[None], options.draws, 0)
     progress.begin(f"filling {so_many(len(found.x), 'picture')}", options.draws * len(found.x))
-    done = 0
-    for number in range(options.draws):
-        at = 0
-        for batch in filled(model, found.x, holes, seed_of(options.seed, number), batch_size(run.schema), device):
-            x[number, at : at + len(batch)] = batch
-            at, done = at + len(batch), done + len(batch)
-            progress.at(done)
-    return InpaintResult(x, holes, found)
+    bar, trust = Bar(progress), []
+    for own, law in laws(model, found.x, holes, options.seed, batch_size(run.schema), device):
+        trust.append(law)
+        for number in range(options.draws):
+            generator = torch.Generator().manual_seed(seed_of(seed_of(options.seed, number), int(own[0])))
+            x[number, own] = law.sample(generator).cpu().numpy().astype(x.dtype)
+            bar.move(len(own))
+    return InpaintResult(x, holes, found, trusted(trust, "picture"))
 
 
-def filled(
+def laws(
     model: LikelihoodModel,
     x: np.ndarray,
     holes: np.ndarray,
     seed: int,
     size: int,
     device: torch.device | str = "cpu",
-) -> Iterator[np.ndarray]:
-    """One draw of the pixels in `holes` (n, H, W) of images x (n, C, H, W), given the others, by pieces of `size`, by a
-    model on a device."""
-    for start in range(0, len(x), size):
-        own = x[start : start + size]
-        unknown = np.broadcast_to(holes[start : start + size, None], own.shape)
-        if not unknown.any():
-            yield own
-            continue
-        values, open_ = torch.from_numpy(np.array(own, np.int64)), torch.from_numpy(unknown.copy())
-        role = torch.where(open_, Role.MODELLED, Role.KNOWN).to(torch.uint8)
-        generator = torch.Generator().manual_seed(seed_of(seed, start))
-        known = Condition(role=role, values=values.masked_fill(open_, 0)).to(device)
-        drawn = model.sample(len(own), generator=generator, condition=known)
-        yield np.where(unknown, drawn.cpu().numpy(), own).astype(x.dtype)
+) -> Iterator[tuple[np.ndarray, Draws]]:
+    """What a model on a device says of the pixels in `holes` (n, H, W) of images x (n, C, H, W), given the others: of
+    those with any, at most `size` at once, which, (m,), and their law. seed: of what laws draw that are not exact."""
+    open_ = np.flatnonzero(holes.any((1, 2)))
+    most = max(1, size // FILLED_BY) if offers(model, Filling) else size
+    for start in range(0, len(open_), most):
+        own = open_[start : start + most]
+        known = torch.from_numpy(np.broadcast_to(~holes[own, None], x[own].shape).copy())
+        values = torch.from_numpy(x[own].astype(np.int64)).masked_fill(~known, 0)
+        if offers(model, Filling):
+            generator = torch.Generator().manual_seed(seed_of(seed, int(own[0])))
+            yield own, model.unknown(values.to(device), known.to(device), generator)
+        else:
+            role = torch.where(known, int(Role.KNOWN), int(Role.MODELLED)).to(torch.uint8)
+            yield own, Told(model, Condition(role=role, values=values).to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """What a model that is told the known elements draws of the others."""
+
+    model: LikelihoodModel
+    condition: Condition
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """(n, *shape), the known elements as they are."""
+        role, values = self.condition.role, self.condition.values
+        assert role is not None and values is not None
+        drawn = self.model.sample(len(role), generator=generator, condition=self.condition)
+        return torch.where(role == Role.KNOWN, values, drawn.to(values.dtype))

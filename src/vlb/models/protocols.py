@@ -73,7 +73,7 @@ def require_roles(model: LikelihoodModel, purpose: str) -> LikelihoodModel:
         raise UserError(
             f"{purpose} needs a model that can be told which elements are known, and this run holds a "
             f"{type(model).__name__} that cannot: train a diffusion model with --set model.roles=true "
-            "--set loss.known_share=0.5, or a mixture"
+            "--set loss.known_share=0.5, a VAE or a mixture"
         )
     return model
 
@@ -141,6 +141,21 @@ class Imputing(Protocol):
     def conditional(self, x: Tensor, known: Tensor, generator: torch.Generator) -> Law:
         """Of rows x (n, D), of which the cells that are `known` (n, D) are looked at; generator: of what is drawn
         where the law is not exact."""
+
+
+class Draws(Protocol):
+    """The law of what is not known of some examples, to draw from."""
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """One draw of all elements that are not known, together; known ones are as they are."""
+
+
+@runtime_checkable
+class Filling(Protocol):
+    """A model that is told nothing of what is known, and finds what it says of the rest by weighing draws."""
+
+    def unknown(self, x: Tensor, known: Tensor, generator: torch.Generator) -> Draws:
+        """Of examples x (n, *shape), of which the elements that are `known` (n, *shape) are looked at."""
 
 
 @runtime_checkable

@@ -22,9 +22,10 @@ from vlb.base.errors import UserError
 from vlb.core.bound import Bound, climb_elbo, climb_log_weight, descent_log_weight, elbo
 from vlb.core.condition import NOTHING, UNCONDITIONAL, Condition, refuse_others
 from vlb.core.distributions import Distribution, Normal
-from vlb.core.emissions import counted
+from vlb.core.emissions import Law, counted
 from vlb.core.hierarchy import Choose, Rung, climb, descend, from_posterior, from_prior, last_state
 from vlb.core.terms import BoundKind, TermPath
+from vlb.models.vae.filling import Population, population
 from vlb.models.vae.generative import Generator, MarkovGenerator, normal
 
 
@@ -54,6 +55,14 @@ class Inferred(NamedTuple):
 
     q: Distribution
     z: Tensor
+
+
+class Proposal(NamedTuple):
+    """One draw of all latents of a batch: log p(z) and log q(z | x), (batch,) nats, and what they are decoded from."""
+
+    log_p: Tensor
+    log_q: Tensor
+    features: Tensor
 
 
 class VariationalHierarchy(nn.Module, ABC):
@@ -111,6 +120,23 @@ class VariationalHierarchy(nn.Module, ABC):
     @abstractmethod
     def inferred(self, x: Tensor, generator: torch.Generator, condition: Condition = UNCONDITIONAL) -> list[Inferred]:
         """One draw from q(z | x), rung 0 first."""
+
+    @abstractmethod
+    def proposed(self, x: Tensor, prior: Tensor, generator: torch.Generator) -> Proposal:
+        """Latents from p(z) where `prior` (batch,) is True, from q(z | x) elsewhere, of x (batch, *shape)."""
+
+    def decoded(self, features: Tensor) -> Law:
+        """p(x | z)."""
+        return self.generator.decode(features)
+
+    @property
+    def output_numbers(self) -> int:
+        """How many numbers p(x | z) of one example is made of."""
+        return math.prod(self.generator.likelihood.output_shape(self.shape))
+
+    def unknown(self, x: Tensor, known: Tensor, generator: torch.Generator) -> Population:
+        """See `protocols.Filling`."""
+        return population(self, x, known, generator)
 
     def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """Terms of −VLB, (batch,) nats each: `reconstruction`, and a `("kl", i)` per rung, i = 1 next to the data."""
@@ -181,6 +207,15 @@ class TopDownVAE(VariationalHierarchy):
         steps = list(descend(self, self.infer(x, condition), from_posterior(generator)))
         return [Inferred(step.q, step.z) for step in reversed(steps) if step.q is not None]
 
+    def proposed(self, x: Tensor, prior: Tensor, generator: torch.Generator) -> Proposal:
+        of_p, of_q = from_prior(generator), from_posterior(generator)
+        state = self.infer(x)
+        log_p = log_q = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        for step in descend(self, state, lambda number, rung: mixed(prior, of_p(number, rung), of_q(number, rung))):
+            assert step.q is not None
+            log_p, log_q, state = log_p + step.p.log_prob(step.z), log_q + step.q.log_prob(step.z), step.state
+        return Proposal(log_p, log_q, state.features)
+
 
 class BottomUpVAE(VariationalHierarchy):
     """q is Markov from the data up (Eq. 2.16), against the order of p; `climb` scores it.
@@ -223,6 +258,19 @@ class BottomUpVAE(VariationalHierarchy):
     def inferred(self, x: Tensor, generator: torch.Generator, condition: Condition = UNCONDITIONAL) -> list[Inferred]:
         refuse_others(condition, self.takes, "this hierarchy")
         return [Inferred(step.q, step.z) for step in climb(self, x, lambda _, q: q.sample(generator))]
+
+    def proposed(self, x: Tensor, prior: Tensor, generator: torch.Generator) -> Proposal:
+        of_p = {step.number: step.z for step in descend(self, self.start(len(x)), from_prior(generator))}
+        steps = list(climb(self, x, lambda number, q: mixed(prior, of_p[number], q.sample(generator))))
+        log_p = self.top(steps[-1].z).log_prob(steps[-1].z)
+        for step in steps[1:]:
+            log_p = log_p + step.p.log_prob(step.below)
+        return Proposal(log_p, torch.stack([step.q.log_prob(step.z) for step in steps]).sum(0), steps[0].z)
+
+
+def mixed(rows: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """a in the rows (batch,) that are True, b in the others."""
+    return torch.where(rows.view(-1, *[1] * (a.ndim - 1)), a, b)
 
 
 def tempered(temperatures: Sequence[float], depth: int, generator: torch.Generator) -> Choose:
