@@ -182,3 +182,18 @@ def test_runs_of_before_have_none() -> None:
     del written["layout"]["position"]
     assert configuration.decode(Schema, written, "schema") == schema(False)
     assert alone(schema(False), 3).nothing
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_runs_with_and_without_are_compared(run: Run, tmp_path: Path, order: tuple[int, int]) -> None:
+    experiment = replace(run.experiment, model=replace(MODEL, position=False))
+    plain = vlb.train(experiment, out=tmp_path / "plain").run
+    paths = [str(run.path), str(plain.path)]
+    found = vlb.compare([paths[i] for i in order], vlb.CompareOptions(passes=2))
+    first, second = found.comparisons[0].first, found.comparisons[0].second
+    assert first.evaluation.dimensions == second.evaluation.dimensions == WINDOW
+    assert np.isfinite(found.comparisons[0].total.mean) and found.levels
+
+
+def test_a_run_is_reported_on(run: Run) -> None:
+    assert "evenly over a recording of 3 s" in vlb.report(run).path.read_text()

@@ -305,6 +305,9 @@ def test_an_archive_of_tiles_needs_the_model_that_is_cut_alike(
         other.finish()
     with pytest.raises(UserError, match="the file was made to mislead"):
         vlb.decompress(tmp_path / "z.vlb", tmp_path / "back", run=runs["margin"])
+    for mask in (None, mixed / "0.pgm"):
+        with pytest.raises(UserError, match=r"filling pictures is of whole examples, .* without --crop"):
+            vlb.impute(runs["margin"], mixed, mask=mask)
     with pytest.raises(UserError, match="--stop-after is for whole examples"):
         vlb.decompress(tmp_path / "x.vlb", tmp_path / "back", vlb.DecompressOptions(stop_after=1), run=runs["margin"])
     carried = vlb.compress(

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 import vlb
 from vlb.base.errors import UserError
-from vlb.data.formats.wav import sound, to_mu_law
+from vlb.data.baselines import per_example
+from vlb.data.formats import rests
+from vlb.data.formats.base import File, Member
+from vlb.data.formats.wav import Style, Wav, sound, to_mu_law
 from vlb.data.given import load_examples
 from vlb.data.prompts import RATE, chirps
 from vlb.data.recordings import read_recording
@@ -110,8 +113,9 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         first.write_bytes(content)
         with pytest.raises(UserError, match=f"recordings differ.*{words}"):
             load_sounds(folder, SMALL)
-    first.write_bytes(sound(np.zeros((500, 1), np.uint32), RATE))
-    with pytest.raises(UserError, match="samples of 32 bits, and a model has at most 65,536 levels"):
+    deep = File((Member("", np.zeros((500, 1), np.uint32)),), rests.pack(Style(RATE), b""))
+    first.write_bytes(Wav().write(deep))
+    with pytest.raises(UserError, match="samples of 32 bits, and a model has at most 16,777,216 levels"):
         load_sounds(folder, SMALL)
     first.write_bytes(whole[:20] + struct.pack("<H", 3) + whole[22:])
     with pytest.raises(UserError, match="floating-point samples"):
@@ -139,9 +143,17 @@ def test_flac_is_what_wav_is(tmp_path: Path) -> None:
     (tmp_path / "b.flac").write_bytes((tmp_path / "a.flac").read_bytes()[:2000])
     with pytest.raises(UserError, match=r"b\.flac"):
         read_recording(tmp_path / "b.flac")
-    soundfile.write(tmp_path / "c.flac", x[0] / (1 << 16), RATE, subtype="PCM_24")
-    with pytest.raises(UserError, match="24 bits"):
-        read_recording(tmp_path / "c.flac")
+    deep = np.random.default_rng(0).integers(0, 1 << 24, (100, 2), dtype=np.uint32)
+    deep[:2] = [[0, 1], [(1 << 24) - 1, 1 << 23]]
+    (tmp_path / "c.wav").write_bytes(sound(deep, RATE))
+    assert len((tmp_path / "c.wav").read_bytes()) == 44 + 600
+    soundfile.write(tmp_path / "c.flac", ((deep ^ (1 << 23)) << 8).view(np.int32), RATE, subtype="PCM_24")
+    one, other = (read_recording(tmp_path / name) for name in ("c.wav", "c.flac"))
+    assert one.manner == other.manner and str(one.manner) == "24-bit stereo at 8,000 Hz"
+    assert np.array_equal(one.values, deep.T) and np.array_equal(other.values, deep.T)
+    eight = np.arange(256, dtype=np.uint8)[:, None]
+    soundfile.write(tmp_path / "d.flac", (eight.astype(np.int32) - 128) << 24, RATE, subtype="PCM_S8")
+    assert np.array_equal(read_recording(tmp_path / "d.flac").values, eight.T)
 
 
 def test_sound_of_another_kind_is_no_example(tmp_path: Path) -> None:
@@ -185,6 +197,35 @@ def test_files_of_any_length_come_back(mu_law: bool, tmp_path: Path) -> None:
     vlb.decompress(tmp_path / "a.vlb", tmp_path / "out", run=run.path)
     for name, content in files.items():
         assert (tmp_path / "out" / "in" / name).read_bytes() == content
+
+
+def test_sound_of_24_bits(tmp_path: Path) -> None:
+    """From files to bounds, samples and archives, to the byte."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "a").mkdir()
+    for number in range(6):
+        x = (1 << 23) + np.rint(rng.normal(0, 2e4, (200 + number, 2)).cumsum(0)).astype(np.int64)
+        (tmp_path / "a" / f"{number}.wav").write_bytes(sound(x.clip(0, (1 << 24) - 1).astype(np.uint32), RATE))
+    run = trained(tmp_path / "a", tmp_path / "run", False)
+    assert run.schema.levels == 1 << 24 and run.schema.dtype == np.uint32
+    found = vlb.evaluate(run, options=vlb.EvaluateOptions(passes=2))
+    assert np.isfinite(found.evaluation.totals).all() and 23 < found.baselines["independent_pixels"] < 25
+    result = vlb.sample(run, vlb.SampleOptions(n=2, steps=2))
+    (tmp_path / "s.wav").write_bytes(result.as_wavs()[0])
+    heard = read_recording(tmp_path / "s.wav")
+    assert np.array_equal(heard.values, result.x[0]) and heard.manner.levels == 1 << 24
+    done = vlb.compress(run, [tmp_path / "a"], tmp_path / "a.vlb", vlb.CompressOptions(effort="fast"))
+    assert done.summary.examples == 6 * 6
+    vlb.decompress(tmp_path / "a.vlb", tmp_path / "out", run=run.path)
+    for file in (tmp_path / "a").iterdir():
+        assert (tmp_path / "out" / "a" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_independent_samples_are_counted_alike_listed_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load_sounds(folder_of(tmp_path / "a"), SMALL)
+    listed = per_example("independent-pixels", data, data.test)
+    monkeypatch.setattr("vlb.data.baselines.MOST_LISTED", 256)
+    np.testing.assert_allclose(per_example("independent-pixels", data, data.test), listed, rtol=1e-12)
 
 
 @pytest.mark.slow

@@ -204,8 +204,8 @@ def _previews(archive: ArchiveReader, opened: Opened, levels: int) -> Found:
     settings = archive.header.settings
     if archive.header.pieces is not None:
         raise UserError(
-            "--stop-after is for examples by themselves, and tiles of pictures and windows that are told their place "
-            "are parts of something: leave it out"
+            "--stop-after is for whole examples, and tiles of pictures and windows told where they lie are parts of "
+            "something larger: leave it out"
         )
     if not isinstance(settings, DiffusionSettings):
         raise UserError("--stop-after needs the noise levels of a diffusion model, and this file has none")

@@ -18,9 +18,14 @@ from vlb.base.domains import Count, Positive, Settings, Whole, Within, admit
 from vlb.base.errors import UserError
 from vlb.core.position import MAPS
 
-MOST_LEVELS = 1 << 16
+MOST_LEVELS = 1 << 24
 MOST_ELEMENTS = 1 << 31
 Classes = Annotated[int, Within(1, 1 << 20)]
+
+
+def smallest(levels: int) -> np.dtype:
+    """The smallest unsigned type that holds so many numbers."""
+    return np.min_scalar_type(levels - 1)
 
 
 @dataclass(frozen=True)
@@ -391,7 +396,7 @@ class Schema(Settings):
         """Of x: the smallest unsigned type that holds all numbers of values, else float64."""
         if not self.discrete:
             return np.dtype(np.float64)
-        return np.dtype(np.uint8 if self.levels <= 256 else np.uint16)
+        return smallest(self.levels)
 
     @property
     def measure(self) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vlb.base.errors import UserError, suggestion
 from vlb.core.marginals import chunks, counts
-from vlb.core.schema import Points
+from vlb.core.schema import Points, smallest
 from vlb.data.dataset import Dataset, Split
 from vlb.data.independent import MixedPoint, independent
 
@@ -59,6 +59,7 @@ def baselines(data: Dataset, split: str) -> dict[str, float]:
     }
 
 
+MOST_LISTED = 1 << 16  # levels: of more, most are in no example
 PIECES = 100  # that are looked at together
 MIXTURE = "mixture-of-points"
 PER_EXAMPLE = ("independent-pixels", "uniform", MIXTURE)
@@ -88,6 +89,8 @@ def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
         return np.full(len(split), uniform(data))
     if name != "independent-pixels":
         raise UserError(f"there is no baseline {name!r}; {suggestion(name, PER_EXAMPLE)}")
+    if data.levels > MOST_LISTED:
+        return _unlisted(data, split)
     log_p, each = data.log_marginals, np.arange(data.dimensions)
     if data.schema.pieces is not None:
         found = np.zeros(len(split))
@@ -98,6 +101,18 @@ def per_example(name: str, data: Dataset, split: Split) -> np.ndarray:
         return found
     parts = [-log_p[each, part.reshape(len(part), -1)].sum(1) for part in chunks(split.x)]
     return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _unlisted(data: Dataset, split: Split) -> np.ndarray:
+    """The law of `data.log_marginals` where it would be too long to list: the levels that there are, counted."""
+    laws, nats = data.schema.laws, np.zeros(len(split))
+    train, held = (x.reshape(len(x), laws, -1) for x in (data.train.x, split.x))
+    for law in range(laws):
+        values, found = np.unique(train[:, law], return_counts=True)
+        places = np.searchsorted(values, held[:, law]).clip(max=len(values) - 1)
+        seen = np.where(values[places] == held[:, law], found[places], 0)
+        nats -= np.log((seen + 1) / (train[:, law].size + data.levels)).sum(-1)
+    return nats
 
 
 def uniform(data: Dataset) -> float:
@@ -124,5 +139,5 @@ def _packed_length(x: np.ndarray, levels: int) -> int:
     packer = lzma.LZMACompressor(preset=9 | lzma.PRESET_EXTREME)
     length = 0
     for chunk in chunks(x):
-        length += len(packer.compress(np.ascontiguousarray(chunk, "u1" if levels <= 256 else "<u2").tobytes()))
+        length += len(packer.compress(np.ascontiguousarray(chunk, smallest(levels).newbyteorder("<")).tobytes()))
     return length + len(packer.flush())

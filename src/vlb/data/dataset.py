@@ -21,7 +21,7 @@ from vlb.base.errors import UserError, suggestion
 from vlb.base.walk import Reason
 from vlb.core.condition import UNCONDITIONAL, Condition, Role
 from vlb.core.marginals import chunks, log_marginals
-from vlb.core.schema import Schema
+from vlb.core.schema import Schema, smallest
 from vlb.data.about import About, Count
 
 OF_ALL = ("digest", "thing")  # what a split has of all its examples together
@@ -195,7 +195,7 @@ class Dataset:
         """16 hex digits of a SHA-256 over what the values are, shapes, values and labels; the name plays no part."""
         plain = self.schema.plain and self.schema.pieces is None
         what = f"vlb-data-1 {self.levels}" if plain else f"vlb-data-2 {json.dumps(encode(self.schema))}"
-        kind = "<f8" if not plain else "u1" if self.levels <= 256 else "<u2"
+        kind = smallest(self.levels).newbyteorder("<") if plain else np.dtype("<f8")
         digest = hashlib.sha256(what.encode())
         for split in (self.train, self.validation, self.test):
             digest.update(f" {split.x.shape} {split.labels is not None}".encode())

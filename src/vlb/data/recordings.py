@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.core.schema import MOST_LEVELS
+from vlb.core.schema import MOST_LEVELS, smallest
 from vlb.data.contents import content_of
 from vlb.data.formats.base import Declined
 from vlb.data.formats.rests import unpack
@@ -38,7 +38,7 @@ class Manner:
 
 
 class Recording(NamedTuple):
-    """values: (channels, time), numbered from the lowest amplitude up, uint8 or uint16."""
+    """values: (channels, time), numbered from the lowest amplitude up, uint8, uint16 or, of 24 bits, uint32."""
 
     values: np.ndarray
     manner: Manner
@@ -77,22 +77,22 @@ def _flac(path: Path) -> Recording:
         with soundfile.SoundFile(path) as file:
             depth = DEPTHS.get(file.subtype, 0)
             if not depth:
-                raise UserError(f"{path} holds samples of the kind {file.subtype}: save it with 16 bits")
+                raise UserError(f"{path} holds samples of the kind {file.subtype}: save it with 16 or 24 bits")
             manner = _manner(path, file.samplerate, file.channels, 1 << depth, False)
-            samples = file.read(dtype="int16", always_2d=True)
+            samples = file.read(dtype="int32", always_2d=True)  # the highest bits of 32
             if len(samples) != file.frames:
                 raise Damaged(f"{path} is cut short: {file.frames:,} samples are promised, {len(samples):,} follow")
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise Damaged(f"{path} cannot be read: {error}") from error
-    numbers = samples.view(np.uint16) ^ np.uint16(1 << 15)
-    return Recording((numbers if depth == 16 else (numbers >> 8).astype(np.uint8)).T, manner)
+    numbers = (samples.view(np.uint32) ^ np.uint32(1 << 31)) >> (32 - depth)
+    return Recording(numbers.astype(smallest(1 << depth)).T, manner)
 
 
 def _manner(path: Path, rate: int, channels: int, levels: int, mu_law: bool) -> Manner:
     if levels > MOST_LEVELS:
         raise UserError(
             f"{path} has samples of {(levels - 1).bit_length()} bits, and a model has at most {MOST_LEVELS:,} levels: "
-            "save it with 16 bits"
+            "save it with 16 or 24 bits"
         )
     if not 0 < rate < 1 << 31:
         raise Damaged(f"{path} cannot be read: it says that it has {rate} samples a second")

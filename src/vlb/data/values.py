@@ -4,6 +4,7 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.core.marginals import chunks
+from vlb.core.schema import smallest
 
 MAX_LEVELS = 1 << 16
 CHANNELS = (1, 3, 4)
@@ -40,7 +41,7 @@ SAY_LEVELS = (
 
 
 def as_levels(x: np.ndarray, levels: int, what: str, cure: str = SAY_LEVELS) -> np.ndarray:
-    """x (n, *shape) as uint8 (uint16 above 256 levels), every value known to be in 0..levels-1.
+    """x (n, *shape) in the smallest unsigned type, every value known to be in 0..levels-1.
 
     An array that already has the right type is returned as it is, not copied. Raises `UserError`,
     naming `what`, the example and the value, for anything that is not a whole number in that range; `cure` says what to
@@ -48,7 +49,7 @@ def as_levels(x: np.ndarray, levels: int, what: str, cure: str = SAY_LEVELS) -> 
     """
     if x.dtype.kind not in "biuf":
         raise UserError(f"{what} is an array of {x.dtype}; give integer data, such as uint8")
-    dtype = np.dtype(np.uint8 if levels <= 256 else np.uint16)
+    dtype = smallest(levels)
     out = x if x.dtype == dtype else np.empty(x.shape, dtype)
     start = 0
     for chunk in chunks(x):

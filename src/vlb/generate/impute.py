@@ -22,7 +22,7 @@ from vlb.data.filled import Filled, filled
 from vlb.data.mixed import FIRST, Numbered, Sheet, array, frame, numbered, sheet
 from vlb.data.rows import of_file, require_pyarrow
 from vlb.generate.gaps import Gaps
-from vlb.generate.inpaint import InpaintResult, inpaint
+from vlb.generate.inpaint import PURPOSE, WHOLE, InpaintResult, inpaint
 from vlb.generate.options import ImputeOptions
 from vlb.generate.outputs import outputs
 from vlb.generate.points import POINTS
@@ -127,6 +127,7 @@ def impute(
     if mask is not None:
         return inpaint(opened, examples, mask, options, device, progress)
     if isinstance(opened.schema.layout, Image):
+        opened.schema.refuse_pieces(PURPOSE, WHOLE)
         raise UserError(f"{opened.path} is of pictures: say which pixels are to be filled, with --mask")
     if torch.device(device).type != "cpu":
         raise UserError("the gaps of tables are filled on the CPU: leave out --device")

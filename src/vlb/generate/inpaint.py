@@ -29,6 +29,7 @@ from vlb.store.runs import Run
 
 PURPOSE = "filling pictures"
 FILLED_BY = 128  # draws of a picture that are held at once by a model that weighs them
+WHOLE = "train on pictures of one size, without --crop"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def inpaint(
             f"a mask says which pixels of pictures are to be filled, and {run.path} is of examples of shape "
             f"{run.schema.shape}: leave it out"
         )
-    run.schema.refuse_pieces(PURPOSE, "train on pictures of one size, without --crop")
+    run.schema.refuse_pieces(PURPOSE, WHOLE)
     of_tables = replace(ImputeOptions(), draws=options.draws, seed=options.seed)
     if given := [f.name for f in fields(options) if getattr(options, f.name) != getattr(of_tables, f.name)]:
         raise UserError(f"pictures are drawn, and --{given[0]} is of tables: leave it out")

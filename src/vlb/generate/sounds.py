@@ -11,7 +11,7 @@ from vlb.data.formats.wav import from_mu_law, sound
 
 def audible(layout: Layout, levels: int | None) -> Wave | None:
     """The layout, if examples of it are sound that a file holds."""
-    heard = isinstance(layout, Wave) and layout.rate is not None and levels in (1 << 8, 1 << 16)
+    heard = isinstance(layout, Wave) and layout.rate is not None and levels in (1 << 8, 1 << 16, 1 << 24)
     return layout if heard and isinstance(layout, Wave) else None
 
 
@@ -24,8 +24,10 @@ def wav(x: np.ndarray, wave: Wave | None) -> bytes:
 
 
 def played(x: np.ndarray, wave: Wave) -> bytes:
-    """The same for a browser, which does not play µ-law: with 16 bits."""
+    """The same for a browser, which does not play µ-law, nor everywhere 24 bits: with 16, or 8, bits."""
     assert wave.rate is not None
+    if x.dtype == np.uint32:
+        x = (x >> 8).astype(np.uint16)
     return sound(np.ascontiguousarray((from_mu_law(x) if wave.mu_law else x).T), wave.rate)
 
 

@@ -8,7 +8,7 @@ is what each of the models guarantees; a looser bound can hide the better model.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -249,7 +249,8 @@ def level_differences(
             for model in (first, second):
                 generator.set_state(state)
                 t = model.process.schedule.inverse(gamma)
-                term = model.term(x, t, condition, generator).double()
+                told = condition if "planes" in model.takes else replace(condition, planes=None)
+                term = model.term(x, t, told, generator).double()
                 rates.append((term / model.process.schedule.rate(t).mean(-1)).cpu().numpy())
             found[place, index] = width * (rates[1] - rates[0])
     errors = found.std(1, ddof=1) / math.sqrt(len(split)) if len(split) > 1 else np.full(bins, math.nan)

@@ -142,6 +142,7 @@ def _run(
             why += f", and {other}"
         raise UserError(f"{name} cannot be compared with the others: {why}")
     model = run.model(device)
+    part = part if run.schema.layout.maps else replace(part, planes=None)
     conditional = run.conditional
     options = {"seed": seed, "batch": BATCH, "draws": DRAWS}
     subject = Subject(
@@ -211,9 +212,10 @@ def _examples(kept: dict[str, Kept], split: str | None) -> tuple[str, np.ndarray
 
 
 def _data(runs: dict[str, Run], kept: dict[str, Kept], data_path: Path | None) -> Dataset | None:
-    """The data of the first run, or of saved values where they are a data set that vlb has; else None."""
+    """The data of the first run, as one sees them that is told most; or of saved values where they are a data set that
+    vlb has; else None."""
     if runs:
-        return next(iter(runs.values())).data(data_path)
+        return max(runs.values(), key=lambda run: run.schema.layout.maps).data(data_path)
     subject = next(iter(kept.values())).subject if kept else None
     if subject is None:
         raise UserError("baselines alone are of no data: give a run as well")

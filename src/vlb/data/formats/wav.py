@@ -100,9 +100,11 @@ class Wav:
 
 
 def sound(values: np.ndarray, rate: int, mu_law: bool = False) -> bytes:
-    """The file of values (time, channels), as numbered here."""
-    end = b"\0" * (values.nbytes % 2)  # chunks have an even length
-    return Wav().write(File((Member("", values),), rests.pack(Style(rate, mu_law=mu_law), end)))
+    """The file of values (time, channels), as numbered here: uint32 are of 24 bits."""
+    bits = 24 if values.dtype == np.uint32 else 0
+    size = values.nbytes * 3 // 4 if bits else values.nbytes
+    end = b"\0" * (size % 2)  # chunks have an even length
+    return Wav().write(File((Member("", values),), rests.pack(Style(rate, bits, mu_law), end)))
 
 
 def _said(content: Content) -> Said:
