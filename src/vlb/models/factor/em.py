@@ -176,8 +176,8 @@ def swept(
         shares = nn.functional.one_hot(chosen, len(components.means)).T * part.weight
         sums.append(_sums(part, shares, found.drawn(chosen, generator), None, len(prior.groups)))
     total = reduce(Statistics.__add__, sums)
-    found = drawn(total, prior, generator)
-    return found, replace(found, log_tables=_tables(total.categories + prior.counts, prior.groups))
+    after = drawn(total, prior, generator)
+    return after, replace(after, log_tables=_tables(total.categories + prior.counts, prior.groups))
 
 
 def drawn(sums: Statistics, prior: Prior, generator: torch.Generator) -> Components:
