@@ -1,9 +1,9 @@
 """A table of 20,000 rows and 16 columns: what training takes by the mixture and by diffusion, from the command line.
 
-The table is drawn from a law that is known, so that log p of its rows is, too: five Gaussians of rank 4 and some noise over
-twelve reals, and four columns of 2, 3, 6 and 20 categories, independent given which Gaussian; a tenth of the cells is
-hidden at random. CPU seconds are those of the whole command `vlb train`, on one thread; bounds are of `vlb evaluate`, of the
-run's own test rows.
+The table is drawn from a law that is known, so that log p of its rows is, too: five Gaussians of rank 4 and some noise
+over twelve reals, and four columns of 2, 3, 6 and 20 categories, independent given which Gaussian; a tenth of the cells
+is hidden at random. CPU seconds are those of the whole command `vlb train`, on one thread; bounds are of `vlb
+evaluate`, of the run's own test rows.
 
 It adds to benchmarks/results/table-size.json: python benchmarks/bench_table_size.py table table-diffusion
 """
@@ -25,7 +25,7 @@ OUT = Path(__file__).parent / "results" / "table-size.json"
 
 
 def table(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows (n, 16), NaN where a cell is hidden, categories as numbers; and log p of what is there of each, (n,) nats."""
+    """Rows (n, 16), NaN where a cell is hidden, categories as numbers; and log p of each, (n,) nats."""
     random = np.random.default_rng(seed)
     weights = random.dirichlet(np.full(PARTS, 3.0))
     means = 2 * random.normal(size=(PARTS, REALS))
@@ -94,7 +94,7 @@ def main(recipes: list[str]) -> None:
         for recipe in recipes:
             run, out = Path(folder) / recipe, Path(folder) / f"{recipe}.json"
             seconds = spent("train", recipe, "--data", data, "--out", run)
-            spent("evaluate", run, "--json", out, "--n", 2000)
+            spent("evaluate", run, "--json", out)
             found["rows"][recipe] = {"seconds": seconds} | json.loads(out.read_text("utf-8"))
             OUT.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
             print(recipe, f"{seconds:.1f} CPU seconds")

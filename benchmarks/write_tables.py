@@ -5,6 +5,7 @@ made by the commands beside the tables.
 """
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -141,6 +142,22 @@ def whole_files() -> str:
     return markdown(["", "images", "T", "bound at this T", "net", "vlb, whole file", "best of the others"], rows)
 
 
+def table_size() -> str:
+    """Of each recipe, seconds of training and −log p, beside the law that rows were drawn from."""
+    of = found("table-size.json")
+    rows = [
+        [
+            f"`vlb train {name}`",
+            f"{row['seconds']:.0f}",
+            f"{row['nats_per_example']:.2f} ± {row['standard_error'] * row['dimensions'] * math.log(2):.2f}",
+            row["bound"],
+        ]
+        for name, row in of["rows"].items()
+    ]
+    rows.append(["the law itself", "", f"{of['law'][0]:.2f} ± {of['law'][1]:.2f}", "exact, of all rows"])
+    return markdown(["", "CPU seconds", "nats a row", ""], rows)
+
+
 TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (README, "reached", reached),
     (DOCS / "measurements.md", "digits", partial(seeds, "digits.json")),
@@ -154,6 +171,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
         "breast cancer",
         lambda: tables.ours(tables.Results(results.read(RESULTS / "imputation.jsonl")), "breast_cancer"),
     ),
+    (DOCS / "mixtures.md", "table size", table_size),
     (DOCS / "mixtures.md", "densities", lambda: density_tables.page(results.read(RESULTS / "densities.jsonl"))),
 )
 

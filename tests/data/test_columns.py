@@ -77,6 +77,7 @@ def test_missing_cells_are_those_and_nothing_else() -> None:
         (("1", "2", "inf"), "infinity in row 3"),
         (tuple(map(str, range(1, 101))), "identifier"),
         (tuple(f"user {i:04d}" for i in range(100)), "identifier or free text"),
+        ((*(f"{i / 7}" for i in range(98)), "abc", "n.v."), "98 of 100 cells are numbers: 'abc' and the like are none"),
         (tuple(f"a long sentence of some {i % 40} words that goes on and on" for i in range(60)), "free text"),
     ],
 )

@@ -83,7 +83,7 @@ def of_two_lumps(rows: int, columns: int) -> Chooser:
     model = FactorAnalysers(draws=0).build(Schema(layout=Vector((columns,)), kinds=Real()))
     mapped = Mapped(model.rows(y, torch.ones_like(y, dtype=torch.bool)), torch.zeros(rows, dtype=torch.float64))
     order = torch.randperm(rows, generator=generator)
-    return Chooser(mapped, y.new_zeros(0), model.columns.groups, model.fit_by, order, disturbance=0)
+    return Chooser(mapped, y.new_zeros(0), y.new_zeros(0), model.columns.groups, model.fit_by, order, disturbance=0)
 
 
 def test_em_that_ends_early_is_as_good_on_the_rows_held_out() -> None:

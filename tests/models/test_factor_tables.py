@@ -208,7 +208,7 @@ def test_parameters_are_drawn_from_their_posterior() -> None:
     strength, groups = torch.tensor([0.5, 0.25], dtype=torch.float64), torch.zeros(3, dtype=torch.int64)
     even = torch.full((3,), 1 / 3, dtype=torch.float64)
     prior = Prior(
-        torch.zeros(1, 1, rank + 1).double(), strength, torch.ones(1, 1).double(), 4.0, even, 2.0, groups, 1.0, 1e-12
+        torch.zeros(1, 1, rank + 1).double(), strength, torch.ones(1, 1).double(), 4.0, 2 * even, groups, 1.0, 1e-12
     )
     found = drawn(sums, prior, torch.Generator().manual_seed(2))
     precision = v.T @ v + strength.diag()

@@ -227,9 +227,12 @@ def _texts(cells: Cells, there: int, at: Callable[[int], str]) -> tuple[Describe
     values, counts = cells.distinct
     length = sum(map(len, values.tolist())) / len(values)
     if there >= MANY and (len(values) == there or (length > LONG and len(values) > there / 2)):
+        many = f"the column {cells.name!r} has {len(values)} different texts in {there} rows"
+        if among := _among_numbers(cells, there, at):
+            raise UserError(many + among)
         raise UserError(
-            f"the column {cells.name!r} has {len(values)} different texts in {there} rows: an identifier or free text "
-            "has no law to learn from so few; leave it out, or make columns of it (skrub does, for messy ones)"
+            f"{many}: an identifier or free text has no law to learn from so few; leave it out, or make columns of it "
+            "(skrub does, for messy ones)"
         )
     if len(values) > MOST_CATEGORIES:
         raise UserError(
@@ -251,7 +254,7 @@ def _among_numbers(cells: Cells, there: int, at: Callable[[int], str]) -> str:
     rows = np.flatnonzero(cells.observed & ~numbers)
     return (
         f", though {int(numbers.sum())} of {there} cells are numbers: {cells.values[rows[0]]!r} and the like are none, "
-        f"{first(rows, at)}; if they stand for missing cells, list them under `missing` in schema.toml"
+        f"{first(rows, at)}; mend them, or, if they stand for missing cells, list them under `missing` in schema.toml"
     )
 
 

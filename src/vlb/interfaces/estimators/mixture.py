@@ -27,9 +27,10 @@ class MixtureDensity(TableDensity):
     components, rank: how many, and of which rank; where they are None, held-out rows choose them, up to
     `most_components`, fewer where a loading would have less than two cells, and `most_rank`. pull, pull_means,
     believed: as if so many rows said that loadings and means of components are alike, and so many cells that variances
-    are. smoothing: rows of the marginals added to the categories of every component. floor: the least variance, of that
-    of a mapped column. draws: of the parameters from their posterior, over which the model is averaged; 0: the mode
-    alone. steps: of EM, at most. random_state: as of scikit-learn.
+    are. smoothing: rows of the marginals added to the categories of every component, times as many as values of the
+    column are in one row alone. floor: the least variance, of that of a mapped column. draws: of the parameters from
+    their posterior, over which the model is averaged; 0: the mode alone. steps: of EM, at most. random_state: as of
+    scikit-learn.
 
     Fitted: `model_`, a `vlb.models.factor.model.FactorMixture`; `schema_`, what the columns hold; `bound_`, the mean of
     log p of the rows it was fitted to, and its standard error over rows, nats. Raises `UserError` with advice, naming

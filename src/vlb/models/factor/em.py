@@ -12,7 +12,7 @@ its value.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import reduce
 
 import torch
@@ -25,15 +25,14 @@ from vlb.models.factor.components import Components, Rows, posterior
 @dataclass(frozen=True, eq=False)
 class Prior:
     """centre: (1, D, Q + 1) of loadings and mean, strength: (Q + 1,) in rows; variances: (1, D), believed as much as
-    `believed` cells; table: (C,), probabilities, counted as `smoothing` rows; groups: (C,) int64, the column of each;
-    evenness: rows added to each component; floor: the least variance."""
+    `believed` cells; counts: (C,), rows of each category added to those of a component; groups: (C,) int64, the column
+    of each; evenness: rows added to each component; floor: the least variance."""
 
     centre: Tensor
     strength: Tensor
     variances: Tensor
     believed: float
-    table: Tensor
-    smoothing: float
+    counts: Tensor
     groups: Tensor
     evenness: float
     floor: float
@@ -43,7 +42,7 @@ class Prior:
         error = (_coefficients(components) - self.centre).square() @ self.strength
         variances = components.variances
         believed = self.believed * (variances.log() + self.variances / variances)
-        tables = self.smoothing * (components.log_tables @ self.table).sum()
+        tables = (components.log_tables @ self.counts).sum()
         return tables + self.evenness * components.log_weights.sum() - 0.5 * (error / variances + believed).sum()
 
 
@@ -114,7 +113,7 @@ def maximised(sums: Statistics, prior: Prior) -> Components:
     best, rate, _ = _regression(sums, prior)
     variances = (rate / (sums.cells + prior.believed)).clamp(min=prior.floor)
     weights = sums.rows + prior.evenness
-    tables = _tables(sums.categories + prior.smoothing * prior.table, prior.groups)
+    tables = _tables(sums.categories + prior.counts, prior.groups)
     return Components((weights / weights.sum()).log(), best[..., -1], best[..., :-1], variances, tables)
 
 
@@ -162,17 +161,23 @@ def em(
     return components, torch.stack(path)
 
 
-def swept(components: Components, pieces: Sequence[Rows], prior: Prior, generator: torch.Generator) -> Components:
+def swept(
+    components: Components, pieces: Sequence[Rows], prior: Prior, generator: torch.Generator
+) -> tuple[Components, Components]:
     """One sweep of data augmentation (Tanner & Wong 1987) over all rows in pieces: j and z of each row given its cells
     and the components, then components given these, which are independent regressions. A row of weight w counts as w
-    rows."""
+    rows. Beside them those with the mean of the tables given j, to be averaged over: given j and z tables are
+    independent of the rest, so it has the same mean, and a category that hardly any row has is not at 0 in it, as it is
+    in almost any draw."""
     sums = []
     for part in pieces:
         found = posterior(components, part)
         chosen = torch.multinomial(found.log_joint.softmax(0).T, 1, generator=generator).squeeze(1)
         shares = nn.functional.one_hot(chosen, len(components.means)).T * part.weight
         sums.append(_sums(part, shares, found.drawn(chosen, generator), None, len(prior.groups)))
-    return drawn(reduce(Statistics.__add__, sums), prior, generator)
+    total = reduce(Statistics.__add__, sums)
+    after = drawn(total, prior, generator)
+    return after, replace(after, log_tables=_tables(total.categories + prior.counts, prior.groups))
 
 
 def drawn(sums: Statistics, prior: Prior, generator: torch.Generator) -> Components:
@@ -184,6 +189,6 @@ def drawn(sums: Statistics, prior: Prior, generator: torch.Generator) -> Compone
     spread = torch.linalg.solve_triangular(torch.linalg.cholesky(precision).mT, noise, upper=True).squeeze(-1)
     best = best + variances.sqrt().unsqueeze(-1) * spread
     weights = torch._standard_gamma(sums.rows + prior.evenness, generator=generator)
-    counts = torch._standard_gamma(sums.categories + prior.smoothing * prior.table, generator=generator)
+    counts = torch._standard_gamma(sums.categories + prior.counts, generator=generator)
     tables = _tables(counts.clamp(min=torch.finfo(counts.dtype).tiny), prior.groups)
     return Components((weights / weights.sum()).log(), best[..., -1], best[..., :-1], variances, tables)

@@ -35,10 +35,10 @@ class Fit(Settings):
     components, rank: how many, and of which rank; where they are not given, the likelihood of held-out rows chooses
     them, up to `most_components`, fewer where a loading would have less than two cells, and `most_rank`. pull,
     pull_means, believed: as if so many rows said that loadings and means of components are alike, and so many cells
-    that variances are. smoothing: rows of the marginals added to the categories of every component. floor: the least
-    variance, of that of a mapped column. draws: how many draws of the parameters from their posterior the model is
-    averaged over, so that its laws carry how uncertain they are; fewer for many rows; 0: the mode alone. steps: of EM,
-    at most.
+    that variances are. smoothing: rows of the marginals added to the categories of every component, times as many as
+    values of the column are in one row alone. floor: the least variance, of that of a mapped column. draws: how many
+    draws of the parameters from their posterior the model is averaged over, so that its laws carry how uncertain they
+    are; fewer for many rows; 0: the mode alone. steps: of EM, at most.
     """
 
     components: Several | None = None
@@ -65,17 +65,19 @@ class Mapped:
 def fitted(
     offered: Sequence[Mapped],
     table: Tensor,
+    added: Tensor,
     groups: Tensor,
     fit: Fit,
     generator: torch.Generator,
     progress: Progress = SILENT,
 ) -> tuple[int, Components]:
     """Which of the maps that are offered, the simplest first, and the components of its rows. table: (C,), the marginal
-    of each category, smoothed; groups: (C,), its column. Where nothing is held out, the last maps are taken."""
+    of each category, smoothed; added: (C,), how many rows it counts for in each component; groups: (C,), its column.
+    Where nothing is held out, the last maps are taken."""
     # Before anything that depends on how many rows there are: a row of weight two is as two rows.
     disturbance = int(torch.randint(2**62, (), generator=generator))
     order = torch.randperm(len(offered[0].rows), generator=generator)[:CHOOSING]
-    choosers = [Chooser(mapped, table, groups, fit, order, disturbance, progress) for mapped in offered]
+    choosers = [Chooser(mapped, table, added, groups, fit, order, disturbance, progress) for mapped in offered]
     place = len(offered) - 1
     if len(choosers[0].held):
         place = best(range(len(offered)), lambda at: choosers[at].of_rank(choosers[at].rank), choosers[0].held.weight)
@@ -108,10 +110,10 @@ def averaged(
     pieces = rows.pieces(components)
     progress.begin("drawing parameters", BURN + THIN * count)
     for sweep in range(1, BURN + THIN * count + 1):
-        components = swept(components, pieces, prior, generator)
+        components, mean = swept(components, pieces, prior, generator)
         progress.at(sweep)
         if sweep > BURN and (sweep - BURN) % THIN == 0:
-            kept.append(components)
+            kept.append(mean)
     return together(kept)
 
 
@@ -122,6 +124,7 @@ class Chooser:
         self,
         mapped: Mapped,
         table: Tensor,
+        added: Tensor,
         groups: Tensor,
         fit: Fit,
         order: Tensor,
@@ -129,6 +132,7 @@ class Chooser:
         progress: Progress = SILENT,
     ) -> None:
         self.fit, self.table, self.groups, self.disturbance = fit, table, groups, disturbance
+        self.counts = fit.smoothing * added * table
         self.progress = progress
         chosen = fit.rank is None or fit.components is None
         held = int(HELD_OUT * len(order)) if chosen and len(order) >= LEAST else 0
@@ -255,9 +259,7 @@ class Chooser:
         return self.prior(centre, strength, one.variances, self.fit.believed)
 
     def prior(self, centre: Tensor, strength: Tensor, variances: Tensor, believed: float) -> Prior:
-        return Prior(
-            centre, strength, variances, believed, self.table, self.fit.smoothing, self.groups, 1.0, self.fit.floor
-        )
+        return Prior(centre, strength, variances, believed, self.counts, self.groups, 1.0, self.fit.floor)
 
 
 def surely(gain: Tensor, weight: Tensor) -> bool:

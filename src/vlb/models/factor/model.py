@@ -112,8 +112,8 @@ class FactorMixture(nn.Module):
             rows = replace(self.rows(x, observed), weight=weight)
             offered.append(Mapped(rows, (self.maps(reals)[1] * rows.known).sum(1)))
             maps.append({name: value.clone() for name, value in self.maps.state_dict().items()})
-        marginals = self._marginals(offered[0].rows)
-        taken, self.components = fitted(offered, marginals, self.columns.groups, self.fit_by, generator, progress)
+        table, added = self._marginals(offered[0].rows)
+        taken, self.components = fitted(offered, table, added, self.columns.groups, self.fit_by, generator, progress)
         self.maps.load_state_dict(maps[taken])
 
     def rows(self, x: Tensor, known: Tensor) -> Rows:
@@ -219,15 +219,21 @@ class FactorMixture(nn.Module):
         knots = self.maps.get_buffer("knots")
         return torch.where(there, reals, knots[:, knots.shape[1] // 2])
 
-    def _marginals(self, rows: Rows) -> Tensor:
-        """The law of each category by itself, (C,), one count added to each column's values in all."""
+    def _marginals(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """The law of each category by itself, (C,), and how many rows it counts for, (C,): as many as its column has
+        values in one row alone, at least one, which is about how many rows would have a value that is in none (Good
+        1953). They are added to each column in all."""
         groups = self.columns.groups
-        counts = 1 / torch.tensor(self.columns.counts, dtype=torch.float64)[groups] if len(groups) else torch.zeros(0)
-        counts = counts.double()
+        columns = len(self.columns.counts)
+        counts = torch.zeros(len(groups), dtype=torch.float64)
         for codes, told in zip(rows.codes.T, rows.told.T, strict=True):
             counts.index_add_(0, codes, told * rows.weight)
-        totals = torch.zeros(len(self.columns.counts), dtype=torch.float64).index_add_(0, groups, counts)
-        return counts / totals[groups]
+        alone = ((counts > 0) & (counts <= 1)).double()
+        added = torch.zeros(columns, dtype=torch.float64).index_add_(0, groups, alone).clamp(min=1)
+        if len(groups):
+            counts = counts + (added / torch.tensor(self.columns.counts, dtype=torch.float64))[groups]
+        totals = torch.zeros(columns, dtype=torch.float64).index_add_(0, groups, counts)
+        return counts / totals[groups], added[groups]
 
 
 PIECE_OF_MAPS = 1 << 13  # rows that the maps are fitted to
