@@ -8,7 +8,7 @@ Both ways get as many network evaluations of pixels: a tile with its margin is 2
 gets so many fewer steps. What a result file holds already is not done again, and a run in --runs goes on where it was
 stopped. Needs `imagecodecs` (the extra `bench`).
 
-    python benchmarks/bench_photographs.py FOLDER [--side 320] [--steps 1000] [--batch 8] [--runs DIR] [--out RESULT]
+    python benchmarks/bench_photographs.py FOLDER [--side 320] [--steps 1000] [--batch 8] [--way NAME] [--runs DIR] [--out RESULT]
     python benchmarks/bench_photographs.py --table RESULT
 """
 
@@ -33,7 +33,7 @@ CROP, MARGIN = 32, 8
 WAYS = {"without margins": 0, "with margins": MARGIN}
 NETWORK = (
     "model.roles=true", "model.backbone.widths=[32,64]", "model.backbone.attention=[false,false]",
-    "model.schedule.gamma_0=-7.5", "loss.times=low-discrepancy", "training.warmup=50", "training.ema=0.99",
+    "model.head=preconditioned", "model.schedule.gamma_0=-9", "training.warmup=50", "training.ema=0.99",
 )  # fmt: skip
 
 
@@ -126,6 +126,7 @@ def main() -> None:
     arguments.add_argument("--side", type=int, default=320)
     arguments.add_argument("--steps", type=int, default=1000, help="of the way with margins")
     arguments.add_argument("--batch", type=int, default=8)
+    arguments.add_argument("--way", choices=tuple(WAYS), help="this one alone")
     arguments.add_argument("--out", type=Path)
     arguments.add_argument("--runs", type=Path, help="a folder in which runs are kept, and found again")
     chosen = arguments.parse_args()
@@ -146,7 +147,7 @@ def main() -> None:
         results["others"] = others(data / "test")
         print(results["others"], flush=True)
         for name, margin in WAYS.items():
-            if name in results["ways"]:
+            if name in results["ways"] or chosen.way not in (None, name):
                 continue
             run, cost = trained(data, runs / f"margin-{margin}", margin, chosen)
             results["ways"][name] = cost | measured(run, data / "test", Path(temporary))
