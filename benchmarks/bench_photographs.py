@@ -8,7 +8,8 @@ Both ways get as many network evaluations of pixels: a tile with its margin is 2
 gets so many fewer steps. What a result file holds already is not done again, and a run in --runs goes on where it was
 stopped. Needs `imagecodecs` (the extra `bench`).
 
-    python benchmarks/bench_photographs.py FOLDER [--side 320] [--steps 1000] [--batch 8] [--way NAME] [--runs DIR] [--out RESULT]
+    python benchmarks/bench_photographs.py FOLDER [--side 320] [--steps 1000] [--batch 8] [--way NAME] [--runs DIR]
+        [--out RESULT]
     python benchmarks/bench_photographs.py --table RESULT
 """
 
