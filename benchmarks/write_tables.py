@@ -158,6 +158,21 @@ def table_size() -> str:
     return markdown(["", "CPU seconds", "nats a row", ""], rows)
 
 
+def growth() -> str:
+    """Seconds and memory by size, and their slopes."""
+    rows = []
+    for name, of in found("growth.json").items():
+        sizes = of["rows"]
+        seconds, mebibytes = (
+            " · ".join(f"{size[key] / unit:.{places}f}" for size in sizes)
+            for key, unit, places in (("seconds", 1, 2), ("bytes", 2**20, 0))
+        )
+        slopes = (f"{of['slopes'][key]:.2f}" for key in ("seconds", "bytes"))
+        counts = " · ".join(f"{size['size']:,}" for size in sizes)
+        rows.append([name, of["work"], counts, seconds, mebibytes, *slopes])
+    return markdown(["", "work", "sizes", "seconds", "MiB", "slope of time", "of memory"], rows)
+
+
 TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (README, "reached", reached),
     (DOCS / "measurements.md", "digits", partial(seeds, "digits.json")),
@@ -165,6 +180,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (DOCS / "measurements.md", "ways", ways),
     (DOCS / "compression.md", "digits in lattices by steps", partial(by_steps, "compression-digits-lattices.json")),
     (DOCS / "compression.md", "whole files", whole_files),
+    (DOCS / "scaling.md", "growth", growth),
     (DOCS / "impute.md", "imputation", lambda: tables.page(tables.Results(results.read(RESULTS / "imputation.jsonl")))),
     (
         DOCS / "mixtures.md",
