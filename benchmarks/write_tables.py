@@ -158,6 +158,18 @@ def table_size() -> str:
     return markdown(["", "CPU seconds", "nats a row", ""], rows)
 
 
+def sound() -> str:
+    """Bits per sample of spoken prompts."""
+    rows = []
+    for way, of in found("sound.json").items():
+        bound, error = of["bound, bits per sample"]
+        files = dict(of["bits per sample"])
+        own = f"**{files.pop('vlb'):.3f}** (T = {of['steps T']})"
+        others = ", ".join(f"{name} {rate:.3f}" for name, rate in sorted(files.items(), key=lambda item: item[1]))
+        rows.append([way, f"{of['steps']:,}", f"**{bound:.3f}** ± {error:.3f} ({of['of windows']:,} windows)", own, others])
+    return markdown(["", "steps", "bound", "whole files", "others, whole files"], rows)
+
+
 def growth() -> str:
     """Seconds and memory by size, and their slopes."""
     rows = []
@@ -181,6 +193,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (DOCS / "compression.md", "digits in lattices by steps", partial(by_steps, "compression-digits-lattices.json")),
     (DOCS / "compression.md", "whole files", whole_files),
     (DOCS / "scaling.md", "growth", growth),
+    (DOCS / "sound.md", "sound", sound),
     (DOCS / "impute.md", "imputation", lambda: tables.page(tables.Results(results.read(RESULTS / "imputation.jsonl")))),
     (
         DOCS / "mixtures.md",
