@@ -166,7 +166,8 @@ def sound() -> str:
         files = dict(of["bits per sample"])
         own = f"**{files.pop('vlb'):.3f}** (T = {of['steps T']})"
         others = ", ".join(f"{name} {rate:.3f}" for name, rate in sorted(files.items(), key=lambda item: item[1]))
-        rows.append([way, f"{of['steps']:,}", f"**{bound:.3f}** ± {error:.3f} ({of['of windows']:,} windows)", own, others])
+        stated = f"**{bound:.3f}** ± {error:.3f} ({of['of windows']:,} windows)"
+        rows.append([way, f"{of['steps']:,}", stated, own, others])
     return markdown(["", "steps", "bound", "whole files", "others, whole files"], rows)
 
 
