@@ -158,6 +158,22 @@ def table_size() -> str:
     return markdown(["", "CPU seconds", "nats a row", ""], rows)
 
 
+def photographs() -> str:
+    """Of held-out pictures, with other codecs."""
+    of = found("photographs.json")
+    rows = [
+        [
+            f"vlb, {name}",
+            f"{way['steps']:,}",
+            f"{way['bits/dim']:.3f} ± {way['standard error']:.3f}",
+            f"{way['archive, bits/dim']:.3f} (T = {way['T']})",
+        ]
+        for name, way in of["ways"].items()
+    ]
+    rows += [[name, "", "", f"{rate:.3f}"] for name, rate in sorted(of["others"].items(), key=lambda item: item[1])]
+    return markdown(["", "steps", "bound, bits/dim", "whole files, bits/dim"], rows)
+
+
 def sound() -> str:
     """Bits per sample of spoken prompts."""
     rows = []
@@ -193,6 +209,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (DOCS / "measurements.md", "ways", ways),
     (DOCS / "compression.md", "digits in lattices by steps", partial(by_steps, "compression-digits-lattices.json")),
     (DOCS / "compression.md", "whole files", whole_files),
+    (DOCS / "photographs.md", "photographs", photographs),
     (DOCS / "scaling.md", "growth", growth),
     (DOCS / "sound.md", "sound", sound),
     (DOCS / "impute.md", "imputation", lambda: tables.page(tables.Results(results.read(RESULTS / "imputation.jsonl")))),
