@@ -95,7 +95,8 @@ def test_training_in_float16_with_a_scaled_loss_learns(schedule: str, tmp_path: 
     """An overflow costs its update and halves the scale; the rest learn what float32 learns, nearly."""
     ends = []
     for precision in ("float32", "float16"):
-        more = (f"schedule={schedule}", f"precision={precision}", "steps=60", "backbone.width=64", "log_every=20")
+        more = (f"schedule={schedule}", f"precision={precision}", "steps=60", "backbone.width=64", "log_every=20",
+                "loss.times=low-discrepancy")  # fmt: skip
         run = Run.create(tmp_path / precision, small(*more, "learning_rate=0.003"), digits)
         assert fit(run.experiment, digits, run)
         ends.append(read_metrics(run)[-1])
