@@ -31,7 +31,8 @@ from vlb.data.formats.png import Png, Style
 from vlb.data.photographs import Crops, load_photographs, tiles
 from vlb.data.pieces import alone
 from vlb.interfaces.cli import main
-from vlb.measure.evaluation import Wholes, measure_bound
+from vlb.measure.evaluation import measure_bound
+from vlb.measure.wholes import Wholes
 from vlb.pages.comparison import comparison_page
 from vlb.store import checkpoint
 from vlb.store.runs import Run

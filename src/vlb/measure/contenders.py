@@ -15,11 +15,12 @@ from vlb.data import Dataset, Split
 from vlb.data import load as load_data
 from vlb.data.baselines import PER_EXAMPLE, per_example
 from vlb.measure.comparison import Contender, measures, refuse_incomparable
-from vlb.measure.evaluation import BATCH, Evaluation, Wholes, measure_bound
+from vlb.measure.evaluation import BATCH, Evaluation, measure_bound
 from vlb.measure.evaluation_file import Kept, Subject
 from vlb.measure.evaluation_file import load as load_values
 from vlb.measure.options import CompareOptions
 from vlb.measure.planning import planning
+from vlb.measure.wholes import Wholes
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.stratified import Plan
 from vlb.models.protocols import LikelihoodModel, offers

@@ -22,6 +22,7 @@ from vlb.core.condition import Condition
 from vlb.core.surroundings import ordinary
 from vlb.core.terms import BoundKind, TermPath
 from vlb.data import Split
+from vlb.measure.wholes import Wholes
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Evaluation:
     dimensions: float
     bound: BoundKind
     conditional: bool
-    pieces: "Wholes | None" = None
+    pieces: Wholes | None = None
 
     def bits(self, nats: float) -> float:
         """nats per example -> bits per dimension."""
@@ -131,44 +132,6 @@ class Evaluation:
     def standard_error(self) -> float:
         """Both errors together, bits/dim; of a single example the Monte Carlo error alone, which is what is known."""
         return self.se_monte_carlo if self.things == 1 else math.hypot(self.se_data, self.se_monte_carlo)
-
-
-@dataclass(frozen=True, eq=False)
-class Wholes:
-    """The things that examples are pieces of. index: (examples,), which thing, from 0; sizes: (things,), how many
-    elements a likelihood of each is of; numbers: (things,), what the split calls them.
-
-    Pieces of one thing are not independent: the things are the sample.
-    """
-
-    index: np.ndarray
-    sizes: np.ndarray
-    numbers: np.ndarray
-
-    @classmethod
-    def of(cls, split: Split) -> "Wholes | None":
-        """Those of a split; None where its examples are whole."""
-        if split.whole is None or split.counted is None:
-            return None
-        numbers, index = np.unique(split.whole, return_inverse=True)
-        return cls(index, np.bincount(index, split.counted), numbers)
-
-    @property
-    def count(self) -> int:
-        """How many things there are."""
-        return len(self.sizes)
-
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Values of pieces (examples,), added up for each thing, (things,)."""
-        return np.bincount(self.index, values, self.count)
-
-    def error(self, nats: np.ndarray, variance: np.ndarray | None = None) -> float:
-        """The standard error over another sample of things of Σ nats / Σ sizes, nats per element, that of a ratio of
-        means; nats: of pieces, (examples,); variance: of these by themselves, which is taken out."""
-        n, total = self.count, self.sizes.sum()
-        rest = self.sums(nats) - nats.sum() / total * self.sizes
-        found = float((rest**2).sum()) * n / (n - 1) if n > 1 else math.nan
-        return math.sqrt(max(found - (0.0 if variance is None else float(variance.sum())), 0.0)) / float(total)
 
 
 BATCH = 250

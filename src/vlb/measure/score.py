@@ -23,11 +23,12 @@ from vlb.data import Dataset, Split
 from vlb.data.baselines import PER_EXAMPLE, per_example
 from vlb.data.dataset import SPLITS
 from vlb.data.given import Given, load_examples, told
-from vlb.measure.evaluation import Bounded, Wholes, measure_bound
+from vlb.measure.evaluation import Bounded, measure_bound
 from vlb.measure.maps import Tiled
 from vlb.measure.options import ScoreOptions
 from vlb.measure.outliers import complexity, likelihood_ratio, typicality
 from vlb.measure.planning import planned, planning
+from vlb.measure.wholes import Wholes
 from vlb.models.protocols import how_given, refuse_given
 from vlb.store.runs import Run
 
