@@ -55,12 +55,11 @@ def trained(experiment: Experiment, data: Dataset) -> tuple[torch.nn.Module, flo
 def describe_vae(model: TopDownVAE, data: Dataset) -> None:
     """Importance weighting, the naive estimate and the amortisation gap of a VAE."""
     for draws in (1, 10, 50, 500):
-        weighed = ImportanceWeighted(model, draws)
-        weighted = measure_bound(weighed, data.test, passes=2)
+        weighted = measure_bound(ImportanceWeighted(model, draws), data.test, passes=2)
         naive = measure_bound(ImportanceWeighted(FromPrior(model), draws), data.test, passes=2)
         print(
             f"  K = {draws}: from q {weighted.bits_per_dim:.4f} bits/dim (effective draws "
-            f"{torch.cat(weighed.effective).median().item():.1f}), from the prior {naive.bits_per_dim:.4f}",
+            f"{weighted.observed('effective', 'examples'):.1f} in the mean), from the prior {naive.bits_per_dim:.4f}",
             flush=True,
         )
     x = torch.from_numpy(data.test.x[:100])

@@ -11,15 +11,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import distributed, nn
+from torch import nn
 
 import vlb
 from tests.commands.test_cli import vlb as command
+from tests.together import together
 from tests.train.test_loop import same
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
+from vlb.core.ranks import ALONE, Lost, Ranks
 from vlb.training.batches import network_generator, step_generator
-from vlb.training.ranks import ALONE, Lost, Ranks
 
 CPU = torch.device("cpu")
 
@@ -51,11 +52,9 @@ class Three(nn.Module):
         self.layer, self.idle, self.some = nn.Linear(3, 1), nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
 
 
-def _one_of_two(rank: int, meeting: str, out: str) -> None:
-    """What a process finds, in a file; the second goes before the first has asked for it a last time."""
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
-    ranks = Ranks(rank, 2)
+def find_gradients(ranks: Ranks) -> dict[str, torch.Tensor]:
+    """What a process finds; the second goes before the first has asked for it a last time."""
+    rank = ranks.rank
     torch.manual_seed(rank)
     module = Three()
     ranks.agree(module.state_dict().values())
@@ -76,21 +75,11 @@ def _one_of_two(rank: int, meeting: str, out: str) -> None:
         except Lost as error:
             found["lost"] = torch.tensor(1.0)
             assert "is gone" in str(error)
-    torch.save(found, f"{out}-{rank}")
-    os._exit(0)
+    return found
 
 
 def test_two_processes_have_the_gradient_of_the_whole(tmp_path: Path) -> None:
-    script = (
-        "import sys; from tests.train.test_ranks import _one_of_two; "
-        "_one_of_two(int(sys.argv[1]), sys.argv[2], sys.argv[3])"
-    )
-    running = [
-        subprocess.Popen([sys.executable, "-c", script, str(rank), str(tmp_path / "meeting"), str(tmp_path / "out")])
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=240) for process in running] == [0, 0]
-    found = [torch.load(tmp_path / f"out-{rank}", weights_only=True) for rank in range(2)]
+    found = together(tmp_path, "tests.train.test_ranks", "find_gradients")
     lost = found[0].pop("lost", None)
     assert lost is not None and found[0].keys() == found[1].keys()
     assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])

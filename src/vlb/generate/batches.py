@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vlb.base.progress import Progress
+from vlb.core.ranks import Ranks
 from vlb.core.schema import Schema
 from vlb.measure.evaluation import seed_of
 
@@ -21,15 +22,21 @@ def batch_size(schema: Schema) -> int:
     return min(MOST, max(1, NUMBERS // (schema.dimensions * (schema.count or 1))))
 
 
-def drawn(n: int, schema: Schema, seed: int, draw: Callable[[int, torch.Generator], Tensor]) -> Iterator[np.ndarray]:
+def drawn(
+    n: int, schema: Schema, seed: int, draw: Callable[[int, torch.Generator], Tensor], ranks: Ranks
+) -> Iterator[np.ndarray]:
     """n examples in batches, in the type of the schema: draw(count, generator) makes one (count, *shape).
 
-    Batches do not depend on one another: with the same seed, more examples begin with the same whole batches.
+    Batches do not depend on one another: with the same seed, more examples begin with the same whole batches, and
+    processes share them out.
     """
     size = batch_size(schema)
-    for start in range(0, n, size):
+
+    def batch(start: int) -> np.ndarray:
         generator = torch.Generator().manual_seed(seed_of(seed, start) if start else seed)
-        yield draw(min(size, n - start), generator).cpu().numpy().astype(schema.dtype)
+        return draw(min(size, n - start), generator).cpu().numpy().astype(schema.dtype)
+
+    return ranks.map(batch, range(0, n, size))
 
 
 @dataclass
@@ -41,5 +48,9 @@ class Bar:
 
     def move(self, more: int) -> None:
         """So many more units are done."""
-        self.done += more
-        self.progress.at(self.done)
+        self.reach(self.done + more)
+
+    def reach(self, done: int) -> None:
+        """So many units are done, by whomever."""
+        self.done = done
+        self.progress.at(done)

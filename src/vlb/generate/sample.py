@@ -19,6 +19,7 @@ from vlb.base.results import Result, Table
 from vlb.base.words import so_many
 from vlb.core.condition import Condition
 from vlb.core.position import ANYWHERE, LASTING, Place
+from vlb.core.ranks import ALONE, Ranks
 from vlb.core.schema import Column, Points, Schema, Wave
 from vlb.core.surroundings import ordinary
 from vlb.data.pieces import alone, tile_of
@@ -147,10 +148,12 @@ def sample(
     *,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    ranks: Ranks = ALONE,
 ) -> SampleResult:
     """Examples from a run's model, those of `vlb sample` with the same options.
 
-    Raises `UserError` for options that the model cannot serve. The run's data are not needed.
+    ranks: this process among those that share the batches out, which all return what one alone would. Raises
+    `UserError` for options that the model cannot serve. The run's data are not needed.
     """
     SAMPLERS.kind(options.sampler, "--sampler")
     GRIDS.kind(options.grid, "--grid")
@@ -184,11 +187,11 @@ def sample(
         way = Way(lambda count, generator: model.sample(count, generator=generator, condition=told(count, generator)))
     x, done = np.empty((n, *schema.shape), schema.dtype), 0
     progress.begin(f"sampling {so_many(n, 'example')}" + (", evaluations" if way.told else ""), n * (way.told or 1))
-    for batch in drawn(n, schema, options.seed, way.draw):
+    ranks.refuse_different(lambda: (opened.fingerprint, options))
+    for batch in drawn(n, schema, options.seed, way.draw, ranks):
         x[done : done + len(batch)] = batch
         done += len(batch)
-        if way.told is None:
-            bar.move(len(batch))
+        bar.reach(done * (way.told or 1))
     of = "" if label is None or schema.labels is None else f" of class {schema.labels[label]}"
     of += "" if schema.pieces is None else ", tiles by themselves,"
     of += f", {place}," if schema.layout.maps else ""

@@ -48,6 +48,7 @@ for verb in VERBS:
 app.register_install_completion_command(add_to_startup=False)
 
 READING = ("decompress", "inspect")  # commands that read an archive from standard input
+SHARED = ("train", "evaluate", "score", "sample")  # commands whose work several processes share out
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -103,10 +104,10 @@ def _refuse_standard_input(arguments: list[str]) -> None:
 
 def _refuse_processes(arguments: list[str]) -> None:
     """Where they would all do the same: `torchrun` says how many it started in WORLD_SIZE."""
-    if os.environ.get("WORLD_SIZE", "1") != "1" and arguments[:1] != ["train"]:
+    if os.environ.get("WORLD_SIZE", "1") != "1" and not set(arguments[:1]) & set(SHARED):
         raise UserError(
-            f"several processes share out training alone: run `vlb {' '.join(arguments[:1])}` by itself, without "
-            "torchrun (WORLD_SIZE is set)"
+            f"several processes share out {', '.join(SHARED[:-1])} and {SHARED[-1]} alone: run "
+            f"`vlb {' '.join(arguments[:1])}` by itself, without torchrun (WORLD_SIZE is set)"
         )
 
 

@@ -9,16 +9,17 @@ import torch
 
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
+from vlb.core.ranks import ALONE, Ranks
 from vlb.core.surroundings import ordinary
 from vlb.core.terms import BoundKind
 from vlb.data import Dataset, Split
 from vlb.data.dataset import SPLITS
 from vlb.data.given import load_examples, told
 from vlb.measure.discretise import PLACEMENTS, Discretisation, check_placement, discretise, kernel_named
-from vlb.measure.evaluation import BATCH, Bounded, check, measure_bound
+from vlb.measure.evaluation import BATCH, Bounded, Keep, check, measure_bound
 from vlb.measure.evaluation_file import Subject
 from vlb.measure.keeper import Keeper, place
-from vlb.measure.likelihoods import check_names, importance, ode, part
+from vlb.measure.likelihoods import check_names, importance, ode, part, solver_error
 from vlb.measure.options import EvaluateOptions
 from vlb.measure.planning import planning, stratified
 from vlb.measure.recognition import Recognition, recognise
@@ -55,6 +56,7 @@ def evaluate(
     conditional: bool = False,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    ranks: Ranks = ALONE,
 ) -> EvaluationResult: ...
 
 
@@ -70,6 +72,7 @@ def evaluate(
     keep: bool = False,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    ranks: Ranks = ALONE,
 ) -> EvaluationResult | Recognition: ...
 
 
@@ -86,6 +89,7 @@ def evaluate(
     keep: bool = False,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    ranks: Ranks = ALONE,
 ) -> EvaluationResult | Recognition:
     """The bound on −log p(x) of held-out data in bits/dim; of a ladder network, which has none, its error rate.
 
@@ -96,7 +100,8 @@ def evaluate(
     run's own by default; a model needs it, and has its baselines and its splits by name from it. conditional: whether
     a model is told the labels; a run knows. data: where a run's own data are now, if they have moved. values: a file to
     keep the values per example in, where an interrupted evaluation is gone on with; keep: keep them in RUN/evaluations
-    if there is no `values`.
+    if there is no `values`. ranks: this process among those that share the batches out, as `vlb.core.ranks.joined`
+    finds them; all return what one alone would, and the first writes.
 
     Raises `UserError` for what is not there, and for options that the model cannot serve.
     """
@@ -119,7 +124,7 @@ def evaluate(
         return recognise(of.model, examples, device=device, progress=progress)
     if of.run is None and values is not None:
         raise UserError("values are kept of runs, whose weights have a fingerprint: leave out values, or give the run")
-    result = evaluated(of, name, examples, options, values, keep, device, progress)
+    result = evaluated(of, name, examples, options, values, keep, device, progress, ranks)
     return dataclasses.replace(result, left_out=left_out)
 
 
@@ -132,6 +137,7 @@ def evaluated(
     keep: bool,
     device: torch.device | str,
     progress: Progress,
+    ranks: Ranks = ALONE,
 ) -> EvaluationResult:
     """The bound of a target that is open, on the examples of a split of that name; the rest as `evaluate` has it."""
     levels, chosen = _discretised(of, options, progress), None
@@ -153,12 +159,10 @@ def evaluated(
     if keep and values is None and of.run is not None:
         values = place(of.run.path, subject, index, progress)
     keeper = Keeper(values, subject, index)
-    if chosen is not None:
-        chosen.sums.update({name: value for name, value in keeper.notes.items() if isinstance(value, int | float)})
-        keeper.notes = chosen.sums
+    ranks.refuse_different(lambda: (subject.encode(), index.tobytes(), keeper.begun))
     estimator = None
     if planned and ways is not None:
-        bound = estimator = stratified(ways, of.apart, split, of.conditional, of.run, keeper, progress)
+        bound = estimator = stratified(ways, of.apart, split, of.conditional, of.run, keeper, progress, ranks)
     least, most = _effort(options, COSTLY_PASSES if options.costly else CONTINUOUS_PASSES if continuous else PASSES)
     evaluation = measure_bound(
         bound,
@@ -169,8 +173,9 @@ def evaluated(
         budget=most,
         seed=options.seed,
         device=device,
-        keep=keeper,
+        keep=keeper if ranks.writes else Keep(keeper.tally),
         progress=progress,
+        ranks=ranks,
     )
     result = summarise(evaluation, of.data, split, examples)
     return dataclasses.replace(
@@ -179,8 +184,8 @@ def evaluated(
         discretisation=described,
         kept=keeper.path,
         estimator=None if estimator is None else _describe(estimator, evaluation.passes),
-        likelihood=PLAIN if chosen is None else chosen.describe(),
-        solver_error=None if chosen is None else chosen.solver_error(),
+        likelihood=PLAIN if chosen is None else chosen.describe(evaluation),
+        solver_error=solver_error(evaluation),
         precision=options.precision,
     )
 

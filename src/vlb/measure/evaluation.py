@@ -8,8 +8,11 @@ and a `Tally` continued later gives the same numbers to the bit.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from itertools import count
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,10 +22,12 @@ from vlb.base.errors import UserError, broken
 from vlb.base.progress import SILENT, Progress
 from vlb.base.words import so_many
 from vlb.core.condition import Condition
+from vlb.core.ranks import ALONE, Lost, Ranks
 from vlb.core.surroundings import ordinary
 from vlb.core.terms import BoundKind, TermPath
 from vlb.data import Split
 from vlb.measure.wholes import Wholes
+from vlb.models.protocols import offers
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class Evaluation:
 
     paths: of the bound's terms; values: (examples, terms) float64, their means over passes; batch_means:
     (passes, batches) mean totals; batch: examples in each, but for the last; monte_carlo_variance: (examples,) of
-    the mean total; dimensions: of an example, of pieces in the mean; pieces: which wholes these are of, where they are.
+    the mean total; dimensions: of an example, of pieces in the mean; pieces: which wholes these are of, where they are;
+    sums: what the bound's draws said besides, added up.
     `vlb.measure.evaluation_file` keeps it but for these, and what it is of.
     """
 
@@ -44,6 +50,11 @@ class Evaluation:
     bound: BoundKind
     conditional: bool
     pieces: Wholes | None = None
+    sums: Mapping[str, float] = field(default_factory=dict)
+
+    def observed(self, of: str, over: str) -> float | None:
+        """The ratio of two sums of what the draws said besides; None where they said nothing of it."""
+        return self.sums[of] / self.sums[over] if of in self.sums and self.sums.get(over) else None
 
     def bits(self, nats: float) -> float:
         """nats per example -> bits per dimension."""
@@ -164,13 +175,31 @@ class Bounded(Protocol):
     def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]: ...
 
 
+@runtime_checkable
+class Observed(Protocol):
+    """A bound whose draws say more than its terms."""
+
+    def observed(
+        self, x: Tensor, condition: Condition, generator: torch.Generator
+    ) -> tuple[dict[TermPath, Tensor], dict[str, float]]:
+        """The terms, and what else was seen, in sums over examples or calls."""
+
+
+class Batch(NamedTuple):
+    """A draw of the terms of a batch: paths, values (batch, terms) float64 nats, and what else was seen."""
+
+    paths: tuple[TermPath, ...]
+    values: np.ndarray
+    sums: dict[str, float]
+
+
 @dataclass
 class Tally:
     """An evaluation in progress, exact to continue: running means per example, and what each batch has given.
 
     paths: of the bound's terms; means: (examples, terms) float64 nats, over the passes that each example has seen;
     deviations: (examples,), the sum of squared deviations of its totals; batch: examples in each batch but the
-    last of a pass; batch_means: mean totals of the batches seen, in order, pass after pass.
+    last of a pass; batch_means: mean totals of the batches seen, in order, pass after pass; sums: what else was seen.
     """
 
     paths: tuple[TermPath, ...]
@@ -178,6 +207,7 @@ class Tally:
     deviations: np.ndarray
     batch: int
     batch_means: list[float] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
 
     @property
     def batches(self) -> int:
@@ -199,8 +229,8 @@ class Tally:
         """Examples seen, over all passes."""
         return self.passes * len(self.means) + self.start
 
-    def add(self, values: np.ndarray) -> None:
-        """Take in one draw of the terms of the next batch, (batch, terms)."""
+    def add(self, values: np.ndarray, sums: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Take in one draw of the terms of the next batch, (batch, terms), and what else was seen."""
         part = slice(self.start, self.start + len(values))
         means, totals = self.means[part], values.sum(1)
         before = totals - means.sum(1)
@@ -208,6 +238,8 @@ class Tally:
         # Never negative but by rounding.
         self.deviations[part] += np.maximum(before * (totals - means.sum(1)), 0)
         self.batch_means.append(float(totals.mean()))
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0) + value
 
     def evaluation(self, dimensions: float, bound: BoundKind, conditional: bool) -> Evaluation:
         """What the whole passes say, at least 2 of them and no other begun; dimensions: of an example."""
@@ -215,8 +247,18 @@ class Tally:
             raise ValueError(f"{self.passes} whole passes and {self.start} examples of another are no evaluation")
         variance = self.deviations / (self.passes * (self.passes - 1))
         means = np.array(self.batch_means).reshape(self.passes, self.batches)
-        # A copy: the tally may go on.
-        return Evaluation(self.paths, self.means.copy(), means, self.batch, variance, dimensions, bound, conditional)
+        # Copies: the tally may go on.
+        return Evaluation(
+            self.paths,
+            self.means.copy(),
+            means,
+            self.batch,
+            variance,
+            dimensions,
+            bound,
+            conditional,
+            sums=dict(self.sums),
+        )
 
 
 @dataclass
@@ -250,16 +292,18 @@ def measure_bound(
     device: torch.device | str = "cpu",
     keep: Keep | None = None,
     progress: Progress = SILENT,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """The model's bound on every example of `split`, from `passes` ≥ 2 draws each.
 
     conditional: log p(x | y) with the split's labels. precision, budget: go on after `passes` until `se_monte_carlo`
     is at most `precision` bits/dim, known from at least `FREEDOM` degrees of freedom, or `budget` passes are spent;
     stopping by the error does not bias the mean of nearly normal pass means, which is independent of their spread.
-    keep: where it goes on if it was begun before, and is kept. Raises `UserError` for data the model cannot be asked
-    about, and for a bound that is not a number or, of a mass, negative.
+    keep: where it goes on if it was begun before, and is kept. ranks: this process among those that share the batches
+    out, which all get what one alone would. Raises `UserError` for data the model cannot be asked about, and for a
+    bound that is not a number or, of a mass, negative; `Lost` where another process is gone.
     """
-    count, dimensions = check(model, split), split.dimensions
+    examples, dimensions = check(model, split), split.dimensions
     if passes < 2:
         raise UserError(f"an error needs at least 2 passes, not {passes}")
     if precision is not None and not 0 < precision < math.inf:
@@ -270,32 +314,39 @@ def measure_bound(
         )
     keep = keep or Keep()
     tally = keep.tally
-    if tally is not None and (len(tally.means), tally.batch) != (count, batch):
+    if tally is not None and (len(tally.means), tally.batch) != (examples, batch):
         raise ValueError(f"a tally of {len(tally.means)} examples in batches of {tally.batch} cannot go on with others")
-    progress.begin(f"evaluating {so_many(count, 'example')}", passes * count)
-    interrupted, seen = False, None
+    batches = math.ceil(examples / batch)
+
+    def draw(number: int) -> Batch:
+        """The batch of that number, pass after pass."""
+        repetition, start = number // batches, number % batches * batch
+        x, condition = split.batch(np.arange(start, min(start + batch, examples)), conditional, device)
+        generator = torch.Generator().manual_seed(seed_of(seed, repetition, start))
+        if offers(model, Observed):
+            terms, sums = model.observed(x, condition, generator)
+        else:
+            terms, sums = model.terms(x, condition, generator), {}
+        return Batch(tuple(terms), torch.stack([term.double() for term in terms.values()], 1).cpu().numpy(), sums)
+
+    drawn = ranks.map(draw, count(0 if tally is None else len(tally.batch_means)))
+    progress.begin(f"evaluating {so_many(examples, 'example')}", passes * examples)
+    interrupted = False
     try:
         while tally is None or tally.start or not _satisfied(tally, model, dimensions, passes, precision, budget):
-            repetition, start = (0, 0) if tally is None else (tally.passes, tally.start)
-            index = np.arange(start, min(start + batch, count))
-            seen, condition = split.batch(index, conditional, device)
-            generator = torch.Generator().manual_seed(seed_of(seed, repetition, start))
-            terms = model.terms(seen, condition, generator)
-            values = torch.stack([term.double() for term in terms.values()], 1).cpu().numpy()
-            _refuse_nan(values, start)
-            tally = tally or Tally(tuple(terms), np.zeros((count, len(terms))), np.zeros(count), batch)
-            tally.add(values)
+            found = next(drawn)
+            _refuse_nan(found.values, 0 if tally is None else tally.start)
+            tally = tally or Tally(found.paths, np.zeros((examples, len(found.paths))), np.zeros(examples), batch)
+            tally.add(found.values, found.sums)
             keep.watch(tally)
             _tell(progress, tally, model, dimensions, passes, precision, budget)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Lost):
         interrupted = True
         raise
     finally:
         keep.end(tally, progress, interrupted)
     evaluation = replace(tally.evaluation(dimensions, model.bound, conditional), pieces=Wholes.of(split))
-    if seen is None:  # all of it was kept
-        seen = split.batch(np.arange(1), False, device)[0]
-    if not seen.is_floating_point():
+    if not split.batch(np.arange(1), False, device)[0].is_floating_point():
         _refuse_negative(evaluation)
     return evaluation
 

@@ -82,7 +82,8 @@ class Kept:
 
 @dataclass
 class Begun:
-    """A tally as a file holds it; notes: JSON values that the one who saved it needs again."""
+    """A tally as a file holds it, its sums among the notes; notes: JSON values, no numbers, that the one who saved it
+    needs again."""
 
     tally: Tally
     subject: Subject
@@ -157,10 +158,11 @@ def read(path: Path) -> Begun:
                 _numbers(arrays["deviations"], 1),
                 int(arrays["batch"]),
                 _numbers(arrays["batch_means"], 1).tolist(),
+                {name: value for name, value in about["notes"].items() if _is_sum(value)},
             ),
             _subject(about["subject"], about.get("bound")),
             arrays["index"],
-            dict(about["notes"]),
+            {name: value for name, value in about["notes"].items() if not _is_sum(value)},
         )
         _check(begun)
     except (UserError, MemoryError):
@@ -194,7 +196,7 @@ def _write(path: Path, begun: Begun) -> None:
         "names": tally.paths,
         "subject": begun.subject.encode(),
         "bound": dataclasses.asdict(begun.subject.bound),
-        "notes": begun.notes,
+        "notes": begun.notes | tally.sums,
     }
     about["digest"] = _digest(arrays, about)
     with path.open("wb") as stream:
@@ -208,6 +210,10 @@ def _digest(arrays: dict[str, np.ndarray], about: dict[str, Any]) -> str:
     for name, array in sorted(arrays.items()):
         state.update(f"{name}:{array.dtype.str}:{array.shape};".encode() + np.ascontiguousarray(array).tobytes())
     return state.hexdigest()
+
+
+def _is_sum(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _term(written: object) -> TermPath:

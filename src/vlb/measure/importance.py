@@ -10,7 +10,7 @@ memory does not grow with K.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -59,14 +59,10 @@ class FromPrior:
 
 @dataclass(frozen=True)
 class ImportanceWeighted:
-    """−log (1/K) Σ_k w_k from K = `draws` ≥ 1 weights of a model, to be evaluated like any other bound.
-
-    effective: the effective numbers of draws (batch,), between 1 and K, which every call of `terms` adds to.
-    """
+    """−log (1/K) Σ_k w_k from K = `draws` ≥ 1 weights of a model, to be evaluated like any other bound."""
 
     model: Weighted
     draws: int
-    effective: list[Tensor] = field(default_factory=list, compare=False)
 
     def __post_init__(self) -> None:
         _check(self.draws)
@@ -84,11 +80,17 @@ class ImportanceWeighted:
 
     def terms(self, x: Tensor, condition: Condition, generator: torch.Generator) -> dict[TermPath, Tensor]:
         """`importance_weighted`, the bound by K draws, (batch,) nats."""
+        return self.observed(x, condition, generator)[0]
+
+    def observed(
+        self, x: Tensor, condition: Condition, generator: torch.Generator
+    ) -> tuple[dict[TermPath, Tensor], dict[str, float]]:
+        """`terms`, and of this call: `examples` and the sum of their `effective` numbers of draws, 1 to K each."""
         found = importance_bound(
             lambda x, generator: self.model.log_weight(x, condition, generator), x, self.draws, generator
         )
-        self.effective.append(found.effective)
-        return {("importance_weighted",): found.importance}
+        sums = {"examples": len(x), "effective": float(found.effective.sum())}
+        return {("importance_weighted",): found.importance}, sums
 
 
 class Weighed(NamedTuple):

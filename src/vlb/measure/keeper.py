@@ -57,6 +57,11 @@ class Keeper(Keep):
         self._ours = found is not None
         self._saved = time.monotonic()
 
+    @property
+    def begun(self) -> tuple[object, ...]:
+        """How far it has come, and what it needs again."""
+        return self.notes, None if self.tally is None else (self.tally.batch_means, self.tally.sums)
+
     def watch(self, tally: Tally) -> None:
         """Save now and then."""
         if time.monotonic() - self._saved > SAVE_SECONDS:

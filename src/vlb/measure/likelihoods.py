@@ -9,7 +9,7 @@ import torch
 
 from vlb.base.errors import UserError, suggestion
 from vlb.data import Dataset, Split
-from vlb.measure.evaluation import Bounded
+from vlb.measure.evaluation import Bounded, Evaluation
 from vlb.measure.importance import ImportanceWeighted, Weighted
 from vlb.measure.options import EvaluateOptions
 from vlb.measure.planning import planning
@@ -44,13 +44,16 @@ FITTING_STEPS, FITTING_BATCH = 300, 64
 
 
 class Chosen(NamedTuple):
-    """A likelihood to evaluate, and what to say about it afterwards, as JSON values; sums: what is kept for that beside
-    the values; solver_error: bits/dim, where there is a solver."""
+    """A likelihood to evaluate, and what to say of an evaluation of it, as JSON values."""
 
     bound: Bounded
-    describe: Callable[[], dict[str, Any]]  # what only computing shows is None where all was read from a file
-    sums: dict[str, Any]
-    solver_error: Callable[[], float | None]
+    describe: Callable[[Evaluation], dict[str, Any]]
+
+
+def solver_error(evaluation: Evaluation) -> float | None:
+    """Of an evaluation of an ODE's likelihood, bits/dim; None of others."""
+    nats = evaluation.observed("error", "examples")
+    return None if nats is None else evaluation.bits(nats)
 
 
 def check_names(options: EvaluateOptions) -> None:
@@ -80,15 +83,14 @@ def importance(options: EvaluateOptions, target: Bounded) -> Chosen:
             "leave it out"
         )
     draws = options.draws or DRAWS
-    described = {"kind": "importance", "draws": draws}
-    bound = ImportanceWeighted(target, draws)
+    bound, described = ImportanceWeighted(target, draws), {"kind": "importance", "draws": draws}
     if offers(target, Stepped):
         described |= {"steps": target.steps, "evaluations": draws * target.evaluations}
 
-    def effective() -> float | None:
-        return float(torch.cat(bound.effective).mean()) if bound.effective else None
+    def describe(found: Evaluation) -> dict[str, Any]:
+        return described | {"effective_draws": found.observed("effective", "examples")}
 
-    return Chosen(bound, lambda: described | {"effective_draws": effective()}, {}, lambda: None)
+    return Chosen(bound, describe)
 
 
 def ode(options: EvaluateOptions, model: Bounded, apart: Dataset, conditional: bool) -> Chosen:
@@ -116,13 +118,11 @@ def ode(options: EvaluateOptions, model: Bounded, apart: Dataset, conditional: b
         "steps": steps,
         "placement": None if steps is None else placement or "snr",
     }
-    bound = FlowBound(flow, chosen)
 
-    def solver_error() -> float | None:
-        nats = bound.solver_error
-        return None if nats is None else nats / (math.prod(bound.shape) * math.log(2))
+    def describe(found: Evaluation) -> dict[str, Any]:
+        return described | {"evaluations": found.observed("evaluations", "calls")}
 
-    return Chosen(bound, lambda: described | {"evaluations": bound.evaluations}, bound.sums, solver_error)
+    return Chosen(FlowBound(flow, chosen), describe)
 
 
 def fitted(model: DiffusionModel, data: Dataset, conditional: bool) -> VariationalBins:

@@ -19,6 +19,7 @@ from vlb.base.errors import UserError
 from vlb.base.files import write_text
 from vlb.base.progress import Progress
 from vlb.core.condition import Condition
+from vlb.core.ranks import ALONE, Ranks
 from vlb.data import Dataset, Split
 from vlb.measure.keeper import Keeper
 from vlb.models.diffusion.model import DiffusionModel
@@ -57,23 +58,29 @@ def planned(
     run: Run | None,
     progress: Progress,
     strata: int = STRATA,
+    ranks: Ranks = ALONE,
 ) -> StratifiedBound:
     """The bound by draws spent well on the split of that name, or on given examples, planned on others of `apart`.
 
-    run: where the model is from, which keeps the plan.
+    run: where the model is from, which keeps the plan; ranks: of which the first plans, and the others follow.
     """
     some = (apart.train if split == "validation" else apart.validation).subset(PLANNING_EXAMPLES)
-    file = None if run is None else place(run, some, conditional, strata)
-    plan = None if file is None else _kept(file)
-    if plan is None:
+
+    def plan() -> Plan:
+        file = None if run is None else place(run, some, conditional, strata)
+        kept = None if file is None else _kept(file)
+        if kept is not None:
+            return kept
         x, condition = some.batch(np.arange(len(some)), conditional, ways.device)
         progress.begin(f"planning by {len(some)} examples that are not evaluated")
-        plan = ways.fit(x, condition, torch.Generator().manual_seed(0), strata)
+        found = ways.fit(x, condition, torch.Generator().manual_seed(0), strata)
         if file is not None:
             with suppress(UserError, OSError):  # a run that cannot be written to is planned anew the next time
                 file.parent.mkdir(exist_ok=True)
-                write_text(file, json.dumps(plan.encode()) + "\n")
-    return ways.by(plan)
+                write_text(file, json.dumps(found.encode()) + "\n")
+        return found
+
+    return ways.by(ranks.once(plan))
 
 
 def place(run: Run, examples: Split, conditional: bool, strata: int) -> Path:
@@ -101,8 +108,9 @@ def stratified(
     run: Run | None,
     keeper: Keeper,
     progress: Progress,
+    ranks: Ranks,
 ) -> StratifiedBound:
     """The estimate that costs least, planned on examples that are not evaluated, or as the one kept was."""
     if "plan" not in keeper.notes:
-        keeper.notes["plan"] = planned(ways, apart, split, conditional, run, progress).plan.encode()
+        keeper.notes["plan"] = planned(ways, apart, split, conditional, run, progress, ranks=ranks).plan.encode()
     return ways.by(Plan.decode(keeper.notes["plan"]))

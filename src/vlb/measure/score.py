@@ -1,6 +1,7 @@
 """`vlb.score`: −log p of every example, with what tells strange examples from known ones."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -17,6 +18,7 @@ from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.base.words import so_many
+from vlb.core.ranks import ALONE, Ranks
 from vlb.core.surroundings import ordinary
 from vlb.core.terms import BoundKind
 from vlb.data import Dataset, Split
@@ -144,16 +146,19 @@ class Scored:
     options: ScoreOptions
     device: torch.device | str
     progress: Progress
+    ranks: Ranks
 
     def scores(self, split: Split, where: str | None = None) -> Scores:
         """Of every example, equal ones once; where: the split's name, if it is another one."""
         bounded: Bounded = self.run.model(self.device)
         refuse_given(bounded, self.options.given)
         words = how_given(bounded)
+        self.ranks.refuse_different(lambda: (self.run.fingerprint, self.data.fingerprint, split.x.shape))
         conditional, ways = self.run.conditional, planning(bounded)
         if ways is not None:
             split_name = where or self.where
-            bounded = planned(ways, self.data, split_name, conditional, self.run, self.progress, self.options.draws)
+            draws = self.options.draws
+            bounded = planned(ways, self.data, split_name, conditional, self.run, self.progress, draws, self.ranks)
         split = told(split, self.data.schema, self.options.given)
         if split.whole is None:
             first, which = distinct(split, conditional)
@@ -169,6 +174,7 @@ class Scored:
             seed=self.options.seed,
             device=self.device,
             progress=self.progress,
+            ranks=self.ranks,
         )
         errors = student(passes) * np.sqrt(found.monte_carlo_variance)
         return Scores(found.totals[which], errors[which], found.bound, passes, words)
@@ -183,12 +189,14 @@ def score(
     data: Path | None = None,
     device: torch.device | str = "cpu",
     progress: Progress = SILENT,
+    ranks: Ranks = ALONE,
 ) -> ScoreResult:
     """−log p of every example in order, with its Monte Carlo error, as `vlb score` writes them.
 
     examples: train, validation or test of the run's own data, or a folder of images, an .npy, .npz or IDX file or a
-    table of the same columns. data: where the run's own data are now, if they have moved. Raises `UserError` for what
-    is not there or does not fit, and for a model without a likelihood.
+    table of the same columns. data: where the run's own data are now, if they have moved. ranks: this process among
+    those that share the batches out, which all return what one alone would. Raises `UserError` for what is not there or
+    does not fit, and for a model without a likelihood.
     """
     check_background(options.background)
     progress.begin("opening the run and the examples")
@@ -203,7 +211,7 @@ def score(
     if given.left_out:
         progress.say(given.left_out)
     background = _background_run(options.background, own)
-    scored = Scored(opened, own, str(examples), options, device, progress)
+    scored = Scored(opened, own, str(examples), options, device, progress, ranks)
     scores = scored.scores(given.split)
     of = told(given.split, own.schema, options.given)
     told_of = f" given {', '.join(options.given)}{scores.how_given}" if options.given else ""
@@ -304,7 +312,7 @@ def _background(name: str, run: Run | None, scored: Scored, split: Split, data_p
         return complexity(split.x, data.levels) if name == LZMA else per_example(name, data, split)
     same = run.content["data"]["fingerprint"] == data.fingerprint
     its = data if same else run.data(data_path)
-    return Scored(run, its, scored.where, scored.options, scored.device, scored.progress).scores(split).nats
+    return dataclasses.replace(scored, run=run, data=its).scores(split).nats
 
 
 def _opened(run: Run | str | Path) -> Run:

@@ -19,6 +19,7 @@ from vlb.base.domains import Finite, Positive, Whole, admit
 from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition, Role
+from vlb.core.ranks import ALONE, Lost, Ranks
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, Split
 from vlb.models.loss import AnyTerms
@@ -36,7 +37,6 @@ from vlb.training.guard import Diverged, Guard
 from vlb.training.interrupts import interruptible
 from vlb.training.metrics import forget_metrics_after, read_metrics
 from vlb.training.outcome import bars, doubt, fault, refuse
-from vlb.training.ranks import ALONE, Lost, Ranks
 from vlb.training.step import Step
 from vlb.training.trackers import Tracker, followed
 from vlb.training.validation import merit

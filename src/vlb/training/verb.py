@@ -14,6 +14,7 @@ from vlb.base.errors import UserError, suggestion
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.base.words import so_many
+from vlb.core.ranks import ALONE, Ranks
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, load
 from vlb.data.hub import absolute
@@ -23,7 +24,6 @@ from vlb.store.runs import Run
 from vlb.training.economy import Economy
 from vlb.training.loop import fit
 from vlb.training.options import TrainOptions
-from vlb.training.ranks import ALONE, Ranks
 from vlb.training.recipes import recipe as named
 from vlb.training.trackers import Tracker
 
@@ -65,7 +65,7 @@ def train(
     out: the directory, new unless `resume`; by default the first free of runs/RECIPE, runs/RECIPE-2, …. data: one's
     own, for the recipes `images`, `sound`, `volumes`, `points` and of tables. trackers: who is told of what
     metrics.jsonl holds, such as `vlb.training.trackers.TensorBoard()`. ranks: this process among those that
-    train together, which `vlb.training.ranks.joined` finds. Raises `UserError` for what is
+    train together, which `vlb.core.ranks.joined` finds. Raises `UserError` for what is
     not there or does not fit.
     """
     progress.begin("reading the data")

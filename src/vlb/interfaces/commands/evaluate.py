@@ -40,17 +40,29 @@ def evaluate(
     device
         cpu or cuda.
     """
+    from vlb.interfaces.processes import at_work
     from vlb.interfaces.streams import refuse_existing
-    from vlb.interfaces.terminal import Terminal, choose_device, show, write_json
+    from vlb.interfaces.terminal import show, write_json
 
     keep_freed_memory()
     refuse_existing(json)
-    with Terminal() as progress:
+    with at_work(device) as own:
         from vlb.measure.evaluate import evaluate as verb
         from vlb.measure.summary import EvaluationResult
 
-        chosen = choose_device(device)
-        result = verb(run, split, options, data=data, values=values, keep=True, device=chosen, progress=progress)
+        result = verb(
+            run,
+            split,
+            options,
+            data=data,
+            values=values,
+            keep=True,
+            device=own.device,
+            progress=own.progress,
+            ranks=own.ranks,
+        )
+    if not own.ranks.writes:
+        return
     show(result)
     if isinstance(result, EvaluationResult) and result.shortfall:
         raise UserError(result.shortfall)

@@ -47,8 +47,9 @@ def sample(
     """
     import numpy as np
 
+    from vlb.interfaces.processes import at_work
     from vlb.interfaces.streams import refuse_existing
-    from vlb.interfaces.terminal import Terminal, choose_device, console
+    from vlb.interfaces.terminal import console
 
     keep_freed_memory()
     if out.suffix and out.suffix not in WRITTEN:
@@ -57,7 +58,7 @@ def sample(
             "a name without a suffix is a folder of either), or .csv, .tsv or .parquet (of a table)"
         )
     refuse_existing(out)
-    with Terminal() as progress:
+    with at_work(device) as own:
         from vlb.generate.sample import as_result
         from vlb.generate.sample import sample as verb
         from vlb.store.runs import Run
@@ -66,7 +67,9 @@ def sample(
         # What cannot be written so is refused before it is drawn, which may take long.
         blank = np.zeros((min(options.n, 2), *opened.schema.shape), opened.schema.dtype)
         _contents(as_result(opened.schema, blank), out)
-        result = verb(opened, options, device=choose_device(device), progress=progress)
+        result = verb(opened, options, device=own.device, progress=own.progress, ranks=own.ranks)
+    if not own.ranks.writes:
+        return
     suffix, contents = _contents(result, out)
     if out.suffix:
         write_new(out, contents[0])

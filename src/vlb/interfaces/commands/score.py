@@ -40,19 +40,21 @@ def score(
     device
         cpu or cuda.
     """
+    from vlb.interfaces.processes import at_work
     from vlb.interfaces.streams import refuse_existing
-    from vlb.interfaces.terminal import Terminal, choose_device, output
+    from vlb.interfaces.terminal import output
 
     keep_freed_memory()
     if out.suffix not in (".npz", ".csv"):
         raise UserError(f"{out}: scores are written as .npz or .csv")
     refuse_existing(out)
     refuse_existing(maps)
-    with Terminal() as progress:
+    with at_work(device) as own:
         from vlb.measure.score import score as verb
 
-        chosen = choose_device(device)
-        result = verb(run, examples, options, data=data, device=chosen, progress=progress)
+        result = verb(run, examples, options, data=data, device=own.device, progress=own.progress, ranks=own.ranks)
+    if not own.ranks.writes:
+        return
     write_new(out, result.as_csv() if out.suffix == ".csv" else result.as_npz())
     output().print(f"{result.words}: {out}", markup=False, highlight=False)
     if maps is not None:

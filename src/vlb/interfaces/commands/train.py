@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated
 
 from vlb.base.memory import keep_freed_memory
-from vlb.base.progress import SILENT
 from vlb.interfaces.commands import Flags
 from vlb.training.options import TrainOptions
 
@@ -40,29 +39,26 @@ def train(
     device
         cpu or cuda; by default cuda where there is one.
     """
-    from vlb.interfaces.terminal import Terminal, choose_device, console
+    from vlb.interfaces.processes import at_work
+    from vlb.interfaces.terminal import console
 
     keep_freed_memory()
-    with Terminal() as terminal:
-        from vlb.training.ranks import joined
+    with at_work(device) as own:
         from vlb.training.trackers import tracker
         from vlb.training.verb import train as verb
 
-        chosen, trackers = choose_device(device), [tracker(tag) for tag in track]
-        with joined(chosen) as ranks:
-            progress = terminal if ranks.writes else SILENT
-            result = verb(
-                recipe,
-                options,
-                out=out,
-                resume=resume,
-                data=data,
-                device=chosen,
-                progress=progress,
-                trackers=trackers,
-                ranks=ranks,
-            )
-    if not ranks.writes:
+        result = verb(
+            recipe,
+            options,
+            out=out,
+            resume=resume,
+            data=data,
+            device=own.device,
+            progress=own.progress,
+            trackers=[tracker(tag) for tag in track],
+            ranks=own.ranks,
+        )
+    if not own.ranks.writes:
         sys.exit(0 if result.finished else 130)
     path = result.run.path
     if not result.finished:

@@ -16,6 +16,7 @@ from vlb.core.terms import key
 from vlb.data import Split
 from vlb.measure.discretise import discretise, kernel_named
 from vlb.measure.evaluation import Bounded, Evaluation, measure_bound
+from vlb.measure.likelihoods import solver_error
 from vlb.measure.options import TightnessOptions
 from vlb.measure.planning import planned, planning
 from vlb.measure.tightness.trained import WeighedExamples, WeightedBound, weigh
@@ -47,16 +48,15 @@ class TightnessResult(Result):
     """What `vlb.tightness` returns.
 
     discrete: the bound by rungs; weighed: two bounds by draws of all latents; continuous: a diffusion model's own
-    bound; ode: the likelihood of the probability-flow ODE, where it was asked for; solver_error: its solver's, nats;
-    split: of split_examples, of which some were taken; levels: K of the data, None where they have none, named `data`
-    with a fingerprint; kind: of these data, in words.
+    bound; ode: the likelihood of the probability-flow ODE, where it was asked for; split: of split_examples, of which
+    some were taken; levels: K of the data, None where they have none, named `data` with a fingerprint; kind: of these
+    data, in words.
     """
 
     discrete: Evaluation
     weighed: WeighedExamples
     continuous: Evaluation | None
     ode: Evaluation | None
-    solver_error: float | None
     split: str
     split_examples: int
     levels: int | None
@@ -83,7 +83,8 @@ class TightnessResult(Result):
     @property
     def solver_bits(self) -> float:
         """The error of the ODE's solver, bits/dim; NaN where there is none."""
-        return math.nan if self.solver_error is None else self.discrete.bits(self.solver_error)
+        found = None if self.ode is None else solver_error(self.ode)
+        return math.nan if found is None else found
 
     def values(self) -> dict[str, Any]:
         """Everything as JSON values; likelihoods in bits/dim, looseness in nats per example as well."""
@@ -190,7 +191,7 @@ def tightness(
     if options.ode and diffusion is None:
         raise UserError(f"--ode is of diffusion models, and {opened.path} holds a {type(model).__name__}: leave it out")
     measured = _Measured(part, conditional, options.seed, device, progress)
-    continuous, flow, solver, ways = None, None, None, planning(model)
+    continuous, flow, ways = None, None, planning(model)
     if ways is not None:
         continuous = measured(planned(ways, own, split, conditional, opened, progress))
     hierarchy: WeightedBound
@@ -210,10 +211,9 @@ def tightness(
     )
     if options.ode and diffusion is not None:
         divergence = ExactDivergence() if math.prod(model.shape) <= SMALL else Hutchinson()
-        bound = FlowBound(Flow(diffusion, divergence=divergence))
-        flow, solver = measured(bound, 2), bound.solver_error
+        flow = measured(FlowBound(Flow(diffusion, divergence=divergence)), 2)
     of = (split, len(whole), own.schema.count, own.name, own.fingerprint, own.schema.kind)
-    return TightnessResult(discrete, weighed, continuous, flow, solver, *of)
+    return TightnessResult(discrete, weighed, continuous, flow, *of)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The bound on −log p(x) of the probability-flow model, to be evaluated like any other."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,29 +13,10 @@ from vlb.models.diffusion.flow.dequantisation import DIFFUSED, Dequantisation
 
 @dataclass(frozen=True, eq=False)
 class FlowBound:
-    """E_q[log q(z_0 | x) − log p(x | z_0) − log p_ODE(z_0)] ≥ −log p_ODE(x), by one draw of z_0 and of probes.
-
-    sums: over all calls of `terms` so far, `calls`, network `evaluations`, `examples` and their `error` by the solver,
-    nats.
-    """
+    """E_q[log q(z_0 | x) − log p(x | z_0) − log p_ODE(z_0)] ≥ −log p_ODE(x), by one draw of z_0 and of probes."""
 
     flow: Flow
     dequantisation: Dequantisation = DIFFUSED
-    sums: dict[str, float] = field(default_factory=dict, compare=False)
-
-    @property
-    def evaluations(self) -> float | None:
-        """Network evaluations per example and draw, both solves together; None before there was any."""
-        return self._mean("evaluations", "calls")
-
-    @property
-    def solver_error(self) -> float | None:
-        """By how much two solvers differ on an example in the mean, nats: about the error of the one that is not stated
-        and is the worse one. None before there was any."""
-        return self._mean("error", "examples")
-
-    def _mean(self, of: str, over: str) -> float | None:
-        return self.sums.get(of, 0) / self.sums[over] if self.sums.get(over) else None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,10 +39,20 @@ class FlowBound:
 
         (batch,) nats each; the last two are log-densities, of which only the sum is free of units.
         """
+        return self.observed(x, condition, generator)[0]
+
+    def observed(
+        self, x: Tensor, condition: Condition, generator: torch.Generator
+    ) -> tuple[dict[TermPath, Tensor], dict[str, float]]:
+        """`terms`, and of this call: `calls`, 1; network `evaluations` of both solves; `examples` and the sum of their
+        `error`, nats: by how much two solvers differ, about the error of the one that is not stated and is worse."""
         self.flow.model.check_condition(condition)
         z, log_q, log_likelihood = self.dequantisation(self.flow.model, x, self.flow.start, condition, generator)
         density = self.flow.checked(z, condition, generator)
+        terms: dict[TermPath, Tensor] = {
+            ("reconstruction",): -log_likelihood,
+            ("dequantisation",): log_q,
+            ("flow",): -density.log_prob,
+        }
         error = float(density.error.sum())
-        found = {"calls": 1, "evaluations": density.evaluations, "examples": len(x), "error": error}
-        self.sums.update({name: self.sums.get(name, 0) + value for name, value in found.items()})
-        return {("reconstruction",): -log_likelihood, ("dequantisation",): log_q, ("flow",): -density.log_prob}
+        return terms, {"calls": 1, "evaluations": density.evaluations, "examples": len(x), "error": error}

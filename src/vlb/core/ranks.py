@@ -1,13 +1,19 @@
-"""Several processes that train one model, each on its part of every batch: `torchrun`'s, over gloo or NCCL.
+"""Several processes that share out one work: `torchrun`'s, over gloo between CPUs and NCCL between GPUs.
 
-Every process holds the whole model. It takes its share of a batch, with times and noise of its own; gradients are
-averaged, and what a loss learns from is summed, so that all of them stay the same to the bit. The first alone writes.
+Tasks that do not depend on one another, as batches of an evaluation or of samples, are done in turn, and all processes
+get what one alone would have made (`map`). In training each takes its share of a batch, with times and noise of its
+own; gradients are averaged, and what a loss learns from is summed, so that all of them stay the same to the bit. The
+first alone writes.
 """
 
+import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as distributed
@@ -16,6 +22,12 @@ from torch import Tensor, nn
 from vlb.base.domains import Whole, admit
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
+
+# What is done alone while others wait takes less; that a process is gone is noticed at once, by its connections.
+PATIENCE = timedelta(hours=6)
+
+Task = TypeVar("Task")
+Made = TypeVar("Made")
 
 
 class Lost(UserError):
@@ -33,6 +45,32 @@ class Ranks:
     def writes(self) -> bool:
         """Whether it is the one that writes and prints."""
         return self.rank == 0
+
+    def map(self, work: Callable[[Task], Made], tasks: Iterable[Task]) -> Iterator[Made]:
+        """What `work` makes of each task, in order, in every process, of which each does every `size`-th; tasks, which
+        may be without end, are as many ahead. A `UserError` in one is raised in all, where that task is due. Raises
+        `Lost`."""
+        if self.size == 1:
+            yield from map(work, tasks)
+            return
+        turns = iter(tasks)
+        while turn := tuple(islice(turns, self.size)):
+            for made in self._gathered(_tried(work, turn[self.rank]) if self.rank < len(turn) else None)[: len(turn)]:
+                if isinstance(made, UserError):
+                    raise made
+                yield made
+
+    def once(self, work: Callable[[], Made]) -> Made:
+        """What `work` makes in the first process, in all. A `UserError` there is raised in all. Raises `Lost`."""
+        return next(self.map(lambda _: work(), range(1)))
+
+    def refuse_different(self, what: Callable[[], object]) -> None:
+        """Raises `UserError` where processes are not at the same work; what: says which, in a value with a repr."""
+        if self.size > 1 and len(set(self._gathered(hashlib.sha256(repr(what()).encode()).hexdigest()))) > 1:
+            raise UserError(
+                f"the {self.size} processes do not find the same run, data and kept values: give all of them the same "
+                "command, on files that all of them see"
+            )
 
     def refuse_uneven(self, batch: int) -> None:
         """Raises `UserError` where a batch cannot be shared out."""
@@ -93,13 +131,25 @@ class Ranks:
     def _summed(self, value: Tensor) -> Tensor:
         with _noticing():
             total = value.detach().clone(memory_format=torch.contiguous_format)
-            if distributed.get_backend() == "nccl":
-                total = total.cuda()
             distributed.all_reduce(total)
-            return total.to(value.device)
+            return total
+
+    def _gathered(self, own: Any) -> list[Any]:
+        """Of every process what it has; they are one command's, and trust each other's pickles."""
+        found: list[Any] = [None] * self.size
+        with _noticing():
+            distributed.all_gather_object(found, own)
+        return found
 
 
 ALONE = Ranks()
+
+
+def _tried(work: Callable[[Task], Made], task: Task) -> Made | UserError:
+    try:
+        return work(task)
+    except UserError as error:
+        return error
 
 
 @contextmanager
@@ -108,7 +158,7 @@ def _noticing() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = str(error).partition("\n")[0][:200]
-        raise Lost(f"another of the processes that train together is gone ({reason})") from error
+        raise Lost(f"another of the processes that work together is gone ({reason})") from error
 
 
 def told_size() -> int:
@@ -124,9 +174,14 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         yield ALONE
         return
     if device.type == "cuda":
-        torch.cuda.set_device(_number("LOCAL_RANK", 0))
+        own, there = _number("LOCAL_RANK", 0), torch.cuda.device_count()
+        if own >= there:
+            raise UserError(
+                f"process {own + 1} of this machine finds {there} GPUs: --nproc-per-node {there}, or --device cpu"
+            )
+        torch.cuda.set_device(own)
     try:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise UserError(f"the {size} processes that WORLD_SIZE tells of do not find each other ({reason})") from error
