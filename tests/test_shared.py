@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import vlb
-from tests.commands.test_cli import vlb as command
 from tests.together import together
 from vlb.core.condition import Condition
 from vlb.core.ranks import ALONE, Lost, Ranks
@@ -193,7 +192,7 @@ def started(*arguments: object, processes: int = 2) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
-def test_commands_print_and_write_once(tmp_path: Path, processes: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_print_and_write_once(tmp_path: Path, processes: int) -> None:
     """As one process does: 7 examples and 300 samples, of which no number of processes here is a divisor."""
     lines = {
         "evaluate": ("vlb:digits", "--examples", "7", "--passes", "2", "--json"),
@@ -205,12 +204,12 @@ def test_commands_print_and_write_once(tmp_path: Path, processes: int, capsys: p
     many.mkdir()
     for verb, line in lines.items():
         name = f"{verb}.json" if verb == "evaluate" else f"{verb}.npz"
-        assert command(verb, *line, one / name) == 0
-        alone = capsys.readouterr().out
+        alone = subprocess.run([sys.executable, "-m", "vlb", verb, *line, one / name], capture_output=True, text=True)
+        assert alone.returncode == 0
         process = started(verb, *line, many / name, processes=processes)
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
-        assert out == alone.replace("/one/", "/many/")
+        assert out == alone.stdout.replace("/one/", "/many/")
     for name in ("sample.npz", "score.npz"):
         found, others = np.load(one / name), np.load(many / name)
         for key in set(found) - {"about"}:

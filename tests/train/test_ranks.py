@@ -62,7 +62,7 @@ def find_gradients(ranks: Ranks) -> dict[str, torch.Tensor]:
     mine, _ = ranks.share(x, Condition())
     loss = module.layer(mine).square().mean() + (module.some.sum() if rank == 0 else 0)
     loss.backward()
-    ranks.average_gradients(module)
+    ranks.average_gradients(module.parameters())
     found = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
     found |= {
         "mean": ranks.mean({"a": loss.detach()})["a"],

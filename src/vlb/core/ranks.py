@@ -89,11 +89,11 @@ class Ranks:
         mine = slice(self.rank, None, self.size)
         return x[mine], condition.take(mine)
 
-    def average_gradients(self, module: nn.Module) -> None:
-        """Replace the gradients of a module by their means over processes. Raises `Lost`."""
-        if self.size == 1:
+    def average_gradients(self, of: Iterable[nn.Parameter]) -> None:
+        """Replace the gradients of parameters by their means over processes. Raises `Lost`."""
+        parameters = [p for p in of if p.requires_grad]
+        if self.size == 1 or not parameters:
             return
-        parameters = [p for p in module.parameters() if p.requires_grad]
         seen = torch.tensor([float(p.grad is not None) for p in parameters])
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         joined = torch.cat([seen.to(gradients[0]), *(gradient.reshape(-1) for gradient in gradients)])
@@ -125,11 +125,11 @@ class Ranks:
         if self.size == 1:
             return
         for tensor in tensors:
-            with _noticing():
+            with noticing():
                 distributed.broadcast(tensor, 0)
 
     def _summed(self, value: Tensor) -> Tensor:
-        with _noticing():
+        with noticing():
             total = value.detach().clone(memory_format=torch.contiguous_format)
             distributed.all_reduce(total)
             return total
@@ -137,7 +137,7 @@ class Ranks:
     def _gathered(self, own: Any) -> list[Any]:
         """Of every process what it has; they are one command's, and trust each other's pickles."""
         found: list[Any] = [None] * self.size
-        with _noticing():
+        with noticing():
             distributed.all_gather_object(found, own)
         return found
 
@@ -153,10 +153,13 @@ def _tried(work: Callable[[Task], Made], task: Task) -> Made | UserError:
 
 
 @contextmanager
-def _noticing() -> Iterator[None]:
+def noticing() -> Iterator[None]:
+    """Raise `Lost` where a collective operation fails: both backends are named in what they raise."""
     try:
         yield
     except RuntimeError as error:
+        if "gloo" not in str(error) and not isinstance(error, distributed.DistError):
+            raise
         reason = str(error).partition("\n")[0][:200]
         raise Lost(f"another of the processes that work together is gone ({reason})") from error
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vlb.base.configuration import Family
 from vlb.base.domains import BelowOne, Settings, Within
+from vlb.core.shards import local, part, whole
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # The quintic of Jordan (2024): its fifth iterate brings singular values from 0.01 to 1 near 1.
@@ -30,7 +31,7 @@ class MuonOptimiser(torch.optim.Optimizer):
     """Momentum made orthogonal (Jordan 2024): with M the momentum, W ← W − η √max(1, rows/columns) U Vᵀ for M = U S Vᵀ.
 
     A kernel (outputs, inputs, …) is a matrix (outputs, rest). UVᵀ is found up to 30 % in each singular value by five
-    Newton–Schulz steps.
+    Newton–Schulz steps. Matrices of which processes hold parts are gathered for it, in each of them.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
@@ -45,13 +46,14 @@ class MuonOptimiser(torch.optim.Optimizer):
         for group in self.param_groups:
             rate, decay, momentum = group["lr"], group["weight_decay"], group["momentum"]
             moved = [parameter for parameter in group["params"] if parameter.grad is not None]
-            ahead = [self._ahead(parameter, momentum).flatten(1) for parameter in moved]
-            torch._foreach_mul_(moved, 1 - rate * decay)
+            ahead = [whole(self._ahead(parameter, momentum)).flatten(1) for parameter in moved]
+            torch._foreach_mul_([local(parameter) for parameter in moved], 1 - rate * decay)
             for (rows, columns), places in _alike(ahead).items():
                 updates = orthogonal(torch.stack([ahead[place] for place in places]))
                 stretch = max(1.0, rows / columns) ** 0.5
                 for place, update in zip(places, updates, strict=True):
-                    moved[place].add_(update.view(moved[place].shape), alpha=-rate * stretch)
+                    parameter = moved[place]
+                    local(parameter).add_(part(update.view(parameter.shape), parameter), alpha=-rate * stretch)
 
     def _ahead(self, parameter: nn.Parameter, momentum: float) -> Tensor:
         """The momentum as it will be (Nesterov)."""

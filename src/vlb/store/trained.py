@@ -13,6 +13,7 @@ from vlb.base import configuration
 from vlb.base.errors import UserError, broken
 from vlb.core.draws import Draws
 from vlb.core.schema import Schema
+from vlb.core.shards import put
 from vlb.core.surroundings import ordinary
 from vlb.models.kinds import AnyModel
 from vlb.models.protocols import InUnits, Resizable, offers
@@ -88,7 +89,8 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: Path) -> 
     """Copy named weights into a model. Raises `UserError` where they do not fit, or are not finite."""
     expected = model.state_dict()
     refuse_unfit(weights, expected, source)
-    model.load_state_dict({name: weights[name] for name in expected})
+    for name, value in expected.items():
+        put(weights[name], value)
 
 
 def refuse_unfit(found: dict[str, Tensor], expected: dict[str, Tensor], source: Path) -> None:

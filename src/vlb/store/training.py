@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from vlb.base.domains import BelowOne, Count, Positive, Settings, Whole, Within
 from vlb.base.errors import UserError
 from vlb.nn.optimisers import AdamW, AnyOptimiser
+from vlb.nn.parallel import DDP, AnyParallel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,9 @@ class Training(Settings):
     backward pass, for less memory; compile: whether torch compiles networks, which takes minutes before the first step
     and needs a compiler and no dropout. The numbers are the same but for the order of sums and, of parts, the draws.
 
+    parallel: what each of several processes holds of the model: all of it (ddp), or a part (fsdp), for models that do
+    not fit into one device.
+
     clip: the largest norm of a gradient; spike: updates whose gradient is so many times the usual one are skipped;
     precision: of the network (float16 with a scaled loss), never of noise levels, heads and losses.
     """
@@ -30,6 +34,7 @@ class Training(Settings):
     accumulate: Count = 1
     activation_checkpointing: bool = False
     compile: bool = False
+    parallel: AnyParallel = field(default_factory=DDP)
     optimiser: AnyOptimiser = field(default_factory=AdamW)
     learning_rate: Annotated[float, Within(0, 100, above=True)] = 1e-3
     final_learning_rate: Annotated[float, Within(0, 100)] = 1e-5

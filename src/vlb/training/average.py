@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from vlb.core.shards import local, put
+
 
 class Average:
     """Parameters averaged with decay min(ema, (1 + n)/(10 + n)) after n updates; buffers are copied."""
@@ -13,7 +15,7 @@ class Average:
         self.updates = 0
         current = {name: value.detach() for name, value in model.state_dict().items()}
         self.tensors = {name: value.clone() for name, value in current.items()}
-        pairs = [(self.tensors[name], value) for name, value in current.items()]
+        pairs = [(local(self.tensors[name]), local(value)) for name, value in current.items()]
         self._averaged = [pair for pair in pairs if pair[1].is_floating_point()]
         self._copied = [pair for pair in pairs if not pair[1].is_floating_point()]
 
@@ -28,5 +30,5 @@ class Average:
     def load(self, tensors: dict[str, Tensor], updates: int) -> None:
         """Restore a saved average."""
         for name, value in self.tensors.items():
-            value.copy_(tensors[name])
+            put(tensors[name], value)
         self.updates = updates

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vlb.base.errors import UserError
 from vlb.models.loss import AnyTerms
 from vlb.nn.dropout import dropouts
+from vlb.nn.parallel import FSDP
 from vlb.nn.stages import Network, Stage, parts, recomputed, swapped
 from vlb.store.training import Training
 
@@ -36,6 +37,11 @@ class Economy:
                 "training.activation_checkpointing"
             )
         self.networks = compiled(model) if settings.compile else {}
+        if isinstance(settings.parallel, FSDP) and (settings.compile or settings.precision == "float16"):
+            raise UserError(
+                "training.parallel=fsdp gathers the parts of a model as they are called, and scales no loss: leave out "
+                f"training.{'compile' if settings.compile else 'precision=float16, or set bfloat16'}"
+            )
         if self.stages and self.networks:
             raise UserError(
                 "what torch.compile makes decides by itself which activations it keeps: leave out "

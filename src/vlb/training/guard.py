@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vlb.base.domains import Whole, Within, admit, hints
 from vlb.base.errors import UserError
+from vlb.core.ranks import ALONE, Ranks
+from vlb.core.shards import clip, total_norm
 
 PATIENCE = 25
 SPIKES = 10  # in a row; by then the large gradient is the usual one, and is let through
@@ -38,18 +39,22 @@ class Guard:
     admitted: Whole = 0
     reason: str = ""
 
-    def admit(self, model: nn.Module, loss: Tensor, terms: dict[str, Tensor], step: int) -> float | None:
+    def admit(
+        self, model: nn.Module, loss: Tensor, terms: dict[str, Tensor], step: int, ranks: Ranks = ALONE
+    ) -> float | None:
         """Clip the gradients of `model` and return their norm before, or None if this update must be skipped.
 
-        Raises `Diverged` when nothing but non-finite updates have been seen for a while.
+        ranks: of the processes that hold parts of them. Raises `Diverged` when nothing but non-finite updates have been
+        seen for a while, and `Lost`.
         """
-        total = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        total = total_norm(gradients, ranks)
         norm = float(total)
         if not (bool(torch.isfinite(loss)) and math.isfinite(norm)):
             self._refuse(terms, step)
             return None
         if norm + 1e-6 > self.clip:  # else torch would multiply by 1
-            clip_grads_with_norm_(model.parameters(), self.clip, total)
+            clip(gradients, self.clip, total)
         self.in_a_row = 0
         usual = math.exp(self.log_norm)
         if self.admitted >= LEARNING and norm > self.spike * usual and self.spikes_in_a_row < SPIKES:

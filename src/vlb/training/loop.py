@@ -20,11 +20,13 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.core.condition import Condition, Role
 from vlb.core.ranks import ALONE, Lost, Ranks
+from vlb.core.shards import local, put, whole
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset, Split
 from vlb.models.loss import AnyTerms
 from vlb.nn.dropout import Dropout, dropouts, masked
 from vlb.nn.optimisers import AdamWOptimiser, MuonOptimiser
+from vlb.nn.parallel import Layout
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
 from vlb.store.experiment import Experiment, Training
@@ -71,6 +73,7 @@ class Trainer:
     best: float = math.inf
     ranks: Ranks = ALONE
     module: Step = field(init=False)
+    layout: Layout = field(init=False)
     optimisers: tuple[AdamWOptimiser | MuonOptimiser, ...] = field(init=False)
     average: Average = field(init=False)
     guard: Guard = field(init=False)
@@ -80,7 +83,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.module = Step(self.model, self.loss).to(self.device).train()
+        self.ranks.agree(self.module.state_dict().values())
         s = self.settings
+        self.layout = s.parallel.lay_out(self.module, self.ranks)
         betas = (s.betas[0], s.betas[1])
         self.optimisers = s.optimiser.build(self.module, s.learning_rate, betas, s.weight_decay)
         self.average = Average(self.module, s.ema)
@@ -108,7 +113,7 @@ class Trainer:
         loss = torch.stack(list(terms.values())).sum()
         for optimiser in self.optimisers:
             self.scaler.unscale_(optimiser)
-        norm = self.guard.admit(self.module, loss, terms, self.step + 1)
+        norm = self.guard.admit(self.module, loss, terms, self.step + 1, self.ranks)
         note = ""
         if norm is None:
             note = self.guard.reason
@@ -140,7 +145,7 @@ class Trainer:
         self.module.zero_grad(set_to_none=True)
         terms: dict[str, Tensor] = {}
         sums: dict[str, Tensor] = {}
-        with masked(self.dropouts, masks), self.economy.applied():
+        with masked(self.dropouts, masks), self.economy.applied(), self.layout.working():
             for part in self.economy.divided(len(x)):
                 with self.autocast():
                     made, seen = self.module(x[part], condition.take(part), generator, self.step)
@@ -148,7 +153,7 @@ class Trainer:
                 self.scaler.scale(torch.stack(list(shares.values())).sum()).backward()
                 add(terms, {name: term.detach() for name, term in shares.items()})
                 add(sums, seen)
-        self.ranks.average_gradients(self.module)
+        self.layout.average_gradients()
         terms, sums = self.ranks.mean(terms), self.ranks.sum(sums)
         self.loss.learn(sums)
         return terms
@@ -159,35 +164,55 @@ class Trainer:
         return nullcontext() if dtype is None else torch.autocast(self.device.type, dtype)
 
     def checkpoint(self) -> Checkpoint:
-        """Everything needed to go on exactly."""
-        tensors = {f"weights.{k}": v for k, v in self.module.state_dict().items()}
-        tensors |= self.averaged()
+        """Everything needed to go on exactly, in the first process; of shards, all must ask for it."""
+        return Checkpoint(self._gathered(self._held()), self.state)
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The average of model and loss, as checkpoints name it, in the first process; of shards, all must ask."""
+        return self._gathered(self._held_average())
+
+    def _gathered(self, held: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Wholes, one after another in the memory of the first process's CPU, for no device need hold them all."""
+        if not self.layout.sharded:
+            return held
+        gathered = ((name, whole(tensor)) for name, tensor in held.items())
+        return {name: tensor.cpu() for name, tensor in gathered if self.ranks.writes}
+
+    def _held_average(self) -> dict[str, Tensor]:
+        return {f"average.{k}": v for k, v in self.average.tensors.items()}
+
+    def _held(self) -> dict[str, Tensor]:
+        """What this process holds, by the names of checkpoints."""
+        tensors = {f"weights.{k}": v for k, v in self.module.state_dict().items()} | self._held_average()
         names = {p: n for n, p in self.module.named_parameters()}
         for optimiser in self.optimisers:
             for parameter, entry in optimiser.state.items():
                 assert isinstance(parameter, nn.Parameter)
                 tensors |= {f"optimiser.{names[parameter]}.{k}": v for k, v in entry.items()}
-        state = {
+        return tensors
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The small state of a checkpoint."""
+        return {
             "step": self.step,
             "best": None if math.isinf(self.best) else self.best,
             "ema_updates": self.average.updates,
             "guard": self.guard.state,
             "scaler": self.scaler.state_dict(),
         }
-        return Checkpoint(tensors, state)
 
     @property
     def trouble(self) -> str | None:
-        """Why a checkpoint must not replace an earlier one: updates are refused, or numbers not finite; else None."""
-        return self.guard.refusing or (None if self.checkpoint().finite else "its weights are not finite")
-
-    def averaged(self) -> dict[str, Tensor]:
-        """The average of model and loss, as checkpoints name it."""
-        return {f"average.{k}": v for k, v in self.average.tensors.items()}
+        """Why a checkpoint must not replace an earlier one: updates are refused, or numbers not finite; else None. Of
+        shards, all must ask."""
+        bad = not all(bool(local(tensor).isfinite().all()) for tensor in self._held().values())
+        bad = self.ranks.any(bad) if self.layout.sharded else bad
+        return self.guard.refusing or ("its weights are not finite" if bad else None)
 
     def restore(self, run: Run) -> None:
         """Load the last checkpoint of `run`. Raises `UserError` if it is damaged or does not fit."""
-        stored = checkpoint.read(run.last, self.device)
+        stored = checkpoint.read(run.last)
         load_weights(self.module, stored.section("weights"), run.last)
         state, where = stored.state, f"{run.last}: state"
         missing = [name for name in ("step", "best", "ema_updates", "guard", "scaler") if name not in state]
@@ -231,8 +256,11 @@ def add(totals: dict[str, Tensor], values: dict[str, Tensor]) -> None:
 
 
 def laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """A moment in the memory order of its parameter, in which a fused optimiser reads both; files know none."""
-    return torch.empty_like(parameter).copy_(value)
+    """A moment in the memory order of its parameter, in which a fused optimiser reads both; files know none. Of a
+    parameter that is shared out, this process's part of it."""
+    made = torch.empty_like(parameter)
+    put(value, made)
+    return made
 
 
 @ordinary()
@@ -267,7 +295,7 @@ def fit(
             run.tidy()
         if run.last.is_file():
             trainer.restore(run)
-    ranks.agree((*trainer.module.state_dict().values(), *trainer.average.tensors.values()))
+    ranks.refuse_different(lambda: trainer.state)
     if ranks.writes:
         forget_metrics_after(run, trainer.step)
     settings, seed = experiment.training, experiment.seed
@@ -296,8 +324,7 @@ def fit(
     with followed(trackers if ranks.writes else (), run) as tell, interruptible() as interrupted:
         if not settings.steps:
             _validate(trainer, held_out, experiment, run, note)
-            if ranks.writes:
-                checkpoint.save(run.last, trainer.checkpoint())
+            _save(trainer, run)
         window, started, due = [], time.monotonic(), False
         while trainer.step < settings.steps:
             x, condition = batch_of(data, seed, trainer.step, settings.batch, experiment.conditional, device)
@@ -308,7 +335,8 @@ def fit(
             except Diverged as error:
                 raise refuse(run, f"{error}, and it was stopped", nothing) from error
             except Lost as error:
-                saved = _saved(trainer, run) if ranks.writes else "what is saved was saved before"
+                alone = ranks.writes and not trainer.layout.sharded
+                saved = _saved(trainer, run) if alone else "what is saved was saved before"
                 raise UserError(
                     f"{error}, and training ends at step {trainer.step} of {settings.steps}; {saved}: --resume with as "
                     "many processes goes on to the same weights"
@@ -331,8 +359,7 @@ def fit(
                 _validate(trainer, held_out, experiment, run, note)
             due = due or trainer.step % settings.checkpoint_every == 0 or done or stopping
             if due and trainer.trouble is None:
-                if ranks.writes:
-                    checkpoint.save(run.last, trainer.checkpoint())
+                _save(trainer, run)
                 due = False
             speed = (trainer.step - first) / max(1e-9, time.monotonic() - begun)
             progress.at(trainer.step, detail=f"{update.loss:.3f} {update.unit}, {speed:.2f} steps/s")
@@ -356,27 +383,48 @@ def fit(
 def _validate(
     trainer: Trainer, held_out: Split, experiment: Experiment, run: Run, note: Callable[[dict[str, Any]], None]
 ) -> None:
-    """Bound of the averaged weights on validation data; the best ones are kept. The first process does it alone."""
-    if not trainer.ranks.writes:
+    """Bound of the averaged weights on validation data; the best ones are kept. The first process does it alone, or of
+    shards all do the same."""
+    ranks, layout = trainer.ranks, trainer.layout
+    if not (ranks.writes or layout.sharded):
         return
-    current = {k: v.clone() for k, v in trainer.module.state_dict().items()}
-    trainer.module.load_state_dict(trainer.average.tensors)
+    current = {name: local(value).clone() for name, value in trainer.module.state_dict().items()}
+    hold(trainer.module, trainer.average.tensors)
     trainer.module.eval()
     count = experiment.training.validation_examples
-    with trainer.autocast():
+    with layout.asked(), trainer.autocast():
         found = merit(trainer.model, held_out, count, experiment.conditional, trainer.device)
-    trainer.module.load_state_dict(current)
+    hold(trainer.module, current)
     trainer.module.train()
+    if layout.sharded:
+        found = ranks.once(lambda: found)
     first = next(iter(found.values()))
     if math.isfinite(first) and first < trainer.best and trainer.trouble is None:
         trainer.best = first
-        checkpoint.save(run.best, Checkpoint(trainer.averaged(), {"step": trainer.step, "validation": found}))
+        averaged = trainer.averaged()
+        if ranks.writes:
+            checkpoint.save(run.best, Checkpoint(averaged, {"step": trainer.step, "validation": found}))
     note({"step": trainer.step, "validation": found})
 
 
+@torch.no_grad()
+def hold(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Let a module hold other values, laid out as its own or as this process's parts of these."""
+    for name, value in module.state_dict().items():
+        local(value).copy_(local(tensors[name]))
+
+
+def _save(trainer: Trainer, run: Run) -> None:
+    """Write the last checkpoint, by the first process."""
+    if trainer.ranks.writes or trainer.layout.sharded:
+        made = trainer.checkpoint()
+        if trainer.ranks.writes:
+            checkpoint.save(run.last, made)
+
+
 def _saved(trainer: Trainer, run: Run) -> str:
-    """Save where nothing is wrong, and say whether it is."""
-    if trainer.trouble is not None:
+    """Save by this process alone, where that can be and nothing is wrong, and say whether it is."""
+    if trainer.layout.sharded or trainer.trouble is not None:
         return "not saved"
     checkpoint.save(run.last, trainer.checkpoint())
     return "saved"
