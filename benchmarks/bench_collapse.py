@@ -33,7 +33,7 @@ from vlb.models.vae.loss import ElboLoss
 from vlb.models.vae.model import VariationalHierarchy
 from vlb.store.experiment import Training
 from vlb.training.batches import batch_indices
-from vlb.training.loop import Trainer
+from vlb.training.trainer import Trainer
 
 LATENTS = (16, 12, 8, 6, 4)
 

@@ -22,8 +22,8 @@ from vlb.base.memory import keep_freed_memory
 from vlb.data import load
 from vlb.measure.evaluation import measure_bound
 from vlb.training.batches import batch_indices
-from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
+from vlb.training.trainer import Trainer
 
 ARMS = {
     "posterior head, recipe": [],

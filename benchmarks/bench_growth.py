@@ -90,8 +90,8 @@ def step(name: str, shape: tuple[int, ...], levels: int, batch: int, *settings: 
     from vlb.base.configuration import override
     from vlb.core.condition import UNCONDITIONAL
     from vlb.core.schema import Image, Levels, Schema, Wave
-    from vlb.training.loop import Trainer
     from vlb.training.recipes import recipe
+    from vlb.training.trainer import Trainer
 
     schema = Schema(layout=Image(shape) if len(shape) == 3 else Wave(shape, None), kinds=Levels(levels))
     experiment = replace(recipe(name), training=replace(recipe(name).training, batch=batch))

@@ -19,8 +19,8 @@ from vlb.base.memory import keep_freed_memory
 from vlb.core.condition import UNCONDITIONAL
 from vlb.data import load
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
+from vlb.training.trainer import Trainer
 
 
 def seconds(work: Callable[[], object]) -> float:

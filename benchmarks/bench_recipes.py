@@ -24,8 +24,8 @@ from vlb.data import Dataset, load
 from vlb.measure.evaluation import measure_bound
 from vlb.store.experiment import Experiment
 from vlb.training.batches import batch_indices
-from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
+from vlb.training.trainer import Trainer
 
 PLAIN = "AdamW, even times"
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -29,8 +29,8 @@ from vlb.core.surroundings import ordinary
 from vlb.data import load
 from vlb.nn.dropout import masked
 from vlb.training.batches import network_generator
-from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
+from vlb.training.trainer import Trainer
 
 ARMS = {
     "as it is": (),

@@ -25,9 +25,9 @@ from vlb.models.vae.prior import Aggregate, Vamp
 from vlb.nn.coder import ConvolutionalCoder, DenseCoder
 from vlb.store.experiment import Training
 from vlb.training.batches import batch_indices
-from vlb.training.loop import Trainer
 from vlb.training.options import TrainOptions
 from vlb.training.recipes import recipe
+from vlb.training.trainer import Trainer
 from vlb.training.verb import adjust
 
 SMALL = {

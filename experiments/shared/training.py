@@ -15,8 +15,8 @@ from vlb.measure.evaluation import measure_bound
 from vlb.models.loss import AnyTerms
 from vlb.store.experiment import Experiment
 from vlb.training.batches import batch_indices
-from vlb.training.loop import Trainer
 from vlb.training.recipes import recipe
+from vlb.training.trainer import Trainer
 
 SMALL = ("backbone=mlp", "backbone.width=128", "backbone.blocks=2")  # in seconds
 # How all arms draw noise levels and follow gradients unless that is what they compare: nothing that adapts to either.

@@ -1,9 +1,11 @@
 """Steps in parts, with activations made anew, by compiled networks: the same numbers as without."""
 
 import copy
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,13 +17,16 @@ import vlb
 from vlb.base.configuration import override
 from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL
+from vlb.core.ranks import joined
 from vlb.data import Dataset, load
 from vlb.nn.dropout import masked
 from vlb.store.experiment import Experiment
+from vlb.store.runs import Run
 from vlb.training.batches import network_generator, step_generator
 from vlb.training.economy import Economy
-from vlb.training.loop import Trainer
+from vlb.training.loop import fit
 from vlb.training.recipes import recipe
+from vlb.training.trainer import Trainer
 
 BATCH = 12
 CPU = torch.device("cpu")
@@ -210,3 +215,67 @@ def test_a_missing_compiler_is_said(digits: Dataset, forgotten: None, monkeypatc
     made = trainer(digits, "digits", *COMPILED)
     with pytest.raises(UserError, match="C\\+\\+ compiler"):
         made.update(torch.from_numpy(digits.train.x[:BATCH].copy()), UNCONDITIONAL)
+
+
+class Short(nn.Module):
+    """A step by a device that has memory for so many examples."""
+
+    def __init__(self, step: nn.Module, most: int) -> None:
+        super().__init__()
+        self.step, self.most = step, most
+
+    def forward(self, x: torch.Tensor, *more: object) -> object:
+        if len(x) > self.most:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 1.00 GiB")
+        return self.step(x, *more)
+
+
+@pytest.mark.parametrize(
+    "most, recipe_of, more, advice",
+    [
+        (11, "digits", (), "training.accumulate=2, which fits here"),
+        (5, "digits", (), "training.accumulate=4, which fits here"),
+        (3, "digits", ("accumulate=2",), "training.accumulate=4, which fits here"),
+        (1, "digits", (), "training.accumulate=12, which fits here"),
+        (0, "digits", (), "a single example: train with --set training.activation_checkpointing=true"),
+        (4, "digits-ladder", (), "training.batch=3, which fits here"),
+    ],
+)
+def test_what_is_too_large_says_in_how_many_parts_it_is_not(
+    tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch, most: int, recipe_of: str, more: tuple[str, ...],
+    advice: str,
+) -> None:  # fmt: skip
+    own = settled(recipe_of, *more, "steps=2", "training.warmup=1")
+    run = Run.create(tmp_path / "run", own, digits)
+    step = Trainer.passes
+
+    def short(self: Trainer, *given: Any) -> Any:
+        whole, self.module = self.module, Short(self.module, most)  # type: ignore[assignment]
+        try:
+            return step(self, *given)
+        finally:
+            self.module = whole
+
+    monkeypatch.setattr(Trainer, "passes", short)
+    with pytest.raises(UserError, match=re.escape("(CUDA out of memory. Tried to allocate 1.00 GiB)")) as refused:
+        fit(own, digits, run)
+    assert advice in str(refused.value)
+
+
+def test_a_precision_that_a_gpu_lacks_is_refused_before_a_run_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "An old GPU")
+    options = vlb.TrainOptions(overrides=("precision=bfloat16",))
+    with pytest.raises(UserError, match=r"An old GPU .*precision=float16, or float32"):
+        vlb.train("digits", options, out=tmp_path / "run", device="cuda")
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for name, value in (("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="finds 1 GPU: --nproc-per-node 1"), joined(torch.device("cuda")):
+        pass

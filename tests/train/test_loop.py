@@ -25,9 +25,10 @@ from vlb.store import checkpoint
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
 from vlb.training.batches import step_generator
-from vlb.training.loop import Trainer, drop_labels, fit
+from vlb.training.loop import drop_labels, fit
 from vlb.training.metrics import read_metrics
 from vlb.training.recipes import recipe
+from vlb.training.trainer import Trainer
 
 SETTINGS = (
     "steps=12", "batch=16", "backbone=mlp", "backbone.width=24", "backbone.blocks=1", "validate_every=4",

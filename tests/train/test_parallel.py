@@ -18,9 +18,10 @@ from vlb.core.shards import local, shared, whole
 from vlb.data import load
 from vlb.store import checkpoint
 from vlb.store.runs import Run
-from vlb.training.loop import Trainer, fit
+from vlb.training.loop import fit
 from vlb.training.metrics import read_metrics
 from vlb.training.recipes import recipe
+from vlb.training.trainer import Trainer
 
 MODULE = "tests.train.test_parallel"
 COMMON = (
@@ -29,7 +30,7 @@ COMMON = (
 )  # fmt: skip
 # Sizes that two processes do not divide; parameters in float64, which stay whole; parts that are called twice.
 KINDS = {
-    "muon": ("digits", "backbone.widths=[8]"),
+    "muon": ("digits", "backbone.widths=[8]", "backbone.attention=[false]"),
     "schedule": (
         "digits", "backbone=mlp", "backbone.width=9", "backbone.blocks=1", "optimiser=adamw", "model.schedule=learned",
         "loss.times=low-discrepancy", "clip=0.1",

@@ -17,9 +17,10 @@ from vlb.data import Dataset, load
 from vlb.models.diffusion.times import LowDiscrepancyTime
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
-from vlb.training.loop import Trainer, fit
+from vlb.training.loop import fit
 from vlb.training.metrics import read_metrics
 from vlb.training.recipes import recipe
+from vlb.training.trainer import Trainer
 
 LOW = ("bfloat16", "float16")
 

@@ -19,7 +19,7 @@ from vlb.models.vae.config import VAE
 from vlb.models.vae.loss import ElboLoss
 from vlb.nn.mlp import MLP
 from vlb.store.training import Training
-from vlb.training.loop import Trainer
+from vlb.training.trainer import Trainer
 
 SHAPE = (2, 3)
 

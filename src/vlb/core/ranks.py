@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from vlb.base.domains import Whole, admit
 from vlb.base.errors import UserError
+from vlb.base.words import so_many
 from vlb.core.condition import Condition
 
 # What is done alone while others wait takes less; that a process is gone is noticed at once, by its connections.
@@ -180,7 +181,8 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         own, there = _number("LOCAL_RANK", 0), torch.cuda.device_count()
         if own >= there:
             raise UserError(
-                f"process {own + 1} of this machine finds {there} GPUs: --nproc-per-node {there}, or --device cpu"
+                f"process {own + 1} of this machine finds {so_many(there, 'GPU')}: --nproc-per-node {there}, or "
+                "--device cpu"
             )
         torch.cuda.set_device(own)
     try:

@@ -9,6 +9,7 @@ from typing import NoReturn, TextIO
 from cyclopts import App, Parameter
 
 from vlb.base.errors import UserError
+from vlb.base.limits import too_large
 from vlb.interfaces.commands.compare import compare
 from vlb.interfaces.commands.compress import compress
 from vlb.interfaces.commands.decompress import decompress
@@ -27,7 +28,6 @@ from vlb.interfaces.commands.score import score
 from vlb.interfaces.commands.tightness import tightness
 from vlb.interfaces.commands.train import train
 from vlb.interfaces.help import Ranged
-from vlb.interfaces.limits import too_large
 from vlb.interfaces.signals import ending_cleanly
 
 app = App(

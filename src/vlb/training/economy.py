@@ -60,6 +60,16 @@ class Economy:
             yield
 
 
+def refuse_precision(settings: Training, device: torch.device) -> None:
+    """Raises `UserError` where a device does not compute in the settings' precision."""
+    on_gpu = settings.precision == "bfloat16" and device.type == "cuda"
+    if on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError(
+            f"{torch.cuda.get_device_name(device)} does not compute in bfloat16: --set training.precision=float16, or "
+            "float32"
+        )
+
+
 def compiled(model: nn.Module) -> dict[Network, Callable[..., Tensor]]:
     """The networks of a model with what torch.compile makes of each, when it is called first. Raises `UserError` where
     there are none, or it cannot follow them."""

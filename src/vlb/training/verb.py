@@ -21,7 +21,7 @@ from vlb.data.hub import absolute
 from vlb.data.sources import OF_POINTS, OWN, SOUNDS, Cutting
 from vlb.store.experiment import Experiment
 from vlb.store.runs import Run
-from vlb.training.economy import Economy
+from vlb.training.economy import Economy, refuse_precision
 from vlb.training.loop import fit
 from vlb.training.options import TrainOptions
 from vlb.training.recipes import recipe as named
@@ -74,6 +74,7 @@ def train(
         run = _resumed(experiment.recipe, out, changed=options != DEFAULT)
         own, model = run.data(data, progress), None
     else:
+        refuse_precision(experiment.training, torch.device(device))
         run, own, model = _begun(experiment, out, progress, ranks)
     progress.say(f"run {run.path}: {own.name}, {so_many(len(own.train), 'example')} of {own.shape}, {own.schema.kind}")
     for heading, words in own.about.rows:

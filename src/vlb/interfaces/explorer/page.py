@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from vlb.base.errors import UserError
+from vlb.base.limits import too_large
 from vlb.generate.options import SampleOptions
 from vlb.interfaces.explorer.server import require_gradio
-from vlb.interfaces.limits import too_large
 from vlb.models.diffusion.grids import GRIDS
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.samplers import SAMPLERS
