@@ -37,7 +37,7 @@ KINDS = {
     ),
     "parts": ("digits", "backbone.widths=[8,8]", "optimiser=adamw", "activation_checkpointing=true", "accumulate=2"),
     "vae": ("digits-vae",),
-    "cascade": ("digits-cascade", "backbone.widths=[8]"),
+    "cascade": ("digits-cascade",),
 }  # fmt: skip
 
 
