@@ -338,8 +338,8 @@ def _among_numbers(cells: Cells, there: int, at: Callable[[int], str]) -> Note |
     rows = np.flatnonzero(cells.observed & ~numbers)
     if not len(rows):
         end = (
-            "write all alike, with a decimal point or comma, and with a per-cent sign or without (text in a DataFrame stays "
-            "text: make it a column of numbers)"
+            "write all alike, with a decimal point or comma, and with a per-cent sign or without (text in a DataFrame "
+            "stays text: make it a column of numbers)"
         )
         named = ", ".join(dict.fromkeys(map(repr, cells.values[cells.observed][:SHOWN].tolist())))
         return Note(f", though its cells look like numbers ({named}): {end}", f", though they look like numbers: {end}")
