@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Levels, Real
 from vlb.data import described as toml
-from vlb.data.columns import DAYS, Cells, Described, cells_of, described, infer, resolution
+from vlb.data.columns import Cells, Described, cells_of, described, infer, resolution
+from vlb.data.dates import DAYS
 
 
 def inferred(*texts: str) -> Described:
@@ -154,12 +155,12 @@ def test_a_short_column_of_reals_is_not_categories() -> None:
 
 def test_texts_among_numbers_and_single_categories_are_said() -> None:
     texts = [str(number) for number in range(40)] + ["n/k", "", "n/k", "n/k", "n/k"]
-    _, word = infer(cells_of("age", texts), at=lambda row: f"line {row + 2}")
+    word = infer(cells_of("age", texts), at=lambda row: f"line {row + 2}")[1].text
     assert "40 of 44 cells are numbers: 'n/k' and the like are none, in line 42, line 44, line 45, …" in word
     assert "list them under `missing`" in word
-    _, word = infer(cells_of("kids", ["0", "1", "2", "3+"] * 9))
+    word = infer(cells_of("kids", ["0", "1", "2", "3+"] * 9))[1].text
     assert word == "4 categories"
-    _, word = infer(cells_of("colour", ["red", "green", "red", "green", "blue"]))
+    word = infer(cells_of("colour", ["red", "green", "red", "green", "blue"]))[1].text
     assert word == "3 categories, 1 of them in one row alone ('blue')"
     with pytest.raises(UserError, match="holds 5 infinities in row 3, row 4, row 5, …"):
         infer(cells_of("a", ["1", "2", *["inf"] * 5]))

@@ -7,7 +7,8 @@ import pytest
 
 from vlb.base.errors import UserError
 from vlb.core.schema import Categories
-from vlb.data.columns import DAYS, cells_of, infer
+from vlb.data.columns import cells_of, infer
+from vlb.data.dates import DAYS
 from vlb.data.frames import cells_of_frame, is_frame
 
 pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))

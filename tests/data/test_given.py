@@ -110,7 +110,7 @@ def test_a_table_is_read_by_the_columns_of_the_model(tmp_path: Path) -> None:
         1: r"line 3: column 'a' has '4', column 'b' has 'y\nes'",
         3: "line 6: column 'b' has 'maybe'",
     }
-    assert given.left_out.startswith("2 of 4 rows left out") and all(
+    assert given.left_out.startswith(f"{path}: 2 of 4 rows left out") and all(
         why in given.left_out for why in given.unseen.values()
     )
     assert np.array_equal(given.placed(np.array([5.0, 7.0])), [5, np.nan, 7, np.nan], equal_nan=True)

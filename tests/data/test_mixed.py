@@ -1,5 +1,6 @@
 """Tables with gaps as rows of a schema: every format says the same, and what does not fit is named with its place."""
 
+import datetime as dt
 import re
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from vlb.base.errors import UserError
 from vlb.core.schema import Categories, Real
 from vlb.data import arrow
 from vlb.data import described as toml
-from vlb.data.columns import described
+from vlb.data.columns import Described, cells_of, described, infer
+from vlb.data.dates import like_date
+from vlb.data.given import load_examples
 from vlb.data.mixed import frame, inferred, load_mixed, load_mixed_rows, numbered, sheet
 
 NAMES = ("age", "income", "colour", "when")
@@ -213,6 +216,75 @@ def test_columns_and_rows_at_use_are_named_as_they_are(tmp_path: Path) -> None:
     parquet.write_table(twice, tmp_path / "t.parquet")
     with pytest.raises(UserError, match=r"t\.parquet: two columns of the table have the same name, 'a'"):
         sheet(tmp_path / "t.parquet")
+
+
+def test_alike_things_of_many_columns_are_said_once(tmp_path: Path) -> None:
+    """One line of 600 columns, whose details differ, names the first few and counts the rest."""
+    generator = np.random.default_rng(0)
+    names = [f"c{j}" for j in range(600)]
+    drawn = generator.choice(["a", "b", "c", "d"], (40, 600), p=[0.3, 0.3, 0.2, 0.2]).astype(object)
+    drawn[generator.integers(0, 40, 600), range(600)] = [f"odd {j}" for j in range(600)]
+    said = load_mixed(csv(tmp_path / "t.csv", drawn.tolist(), names)).remarks
+    assert len(said) < 5 and sum(map(len, said)) < 1000
+    assert said[0].startswith("'c0', 'c1', 'c2', 'c3', 'c4' and 595 more columns: categories, some of them in one row")
+    assert "odd 0" in said[0] and "595" not in said[0].replace("595 more", "")
+    schema = load_mixed(csv(tmp_path / "t.csv", [["1.5", "2.5", "x"], ["3.5", "4.5", "y"]] * 9, ["a", "b", "c"])).schema
+    assert [column.name for column in schema.columns] == ["a", "b", "c"]
+    rows = [["a"] * 600] * 3
+    found = numbered(
+        sheet(csv(tmp_path / "u.csv", rows, names)),
+        [column for name in names for column in Described(name, Real()).columns],
+    )
+    assert len(found.remarks) == 6 and "595 more columns" in found.remarks[-1]
+    assert all(len(why) < 500 and "595 more columns" in why for why in found.unseen.values())
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(
+    st.integers(0, 2**31),
+    st.sampled_from(["%d/%m/%Y", "%d.%m.%y", "%m-%d-%Y", "%Y/%m/%d", "%d %b %Y", "%B %d, %Y", "%Y-%m-%dT%H:%M:%SZ"]),
+    st.sampled_from(["%d/%m/%Y %H:%M", "%Y-%m-%d", "%b %Y", "%d-%b-%y", "%m/%d/%y %I:%M %p"]),
+    st.sampled_from([9, 400]),
+)
+def test_dates_in_any_form_get_the_advice_of_dates(seed: int, one: str, other: str, days: int) -> None:
+    """Whether they are few, so that they become categories, or many, so that they are refused."""
+    generator = np.random.default_rng(seed)
+    when = [dt.datetime(2021, 1, 1) + dt.timedelta(days=int(day), minutes=7) for day in generator.integers(0, days, 80)]
+    texts = [day.strftime(one if i % 2 else other) for i, day in enumerate(when)]
+    try:
+        said = infer(cells_of("when", texts))[1].text
+    except UserError as error:
+        said = str(error)
+    assert "80 of 80 cells look like dates" in said and "write all as 2024-01-31" in said
+
+
+def test_texts_in_which_points_or_numbers_stand_look_like_no_dates() -> None:
+    for text in ("1.2.3", "10.0.0.1", "12-3", "1.5", "2021", "May be", "A1-2-3", "march", "12:30"):
+        assert not like_date(text), text
+
+
+@pytest.mark.parametrize("put", ["inf", "-Infinity", "abc", "12 kg", "2020-05-01", "5%"])
+def test_what_is_no_finite_number_at_use_is_said_to_be_none(put: str, tmp_path: Path) -> None:
+    schema = load_mixed(csv(tmp_path / "t.csv", rows(1, 100))).schema
+    path = csv(tmp_path / "u.csv", [["30", "1.5", "red", ""], [put, "2", "red", ""], ["31", put, "green", put]])
+    given = load_examples(path, schema)
+    number = "which is no finite number"
+    assert given.unseen[1] == f"line 3: column 'age' has '{put}', {number}"
+    assert given.unseen[2].startswith(f"line 4: column 'income' has '{put}', {number}")
+    assert (", column 'when' has" in given.unseen[2]) == (put != "2020-05-01")
+    assert given.left_out.startswith(f"{path}: 2 of 3 rows left out, for they have cells that are no values")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_a_wide_encoding_is_told_by_its_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    cells = rows(3, 60)
+    plain = csv(tmp_path / "plain.csv", cells)
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "wide.csv").write_bytes((mark + plain.read_text("utf-8")).encode(encoding))
+    one, other = load_mixed(plain), load_mixed(tmp_path / "wide.csv")
+    assert np.array_equal(one.train.x, other.train.x) and one.schema == other.schema
+    said = f"the text is {encoding[:6].upper()}, by its byte order mark"
+    assert (said in other.remarks) == (encoding != "utf-8-sig")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vlb.base.errors import UserError
+from vlb.core.bending import Bending, bounded
 from vlb.core.condition import Condition, Role
-from vlb.core.maps import MonotoneMaps, placed
+from vlb.core.maps import MonotoneMaps, between, placed, spread, through
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
 from vlb.models.factor.chain import Chain
 from vlb.models.factor.components import log_likelihood, posterior
@@ -381,3 +384,34 @@ def test_what_a_chain_takes_in_is_the_density_of_rows() -> None:
     for column in range(3):
         chain.take_in(column, rows.y[:, column], torch.ones(len(y), dtype=torch.bool))
     torch.testing.assert_close(chain.log_joint.logsumexp(0), log_likelihood(model.components, rows))
+
+
+@settings(derandomize=True, deadline=None, max_examples=20)
+@given(st.integers(0, 2**31), st.integers(5, 60))
+def test_maps_have_the_slopes_of_the_largest_likelihood(seed: int, n: int) -> None:
+    """The gradient that is worked out is that of the value, is 0 at the end, and no step nearby gains."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 3, generator=generator, dtype=torch.float64) ** 3
+    x[:, 1] = x[:, 1].round()
+    weight = torch.rand(n, 3, generator=generator, dtype=torch.float64)
+    knots, scale, count = placed(x, weight)
+    line, wanted = x.T.contiguous(), weight.T
+    moments = spread(line, wanted, count, knots) / scale.square().unsqueeze(-1)
+    bending = Bending(moments, *between(line, knots), wanted, count[:, 0])
+    u = torch.randn(knots.shape, generator=generator, dtype=torch.float64).requires_grad_()
+    (expected,) = torch.autograd.grad(bending.value(u).sum(), u)
+    gradient, hessian = bending.derivatives(u.detach())
+    assert torch.allclose(gradient, expected, atol=1e-6)
+    step = 1e-5 * torch.randn(u.shape, generator=generator, dtype=torch.float64)
+    change = bending.derivatives(u.detach() + step)[0] - bending.derivatives(u.detach() - step)[0]
+    assert torch.allclose(change, 2 * (hessian @ step.unsqueeze(-1)).squeeze(-1), atol=1e-6)
+    least = bending.least()
+    assert bending.derivatives(least)[0].abs().max() < 1e-2
+    for _ in range(5):
+        tried = least + 0.1 * torch.randn(u.shape, generator=generator, dtype=torch.float64)
+        assert (bending.value(tried) > bending.value(least) - 1e-6).all()
+    y, _ = through(line, knots, bounded(least) / scale, None)
+    mean = (wanted * y).sum(1, keepdim=True) / count
+    variance = (wanted * (y - mean).square()).sum(1) / count[:, 0]
+    form = torch.einsum("di,dij,dj->d", bounded(least), moments, bounded(least))
+    assert torch.allclose(variance, form, rtol=1e-8, atol=1e-12)

@@ -13,7 +13,9 @@ import numpy as np
 
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.schema import Categories, Real
-from vlb.data.columns import LONG_AS, Described
+from vlb.data.columns import Described
+from vlb.data.dates import LONG_AS
+from vlb.data.numbers import PERCENT
 
 MAX_PLACES = 30
 MAX_TEXT = 1 << 20  # bytes of a text of its own
@@ -31,6 +33,22 @@ def _float(value: Decimal, places: int) -> str:
 
 def _shortest(value: Decimal, places: int) -> str:
     return _float(value, places).removesuffix(".0")
+
+
+def _grouped(value: Decimal, places: int) -> str:
+    return f"{value:,.{places}f}"
+
+
+def _fixed_share(value: Decimal, places: int) -> str:
+    return _fixed(value, places) + PERCENT
+
+
+def _shortest_share(value: Decimal, places: int) -> str:
+    return _shortest(value, places) + PERCENT
+
+
+def _spaced_share(value: Decimal, places: int) -> str:
+    return f"{_fixed(value, places)} {PERCENT}"
 
 
 def _instant(value: Decimal) -> str:
@@ -61,7 +79,10 @@ def _spaced_seconds(value: Decimal, places: int) -> str:
 Style = Callable[[Decimal, int], str]
 NUMBERS: tuple[Style, ...] = (_fixed, _float, _shortest)
 DATES: tuple[Style, ...] = (_date, _minutes, _seconds, _spaced_minutes, _spaced_seconds)
-STYLES = (*NUMBERS, *DATES)  # archives know them by their place
+SHARES: tuple[Style, ...] = (_fixed_share, _shortest_share, _spaced_share)  # of values in per cent
+TO_PLACES = (_fixed, _grouped, _fixed_share, _spaced_share)
+STYLES = (*NUMBERS, *DATES, _grouped, *SHARES)  # archives know them by their place
+SWAPPED = str.maketrans(".,", ",.")
 
 
 @dataclass(frozen=True)
@@ -134,7 +155,7 @@ class Wording:
             text = STYLES[self.style](value, self.places)
         except (ValueError, OverflowError) as error:
             raise Damaged("a value that cannot be written") from error
-        return text.replace(".", ",") if self.comma else text
+        return text.translate(SWAPPED) if self.comma else text
 
 
 def worded(symbols: np.ndarray, texts: Sequence[str], column: Described) -> Wording:
@@ -146,14 +167,22 @@ def worded(symbols: np.ndarray, texts: Sequence[str], column: Described) -> Word
         if isinstance(kind, Real) and kind.unit in LONG_AS:
             styles = [Wording(STYLES.index(style)) for style in DATES]
         else:
-            places = Counter(len(text.replace(",", ".").partition(".")[2]) for text in values).most_common(2)
-            styles = [Wording(0, min(many, MAX_PLACES)) for many, _ in places or [(0, 0)]]
-            styles += [Wording(STYLES.index(style)) for style in NUMBERS[1:]]
+            plain = [text.rstrip(PERCENT + " ").replace(column.thousands, "") for text in values]
+            places = Counter(len(text.replace(",", ".").partition(".")[2]) for text in plain).most_common(2)
+            usual = [min(many, MAX_PLACES) for many, _ in places or [(0, 0)]]
+            shown = (*NUMBERS, *([_grouped] if column.thousands else ()), *(SHARES if _in_per_cent(kind) else ()))
+            styles = [
+                Wording(STYLES.index(style), many) for style in shown for many in (usual if style in TO_PLACES else [0])
+            ]
             if any("," in text for text in values):
                 styles += [replace(style, comma=True) for style in styles]
     shown, written = symbols[:SHOWN], np.array(texts[:SHOWN], object)
     best = max(styles, key=lambda style: int((style.texts(shown, column) == written).sum()))
     return replace(best, own=_own(best, symbols, texts, column))
+
+
+def _in_per_cent(kind: object) -> bool:
+    return isinstance(kind, Real) and kind.unit == PERCENT
 
 
 def _own(style: Wording, symbols: np.ndarray, texts: Sequence[str], column: Described) -> tuple[tuple[int, str], ...]:

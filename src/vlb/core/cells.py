@@ -110,28 +110,33 @@ class UnknownCells(ABC):
     def mean(self) -> Tensor:
         """E[x], (n, D) in data units, by Gauss–Hermite quadrature through the inverse maps."""
         means = [p @ torch.arange(p.shape[1], dtype=p.dtype) for p in self.probabilities()]
-        return self._filled(self.each(lambda moments, _: self._expected(moments, lambda x: x)), means)
+        return self._filled(self.each(lambda moments, where: self._expected(moments, where)[0]), means)
 
     def deviation(self) -> Tensor:
         """The standard deviation of each real cell, (n, D) in data units, likewise: 0 of those that are known, NaN in
         the columns of categories."""
 
-        def of(moments: Moments, _: slice) -> Tensor:
-            mean = self._expected(moments, lambda x: x)
-            return self._expected(moments, lambda x: (x - mean).square()).sqrt()
+        def of(moments: Moments, where: slice) -> Tensor:
+            return self._expected(moments, where)[1].sqrt()
 
         found = torch.full(self.x.shape, torch.nan, dtype=torch.float64)
         known = self.known[:, self.columns.reals]
         found[:, self.columns.reals] = torch.where(known, 0.0, self.each(of))
         return found
 
-    def _expected(self, moments: Moments, of: Callable[[Tensor], Tensor]) -> Tensor:
-        """E[of(x)] of each real column, (n, reals)."""
-        total = torch.zeros_like(moments.means[0])
-        for node, weight in zip(NODES.tolist(), NODE_WEIGHTS.tolist(), strict=True):
-            x = of(self.maps.inverse(moments.means + node * moments.deviations))
-            total = total + weight * (moments.weights * x).sum(0)
-        return total
+    def _expected(self, moments: Moments, where: slice) -> tuple[Tensor, Tensor]:
+        """E[x] and V[x] of each real cell that is not known, (n, reals) each, 0 elsewhere."""
+        mean, variance = (torch.zeros_like(moments.means[0]) for _ in range(2))
+        nodes, node_weights = torch.from_numpy(NODES)[:, None, None], torch.from_numpy(NODE_WEIGHTS)[:, None, None]
+        for column, place in enumerate(self.columns.reals):
+            rows = (~self.known[where, place]).nonzero()[:, 0]
+            own = moments.of(column)
+            weights, means, deviations = (part[:, rows, 0] for part in (own.weights, own.means, own.deviations))
+            x = self.maps.one_inverse(column, means + nodes * deviations)
+            share = node_weights * weights
+            mean[rows, column] = (share * x).sum((0, 1))
+            variance[rows, column] = (share * (x - mean[rows, column]).square()).sum((0, 1))
+        return mean, variance
 
     def median(self) -> Tensor:
         """(n, D) in data units."""
@@ -148,22 +153,20 @@ class UnknownCells(ABC):
         return self._filled(self.columns.to_grid(reals), places)
 
     def mode(self) -> Tensor:
-        """The value with the largest density in data units, or the largest mass, (n, D); on a grid of the values
+        """The value with the largest density in data units, or the largest mass, (n, D); on a grid of the mapped values
         between the 0.1 % and the 99.9 % quantile, refined once."""
 
         def of(moments: Moments, _: slice) -> Tensor:
-            low = self.maps.inverse(moments.quantile(0.001))
-            high = self.maps.inverse(moments.quantile(0.999))
+            low, high = moments.quantile(0.001), moments.quantile(0.999)
             for points in (COARSE, FINE):
                 step = (high - low) / (points - 1)
                 best, most = low, torch.full_like(low, -torch.inf)
                 for point in range(points):
-                    x = low + point * step
-                    y, log_slope = self.maps(x)
-                    density = moments.density(y).log() + log_slope
-                    best, most = torch.where(density > most, x, best), torch.maximum(density, most)
+                    y = low + point * step
+                    density = moments.density(y).log() + self.maps(self.maps.inverse(y))[1]
+                    best, most = torch.where(density > most, y, best), torch.maximum(density, most)
                 low, high = best - step, best + step
-            return best
+            return self.maps.inverse(best)
 
         return self._filled(self.columns.to_grid(self.each(of)), [p.argmax(1) for p in self.probabilities()])
 

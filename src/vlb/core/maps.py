@@ -5,18 +5,18 @@ quadratic piece by piece: its inverse and its Jacobian are closed forms, and its
 knots are. A bound matters, for what is predicted travels back through the inverse: a power transform's is unbounded.
 """
 
-import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from vlb.core.bending import Bending, bounded
+
 KNOTS = 13
 OUTERMOST = 2.2  # the normal quantile of the outermost knots: 1.4 % of the cells lie beyond each
 APART = 0.02  # the least distance of two knots, in standard deviations: ties would put them onto each other
-BOUND = math.log(4.0)  # of |log slope|, before y is standardised
-SMOOTH, RIDGE = 100.0, 0.1  # weights of squared second differences and of squares of the log-slopes, nats
 TINY = 1e-12
+PIECE = 1 << 22  # numbers in the largest tensor of a fit: 32 MiB
 
 
 class MonotoneMaps(nn.Module):
@@ -46,17 +46,12 @@ class MonotoneMaps(nn.Module):
 
     def inverse(self, y: Tensor) -> Tensor:
         """x (…, D) in data units of y (…, D)."""
-        knots, slopes, heights = self.parts()
-        flat = y.flatten(0, -2).T.contiguous()
-        piece = (torch.searchsorted(heights, flat).clamp(1, KNOTS - 1) - 1, 1)
-        width, height = knots.diff(dim=1).gather(1, piece[0]), heights.diff(dim=1).gather(1, piece[0])
-        left, right = slopes[:, :-1].gather(1, piece[0]), slopes[:, 1:].gather(1, piece[0])
-        above = flat - heights[:, :-1].gather(1, piece[0])
-        inner = above.clamp(min=0).minimum(height)
-        root = (left.square() + 2 * (right - left) / width * inner).sqrt()
-        x = knots[:, :-1].gather(1, piece[0]) + 2 * inner / (left + root)
-        x = x + above.clamp(max=0) / left + (above - height).clamp(min=0) / right
-        return x.T.reshape(y.shape)
+        return back(y.flatten(0, -2).T, *self.parts()).T.reshape(y.shape)
+
+    def one_inverse(self, column: int, y: Tensor) -> Tensor:
+        """The same of values of one column, of any shape."""
+        part = slice(column, column + 1)
+        return back(y.reshape(1, -1), *(of[part] for of in self.parts())).reshape(y.shape)
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
         """knots, slopes, heights."""
@@ -67,7 +62,6 @@ class MonotoneMaps(nn.Module):
         knots, scale, count = placed(x, weight)
         self.settle(x.T.contiguous(), weight.T, count, knots, torch.ones_like(knots) / scale)
 
-    @torch.enable_grad()
     def fit(self, x: Tensor, weight: Tensor) -> None:
         """Maximum likelihood of each column by itself, y being Gaussian, less a penalty on slopes that bend.
 
@@ -77,24 +71,9 @@ class MonotoneMaps(nn.Module):
         knots, scale, count = placed(x, weight)
         line = x.T.contiguous()
         wanted = weight.T
-        log_slopes = torch.zeros_like(knots, requires_grad=True)
-
-        def loss() -> Tensor:
-            optimiser.zero_grad()
-            y, slope = through(line, knots, bounded(log_slopes) / scale, None)
-            mean = (wanted * y).sum(1, keepdim=True) / count
-            variance = (wanted * (y - mean).square()).sum(1) / count[:, 0]
-            fit = (0.5 * count[:, 0] * (variance + TINY).log()).sum() - (wanted * slope.log()).sum()
-            bends = log_slopes.diff(n=2, dim=1).square().sum()
-            total = fit + SMOOTH * bends + RIDGE * log_slopes.square().sum()
-            total.backward()
-            return total
-
-        optimiser = torch.optim.LBFGS([log_slopes], max_iter=60, history_size=20, line_search_fn="strong_wolfe")
-        if log_slopes.numel():
-            optimiser.step(loss)
-        with torch.no_grad():
-            self.settle(line, wanted, count, knots, bounded(log_slopes) / scale)
+        moments = spread(line, wanted, count, knots) / scale.square().unsqueeze(-1)
+        slopes = bounded(Bending(moments, *between(line, knots), wanted, count[:, 0]).least())
+        self.settle(line, wanted, count, knots, slopes / scale)
 
     def settle(self, x: Tensor, weight: Tensor, count: Tensor, knots: Tensor, slopes: Tensor) -> None:
         """Take knots and slopes, and make y standard."""
@@ -105,11 +84,6 @@ class MonotoneMaps(nn.Module):
         heights = (risen(knots, slopes) - mean) / deviation
         for name, value in (("knots", knots), ("slopes", slopes / deviation), ("heights", heights)):
             self.get_buffer(name).copy_(value)
-
-
-def bounded(log_slopes: Tensor) -> Tensor:
-    """Slopes within [1/4, 4] of numbers on the whole line."""
-    return (BOUND * torch.tanh(log_slopes / BOUND)).exp()
 
 
 def risen(knots: Tensor, slopes: Tensor) -> Tensor:
@@ -129,6 +103,38 @@ def through(x: Tensor, knots: Tensor, slopes: Tensor, heights: Tensor | None) ->
     slope = left + (right - left) * inner / width
     y = heights[:, :-1].gather(1, piece) + inner * (left + slope) / 2
     return y + left * beyond.clamp(max=0) + right * (beyond - width).clamp(min=0), slope
+
+
+def back(y: Tensor, knots: Tensor, slopes: Tensor, heights: Tensor) -> Tensor:
+    """x of y, (D, n) each: the inverse of `through`."""
+    flat = y.contiguous()
+    piece = torch.searchsorted(heights, flat).clamp(1, KNOTS - 1) - 1
+    width, height = knots.diff(dim=1).gather(1, piece), heights.diff(dim=1).gather(1, piece)
+    left, right = slopes[:, :-1].gather(1, piece), slopes[:, 1:].gather(1, piece)
+    above = flat - heights[:, :-1].gather(1, piece)
+    inner = above.clamp(min=0).minimum(height)
+    root = (left.square() + 2 * (right - left) / width * inner).sqrt()
+    x = knots[:, :-1].gather(1, piece) + 2 * inner / (left + root)
+    return x + above.clamp(max=0) / left + (above - height).clamp(min=0) / right
+
+
+def between(x: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:
+    """The piece in which each x lies, and how far along it, within [0, 1]: (D, n) each."""
+    piece = torch.searchsorted(knots, x.contiguous()).clamp(1, KNOTS - 1) - 1
+    start = knots.gather(1, piece)
+    return piece, ((x - start) / (knots.gather(1, piece + 1) - start)).clamp(0, 1)
+
+
+def spread(x: Tensor, weight: Tensor, count: Tensor, knots: Tensor) -> Tensor:
+    """The variance of y, which is linear in the slopes at the knots, as a quadratic form of them: (D, J, J)."""
+    few = max(1, PIECE // (KNOTS * max(1, x.shape[1])))
+    forms = []
+    for own, wanted, total, at in zip(x.split(few), weight.split(few), count.split(few), knots.split(few), strict=True):
+        ones = torch.eye(KNOTS, dtype=x.dtype)
+        each = torch.stack([through(own, at, one.expand_as(at), None)[0] for one in ones], -1)
+        each = each - ((wanted.unsqueeze(-1) * each).sum(1) / total).unsqueeze(1)
+        forms.append((wanted.unsqueeze(-1) * each).mT @ each / total.unsqueeze(-1))
+    return torch.cat(forms) if forms else x.new_zeros(0, KNOTS, KNOTS)
 
 
 def in_units(module: nn.Module) -> frozenset[str]:

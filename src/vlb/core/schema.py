@@ -9,7 +9,7 @@ compared.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from vlb.core.position import MAPS
 
 MOST_LEVELS = 1 << 24
 MOST_ELEMENTS = 1 << 31
+Mark = Literal["", ",", "."]
 Classes = Annotated[int, Within(1, 1 << 20)]
 
 
@@ -236,15 +237,17 @@ AnyKind = Annotated[Levels | Categories | Real, KINDS]
 class Column(Settings):
     """A column of a table: its name, None in a table without a row of names, and what it holds.
 
-    missing: texts that say that a cell is missing, beside the usual ones. atoms_of: the name of a real column with
-    atoms, of which this one tells the cell's: its categories are the atoms as texts and, last, the empty text for any
-    other value. At an atom the real column's cell is not observed.
+    missing: texts that say that a cell is missing, beside the usual ones. thousands: the mark that may stand between
+    groups of three digits, the other one being the decimal mark; where there is none, either is. atoms_of: the name of
+    a real column with atoms, of which this one tells the cell's: its categories are the atoms as texts and, last, the
+    empty text for any other value. At an atom the real column's cell is not observed.
     """
 
     name: str | None
     kind: AnyKind
     missing: tuple[str, ...] = ()
     atoms_of: str | None = None
+    thousands: Mark = ""
 
     @property
     def values(self) -> tuple[str, ...]:

@@ -1,16 +1,20 @@
-"""Values written as the other cells of their column are in a file: decimal places and commas, dates, words."""
+"""Values written as the other cells of their column are in a file: decimal places and marks, dates, words."""
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vlb.core.schema import AnyKind, Categories, Levels, Real
-from vlb.data.columns import DAYS, LONG_AS
-from vlb.data.numbers import notation
+from vlb.core.schema import Categories, Levels, Real
+from vlb.data.columns import Described
+from vlb.data.dates import DAYS, LONG_AS
+from vlb.data.mixed import ways_of
+from vlb.data.numbers import NOTATIONS, PERCENT, POINT, Notation, notation, signed
 from vlb.data.rows import texts
 
 ENOUGH = 10  # cells that show to how many places a column is written that was not rounded in training
+FOUR = re.compile(r"\d{4}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,31 +24,44 @@ class Seen:
     texts: Sequence[str]
     values: np.ndarray
 
-    @property
-    def comma(self) -> bool | None:
-        """Whether its numbers have decimal commas; None where none shows it."""
-        marks = {mark for text in self.texts for mark in ".," if mark in text}
-        return None if not marks else marks == {","}
+    def notation(self, column: Described, comma: bool) -> Notation:
+        """How its numbers are written. comma: whether they have decimal commas, where no cell shows it."""
+        ways = ways_of(column, NOTATIONS)
+        usual = next((way for way in ways if comma == (way.decimal == ",")), ways[0])
+        unit = column.kind.unit if isinstance(column.kind, Real) else ""
+        every = (*signed([PERCENT], ways), *ways) if unit == PERCENT else ways
+        marked = [text for text in self.texts if "." in text or "," in text]
+        way = notation(self.texts, every) if marked else notation(self.texts, signed(self.texts, [usual]))
+        way = usual if way is None else way
+        if way.thousands and any(FOUR.search(text.partition(way.decimal)[0]) for text in self.texts):
+            return replace(way, thousands="")  # this file does not mark them
+        return way
 
 
-def alike(values: np.ndarray, kind: AnyKind, seen: Seen, comma: bool) -> np.ndarray:
+def alike(values: np.ndarray, column: Described, seen: Seen, comma: bool) -> np.ndarray:
     """The texts of values of a column, (n,) objects. comma: whether numbers have decimal commas, where the column's
     own cells do not say."""
+    kind = column.kind
     if isinstance(kind, Levels):
         return texts(values, kind)
-    comma = comma if seen.comma is None else seen.comma
+    way = seen.notation(column, comma)
     if isinstance(kind, Categories):
-        return _words(values, kind, seen, comma)
+        return _words(values, kind, seen, way.decimal == ",")
     if kind.unit in LONG_AS:
         return _dates(values, kind.unit, seen)
-    places, fixed = _places(kind, seen)
-    found = [_number(value, places, fixed) for value in values.tolist()]
-    return np.array([text.replace(".", ",") if comma else text for text in found], object)
+    plain = [
+        text if found is None else found for text, found in zip(seen.texts, map(way.plain, seen.texts), strict=True)
+    ]
+    places, fixed = _places(kind, plain)
+    last = seen.texts[0].rstrip() if way.sign and len(seen.texts) else ""
+    end = last[len(last.removesuffix(way.sign).rstrip()) :]  # the sign, perhaps behind a space
+    found = [way.written(_number(value, places, fixed)) + end for value in values.tolist()]
+    return np.array(found, object)
 
 
 def _words(values: np.ndarray, kind: Categories, seen: Seen, comma: bool) -> np.ndarray:
     """Categories as this file writes them, where it has them: numbers are the same in several ways."""
-    swapped = comma and notation(kind.values) is not None
+    swapped = comma and notation(kind.values) == POINT
     listed = [text.replace(".", ",") if swapped else text for text in kind.values]
     own = dict(enumerate(listed))
     own |= dict(reversed(list(zip(seen.values.astype(np.int64).tolist(), seen.texts, strict=True))))
@@ -58,10 +75,11 @@ def _dates(values: np.ndarray, unit: str, seen: Seen) -> np.ndarray:
     return np.array([text[: len(first)].replace("T", first[10:11]) for text in instants], object)
 
 
-def _places(kind: Real, seen: Seen) -> tuple[int | None, bool]:
-    """Decimal places of a column, None for as many as it takes, and whether all of its cells have as many."""
-    plain = [text for text in seen.texts if "e" not in text.casefold()]
-    shown = {len(text.strip().replace(",", ".").partition(".")[2]) for text in plain}
+def _places(kind: Real, seen: Sequence[str]) -> tuple[int | None, bool]:
+    """Decimal places of a column, None for as many as it takes, and whether all of its cells, numbers with decimal
+    points alone, have as many."""
+    plain = [text for text in seen if "e" not in text.casefold()]
+    shown = {len(text.strip().partition(".")[2]) for text in plain}
     most, fixed = max(shown, default=0), len(shown) == 1
     if kind.resolution is None:
         return (most if most and len(plain) >= ENOUGH else None), fixed

@@ -5,13 +5,16 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from vlb.base.domains import Finite, Settings
 from vlb.base.errors import UserError
-from vlb.core.schema import AnyKind, Categories, Column, Real
-from vlb.data.numbers import NOTATIONS, Notation, notation
+from vlb.core.schema import AnyKind, Categories, Column, Mark, Real
+from vlb.data.dates import dates, like_date, unit_of
+from vlb.data.notes import Note
+from vlb.data.numbers import NOTATIONS, PERCENT, Notation, decimal_mark, notations, signed
 from vlb.data.tables import quoted, unquoted
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-"})  # in any case, between spaces
@@ -22,23 +25,24 @@ FINEST = 1e6  # a column of more steps between its ends is not on a grid
 DIGITS = 12  # significant ones, beyond which a float's own rounding shows
 SPIKE, ABOVE = 0.05, 5.0  # an atom has this share of the cells, and so many times that of the next value
 SHOWN = 3  # of many, so many are named
-NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?\s*%?")
 LONG = 40  # characters in a cell of free text, on average
-
-DAYS, SECONDS = "days since 1970-01-01", "seconds since 1970-01-01"
-LONG_AS = {DAYS: 86400.0, SECONDS: 1.0}
-DATE, TIME = re.compile(r"\d{4}-\d\d-\d\d"), re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?")
+MARKS = {",": "commas", ".": "points"}
+CONSTANT, REAL = Note("constant", "constant"), Note("real", "real")
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
     """A column as it was brought. values: (n,) float64, or objects, each a text; observed: (n,) bool; texts: (n,) how
-    the cells were written, where they were text; an unobserved cell holds 0 or the empty text."""
+    the cells were written, where they were text; an unobserved cell holds 0 or the empty text. notation: in which
+    numbers were read; doubted: a text of which the file leaves open whether its mark is a decimal one."""
 
     name: str | None
     values: np.ndarray
     observed: np.ndarray
     texts: np.ndarray | None = None
+    notation: Notation | None = None
+    doubted: str = ""
 
     @property
     def numeric(self) -> bool:
@@ -65,12 +69,14 @@ class Cells:
 
 @dataclass(frozen=True)
 class Described(Settings):
-    """A column of a table as a person says or edits it: atoms are values of a real column that have mass."""
+    """A column of a table as a person says or edits it: atoms are values of a real column that have mass; for
+    `thousands` see `Column`."""
 
     name: str | None
     kind: AnyKind
     missing: tuple[str, ...] = ()
     atoms: tuple[Finite, ...] = ()
+    thousands: Mark = ""
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -79,7 +85,7 @@ class Described(Settings):
         kind, name = self.kind, None if self.name is None else quoted(self.name)
         if isinstance(kind, Categories):
             kind = replace(kind, values=tuple(map(quoted, kind.values)))
-        own = Column(name, kind, self.missing)
+        own = Column(name, kind, self.missing, thousands=self.thousands)
         if not self.atoms:
             return (own,)
         if not isinstance(kind, Real) or name is None:
@@ -101,6 +107,7 @@ def described(columns: Sequence[Column]) -> tuple[Described, ...]:
             else column.kind,
             column.missing,
             atoms.get(column.name or "", ()),
+            column.thousands,
         )
         for column in columns
         if column.atoms_of is None
@@ -116,6 +123,41 @@ def placed(columns: tuple[Column, ...]) -> list[tuple[int, Described]]:
     return found
 
 
+class Written(NamedTuple):
+    """A column of text. texts, observed: (n,) each; ways: in which notations all that are there are numbers."""
+
+    name: str | None
+    texts: np.ndarray
+    observed: np.ndarray
+    ways: tuple[Notation, ...]
+
+    def cells(self, mark: str | None) -> Cells:
+        """As numbers, dates or texts. mark: the decimal mark of the file, by which a mark is told from one between
+        thousands that all stands before three digits; None where the file does not say."""
+        name, texts, observed, ways = self.name, self.texts, self.observed, self.ways
+        either = len(ways) > 1 and ways[1].thousands != ""
+        way = ways[1] if either and ways[1].decimal == mark else ways[0] if ways else None
+        doubted = ""
+        if way is not None and either and (way.thousands or way.decimal != mark):
+            doubted = next(text for text in texts[observed].tolist() if ways[1].thousands in text)
+        values = read_in(texts[observed].tolist(), way) if way is not None else dates(texts[observed].tolist())
+        if values is None:
+            return Cells(name, np.where(observed, texts, ""), observed, texts)
+        placed = np.zeros(len(texts))
+        placed[observed] = values
+        return Cells(name, placed, observed, texts, way, doubted)
+
+
+def written(
+    name: str | None, texts: Sequence[str], missing: Sequence[str] = (), offered: Sequence[Notation] = NOTATIONS
+) -> Written:
+    """A column of text. missing: texts of missing cells, beside the usual ones; offered: how numbers may be written."""
+    own, observed = np.array(texts, object), there(texts, missing)
+    finite = [text for text in own[observed].tolist() if not _infinite(text)]
+    ways = notations(finite, signed(finite, offered)) if observed.any() else ()
+    return Written(name, own, observed, ways)
+
+
 def cells_of(
     name: str | None, texts: Sequence[str], missing: Sequence[str] = (), offered: Sequence[Notation] = NOTATIONS
 ) -> Cells:
@@ -123,14 +165,20 @@ def cells_of(
 
     missing: texts of missing cells, beside the usual ones. Infinities count as numbers, so that they can be named.
     """
-    written = np.array(texts, object)
-    observed = there(texts, missing)
-    values = values_of(written[observed].tolist(), offered)
-    if values is None:
-        return Cells(name, np.where(observed, written, ""), observed, written)
-    placed = np.zeros(len(texts))
-    placed[observed] = values
-    return Cells(name, placed, observed, written)
+    return written(name, texts, missing, offered).cells(None)
+
+
+def cells_of_file(names: Sequence[str | None], rows: np.ndarray, offered: Sequence[Notation]) -> tuple[Cells, ...]:
+    """The cells of all columns of a file of texts, rows (n, columns), where one column says how others are read."""
+    found = [written(name, rows[:, j].tolist(), (), offered) for j, name in enumerate(names)]
+    mark = decimal_mark(column.ways for column in found)
+    return tuple(column.cells(mark) for column in found)
+
+
+def read_in(texts: Sequence[str], way: Notation) -> np.ndarray:
+    """Texts as numbers in a notation, (n,) float64; NaN for what is none, and infinities as such."""
+    values = [math.inf if _infinite(text) else way(text) for text in texts]
+    return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
 def there(texts: Sequence[str], missing: Sequence[str] = (), listed: Sequence[str] = ()) -> np.ndarray:
@@ -142,14 +190,6 @@ def there(texts: Sequence[str], missing: Sequence[str] = (), listed: Sequence[st
     )
 
 
-def values_of(texts: Sequence[str], offered: Sequence[Notation] = NOTATIONS) -> np.ndarray | None:
-    """Texts as numbers, (n,) float64, all in one notation, or all dates; None where they are neither."""
-    read = notation([text for text in texts if not _infinite(text)], offered) if texts else None
-    if read is None:
-        return _dates(texts)
-    return np.array([math.inf if _infinite(text) else read(text) for text in texts], np.float64)
-
-
 def _infinite(text: str) -> bool:
     return text.strip().casefold().lstrip("+-") in ("inf", "infinity", "∞")
 
@@ -159,7 +199,7 @@ def by_number(row: int) -> str:
     return f"row {row + 1}"
 
 
-def infer(cells: Cells, *, gridded: bool = True, at: Callable[[int], str] = by_number) -> tuple[Described, str]:
+def infer(cells: Cells, *, gridded: bool = True, at: Callable[[int], str] = by_number) -> tuple[Described, Note]:
     """What a column holds, and a word on it. gridded: whether numbers may be rounded, in order or have atoms; those of
     arrays are reals with a density, unless all are the same.
     at: where a row is, for messages.
@@ -178,26 +218,51 @@ def infer(cells: Cells, *, gridded: bool = True, at: Callable[[int], str] = by_n
         many = "an infinity" if len(rows) == 1 else f"{len(rows)} infinities"
         raise UserError(f"the column {name!r} holds {many} {first(rows, at)}: mend what is wrong, or empty the cell")
     if len(values) == 1:
-        return Described(name, Categories(cells.words(values))), "constant"
+        return Described(name, Categories(cells.words(values)), thousands=_thousands(cells)), CONSTANT
     if not gridded:
-        return Described(name, Real()), "real"
+        return Described(name, Real()), REAL
     few = len(values) <= (FEW if count >= 2 * len(values) else SINGLE)
     if few and (cells.texts is not None or (values == np.rint(values)).all()):
-        return Described(name, Categories(cells.words(values), ordered=True)), f"{len(values)} numbers in order"
+        kind = Categories(cells.words(values), ordered=True)
+        note = Note(f"{len(values)} numbers in order", "numbers in order")
+        return Described(name, kind, thousands=_thousands(cells)), _marked(note, cells)
     unit, whole = _unit(cells), bool((values == np.rint(values)).all())
     if whole and count == len(values) >= MANY and values[-1] - values[0] + 1 == count and not unit:
         raise UserError(
             f"the column {name!r} counts the rows from {values[0]:.0f} to {values[-1]:.0f}: an identifier has no law "
             "to learn; leave it out"
         )
-    atom = _atom(values, counts, count)
-    kind = Real(resolution(values), unit)
-    words = "real" if kind.resolution is None else f"real, in steps of {kind.resolution:g}"
-    if unit:
-        words += f", {unit}: dates are taken as numbers; parts such as weekdays are columns of their own to make"
+    atom, real = _atom(values, counts, count), Real(resolution(values), unit)
+    note = REAL if real.resolution is None else REAL.and_(f", in steps of {real.resolution:g}", ", in steps")
+    if unit == PERCENT:
+        note = note.and_(", per cent")
+    elif unit:
+        note = note.and_(
+            f", {unit}: dates are taken as numbers; parts such as weekdays are columns of their own to make"
+        )
     if atom:
-        words += f", with an atom at {atom[0]:g}"
-    return Described(name, kind, atoms=atom), words
+        note = note.and_(f", with an atom at {atom[0]:g}", ", with an atom")
+    return Described(name, real, atoms=atom, thousands=_thousands(cells)), _marked(note, cells)
+
+
+def _thousands(cells: Cells) -> Mark:
+    return "" if cells.notation is None else cells.notation.thousands
+
+
+def _marked(note: Note, cells: Cells) -> Note:
+    """With how marks were read that may be read otherwise."""
+    way = cells.notation
+    if way is None or not (way.thousands or cells.doubted):
+        return note
+    if not cells.doubted:
+        return note.and_(f", with {MARKS[way.thousands]} between thousands")
+    if way.thousands:
+        start = f", its {MARKS[way.thousands]} taken to stand between thousands, for the file's decimal mark is another"
+        end = "if they are decimal marks, leave out `thousands` in schema.toml"
+    else:
+        start = f", its {MARKS[way.decimal]} taken as decimal marks, though each stands before three digits"
+        end = f'if they stand between thousands, give it `thousands = "{way.decimal}"` in schema.toml'
+    return note.and_(f"{start} ({cells.doubted} is {way(cells.doubted):f}): {end}", f"{start}: {end}")
 
 
 def resolution(values: np.ndarray) -> float | None:
@@ -223,13 +288,14 @@ def first(rows: np.ndarray, at: Callable[[int], str]) -> str:
     return f"in {named}, …" if len(rows) > SHOWN else f"in {named}"
 
 
-def _texts(cells: Cells, there: int, at: Callable[[int], str]) -> tuple[Described, str]:
+def _texts(cells: Cells, there: int, at: Callable[[int], str]) -> tuple[Described, Note]:
     values, counts = cells.distinct
     length = sum(map(len, values.tolist())) / len(values)
+    among = _among_dates(cells, there) or _among_numbers(cells, there, at)
     if there >= MANY and (len(values) == there or (length > LONG and len(values) > there / 2)):
         many = f"the column {cells.name!r} has {len(values)} different texts in {there} rows"
-        if among := _among_numbers(cells, there, at):
-            raise UserError(many + among)
+        if among is not None:
+            raise UserError(many + among.text)
         raise UserError(
             f"{many}: an identifier or free text has no law to learn from so few; leave it out, or make columns of it "
             "(skrub does, for messy ones)"
@@ -239,22 +305,49 @@ def _texts(cells: Cells, there: int, at: Callable[[int], str]) -> tuple[Describe
             f"the column {cells.name!r} has {len(values)} categories, more than {MOST_CATEGORIES}: group them, or "
             "leave it out"
         )
-    word = "constant" if len(values) == 1 else f"{len(values)} categories"
+    note = CONSTANT if len(values) == 1 else Note(f"{len(values)} categories", "categories")
     if len(values) > 1 and (once := [value for value, n in zip(values.tolist(), counts, strict=True) if n == 1]):
         named = ", ".join(map(repr, once[:SHOWN])) + (", …" if len(once) > SHOWN else "")
-        word += f", {len(once)} of them in one row alone ({named})"
-    return Described(cells.name, Categories(tuple(sorted(values.tolist())))), word + _among_numbers(cells, there, at)
+        note = note.and_(f", {len(once)} of them in one row alone ({named})", ", some of them in one row alone")
+    if among is not None:
+        note = note.and_(among.text, among.sort)
+    return Described(cells.name, Categories(tuple(sorted(values.tolist())))), note
 
 
-def _among_numbers(cells: Cells, there: int, at: Callable[[int], str]) -> str:
+def _among_dates(cells: Cells, there: int) -> Note | None:
+    """What is to be said of texts most of which look like dates, and are none that are read."""
+    alike = [text for text in cells.values[cells.observed].tolist() if like_date(text)]
+    if 2 * len(alike) <= there:
+        return None
+    named = ", ".join(dict.fromkeys(map(repr, alike[:SHOWN])))
+    end = (
+        "write all as 2024-01-31, or all as 2024-01-31 12:00:00, and they are taken as numbers of days or seconds; "
+        "parts such as weekdays are columns of their own to make"
+    )
+    return Note(
+        f", though {len(alike)} of {there} cells look like dates ({named}): {end}",
+        f", though most look like dates: {end}",
+    )
+
+
+def _among_numbers(cells: Cells, there: int, at: Callable[[int], str]) -> Note | None:
     """What is to be said of texts that alone keep a column from being numbers."""
     numbers = np.array([NUMBER.fullmatch(text.strip()) is not None for text in cells.values.tolist()], bool)
     if 2 * int(numbers.sum()) <= there or len(set(cells.values[numbers].tolist())) <= FEW:
-        return ""
+        return None
     rows = np.flatnonzero(cells.observed & ~numbers)
-    return (
+    if not len(rows):
+        end = (
+            "write all alike, with a decimal point or comma, and with a per-cent sign or without (text in a DataFrame "
+            "stays text: make it a column of numbers)"
+        )
+        named = ", ".join(dict.fromkeys(map(repr, cells.values[cells.observed][:SHOWN].tolist())))
+        return Note(f", though its cells look like numbers ({named}): {end}", f", though they look like numbers: {end}")
+    end = "mend them, or, if they stand for missing cells, list them under `missing` in schema.toml"
+    return Note(
         f", though {int(numbers.sum())} of {there} cells are numbers: {cells.values[rows[0]]!r} and the like are none, "
-        f"{first(rows, at)}; mend them, or, if they stand for missing cells, list them under `missing` in schema.toml"
+        f"{first(rows, at)}; {end}",
+        f", though most cells are numbers, and some are none; {end}",
     )
 
 
@@ -266,28 +359,9 @@ def _atom(values: np.ndarray, counts: np.ndarray, there: int) -> tuple[float, ..
 
 
 def _unit(cells: Cells) -> str:
-    """The unit of dates; no text where they are none."""
+    """The unit of dates, or the per-cent sign; no text where they are neither."""
     if cells.texts is None:
         return ""
-    first = str(cells.texts[int(cells.observed.argmax())]).strip()
-    return DAYS if DATE.fullmatch(first) else SECONDS if TIME.fullmatch(first) else ""
-
-
-def instant(text: str, unit: str) -> float:
-    """A date, or a date with a time, in days or seconds since 1970 as `unit` says; NaN for what is none."""
-    found = _dates([text])
-    if found is None:
-        return math.nan
-    own = DAYS if DATE.fullmatch(text.strip()) else SECONDS
-    return float(found[0]) * LONG_AS[own] / LONG_AS[unit]
-
-
-def _dates(texts: Sequence[str]) -> np.ndarray | None:
-    """Dates, or dates with times, as days or seconds since 1970; None where not all are such."""
-    for pattern, unit in ((DATE, "D"), (TIME, "s")):
-        if texts and all(pattern.fullmatch(text.strip()) for text in texts):
-            try:
-                return np.array([text.strip() for text in texts], f"datetime64[{unit}]").astype(np.float64)
-            except ValueError:
-                return None
-    return None
+    if cells.notation is not None:
+        return cells.notation.sign
+    return unit_of(str(cells.texts[int(cells.observed.argmax())]))

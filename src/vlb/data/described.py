@@ -8,6 +8,7 @@
     resolution = 0.01           # rounded to multiples of it; left out: a density
     unit = "EUR"
     missing = ["unknown"]
+    thousands = ","             # 1,234.5 is 1234.5; left out: no mark stands between thousands
     atoms = [0.0]               # values of a real column that have mass
 
 Columns of a table that it does not name are left out; those of a table without a row of names have no name, and are all
@@ -27,7 +28,7 @@ from vlb.base.errors import UserError
 from vlb.core.schema import KINDS
 from vlb.data.columns import Described
 
-OWN = ("name", "missing", "atoms")  # the fields of a column beside those of its kind
+OWN = ("name", "missing", "atoms", "thousands")  # the fields of a column beside those of its kind
 
 
 def written(columns: Sequence[Described]) -> str:
@@ -53,7 +54,7 @@ def read(path: Path) -> tuple[Described, ...]:
 
 def _entry(column: Described) -> dict[str, Any]:
     own = {"name": column.name, "type": KINDS.tag(column.kind), **encode(column.kind)}
-    own |= {"missing": list(column.missing), "atoms": list(column.atoms)}
+    own |= {"missing": list(column.missing), "atoms": list(column.atoms), "thousands": column.thousands}
     return {name: value for name, value in own.items() if value not in (None, [], "")}
 
 

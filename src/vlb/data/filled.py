@@ -107,7 +107,7 @@ def _cells(file: File, fills: Sequence[Filled], first: int, comma: bool) -> tupl
     for fill in fills:
         own, missing = cells[first:, fill.place], np.flatnonzero(fill.missing)
         seen = Seen(own[~fill.missing].tolist(), fill.values[~fill.missing])
-        cells[first + missing, fill.place] = alike(fill.values[missing], fill.column.kind, seen, comma)
+        cells[first + missing, fill.place] = alike(fill.values[missing], fill.column, seen, comma)
         origin[first + missing, fill.place] = -1
         if fill.sure is not None:
             column = np.full(len(cells), "", object)
@@ -138,9 +138,8 @@ def _comma(sheet: Sheet, fills: Sequence[Filled]) -> bool:
     """Whether the file's numbers have decimal commas, by the first column that shows it."""
     if style_of(sheet.source).delimiter == ",":
         return False
-    seen = (
-        Seen(cells.texts[cells.observed].tolist(), cells.values)
-        for cells in sheet.cells
-        if cells.texts is not None and cells.numeric
-    )
-    return next((one.comma for one in seen if one.comma is not None), False)
+    for cells in sheet.cells:
+        shown = [] if cells.texts is None else cells.texts[cells.observed].tolist()
+        if cells.notation is not None and not cells.doubted and any("." in text or "," in text for text in shown):
+            return cells.notation.decimal == ","
+    return False

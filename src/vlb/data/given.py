@@ -39,12 +39,13 @@ class Given(NamedTuple):
     """Examples in order; names: a path for each, or for each thing that they are pieces of, where these are files of
     their own, else empty; notes: what was left out of a folder, and what else to know of it, a line each; unseen: rows
     of a table, by number from 0, that are not among the examples, for they have cells that the model cannot have, and
-    which."""
+    which; what: the file that they are of."""
 
     split: Split
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     unseen: Mapping[int, str] = MappingProxyType({})
+    what: str = ""
 
     @property
     def left_out(self) -> str:
@@ -53,7 +54,7 @@ class Given(NamedTuple):
             return ""
         rows = f"{len(self.unseen):,} of {so_many(len(self.split) + len(self.unseen), 'row')}"
         first = "; ".join(list(self.unseen.values())[:SHOWN]) + ("; …" if len(self.unseen) > SHOWN else "")
-        return f"{rows} left out, for they have cells that the model has not seen: {first}"
+        return f"{self.what}: {rows} left out, for they have cells that are no values of their columns: {first}"
 
     def placed(self, values: np.ndarray) -> np.ndarray:
         """Numbers of the examples, or of the things that these are pieces of, as float64 in the order that was given,
@@ -80,7 +81,8 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if schema.gaps:
         rows = load_mixed_rows(Path(path).expanduser(), schema)
         kept = np.delete(np.arange(len(rows.x)), list(rows.unseen))
-        return Given(Split(rows.x[kept], observed=rows.observed[kept]), (), (*rows.remarks, *rows.empty), rows.unseen)
+        split = Split(rows.x[kept], observed=rows.observed[kept])
+        return Given(split, (), (*rows.remarks, *rows.empty), rows.unseen, str(path))
     if isinstance(schema.layout, Points) and not schema.discrete:
         clouds = read_clouds(Path(path).expanduser(), schema)
         numbers = _classes(clouds.labels, len(clouds.x), str(path), schema, conditional)
@@ -138,7 +140,7 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
     if tuple(x.shape[1:]) != tuple(shape):
         raise UserError(f"{what} holds examples of shape {tuple(x.shape[1:])}, and the model is of {tuple(shape)}")
     checked = as_levels(np.asarray(x), levels, what, "those of the model: give data on its scale")
-    return Given(Split(checked, _classes(labels, len(checked), what, schema, conditional)), names, notes, unseen)
+    return Given(Split(checked, _classes(labels, len(checked), what, schema, conditional)), names, notes, unseen, what)
 
 
 def _classes(labels: np.ndarray | None, n: int, what: str, schema: Schema, conditional: bool) -> np.ndarray | None:

@@ -11,30 +11,19 @@ from vlb.base.errors import UserError
 from vlb.base.words import so_many
 from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
 from vlb.data.arrow import SUFFIXES, read_arrow
-from vlb.data.columns import (
-    LONG_AS,
-    Cells,
-    Described,
-    by_number,
-    cells_of,
-    described,
-    first,
-    infer,
-    instant,
-    placed,
-    there,
-    values_of,
-)
+from vlb.data.columns import Cells, Described, by_number, cells_of_file, described, first, infer, placed, read_in, there
 from vlb.data.dataset import Dataset, Split
+from vlb.data.dates import LONG_AS, instant
 from vlb.data.described import read as read_described
 from vlb.data.formats.delimited import shown
 from vlb.data.frames import cells_of_frame
-from vlb.data.numbers import NOTATIONS, Notation, notation, with_point
+from vlb.data.notes import FIRST, Note, few, folded
+from vlb.data.numbers import NOTATIONS, PERCENT, POINT, Notation, notation, signed
 from vlb.data.splits import division
 from vlb.data.tables import read_text
 from vlb.data.vectors import array_of, vectors
 
-FIRST = 5  # of many, so many are named
+NOT_BETWEEN = Note(*["its marks look like those between thousands, and by the schema they are decimal ones"] * 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +66,11 @@ class Numbered(NamedTuple):
     @property
     def remarks(self) -> tuple[str, ...]:
         """The notes, and what was left out, where only the columns of the schema are looked at."""
-        found = (*self.changed, *self.notes)
-        if not self.others:
-            return found
-        return (f"left out, for the schema has no such column: {', '.join(map(repr, self.others[:20]))}", *found)
+        more = len(self.changed) - FIRST
+        changed = (*self.changed[:FIRST], *([f"{so_many(more, 'more column')} of other types"] if more > 0 else ()))
+        left = few(list(map(repr, self.others)), "column")
+        lost = (f"left out, for the schema has no such column: {left}",) if self.others else ()
+        return (*lost, *changed, *self.notes)
 
 
 def load_mixed(
@@ -143,7 +133,7 @@ def load_mixed_rows(path: Path, schema: Schema) -> Numbered:
         if found.changed:
             raise UserError(found.changed[0])
         first = next(iter(found.unseen.values()))
-        raise UserError(f"{path}: every row has a cell that the model has not seen ({first})")
+        raise UserError(f"{path}: every row has a cell that is no value of its column ({first})")
     return found._replace(x=found.x.astype(schema.dtype))
 
 
@@ -162,7 +152,7 @@ def sheet(path: Path, header: bool = True) -> Sheet:
     empty = [number for number, name in enumerate(names, 1) if name is not None and not name.strip()]
     if empty:
         raise UserError(f"{path}: line {text.first}: column {empty[0]} has no name: give it one")
-    cells = tuple(cells_of(name, text.rows[:, j].tolist(), (), text.offered) for j, name in enumerate(names))
+    cells = cells_of_file(names, text.rows, text.offered)
     return Sheet(str(path), cells, text.lines, text.file, text.offered, (*text.guessed, *_like_data(text.names)))
 
 
@@ -172,7 +162,7 @@ def frame(table: Any, what: str = "the table") -> Sheet:
     cells = cells_of_frame(table)
     if not cells or not len(cells[0].values):
         raise UserError("there are no rows")
-    return Sheet(what, cells, None, table, (with_point,))
+    return Sheet(what, cells, None, table, (POINT,))
 
 
 def array(values: np.ndarray, what: str = "the array") -> Sheet:
@@ -181,20 +171,21 @@ def array(values: np.ndarray, what: str = "the array") -> Sheet:
 
 
 def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ...], tuple[str, ...]]:
-    """What the columns hold, and a word on each. Raises `UserError` with advice for all that cannot be modelled."""
-    found, words, wrong = [], [], []
+    """What the columns hold, and what is to be said of them. Raises `UserError` with advice for all that cannot be
+    modelled."""
+    found, notes, wrong = list[Described](), list[tuple[str, Note]](), list[str]()
     for number, cells in enumerate(table.cells, 1):
         try:
-            column, word = infer(cells, gridded=gridded, at=table.at)
+            column, note = infer(cells, gridded=gridded, at=table.at)
         except UserError as error:
             wrong.append(str(error))
             continue
         found.append(column)
-        words.append(f"{shown(cells.name) if cells.name is not None else f'column {number}'}: {word}")
+        notes.append((shown(cells.name) if cells.name is not None else f"column {number}", note))
     if wrong:
         more = f"; and {len(wrong) - FIRST} more columns" if len(wrong) > FIRST else ""
         raise UserError(f"{table.what}: {'; '.join(wrong[:FIRST])}{more}")
-    return tuple(found), tuple(words)
+    return tuple(found), folded(notes)
 
 
 def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
@@ -216,7 +207,7 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
             f"{table.what} has no column {', '.join(map(repr, lost[:FIRST]))}{_alike(lost, own)}; its columns are "
             f"{', '.join(repr(cells.name) for cells in table.cells[:20])}"
         )
-    notes: list[str] = []
+    notes: list[tuple[str, Note]] = []
     names = {column.name for column in wanted}
     others = tuple(cells.name for cells in table.cells if cells.name is not None and cells.name not in names)
     parts: list[tuple[np.ndarray, np.ndarray]] = []
@@ -228,14 +219,16 @@ def numbered(table: Sheet, columns: Sequence[Column]) -> Numbered:
         if wrong.sum() > 1 and (wrong == observed).all():
             changed.append(_another_type(cells, column, _called(column, place), table, wrong))
         for row in np.flatnonzero(wrong).tolist():
-            unseen.setdefault(row, []).append(f"{_called(column, place)} has {shown(_written(cells, row))}")
+            unseen.setdefault(row, []).append(_wrong(cells, row, column, place))
+        if cells.notation is not None and cells.notation.thousands not in ("", column.thousands):
+            notes.append((_called(column, place), NOT_BETWEEN))
         if isinstance(column.kind, Real):
-            notes += _rounded(values[observed & ~wrong], column.kind, _called(column, place))
+            notes += [(_called(column, place), note) for note in _rounded(values[observed & ~wrong], column.kind)]
         parts += with_atoms(values, observed, column.atoms)
     x, observed = (np.stack(arrays, 1) for arrays in zip(*parts, strict=True))
-    lines = {row: f"{table.at(row)}: {', '.join(found)}" for row, found in sorted(unseen.items())}
+    lines = {row: f"{table.at(row)}: {few(found, 'column')}" for row, found in sorted(unseen.items())}
     empty = _empty(observed[:, _own(columns)], wanted, table)
-    return Numbered(np.where(observed, x, 0.0), observed, lines, others, tuple(notes), tuple(empty), tuple(changed))
+    return Numbered(np.where(observed, x, 0.0), observed, lines, others, folded(notes), tuple(empty), tuple(changed))
 
 
 def placed_cells(
@@ -248,24 +241,42 @@ def placed_cells(
         observed = there(cells.texts.tolist(), column.missing, listed)
     values = np.zeros(len(cells.values))
     if isinstance(kind, Categories):
-        values[observed] = _categories(cells, observed, kind)
+        values[observed] = _categories(cells, observed, column, kind)
     elif cells.texts is not None and isinstance(kind, Real) and kind.unit in LONG_AS:
         values[observed] = [instant(text, kind.unit) for text in cells.texts[observed].tolist()]
-    elif cells.numeric:
-        values[observed] = cells.values[observed]
+    elif cells.texts is None:
+        values[observed] = cells.values[observed] if cells.numeric else np.nan
     else:
-        texts = cells.values[observed].tolist()
-        read = values_of(texts, offered)
-        values[observed] = [_one(text, offered) for text in texts] if read is None else read
+        values[observed] = _numbers(cells, observed, column, offered)
     wrong = observed & ~np.isfinite(values)
     if isinstance(kind, Levels):
         wrong |= observed & ((values != np.rint(values)) | (values < 0) | (values >= kind.count))
     return values, observed, wrong
 
 
-def _categories(cells: Cells, observed: np.ndarray, kind: Categories) -> np.ndarray:
+def ways_of(column: Described, offered: Sequence[Notation]) -> tuple[Notation, ...]:
+    """In which of some notations the numbers of a column may be written: a mark stands between thousands where the
+    schema says so, and nowhere else."""
+    return tuple(way for way in NOTATIONS if way.thousands == column.thousands and (way in offered or column.thousands))
+
+
+def _numbers(cells: Cells, observed: np.ndarray, column: Described, offered: Sequence[Notation]) -> np.ndarray:
+    """The observed cells of a column of text as numbers, all in the notation in which most are, (m,): NaN for what is
+    none."""
+    ways = ways_of(column, offered)
+    per_cent = isinstance(column.kind, Real) and column.kind.unit == PERCENT
+    if cells.notation in (*ways, *(signed([PERCENT], ways) if per_cent else ())):
+        return cells.values[observed]
+    texts = cells.texts[observed].tolist() if cells.texts is not None else []
+    if per_cent and any(text.rstrip().endswith(PERCENT) for text in texts):
+        ways = tuple(signed([PERCENT], ways))
+    return max((read_in(texts, way) for way in ways), key=lambda read: int(np.isfinite(read).sum()))
+
+
+def _categories(cells: Cells, observed: np.ndarray, column: Described, kind: Categories) -> np.ndarray:
     """The number of each observed cell's category, by its text or, of numbers, by its value; NaN for none."""
-    read = notation(kind.values)
+    ways = ways_of(column, NOTATIONS)
+    read = notation(kind.values, signed(kind.values, ways))
 
     def value(text: str) -> float | None:
         found = None if read is None else read(text)
@@ -273,21 +284,16 @@ def _categories(cells: Cells, observed: np.ndarray, kind: Categories) -> np.ndar
 
     by_text = {text: float(number) for number, text in enumerate(kind.values)}
     by_value = {} if read is None else {value(text): float(number) for number, text in enumerate(kind.values)}
+    known = cells.numeric and (cells.texts is None or cells.notation in signed(kind.values, ways))
     spare = float(len(kind.values)) if kind.other else np.nan
     found = []
     for row in np.flatnonzero(observed).tolist():
         text = "" if cells.texts is None else str(cells.texts[row])
         number = by_text.get(text)
         if number is None:
-            number = by_value.get(float(cells.values[row]) if cells.numeric else value(text), spare)
+            number = by_value.get(float(cells.values[row]) if known else value(text), spare)
         found.append(number)
     return np.array(found, np.float64)
-
-
-def _one(text: str, offered: Sequence[Notation]) -> float:
-    """One cell of a column of numbers, read by itself: NaN for what is none."""
-    values = values_of([text], offered)
-    return float("nan") if values is None else float(values[0])
 
 
 def with_atoms(values: np.ndarray, observed: np.ndarray, atoms: Sequence[float]) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -313,13 +319,15 @@ def _another_type(cells: Cells, column: Described, called: str, table: Sheet, wr
     )
 
 
-def _rounded(values: np.ndarray, kind: Real, called: str) -> list[str]:
+def _rounded(values: np.ndarray, kind: Real) -> list[Note]:
     """What is to say of values that are no multiples of the column's resolution."""
     if kind.resolution is None:
         return []
     steps = values / kind.resolution
     off = int((np.abs(steps - np.rint(steps)) > 1e-6 * np.maximum(1.0, np.abs(steps))).sum())
-    return [f"{called}: {off} values are no multiples of {kind.resolution:g}, and are rounded to them"] if off else []
+    end = ", and are rounded to them"
+    text = f"{so_many(off, 'value')} {'is no multiple' if off == 1 else 'are no multiples'} of {kind.resolution:g}{end}"
+    return [Note(text, f"values are no multiples of the column's resolution{end}")] if off else []
 
 
 def _own(columns: Sequence[Column]) -> np.ndarray:
@@ -347,6 +355,16 @@ def _empty(observed: np.ndarray, columns: Sequence[Described], table: Sheet) -> 
 
 def _called(column: Described, place: int) -> str:
     return f"column {place + 1}" if column.name is None else f"column {shown(column.name)}"
+
+
+def _wrong(cells: Cells, row: int, column: Described, place: int) -> str:
+    """A cell that is no value of its column, and why."""
+    kind = column.kind
+    date = isinstance(kind, Real) and kind.unit in LONG_AS
+    why = "" if isinstance(kind, Categories) else ", which is no date" if date else ", which is no finite number"
+    if isinstance(kind, Levels):
+        why = f", which is no whole number from 0 to {kind.count - 1}"
+    return f"{_called(column, place)} has {shown(_written(cells, row))}{why}"
 
 
 def _written(cells: Cells, row: int) -> str:

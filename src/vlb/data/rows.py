@@ -9,7 +9,8 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.core.schema import AnyKind, Categories, Column, Levels, Real
-from vlb.data.columns import DAYS, SECONDS, Described, described
+from vlb.data.columns import Described, described
+from vlb.data.dates import DAYS, SECONDS
 from vlb.data.formats.base import File, Member
 from vlb.data.formats.delimited import Delimited, plain
 from vlb.data.numbers import notation

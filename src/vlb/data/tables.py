@@ -22,8 +22,8 @@ from vlb.core.schema import Categories, Column, Schema, Vector
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.formats.base import Declined, File
-from vlb.data.formats.delimited import Delimited, lines_of, shown, style_of
-from vlb.data.numbers import NOTATIONS, Notation, notation, with_comma, with_point
+from vlb.data.formats.delimited import Delimited, lines_of, shown, style_of, told
+from vlb.data.numbers import BESIDE_COMMAS, COMMA, NOTATIONS, Notation, notation
 from vlb.data.splits import completed
 
 MAX_DISTINCT = 1 << 10
@@ -187,17 +187,17 @@ def read_text(path: Path, header: bool) -> Text:
         raise UserError(
             f"{path}: line {lines[0]}: the columns {' and '.join(places)} are both called {shown(twice[0])}: rename one"
         )
-    guessed = () if style.encoding == "utf-8" else (f"the text is no UTF-8: taken as {style.encoding}",)
+    guessed = (said,) if (said := told(style)) else ()
     if style.short:
         what = so_many(style.short, "delimiter")
         guessed = (*guessed, f"all rows but the first end with {what} more, taken for the end of a row")
-    offered = NOTATIONS if style.delimiter != "," else (with_point,)
+    offered = BESIDE_COMMAS if style.delimiter == "," else NOTATIONS
     return Text(names, int(lines[0]), rows, after, style.trailing, offered, guessed, file)
 
 
 def _column(path: Path, text: Text, number: int) -> Column:
     cells = text.rows[:, number].tolist()
-    distinct = ordered(set(cells), text.offered)
+    distinct = ordered(set(cells), _ungrouped(text))
     name = None if text.names is None else quoted(text.names[number])
     column = Column(name, Categories(tuple(map(quoted, distinct))))
     if len(distinct) > MAX_DISTINCT:
@@ -212,16 +212,21 @@ def _column(path: Path, text: Text, number: int) -> Column:
     return column
 
 
+def _ungrouped(text: Text) -> tuple[Notation, ...]:
+    """How numbers may be written whose thousands are not marked: levels are told by texts, which do not say."""
+    return tuple(way for way in text.offered if not way.thousands)
+
+
 def _remarks(text: Text, columns: tuple[Column, ...]) -> tuple[str, ...]:
     """What was decided, and what looks otherwise."""
     found: list[str] = []
-    ways = [notation(column.values, text.offered) for column in columns]
+    ways = [notation(column.values, _ungrouped(text)) for column in columns]
     if text.names is not None and _like_data(text.names, columns):
         first = ", ".join(text.names[:FIRST])
         found.append(f"the first row names the columns, and looks like data ({first}): add names, or give --no-header")
     if text.names is None and (names := _like_names(text.rows, ways)):
         found.append(f"the first row is data, and looks like names ({', '.join(names)}): leave out --no-header")
-    commas = [called(column, j) for j, column in enumerate(columns) if ways[j] is with_comma]
+    commas = [called(column, j) for j, column in enumerate(columns) if ways[j] == COMMA]
     if commas:
         more = ", …" if len(commas) > FIRST else ""
         found.append(f"commas are decimal commas, 1,5 being 1.5, in {', '.join(commas[:FIRST])}{more}")

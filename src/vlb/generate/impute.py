@@ -19,7 +19,8 @@ from vlb.core.schema import Column, Image, Real
 from vlb.core.surroundings import ordinary
 from vlb.data.columns import placed
 from vlb.data.filled import Filled, filled
-from vlb.data.mixed import FIRST, Numbered, Sheet, array, frame, numbered, sheet
+from vlb.data.mixed import Numbered, Sheet, array, frame, numbered, sheet
+from vlb.data.notes import FIRST
 from vlb.data.rows import of_file, require_pyarrow
 from vlb.generate.gaps import Gaps
 from vlb.generate.inpaint import PURPOSE, WHOLE, InpaintResult, inpaint
@@ -234,9 +235,9 @@ def _refuse_unseen(brought: Sheet, rows: Numbered) -> None:
         first = "; ".join(list(rows.unseen.values())[:FIRST]) + ("; …" if len(rows.unseen) > FIRST else "")
         verb = "has" if len(rows.unseen) == 1 else "have"
         raise UserError(
-            f"{brought.what}: {so_many(len(rows.unseen), 'row')} {verb} cells that the model has not seen ({first}): "
-            "mend or empty these cells; for a column of categories, `other = true` in schema.toml takes them, after "
-            "training again"
+            f"{brought.what}: {so_many(len(rows.unseen), 'row')} {verb} cells that are no values of their columns "
+            f"({first}): mend or empty these cells; for a column of categories, `other = true` in schema.toml takes "
+            "them, after training again"
         )
 
 

@@ -61,7 +61,7 @@ def test_a_first_row_may_lack_the_delimiters_that_all_others_end_with(
 @given(
     ROWS, st.sampled_from(",;\t|"), st.sampled_from(["\n", "\r\n", "\r"]), QUOTING,
     st.sampled_from(["", "\ufeff", "sep=;\n"]), st.sampled_from(["", "\n\n", "\r\n"]),
-    st.sampled_from(["utf-8", "cp1252"]), st.randoms(use_true_random=False),
+    st.sampled_from(["utf-8", "cp1252", "utf-16", "utf-32"]), st.randoms(use_true_random=False),
 )  # fmt: skip
 @settings(derandomize=True, deadline=None, max_examples=500)
 def test_any_file_comes_back_to_the_byte_or_is_declined(
@@ -105,6 +105,8 @@ def test_what_people_export(content: bytes, cells: list[list[str]]) -> None:
         (b"", "no rows"),
         (b"\n\n", "no rows"),
         (b"a,b\n1,\x002\n", "NUL"),
+        (b"\xff\xfea\0,\0b\0\n\0\0\xd8", "begins as UTF-16 does, and is none from byte"),
+        ("a,b\n1,\x002\n".encode("utf-16"), "NUL characters, the first in line 2"),
         (b"a,b\n1,2\n3\n", "1 cell in line 3, where the first row has 2"),
         (b'a,b\n"x\ny",2\n3\n', "1 cell in line 4"),
         (b"a,b\n1,2,\n3,4,5\n", "3 cells in line 3, where the first row has 2: '5' is one too many"),

@@ -5,6 +5,7 @@ cell. The rest is b"" for what `csv.writer(file, lineterminator="\\n")` and `pan
 where they are needed, every row ended by LF.
 """
 
+import codecs
 import json
 import math
 import re
@@ -21,6 +22,14 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
 SHOWN = 40
 DELIMITERS = ",\t;|"
 BOM = "\ufeff"
+# By the bytes that a text begins with; those of UTF-32 begin as those of UTF-16 do.
+WIDE = {
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+ENCODINGS = ("utf-8", "cp1252", "latin-1", *WIDE.values())
 ROWS_AT_ONCE = 1 << 10  # that are written as text
 BREAK = re.compile(r"\r\n|\n|\r")
 NO_DECIMAL = re.compile(r"(?<!\d),|,(?!\d)")
@@ -50,7 +59,9 @@ class Delimited:
     freedom: str | None = None
 
     def recognises(self, name: str, head: Content) -> bool:
-        return PurePath(name).suffix.lower() in SUFFIXES and b"\0" not in bytes(head)
+        return PurePath(name).suffix.lower() in SUFFIXES and (
+            b"\0" not in bytes(head) or _wide(bytes(head)) is not None
+        )
 
     def read(self, content: Content) -> File:
         content = bytes(content)
@@ -136,8 +147,15 @@ def plain(delimiter: str) -> bytes:
 
 
 def style_of(file: File) -> Style:
-    """How its text is written. Where it is no UTF-8, cp1252 or latin-1 is a guess to be told."""
+    """How its text is written."""
     return _unpacked(file.rest)
+
+
+def told(style: Style) -> str:
+    """What is to be said of the encoding of a text; nothing of UTF-8."""
+    if style.encoding in WIDE.values():
+        return f"the text is {style.encoding[:6].upper()}, by its byte order mark"
+    return "" if style.encoding == "utf-8" else f"the text is no UTF-8: taken as {style.encoding}"
 
 
 def shown(text: str) -> str:
@@ -151,7 +169,21 @@ def lines_of(file: File) -> np.ndarray:
     return np.cumsum([1 + len(BREAK.findall(style_of(file).start)), *breaks[:-1]])
 
 
+def _wide(content: bytes) -> str | None:
+    """The encoding of more than one byte to each character that a byte order mark says."""
+    return next((encoding for mark, encoding in WIDE.items() if content.startswith(mark)), None)
+
+
 def _decoded(content: bytes) -> tuple[str, str]:
+    wide = _wide(content)
+    if wide is not None:
+        try:
+            text = content.decode(wide)
+        except UnicodeDecodeError as error:
+            raise Declined(f"begins as {wide[:6].upper()} does, and is none from byte {error.start + 1} on") from error
+        if "\0" in text:
+            raise Declined(f"holds NUL characters, the first in line {_line(text, text.index(chr(0)))}")
+        return text, wide
     if b"\0" in content:
         line = _line(content.decode("latin-1"), content.index(b"\0"))
         raise Declined(f"holds NUL bytes, the first in line {line}, so it is no text in UTF-8: save it as such")
@@ -295,7 +327,7 @@ def _unpacked(rest: bytes) -> Style:
         style = Style(**said)
         texts = (style.start, style.delimiter, style.newline, style.tail, style.encoding)
         sound = all(isinstance(text, str) for text in texts) and isinstance(style.trailing, int)
-        known = style.quoting in QUOTING and style.encoding in ("utf-8", "cp1252", "latin-1")
+        known = style.quoting in QUOTING and style.encoding in ENCODINGS
         places = (*style.odd, *(k for k, _ in style.breaks))
         sound = sound and len(style.delimiter) == 1 and 0 <= style.trailing < 1 << 16 and min(places, default=0) >= 0
         sound = sound and isinstance(style.short, int) and 0 <= style.short <= style.trailing

@@ -148,7 +148,7 @@ class TableDensity(Shown, DensityMixin, BaseEstimator):
             known = found.observed & np.isfinite(found.x) & ((found.x >= 0) & (found.x < most) | np.isinf(most))
         if found.unseen:
             first = next(iter(found.unseen.values()))
-            say((f"{so_many(len(found.unseen), 'row')} with cells that were not seen in fit ({first})",))
+            say((f"{so_many(len(found.unseen), 'row')} with cells that are no values of their columns ({first})",))
         say(found.remarks)
         return Rows(np.where(known, found.x, 0.0), found.observed, known)
 

@@ -11,7 +11,7 @@ from vlb.core.schema import AnyKind
 from vlb.data.columns import Cells
 from vlb.data.frames import filled_frame, narwhals
 from vlb.data.mixed import Sheet, frame
-from vlb.data.numbers import with_point
+from vlb.data.numbers import POINT
 from vlb.data.rows import as_values
 from vlb.interfaces.estimators.frames import NUMBERS, types_of
 
@@ -77,7 +77,7 @@ def _read(estimator: BaseEstimator, X: Any, *, framed: bool, reset: bool) -> Giv
     values = array.astype(np.float64)
     gone = np.isnan(values)
     cells = (Cells(name, np.where(no, 0.0, own), ~no) for name, own, no in zip(names, values.T, gone.T, strict=True))
-    return Given(array, Sheet("X", tuple(cells), None, (with_point,)))
+    return Given(array, Sheet("X", tuple(cells), None, (POINT,)))
 
 
 def taken(table: Any, places: np.ndarray) -> Any:

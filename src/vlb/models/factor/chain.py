@@ -27,7 +27,7 @@ class Chain:
     def __init__(self, components: Components, start: Posterior) -> None:
         self.components = components
         self.log_joint, self.mean = start.log_joint, start.mean
-        self.covariance = start.covariance[:, start.which]
+        self.covariance = start.by_row(start.covariance)
         self._asked: dict[int, Predicted] = {}  # since a column was taken in last
 
     def predicted(self, column: int) -> "Predicted":

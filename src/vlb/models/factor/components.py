@@ -4,7 +4,7 @@
 
 Given the latent z ~ N(0, I) cells are independent, so a missing cell is a factor less: with S = I + Σ_d W_d W_dᵀ / ψ_d
 over the known cells d alone, z is N(S⁻¹ Σ_d W_d (y_d − m_d) / ψ_d, S⁻¹), and log p of the known cells follows by the
-matrix determinant lemma. S is a function of which cells are known: one inverse per pattern.
+matrix determinant lemma. S is a function of which cells are known: one Cholesky factor per pattern.
 """
 
 import math
@@ -73,18 +73,19 @@ class Rows:
         return Rows(self.y[index], self.known[index], self.codes[index], self.told[index], self.weight[index])
 
     @cached_property
-    def patterns(self) -> tuple[Tensor, Tensor]:
-        """The different rows of `known`, (U, D), and which of them each row has, (n,)."""
+    def patterns(self) -> tuple[Tensor, Tensor | None]:
+        """The different rows of `known`, (U, D), and which of them each row has, (n,); all rows and None where most
+        have a pattern of their own, for that is less work than to look them up."""
         if not self.known.shape[1]:  # a table of categories alone, which torch's unique refuses
             return self.known[:1], torch.zeros(len(self), dtype=torch.int64)
-        found = torch.unique(self.known, dim=0, return_inverse=True)
-        return found[0], found[1].reshape(-1)
+        found, which = torch.unique(self.known, dim=0, return_inverse=True)
+        return (self.known, None) if 2 * len(found) > len(self) else (found, which.reshape(-1))
 
     @cached_property
     def members(self) -> tuple[Tensor, ...] | None:
         """The rows of each pattern; None where nearly each has one of its own."""
         patterns, which = self.patterns
-        if len(patterns) * FEW > len(self):
+        if which is None or len(patterns) * FEW > len(self):
             return None
         return which.argsort(stable=True).split(which.bincount(minlength=len(patterns)).tolist())
 
@@ -101,20 +102,37 @@ def _slices(n: int, size: int) -> Iterator[slice]:
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """log_joint: (J, n), log w_j p_j(known cells) without the maps' Jacobian; mean: (J, n, Q) and the covariance of z
-    given j and the known cells, (J, U, Q, Q) by pattern, with a root of it, R Rᵀ; which: (n,)."""
+    """log_joint: (J, n), log w_j p_j(known cells) without the maps' Jacobian; mean: (J, n, Q) of z given j and the
+    known cells; factor: (J, U, Q, Q), the lower Cholesky factor of its precision by pattern; which: (n,), the pattern
+    of each row, None where they are the rows."""
 
     log_joint: Tensor
     mean: Tensor
-    covariance: Tensor
-    root: Tensor
-    which: Tensor
+    factor: Tensor
+    which: Tensor | None
+
+    @cached_property
+    def covariance(self) -> Tensor:
+        """Of z given j and the known cells, by pattern, (J, U, Q, Q)."""
+        return torch.cholesky_inverse(self.factor)
+
+    def by_row(self, by_pattern: Tensor) -> Tensor:
+        """What each row has of what each pattern has, (J, n, …) of (J, U, …)."""
+        return by_pattern if self.which is None else by_pattern[:, self.which]
+
+    def variances(self, loadings: Tensor) -> Tensor:
+        """Of W_d z given j and the known cells, by pattern, for loadings (J, D, Q): (J, U, D)."""
+        half = torch.linalg.solve_triangular(self.factor, loadings.mT.unsqueeze(1), upper=False)
+        return half.square().sum(-2)
 
     def drawn(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
         """A draw of z given the component `chosen` (n,) of each row, (n, Q)."""
         n, rank = self.mean.shape[1:]
         noise = torch.randn(n, rank, 1, generator=generator, dtype=torch.float64)
-        return self.mean[chosen, torch.arange(n)] + (self.root[chosen, self.which] @ noise).squeeze(-1)
+        row = torch.arange(n)
+        factor = self.factor[chosen, row if self.which is None else self.which]
+        spread = torch.linalg.solve_triangular(factor.mT, noise, upper=True).squeeze(-1)
+        return self.mean[chosen, row] + spread
 
 
 def posterior(components: Components, rows: Rows) -> Posterior:
@@ -126,23 +144,23 @@ def posterior(components: Components, rows: Rows) -> Posterior:
     outer = (scaled.unsqueeze(-1) * loadings.unsqueeze(-2)).flatten(2)
     one = torch.eye(rank, dtype=means.dtype)
     factor = torch.linalg.cholesky((patterns @ outer).view(count, len(patterns), rank, rank) + one)
-    root = torch.linalg.solve_triangular(factor, one, upper=False).mT
-    covariance = root @ root.mT
     error = (rows.y - means.unsqueeze(1)) * rows.known
     score = error @ scaled
     if rows.members is None:
-        mean = (covariance[:, which] @ score.unsqueeze(-1)).squeeze(-1)
+        of_row = factor if which is None else factor[:, which]
+        mean = torch.cholesky_solve(score.unsqueeze(-1), of_row).squeeze(-1)
     else:
         mean = torch.empty_like(score)
         for pattern, at in enumerate(rows.members):
-            mean[:, at] = score[:, at] @ covariance[:, pattern]
+            mean[:, at] = torch.cholesky_solve(score[:, at].mT, factor[:, pattern]).mT
     distance = ((error.square()) @ (1 / variances).unsqueeze(-1)).squeeze(-1) - (score * mean).sum(-1)
     volume = variances.log() @ patterns.T + 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    log_joint = -0.5 * (distance + volume[:, which] + LOG_2PI * rows.known.sum(1))
+    volume = volume if which is None else volume[:, which]
+    log_joint = -0.5 * (distance + volume + LOG_2PI * rows.known.sum(1))
     log_joint = log_joint + components.log_weights.unsqueeze(1)
     for codes, told in zip(rows.codes.T, rows.told.T, strict=True):
         log_joint = log_joint + components.log_tables[:, codes] * told
-    return Posterior(log_joint, mean, covariance, root, which)
+    return Posterior(log_joint, mean, factor, which)
 
 
 def log_likelihood(components: Components, rows: Rows) -> Tensor:

@@ -74,12 +74,14 @@ def _sums(rows: Rows, shares: Tensor, z: Tensor, covariance: Tensor | None, cate
     shared = v * shares.unsqueeze(-1)
     patterns, which = rows.patterns
     if rows.members is None:
-        outer = (shares.unsqueeze(1) * rows.known.T) @ (v.unsqueeze(-1) * v.unsqueeze(-2)).flatten(-2)
+        each = v.unsqueeze(-1) * v.unsqueeze(-2)
+        if covariance is not None and which is None:
+            each[..., :rank, :rank] += covariance
+        outer = (shares.unsqueeze(1) * rows.known.T) @ each.flatten(-2)
     else:
-        each = [shared[:, at].mT @ v[..., at, :] for at in rows.members]
-        outer = patterns.T @ torch.stack(each, 1).flatten(2)
+        outer = patterns.T @ torch.stack([shared[:, at].mT @ v[..., at, :] for at in rows.members], 1).flatten(2)
     summed = outer.reshape(count, -1, rank + 1, rank + 1)
-    if covariance is not None:
+    if covariance is not None and which is not None:
         used = shares.new_zeros(count, len(patterns)).index_add_(1, which, shares)
         spread = (used.unsqueeze(1) * patterns.T) @ covariance.flatten(2)
         summed[..., :rank, :rank] += spread.view(count, -1, rank, rank)

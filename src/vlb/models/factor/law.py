@@ -94,6 +94,5 @@ class FactorLaw(UnknownCells):
     def _moments(self, rows: Rows) -> Moments:
         found, loadings = posterior(self.components, rows), self.components.loadings
         means = self.components.means.unsqueeze(1) + found.mean @ loadings.mT
-        spread = ((loadings.unsqueeze(1) @ found.covariance) * loadings.unsqueeze(1)).sum(-1)
-        variances = self.components.variances.unsqueeze(1) + spread
-        return Moments(found.log_joint.softmax(0).unsqueeze(-1), means, variances.sqrt()[:, found.which])
+        deviations = (self.components.variances.unsqueeze(1) + found.variances(loadings)).sqrt()
+        return Moments(found.log_joint.softmax(0).unsqueeze(-1), means, found.by_row(deviations))
