@@ -31,6 +31,7 @@ from vlb.core.schema import (
     Points,
     Real,
     Schema,
+    VaryingPoints,
     Vector,
     Volume,
     Wave,
@@ -49,7 +50,9 @@ from vlb.training.recipes import recipe
 # Of classes whose fields do not all have defaults.
 MADE: dict[type, dict[str, Any]] = {
     Layout: {"shape": ()}, Vector: {"shape": (3,)}, Image: {"shape": (1, 2, 2)}, Wave: {"shape": (1, 4)},
-    Volume: {"shape": (1, 2, 2, 2)}, Points: {"shape": (4, 3)}, Levels: {"count": 4}, Categories: {"values": ("a",)},
+    Volume: {"shape": (1, 2, 2, 2)}, Points: {"shape": (4, 3)},
+    VaryingPoints: {"shape": (4, 3), "numbers": (2, 4), "clouds": (1, 1)},
+    Levels: {"count": 4}, Categories: {"values": ("a",)},
     Column: {"name": "a", "kind": Levels(2)}, Pieces: {"tile": (2,)}, Experiment: {"recipe": "digits"},
     Described: {"name": "a", "kind": Real()},
     Schema: {"layout": Vector((3,)), "kinds": Levels(4)}, UniformRung: {"steps": 4},

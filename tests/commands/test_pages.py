@@ -218,8 +218,10 @@ def clouds() -> Names:
     Path("my/meshes").mkdir(parents=True)
     points = np.random.default_rng(0).normal(size=(24, 300, 3))
     np.save("my/clouds.npy", points[:, :64])
+    Path("my/scans").mkdir()
     for number, cloud in enumerate(points):
         np.save(f"my/meshes/{number}.npy", cloud)
+        np.save(f"my/scans/{number}.npy", cloud[: 20 + number])
     return {}
 
 

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from tests.nn.test_backbones import perturbed
 from tests.oracles import seeded
 from vlb.base.errors import UserError
-from vlb.core.condition import UNCONDITIONAL
+from vlb.core.condition import UNCONDITIONAL, Condition, Role
 from vlb.core.emissions import CoordinateMixture, Coordinates
 from vlb.core.initial import initialise
 from vlb.core.schema import Points, Real, Schema
 from vlb.data import Split
+from vlb.data.sets import split_of, varying
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.model import DiffusionModel
@@ -35,8 +36,10 @@ def schema(number: int, coordinates: int = 3) -> Schema:
     return Schema(layout=Points((number, coordinates)), kinds=Real())
 
 
-def model_of(x: np.ndarray, components: int = 2, gamma_0: float = -8.0) -> DiffusionModel:
-    """After some training of a kind: no weight is at its start."""
+def model_of(
+    x: np.ndarray | Split, layout: Points | None = None, *, components: int = 2, gamma_0: float = -8.0
+) -> DiffusionModel:
+    """Untrained, of clouds x (n, N, d) or of a split of a layout."""
     configuration = Diffusion(
         schedule=LogSNRLinear(gamma_0=gamma_0, gamma_1=6.0),
         backbone=SetAttention(width=16, blocks=2),
@@ -44,8 +47,9 @@ def model_of(x: np.ndarray, components: int = 2, gamma_0: float = -8.0) -> Diffu
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = configuration.build(schema(*x.shape[1:]))
-    initialise(model, Split(x), seeded(0))
+        split = x if isinstance(x, Split) else Split(x)
+        model = configuration.build(Schema(layout=layout or Points(split.x.shape[1:]), kinds=Real()))
+    initialise(model, split, seeded(0))
     return model
 
 
@@ -83,6 +87,38 @@ def test_the_bound_does_not_know_an_order(gamma: float) -> None:
 
     for one, other in zip(measured(few, eps), measured(few[:, order], eps[:, order]), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+@given(st.lists(st.integers(2, 6), min_size=2, max_size=4), st.integers(2, 3), st.integers(0, 100))
+@settings(max_examples=25, deadline=None)
+def test_absent_points_are_nothing(numbers: list[int], coordinates: int, seed: int) -> None:
+    """Among larger ones, a cloud has the terms that it has by itself under the same noise, and what stands in place of
+    absent points does not matter."""
+    rng = np.random.default_rng(seed)
+    clouds = [rng.normal(size=(number, coordinates)) for number in numbers]
+    layout = varying(7, coordinates, numbers)
+    split = split_of(clouds, layout)
+    model = model_of(split, layout)
+    perturbed(model.denoiser.backbone, seed)  # type: ignore[arg-type]
+    model = model.double()
+    x, condition = split.batch(np.arange(len(split)), False, "cpu")
+    eps = torch.randn(x.shape, generator=seeded(seed), dtype=torch.float64)
+    t = torch.linspace(0, 1, len(split), dtype=torch.float64)
+
+    def measured(x: Tensor, eps: Tensor, t: Tensor, condition: Condition) -> list[Tensor]:
+        noisy = noised_by(model, x, model.embedding.embed(x), t, condition, eps)
+        (found,) = predicted(model, noisy)
+        return [squared_error(found, noisy), surprise(found, noisy), model.prior_kl(x, seeded(0), condition=condition)]
+
+    found = measured(x, eps, t, condition)
+    far = torch.where(condition.role == Role.ABSENT, 1e3, x)  # type: ignore[arg-type]
+    for one, other in zip(found, measured(far, eps.where(far == x, 5.0), t, condition), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+    for i, number in enumerate(numbers):
+        by_itself = Condition(role=torch.zeros(1, number, coordinates, dtype=torch.uint8))
+        parts = measured(x[i : i + 1, :number], eps[i : i + 1, :number], t[i : i + 1], by_itself)
+        for one, other in zip(found, parts, strict=True):
+            torch.testing.assert_close(one[i : i + 1], other, rtol=1e-6, atol=1e-6)
 
 
 @given(st.floats(1e-4, 1e4), st.floats(-1e6, 1e6), st.integers(0, 100))
@@ -127,7 +163,7 @@ def test_silence_is_exact_of_gaussian_points(components: int) -> None:
     of the data, up to its Monte Carlo error."""
     rng = np.random.default_rng(0)
     x = 100 + 7 * rng.normal(size=(400, 6, 3))
-    model = model_of(x, components)
+    model = model_of(x, components=components)
     coordinates = model.denoiser.continuum  # type: ignore[attr-defined]
     shift, scale = (coordinates.get_buffer(name).numpy() for name in ("shift", "scale"))
     z = (x - shift) / scale
@@ -186,9 +222,8 @@ def test_other_models_are_refused(configuration: Diffusion | Mixture | VAE) -> N
 def test_attention_over_sets_is_of_points(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="needs points"):
         SetAttention().build(shape, (*shape, 2), 0, False)
-    for roles, planes in ((True, 0), (False, 2)):
-        with pytest.raises(UserError, match="neither roles nor planes"):
-            SetAttention().build((4, 3), (4, 3, 2), 0, roles, planes)
+    with pytest.raises(UserError, match="told no planes"):
+        SetAttention().build((4, 3), (4, 3, 2), 0, False, 2)
 
 
 def test_it_learns_that_points_belong_together() -> None:

@@ -35,6 +35,7 @@ class Layout(Settings):
 
     axes: ClassVar[tuple[str, ...]] = ()
     elements: ClassVar[str] = "numbers"
+    padded: ClassVar[bool] = False  # whether examples have fewer elements than the shape, and the rest are absent
     shape: tuple[Annotated[int, Within(1, MOST_ELEMENTS)], ...]
 
     def __post_init__(self) -> None:
@@ -50,10 +51,10 @@ class Layout(Settings):
         """The sizes of the axes along which elements have neighbours; none where places mean nothing."""
         return self.shape[1:] if self.axes[:1] == ("channels",) else ()
 
-    @property
-    def log_orders(self) -> float:
-        """The logarithm of how many arrays are one example where their order means nothing, nats: else 0."""
-        return 0.0
+    def log_orders(self, elements: np.ndarray) -> np.ndarray | None:
+        """The logarithm of how many arrays are one example of so many elements (n,), nats, where their order means
+        nothing: (n,); else None."""
+        return None
 
     @property
     def maps(self) -> int:
@@ -114,13 +115,49 @@ class Points(Layout):
     axes: ClassVar[tuple[str, ...]] = ("points", "coordinates")
     elements: ClassVar[str] = "coordinates"
 
-    @property
-    def log_orders(self) -> float:
-        """log N!, nats."""
-        return math.lgamma(self.shape[0] + 1)
+    def log_orders(self, elements: np.ndarray) -> np.ndarray:
+        """log n! of n points, nats."""
+        return np.array([math.lgamma(count / self.shape[1] + 1) for count in elements])
 
 
-LAYOUTS = Family("layout", {"vector": Vector, "image": Image, "wave": Wave, "volume": Volume, "points": Points})
+@dataclass(frozen=True)
+class VaryingPoints(Points):
+    """(N, d): sets of at most N points, of which each example says how many it has: what is beyond is absent.
+
+    numbers: of points, increasing, that clouds for training have; clouds: how many of them have each. They are no part
+    of a density, which is of the points given their number, but say which numbers samples have.
+    """
+
+    padded: ClassVar[bool] = True
+    numbers: tuple[Count, ...] = ()
+    clouds: tuple[Count, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` unless there are numbers, increasing, of points that there can be."""
+        super().__post_init__()
+        if not self.numbers or len(self.clouds) != len(self.numbers) or list(self.numbers) != sorted(set(self.numbers)):
+            raise UserError("clouds of several numbers of points say each number once, and how many of them have it")
+        if self.numbers[-1] > self.shape[0]:
+            raise UserError(f"clouds of {self.numbers[-1]} points are none of at most {self.shape[0]}")
+
+    def quantiles(self, share: np.ndarray) -> np.ndarray:
+        """The number of points that a share (n,), from 0 to below 1, of the clouds for training do not exceed: (n,)
+        int64."""
+        upto = np.cumsum(self.clouds)
+        return np.array(self.numbers)[np.searchsorted(upto, share * upto[-1], "right")]
+
+
+LAYOUTS = Family(
+    "layout",
+    {
+        "vector": Vector,
+        "image": Image,
+        "wave": Wave,
+        "volume": Volume,
+        "points": Points,
+        "varying-points": VaryingPoints,
+    },
+)
 
 
 class Kind(Protocol):
@@ -413,7 +450,8 @@ class Schema(Settings):
         if self.discrete:
             return f"discrete, {self.levels} levels"
         mixed = any(kind.count is not None for kind in self.each)
-        return f"{'mixed' if mixed else 'continuous'}, {self.measure}"
+        given = ", given the number of points" if self.layout.padded else ""
+        return f"{'mixed' if mixed else 'continuous'}, {self.measure}{given}"
 
     @property
     def widest(self) -> int:

@@ -19,6 +19,7 @@ from vlb.data.splits import completed
 from vlb.data.values import as_images, as_levels, checked_levels, default_levels
 
 LABEL_NAMES = ("labels", "label", "y")
+NUMBERS = "numbers"  # of the rows of x that each example has, where these differ
 Shaped = Callable[[np.ndarray, str], np.ndarray]  # an array, what to call it in messages: as (n, channels, …)
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 
@@ -50,25 +51,36 @@ def npy_parts(path: Path) -> "dict[str, Part]":
 
 
 def npz_parts(path: Path) -> "tuple[dict[str, Part], tuple[Reason, ...]]":
-    """The arrays of an .npz file by split, called as `load_npz` has them, and what else there is. Raises `UserError` as
-    above."""
-    return _parts(_open(path), path)
+    """The arrays of an .npz file by split, called as `load_npz` has them, with how many rows of each an example has
+    where an array `numbers` (or `numbers_train`, …) says it, and what else there is. Raises `UserError` as above."""
+    return _parts(_open(path), path, numbered=True)
 
 
-def _parts(archive: Arrays, path: Path, *others: str) -> "tuple[dict[str, Part], tuple[Reason, ...]]":
-    """others: names that are looked at elsewhere."""
+def _parts(
+    archive: Arrays, path: Path, *others: str, numbered: bool = False
+) -> "tuple[dict[str, Part], tuple[Reason, ...]]":
+    """others: names that are looked at elsewhere; numbered: whether `numbers` are looked at."""
     names = archive.names
+    counted = archive.names if numbered else ()
     keys = {
-        split: (key, _one_of([f"{head}_{tail}" for tail in tails for head in LABEL_NAMES], names, path))
+        split: (
+            key,
+            _one_of([f"{head}_{tail}" for tail in tails for head in LABEL_NAMES], names, path),
+            _one_of([f"{NUMBERS}_{tail}" for tail in tails], counted, path),
+        )
         for split, tails in SPLIT_NAMES.items()
         if (key := _one_of([f"x_{tail}" for tail in tails], names, path)) is not None
     }
     if not keys:
-        keys["train"] = _only_array(names, path), _one_of(LABEL_NAMES, names, path)
+        keys["train"] = (
+            _only_array(names, path),
+            _one_of(LABEL_NAMES, names, path),
+            _one_of([NUMBERS], counted, path),
+        )
     if "train" not in keys:
-        raise UserError(f"{path} has {', '.join(names)} but no x_train; add it, or give all images as x")
-    parts = {split: _part(archive, key, label_key, path) for split, (key, label_key) in keys.items()}
-    read = {*others, *(key for pair in keys.values() for key in pair)}
+        raise UserError(f"{path} has {', '.join(names)} but no x_train; add it, or give all examples as x")
+    parts = {split: _part(archive, *those, path) for split, those in keys.items()}
+    read = {*others, *(key for those in keys.values() for key in those)}
     return parts, reasons(LeftOut(name, "other arrays") for name in names if name not in read)
 
 
@@ -87,11 +99,13 @@ def _load_npy(path: Path) -> np.ndarray:
 
 
 class Stored(NamedTuple):
-    """One array of examples as a file holds it, unchecked; labels and levels where the file has them."""
+    """One array of examples as a file holds it, unchecked; labels, levels and how many rows each example has where the
+    file has them."""
 
     x: np.ndarray
     labels: np.ndarray | None
     levels: int | None
+    numbers: np.ndarray | None = None
 
 
 def read_array(path: Path) -> Stored:
@@ -101,8 +115,10 @@ def read_array(path: Path) -> Stored:
     archive = _open(path)
     levels = _levels_in(archive, path) if "levels" in archive.names else None
     label_key = _one_of(LABEL_NAMES, archive.names, path)
-    key = _only_array(archive.names, path)
-    return Stored(_member(archive, key, path), _optional(archive, label_key, path), levels)
+    key, numbers = _only_array(archive.names, path), _one_of([NUMBERS], archive.names, path)
+    return Stored(
+        _member(archive, key, path), _optional(archive, label_key, path), levels, _optional(archive, numbers, path)
+    )
 
 
 def from_arrays(path: Path, x: np.ndarray, labels: np.ndarray | None, levels: int | None) -> Dataset:
@@ -111,15 +127,18 @@ def from_arrays(path: Path, x: np.ndarray, labels: np.ndarray | None, levels: in
 
 
 class Part(NamedTuple):
-    """A split, unchecked; what: it is, for messages."""
+    """A split, unchecked; what: it is, for messages; numbers: how many rows of x each example has, where that is
+    said."""
 
     x: np.ndarray
     labels: np.ndarray | None
     what: str
+    numbers: np.ndarray | None = None
 
 
-def _part(archive: Arrays, key: str, label_key: str | None, path: Path) -> Part:
-    return Part(_member(archive, key, path), _optional(archive, label_key, path), f"{path}[{key}]")
+def _part(archive: Arrays, key: str, labels: str | None, numbers: str | None, path: Path) -> Part:
+    found, counts = _optional(archive, labels, path), _optional(archive, numbers, path)
+    return Part(_member(archive, key, path), found, f"{path}[{key}]", counts)
 
 
 def _dataset(path: Path, parts: dict[str, Part], levels: int | None, shaped: Shaped) -> Dataset:

@@ -37,9 +37,9 @@ class Split:
     labels: (n,) int64 class numbers; observed: (n, *shape) bool, which elements are known; weight: (n,) float64, how
         much each example counts; whole: (n,) int64, the thing that each is a piece of; given: (n, *shape) bool, but of
         pieces the same in every example, which elements a likelihood is told and not of; counted: (n,) int64, how many
-        elements of each piece a likelihood is of; planes: (n, maps, …) float32, maps aligned with x that a model is
-        told, as many as the schema's layout says. Each may be None: no classes, all observed, all alike, all whole,
-        nothing given, no maps.
+        elements of each example a likelihood is of, where these differ; planes: (n, maps, …) float32, maps aligned with
+        x that a model is told, as many as the schema's layout says. Each may be None: no classes, all observed, all
+        alike, all whole, nothing given, all of one size, no maps.
     digest: what stands for the values of x where it would take long to compute them all; thing: whole -> the thing
         itself, (C, *size).
 
@@ -75,12 +75,17 @@ class Split:
 
     @property
     def dimensions(self) -> float:
-        """The number of values in one example that a likelihood is of, of pieces in the mean: what bits per dimension
-        divides by."""
+        """The number of values in one example that a likelihood is of, in the mean where these differ: what bits per
+        dimension divides by."""
         if self.counted is not None and len(self):
             return float(self.counted.mean())
         told = 0 if self.given is None or not len(self) else int(self.given[0].sum())
         return math.prod(self.x.shape[1:]) - told
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """How many values of each example a likelihood is of, (n,)."""
+        return np.full(len(self), self.dimensions) if self.counted is None else self.counted
 
     @property
     def modelled(self) -> np.ndarray:

@@ -66,13 +66,16 @@ class Arrangement(NamedTuple):
 
     def split(self, read: Mapping[PurePath, np.ndarray]) -> dict[str, Split]:
         """What was read of each path, by split, with the numbers of the classes."""
-        found = {}
-        for split, paths in self.parts.items():
-            labels = None
-            if self.classes is not None:
-                labels = np.array([self.classes.index(self.named[path]) for path in paths], np.int64)
-            found[split] = Split(np.stack([read[path] for path in paths]), labels)
-        return found
+        return {
+            split: Split(np.stack([read[path] for path in paths]), self.labels(paths))
+            for split, paths in self.parts.items()
+        }
+
+    def labels(self, paths: Sequence[PurePath]) -> np.ndarray | None:
+        """The numbers of the classes of paths, (n,) int64, where there are any."""
+        if self.classes is None:
+            return None
+        return np.array([self.classes.index(self.named[path]) for path in paths], np.int64)
 
 
 def arrangement(folder: Path, paths: Sequence[PurePath]) -> Arrangement:

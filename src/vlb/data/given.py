@@ -27,6 +27,7 @@ from vlb.data.meshes import SUFFIXES as MESHES
 from vlb.data.mixed import load_mixed_rows
 from vlb.data.photographs import given_album, tiles
 from vlb.data.points import read_clouds
+from vlb.data.sets import split_of
 from vlb.data.sounds import read_windows
 from vlb.data.tables import load_rows
 from vlb.data.values import as_images, as_levels
@@ -84,9 +85,9 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
         split = Split(rows.x[kept], observed=rows.observed[kept])
         return Given(split, (), (*rows.remarks, *rows.empty), rows.unseen, str(path))
     if isinstance(schema.layout, Points) and not schema.discrete:
-        clouds = read_clouds(Path(path).expanduser(), schema)
-        numbers = _classes(clouds.labels, len(clouds.x), str(path), schema, conditional)
-        return Given(Split(clouds.x, numbers), clouds.names, clouds.notes)
+        sets = read_clouds(Path(path).expanduser(), schema)
+        numbers = _classes(sets.labels, len(sets.clouds), str(path), schema, conditional)
+        return Given(split_of(sets.clouds, schema.layout, numbers), sets.names, sets.notes)
     path, shape, levels, columns = Path(path).expanduser(), schema.shape, schema.levels, schema.columns
     if isinstance(schema.layout, Wave) and schema.layout.rate is not None:
         if not path.exists():
@@ -115,7 +116,7 @@ def load_examples(path: Path, schema: Schema, *, conditional: bool = True) -> Gi
         elif columns is not None and path.suffix.lower() in SUFFIXES:
             x, unseen = load_rows(path, columns)
         elif path.suffix.lower() in (".npy", ".npz"):
-            x, labels, said = read_array(path)
+            x, labels, said, _ = read_array(path)
         elif path.suffix.lower() in (".idx", ".gz") or path.name.endswith("ubyte"):
             x, beside = read_idx(path), labels_beside(path)
             labels = None if beside is None else read_idx(beside)

@@ -31,15 +31,16 @@ class GaussianPoint:
     """Points independent of each other, in any order, of one Gaussian in each coordinate."""
 
     def __init__(self, rows: Split) -> None:
-        self.mean = rows.x.mean((0, 1))
-        least = TINY * np.maximum(1e-300, np.abs(rows.x).max((0, 1)))
-        self.deviation = np.maximum(rows.x.std((0, 1)), least)
+        points = _points(rows)
+        self.mean = points.mean(0)
+        least = TINY * np.maximum(1e-300, np.abs(points).max(0))
+        self.deviation = np.maximum(points.std(0), least)
 
     def log_prob(self, rows: Split) -> np.ndarray:
         """log p of the points of each cloud as a tuple, (n,) nats."""
         z = (rows.x - self.mean) / self.deviation
         each = -0.5 * z**2 - np.log(self.deviation) - 0.5 * math.log(2 * math.pi)
-        total: np.ndarray = each.sum((1, 2))
+        total: np.ndarray = np.where(rows.modelled, each, 0.0).sum((1, 2))
         return total
 
 
@@ -51,7 +52,7 @@ class MixedPoint:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
-        points = rows.x.reshape(-1, rows.x.shape[-1])
+        points = _points(rows)
         if len(points) > SEEN:
             points = points[np.random.default_rng(0).choice(len(points), SEEN, replace=False)]
         self.mean, self.scale = (
@@ -68,7 +69,8 @@ class MixedPoint:
         """log p of the points of each cloud as a tuple, (n,) nats."""
         n, number, coordinates = rows.x.shape
         each = self.law.score_samples((rows.x.reshape(-1, coordinates) - self.mean) / self.scale)
-        total: np.ndarray = each.reshape(n, number).sum(1) - number * coordinates * math.log(self.scale)
+        each = each.reshape(n, number) - coordinates * math.log(self.scale)
+        total: np.ndarray = np.where(rows.modelled[..., 0], each, 0.0).sum(1)
         return total
 
 
@@ -115,6 +117,11 @@ def _normal(values: np.ndarray, mean: float, deviation: float, resolution: float
     far, near = log_ndtr(-(np.abs(z) - half)), log_ndtr(-(np.abs(z) + half))
     mass: np.ndarray = far + np.log1p(-np.exp(np.minimum(near - far, -1e-300)))
     return mass
+
+
+def _points(rows: Split) -> np.ndarray:
+    """All points (n, d) of clouds."""
+    return rows.x[rows.modelled[..., 0]]
 
 
 def _flat(rows: Split) -> tuple[np.ndarray, np.ndarray]:

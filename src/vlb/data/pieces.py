@@ -17,7 +17,7 @@ import torch
 
 from vlb.core.condition import Condition, Role
 from vlb.core.position import ANYWHERE, Place
-from vlb.core.schema import Pieces, Schema, Wave
+from vlb.core.schema import Pieces, Schema, VaryingPoints, Wave
 
 
 class Cut(NamedTuple):
@@ -111,11 +111,19 @@ def alone(
     label: int | None = None,
     place: Place = ANYWHERE,
     generator: torch.Generator | None = None,
+    points: int | None = None,
 ) -> Condition:
     """What is told of n examples of which nothing is known but perhaps their label: of a piece, that it is of the first
     phase, so that all around its tile is absent; of a window of sound with a position, one at a place, random with a
-    generator."""
+    generator; of a cloud whose number of points varies, that beyond so many points it is absent, by default as many as
+    clouds for training have, random with a generator."""
     role, planes, pieces, layout = None, None, schema.pieces, schema.layout
+    if isinstance(layout, VaryingPoints):
+        share = (np.arange(n) + 0.5) / n if generator is None else torch.rand(n, generator=generator).double().numpy()
+        numbers = layout.quantiles(share) if points is None else np.full(n, points)
+        beyond = np.arange(layout.shape[0]) >= numbers[:, None]
+        absent = np.where(beyond[..., None], Role.ABSENT, Role.MODELLED).astype(np.uint8)
+        role = torch.from_numpy(np.broadcast_to(absent, (n, *schema.shape)).copy())
     if pieces is not None and pieces.told:
         within = _within(pieces)[(0,) * len(pieces.tile)]
         role = torch.from_numpy(np.broadcast_to(within, (n, *schema.shape)).copy())

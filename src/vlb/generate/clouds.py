@@ -1,6 +1,7 @@
 """Point clouds as pictures, seen from before, above and the left, and as .ply files."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,27 +22,27 @@ class View(NamedTuple):
     radius: float
 
     @classmethod
-    def of(cls, x: np.ndarray) -> "View":
-        """All of clouds (n, N, d) but what lies far outside the others."""
-        points = x.reshape(-1, x.shape[-1])
+    def of(cls, clouds: Sequence[np.ndarray]) -> "View":
+        """All of clouds (n_i, d) but what lies far outside the others."""
+        points = np.concatenate(clouds)
         centre = np.median(points, 0)
         far = float(np.quantile(np.sqrt(((points - centre) ** 2).sum(1)), 0.999))
         return cls(centre, 1.05 * far or 1.0)
 
 
-def scatter(x: np.ndarray, view: View | None = None) -> np.ndarray:
-    """Clouds (n, N, 2 or 3) as pictures (n, 1, SIDE, SIDE) of uint8: dots, the nearer the brighter, on black."""
-    view = View.of(x) if view is None else view
-    p = (x - view.centre) / view.radius
-    across, up, depth = (p[..., 0], p[..., 1], np.zeros(p.shape[:2])) if x.shape[2] == 2 else _turned(p)
+def scatter(clouds: Sequence[np.ndarray], view: View | None = None) -> np.ndarray:
+    """Clouds (n_i, 2 or 3) as pictures (n, 1, SIDE, SIDE) of uint8: dots, the nearer the brighter, on black."""
+    view = View.of(clouds) if view is None else view
     reach = max(1, round(RADIUS * SIDE))
     dots = [
         (i, j) for i in range(-reach, reach + 1) for j in range(-reach, reach + 1) if i * i + j * j <= reach**2 + 0.5
     ]
-    rows, columns = (np.rint((SIDE - 1) * (0.5 + sign * 0.47 * part)) for sign, part in ((-1, up), (1, across)))
-    shade = FAR + (NEAR - FAR) * ((0.8 - depth) / 1.6).clip(0, 1)
-    pictures = np.zeros((len(x), 1, SIDE, SIDE), np.uint8)
-    for picture, row, column, bright in zip(pictures, rows, columns, shade, strict=True):
+    pictures = np.zeros((len(clouds), 1, SIDE, SIDE), np.uint8)
+    for picture, cloud in zip(pictures, clouds, strict=True):
+        p = (cloud - view.centre) / view.radius
+        across, up, depth = (p[:, 0], p[:, 1], np.zeros(len(p))) if p.shape[1] == 2 else _turned(p)
+        row, column = (np.rint((SIDE - 1) * (0.5 + sign * 0.47 * part)) for sign, part in ((-1, up), (1, across)))
+        bright = FAR + (NEAR - FAR) * ((0.8 - depth) / 1.6).clip(0, 1)
         for i, j in dots:
             inside = (row + i >= 0) & (row + i < SIDE) & (column + j >= 0) & (column + j < SIDE)
             place = (row[inside] + i).astype(int), (column[inside] + j).astype(int)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from vlb.base.domains import Count, Seed, Steps, Within
+from vlb.base.domains import Count, PointCount, Seed, Steps, Within
 from vlb.base.errors import UserError
 from vlb.base.options import Options
 
@@ -47,6 +47,9 @@ class SampleOptions(Options):
         by default anywhere.
     lasting
         Seconds that the recordings last in which these windows are, by default 3.
+    points
+        Points of each cloud, of a model of clouds of several numbers of points; by default as many as clouds of its
+        training data have, drawn at random.
     """
 
     n: Annotated[Count, Parameter(name=["-n", "--number"])] = 64
@@ -60,6 +63,7 @@ class SampleOptions(Options):
     label: Annotated[str | None, Parameter(name="--class")] = None
     start: Seconds | None = None
     lasting: Seconds | None = None
+    points: PointCount | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,13 +17,14 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.base.words import so_many
-from vlb.core.condition import Condition
+from vlb.core.condition import Condition, Role
 from vlb.core.position import ANYWHERE, LASTING, Place
 from vlb.core.ranks import ALONE, Ranks
-from vlb.core.schema import Column, Points, Schema, Wave
+from vlb.core.schema import Column, Points, Schema, VaryingPoints, Wave
 from vlb.core.surroundings import ordinary
 from vlb.data.pieces import alone, tile_of
 from vlb.data.rows import as_parquet, as_text
+from vlb.data.sets import apart
 from vlb.generate.batches import Bar, drawn
 from vlb.generate.clouds import of_points, ply, scatter
 from vlb.generate.options import SampleOptions
@@ -49,8 +50,9 @@ PLAYED = 8  # samples, in a notebook
 @dataclass(frozen=True)
 class SampleResult(Result):
     """What `vlb.sample` returns. x: (n, *shape) whole numbers below `levels`, uint8 up to 256 levels and uint16 above;
-    of points and of a table with real columns, which have no levels, float64. how: the sampler and its steps in words,
-    empty where there is nothing to say; columns: of a table, wave: of sound, points: of clouds, else None."""
+    of points and of a table with real columns, which have no levels, float64, NaN beyond the points of a cloud that has
+    fewer than others. how: the sampler and its steps in words, empty where there is nothing to say; columns: of a
+    table, wave: of sound, points: of clouds, else None."""
 
     x: np.ndarray
     levels: int | None
@@ -64,13 +66,29 @@ class SampleResult(Result):
         """How many, and how."""
         return f"{len(self.x)} samples{self.how}"
 
+    @property
+    def clouds(self) -> list[np.ndarray]:
+        """The points (n_i, d) of each cloud. Raises `UserError` for what are none."""
+        if self.points is None:
+            raise UserError(f"examples of shape {self.x.shape[1:]} are no clouds of points")
+        return apart(self.x, ~np.isnan(self.x))
+
+    @property
+    def varying(self) -> bool:
+        """Whether they are clouds of several numbers of points."""
+        return self.points is not None and self.points.padded
+
     def values(self) -> dict[str, Any]:
-        """Everything as JSON values."""
-        return {"x": self.x.tolist(), "levels": self.levels, "how": self.words}
+        """Everything as JSON values; of clouds the points that each has."""
+        x = self.x.tolist() if self.points is None else [cloud.tolist() for cloud in self.clouds]
+        return {"x": x, "levels": self.levels, "how": self.words}
 
     def table(self) -> Table:
         """What they are."""
         rows = [("shape", " × ".join(map(str, self.x.shape[1:])))]
+        if self.varying:
+            sizes = [len(cloud) for cloud in self.clouds]
+            rows = [("points", f"{min(sizes)} to {max(sizes)}"), ("coordinates", str(self.x.shape[2]))]
         if self.levels is not None:
             rows.append(("levels", str(self.levels)))
         return Table(self.words, ("", ""), (tuple(rows),))
@@ -78,7 +96,7 @@ class SampleResult(Result):
     def as_png(self) -> bytes:
         """A grid of pictures. Raises `UserError` for examples that are no images, volumes or clouds."""
         if self.points is not None:
-            return png(grid(scatter(self.x), 256))
+            return png(grid(scatter(self.clouds), 256))
         if self.wave is not None:
             raise UserError("sound is no picture: use .wav, or a folder for a file of each")
         if self.levels is None:
@@ -99,23 +117,30 @@ class SampleResult(Result):
         """The .ply file of the only cloud. Raises `UserError` where there are more, or they are none."""
         if len(self.x) != 1:
             raise UserError("a .ply file holds one cloud: -n 1, or -o FOLDER for a file of each")
-        return ply(self.x[0])
+        return ply(self.clouds[0] if self.points is not None else self.x[0])
 
     def as_files(self) -> tuple[str, list[bytes]]:
         """A file of each, and how their names end: .ply of clouds, else .wav. Raises `UserError` for what is
         neither."""
-        return (".ply", [ply(x) for x in self.x]) if self.points is not None else (".wav", self.as_wavs())
+        return (".ply", [ply(x) for x in self.clouds]) if self.points is not None else (".wav", self.as_wavs())
 
     def as_npy(self) -> bytes:
-        """The array by itself."""
+        """The array by itself. Raises `UserError` for clouds of several numbers of points, which are none."""
+        if self.varying:
+            raise UserError("clouds of several numbers of points are no array: use .npz, or a folder of .ply files")
         buffer = BytesIO()
         np.save(buffer, self.x)
         return buffer.getvalue()
 
     def as_npz(self) -> bytes:
-        """An archive with the array `x`."""
+        """An archive with the array `x`; of clouds of several numbers of points that of all their points (points,
+        coordinates), and `numbers`, how many each has."""
         buffer = BytesIO()
-        np.savez_compressed(buffer, x=self.x)
+        if self.varying:
+            clouds = self.clouds
+            np.savez_compressed(buffer, x=np.concatenate(clouds), numbers=[len(cloud) for cloud in clouds])
+        else:
+            np.savez_compressed(buffer, x=self.x)
         return buffer.getvalue()
 
     def as_text(self, delimiter: str = ",") -> bytes:
@@ -175,16 +200,22 @@ def sample(
 
     schema, bar = opened.schema, Bar(progress)
     place = _place(schema, options)
+    points = _points(schema, options.points, progress)
 
     def told(count: int, generator: torch.Generator) -> Condition:
-        return alone(schema, count, label, place, generator).to(device)
+        return alone(schema, count, label, place, generator, points).to(device)
 
     if offers(model, DiffusionModel) or options.of_diffusion:
         way = _by_diffusion(opened, model, options, told, bar)
     elif options.temperature and offers(model, Cooled):
         way = Way(lambda count, generator: model.cooled(count, tuple(options.temperature), generator))
     else:
-        way = Way(lambda count, generator: model.sample(count, generator=generator, condition=told(count, generator)))
+
+        def own(count: int, generator: torch.Generator) -> Tensor:
+            condition = told(count, generator)
+            return there(model.sample(count, generator=generator, condition=condition), condition)
+
+        way = Way(own)
     x, done = np.empty((n, *schema.shape), schema.dtype), 0
     progress.begin(f"sampling {so_many(n, 'example')}" + (", evaluations" if way.told else ""), n * (way.told or 1))
     ranks.refuse_different(lambda: (opened.fingerprint, options))
@@ -231,9 +262,32 @@ def _by_diffusion(
         prepared = transformed(prepared, Told(prepared.denoiser, bar.move))
 
     def draw(count: int, generator: torch.Generator) -> Tensor:
-        return generate(prepared, sampler, count, times, generator, told(count, generator))
+        condition = told(count, generator)
+        return there(generate(prepared, sampler, count, times, generator, condition), condition)
 
     return Way(draw, evaluations, how)
+
+
+def there(x: Tensor, condition: Condition) -> Tensor:
+    """Real numbers x (n, *shape) with NaN where elements are absent."""
+    if condition.role is None or not x.is_floating_point():
+        return x
+    return x.masked_fill(condition.role == Role.ABSENT, torch.nan)
+
+
+def _points(schema: Schema, number: int | None, progress: Progress) -> int | None:
+    """How many points clouds are to have, None for as many as in training. Raises `UserError` where all have one
+    number, and for more than there can be."""
+    layout = schema.layout
+    if number is None:
+        return None
+    if not isinstance(layout, VaryingPoints):
+        raise UserError("--points is of models of clouds of several numbers of points: leave it out")
+    if number > layout.shape[0]:
+        raise UserError(f"--points {number}: the clouds that the model knows have at most {layout.shape[0]} points")
+    if number not in layout.numbers:
+        progress.say(f"no cloud for training had {number} points: the model goes by those of other numbers")
+    return number
 
 
 def _place(schema: Schema, options: SampleOptions) -> Place:

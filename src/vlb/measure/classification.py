@@ -1,9 +1,10 @@
 """Classes by Bayes' rule, from bounds on log p(x | y)."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from vlb.core.condition import Condition
 from vlb.core.surroundings import ordinary
 from vlb.data import Split
 from vlb.measure.evaluation import check, seed_of
@@ -30,10 +31,10 @@ def classify(
     bounds = np.zeros((count, classes))
     for start in range(0, count, batch):
         index = np.arange(start, min(start + batch, count))
-        x, _ = split.batch(index, False, device)
+        x, told = split.batch(index, False, device)
         for label in range(classes):
             generator = torch.Generator().manual_seed(seed_of(seed, start))
-            condition = Condition(label=torch.full((len(index),), label, device=device))
+            condition = replace(told, label=torch.full((len(index),), label, device=device))
             for _ in range(draws):
                 terms = model.terms(x, condition, generator)
                 bounds[index, label] -= torch.stack(list(terms.values())).sum(0).double().cpu().numpy() / draws

@@ -67,7 +67,7 @@ class ComparisonResult(Result):
     @property
     def each(self) -> str:
         """What is compared one by one, in words."""
-        return "example" if self.first.evaluation.pieces is None else "picture"
+        return "picture" if self.first.evaluation.cut else "example"
 
     def values(self) -> dict[str, Any]:
         """Everything found as JSON values, nats per example (of tiles: per picture) unless it says bits."""
@@ -94,7 +94,8 @@ class ComparisonResult(Result):
         own, subject = self.first.evaluation, self.first.subject
         of = f"{so_many(len(self.first.index), 'example')} × {so_many(own.dimensions, 'dimension')}"
         if own.pieces is not None:
-            of = f"{own.things} in {so_many(len(self.first.index), 'tile')}, {int(own.pieces.sizes.sum()):,} dimensions"
+            what = f"{own.things} in {so_many(len(self.first.index), 'tile')}" if own.cut else of.partition(" ×")[0]
+            of = f"{what}, {int(own.pieces.sizes.sum()):,} dimensions"
         sections: list[tuple[tuple[str, ...], ...]] = [
             ((self.first.name, f"{own.bits_per_dim:.4f} ± {own.standard_error:.4f}", "", "", ""),)
         ]
@@ -170,7 +171,7 @@ def compare(
 def noise_levels(field: Field, conditional: bool) -> tuple[Levels, ...]:
     """Differences by noise level of every other diffusion model from the first, where the first is one; none of tiles,
     of which each would count as an example."""
-    if field.part is None or field.contenders[0].evaluation.pieces is not None:
+    if field.part is None or field.contenders[0].evaluation.cut:
         return ()
     if not field.diffusions or field.diffusions[0][0] != field.contenders[0].name:
         return ()

@@ -36,7 +36,7 @@ class Contender:
     def things(self) -> np.ndarray:
         """The numbers of what is compared: of examples in the split, or of the things that these are pieces of."""
         pieces = self.evaluation.pieces
-        return self.index if pieces is None else pieces.numbers
+        return self.index if pieces is None or not pieces.cut else pieces.numbers
 
 
 @dataclass(frozen=True)

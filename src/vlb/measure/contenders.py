@@ -194,11 +194,13 @@ def _baseline(name: str, data: Dataset, split: str, part: Split) -> Given:
 
 
 def _of_wholes(name: str, kept: Kept, part: Split | None) -> Evaluation:
-    """What was kept; of tiles with the pictures that they are of, which the file does not say."""
-    if "tiles" not in kept.subject.options:
+    """What was kept; of tiles with the pictures that they are of, and of clouds with their numbers of points, which the
+    file does not say."""
+    if not {"tiles", "sizes"} & kept.subject.options.keys():
         return kept.evaluation
     if part is None:
-        raise UserError(f"{name} is of tiles of pictures, which are to be here: give a run of theirs, too")
+        what = "tiles of pictures" if "tiles" in kept.subject.options else "clouds of several numbers of points"
+        raise UserError(f"{name} is of {what}, which are to be here: give a run of theirs, too")
     return replace(kept.evaluation, pieces=Wholes.of(part))
 
 

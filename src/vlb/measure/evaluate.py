@@ -286,7 +286,8 @@ def _subject(
     if options.given:
         used |= {"given": list(options.given), "modelled": of.data.split(split).dimensions}
     if examples.counted is not None:
-        used |= {"modelled": examples.dimensions, "tiles": len(examples)}
+        used |= {"modelled": examples.dimensions}
+        used |= {"sizes": "their own"} if examples.whole is None else {"tiles": len(examples)}
     if of.apart.fingerprint != of.data.fingerprint and of.apart.train is not of.data.train:
         used["apart"] = of.apart.fingerprint
     data = of.data

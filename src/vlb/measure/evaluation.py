@@ -36,8 +36,8 @@ class Evaluation:
 
     paths: of the bound's terms; values: (examples, terms) float64, their means over passes; batch_means:
     (passes, batches) mean totals; batch: examples in each, but for the last; monte_carlo_variance: (examples,) of
-    the mean total; dimensions: of an example, of pieces in the mean; pieces: which wholes these are of, where they are;
-    sums: what the bound's draws said besides, added up.
+    the mean total; dimensions: of an example, in the mean where they differ; pieces: which wholes they are of, or are
+    themselves, where they differ; sums: what the bound's draws said besides, added up.
     `vlb.measure.evaluation_file` keeps it but for these, and what it is of.
     """
 
@@ -64,6 +64,11 @@ class Evaluation:
     def totals(self) -> np.ndarray:
         """−VLB per example, (examples,) nats."""
         return self.values.sum(1)
+
+    @property
+    def cut(self) -> bool:
+        """Whether examples are pieces of larger things."""
+        return self.pieces is not None and self.pieces.cut
 
     def of_things(self, values: np.ndarray) -> np.ndarray:
         """Values of examples (examples,), those of pieces added up for the things that they are of: (things,)."""

@@ -217,16 +217,17 @@ def score(
     told_of = f" given {', '.join(options.given)}{scores.how_given}" if options.given else ""
     known = " given y" if opened.conditional else told_of
     wholes = Wholes.of(of)
-    nats, errors, sizes = scores.nats, scores.errors, np.full(len(of), of.dimensions)
+    nats, errors, sizes = scores.nats, scores.errors, of.sizes
     if wholes is not None:
         nats, errors, sizes = wholes.sums(nats), np.sqrt(wholes.sums(errors**2)), wholes.sizes
     columns = {"nats": nats, "bits_per_dim": nats / (sizes * math.log(2)), ERROR: errors}
-    if own.schema.layout.log_orders:
-        columns[SET] = nats - own.schema.layout.log_orders
+    orders = own.schema.layout.log_orders(sizes)
+    if orders is not None:
+        columns[SET] = nats - orders
     if wholes is not None:
         columns["dimensions"] = sizes
     about: dict[str, Any] = {
-        "nats": f"{scores.bound}{known}, per {'example' if wholes is None else 'picture'}",
+        "nats": f"{scores.bound}{known}, per {'picture' if wholes is not None and wholes.cut else 'example'}",
         "kind": own.schema.kind,
         "dimensions": of.dimensions,
         "model": opened.fingerprint,
@@ -251,7 +252,7 @@ def score(
     if given.unseen:
         about["left_out"] = {str(number): why for number, why in given.unseen.items()}
     placed = {name: given.placed(values) for name, values in columns.items()}
-    tiled = None if wholes is None else Tiled(own.schema, given.split, scores.nats)
+    tiled = None if wholes is None or not wholes.cut else Tiled(own.schema, given.split, scores.nats)
     return ScoreResult(placed, given, about, tiled)
 
 

@@ -30,7 +30,8 @@ class EvaluationResult(Result):
     of the values; estimator, likelihood: how it was come by, as JSON values; solver_error: bits/dim, of an ODE's
     solver: no standard error, for it does not average out; precision: bits/dim that were asked for; left_out: which
     rows of a file are not among the examples, in words, empty where all are; log_orders: of sets, whose order means
-    nothing, the log of how many orders there are, nats, by which −log p of a set is less than that of one order.
+    nothing, the log of how many orders there are, nats and in the mean, by which −log p of a set is less than that
+    of one order.
     """
 
     evaluation: Evaluation
@@ -187,7 +188,8 @@ class EvaluationResult(Result):
         of = f"{shown} × {so_many(self.dimensions, 'dimension')}"
         if self.evaluation.pieces is not None:
             tiles = so_many(all_, "tile") if few >= all_ else f"{few:,} of {so_many(all_, 'tile')}"
-            of = f"{self.things} in {tiles}, {int(self.evaluation.pieces.sizes.sum()):,} dimensions"
+            what = f"{self.things} in {tiles}" if self.evaluation.cut else shown
+            of = f"{what}, {int(self.evaluation.pieces.sizes.sum()):,} dimensions"
         what = "exact" if self.exact else "bound"
         found: list[tuple[str, str]] = [(what, Strong(f"{self.bits_per_dim:.4f} ± {self.standard_error:.4f}"))]
         if len(self.terms) > 1:
@@ -212,7 +214,9 @@ class EvaluationResult(Result):
 def summarise(evaluation: Evaluation, data: Dataset, split: str, examples: Split | None = None) -> EvaluationResult:
     """An evaluation beside its baselines, which are of the same examples: those of `split`, or `examples` of them."""
     part: dict[str, Any] = {} if examples is None else {split: examples}
-    gain, error = _gain(evaluation, data, data.split(split) if examples is None else examples)
+    own = data.split(split) if examples is None else examples
+    orders = data.schema.layout.log_orders(own.sizes)
+    gain, error = _gain(evaluation, data, own)
     return EvaluationResult(
         evaluation,
         evaluation.bound,
@@ -227,7 +231,7 @@ def summarise(evaluation: Evaluation, data: Dataset, split: str, examples: Split
         baselines(dataclasses.replace(data, **part), split),
         gain,
         error,
-        log_orders=data.schema.layout.log_orders,
+        log_orders=0.0 if orders is None else float(orders.mean()),
     )
 
 

@@ -1,4 +1,4 @@
-"""Larger things that examples are pieces of, as what an evaluation is a sample of."""
+"""Things of different sizes, by themselves or in pieces, as what an evaluation is a sample of."""
 
 import math
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ from vlb.data import Split
 
 @dataclass(frozen=True, eq=False)
 class Wholes:
-    """The things that examples are pieces of. index: (examples,), which thing, from 0; sizes: (things,), how many
-    elements a likelihood of each is of; numbers: (things,), what the split calls them.
+    """The things that examples are pieces of, or are themselves. index: (examples,), which thing, from 0; sizes:
+    (things,), how many elements a likelihood of each is of; numbers: (things,), what the split calls them; cut: whether
+    examples are pieces.
 
     Pieces of one thing are not independent: the things are the sample.
     """
@@ -19,14 +20,16 @@ class Wholes:
     index: np.ndarray
     sizes: np.ndarray
     numbers: np.ndarray
+    cut: bool = True
 
     @classmethod
     def of(cls, split: Split) -> "Wholes | None":
-        """Those of a split; None where its examples are whole."""
-        if split.whole is None or split.counted is None:
+        """Those of a split; None where its examples are whole and of one size."""
+        if split.counted is None:
             return None
-        numbers, index = np.unique(split.whole, return_inverse=True)
-        return cls(index, np.bincount(index, split.counted), numbers)
+        whole = np.arange(len(split)) if split.whole is None else split.whole
+        numbers, index = np.unique(whole, return_inverse=True)
+        return cls(index, np.bincount(index, split.counted), numbers, split.whole is not None)
 
     @property
     def count(self) -> int:

@@ -49,6 +49,8 @@ def _size(result: ComparisonResult) -> str:
     pieces = result.first.evaluation.pieces
     if pieces is None:
         return page.dimensions(result.first.subject.shape)
+    if not pieces.cut:
+        return f"of {int(pieces.sizes.min()):,} to {int(pieces.sizes.max()):,} dimensions"
     return f"of any size, in {len(result.first.index):,} tiles: {int(pieces.sizes.sum()):,} dimensions in all"
 
 
@@ -115,7 +117,7 @@ def _tiles(comparison: Comparison, index: np.ndarray, data: Dataset, part: Split
     if not len(index):
         return "<p>On none.</p>"
     numbers = comparison.first.things[index].tolist()
-    if comparison.first.evaluation.pieces is None:
+    if not comparison.first.evaluation.cut:
         shown = [(part.x[i], f"example {number}") for i, number in zip(index, numbers, strict=True)]
     else:
         assert part.thing is not None

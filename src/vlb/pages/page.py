@@ -58,7 +58,7 @@ def headline(measured: Measured, model: str, what: str, draws: str) -> str:
     examples = f"{s.examples:,} {s.split} examples"
     if s.examples < s.split_examples:
         examples = f"{s.examples:,} of {s.split_examples:,} {s.split} examples drawn at random"
-    if s.evaluation.pieces is not None:
+    if s.evaluation.cut:
         examples = f"{s.things:,} {s.split} pictures of any size, in {s.examples:,} tiles (here the examples)"
     kind, sentence = verdict(s)
     nats = s.dimensions * math.log(2)
@@ -70,7 +70,7 @@ def headline(measured: Measured, model: str, what: str, draws: str) -> str:
 <p>{text(what)}, per dimension, ± one standard error; that is {s.nats_per_example:.2f} ±
 {nats * s.standard_error:.2f} nats per example{of_sets(s)}. Lower is
 better. Measured on {text(examples)} of {text(s.data)}
-({text(dimensions(about.shape))}; {text(s.kind)}). {text(draws)}
+({text(sizes(s))}; {text(s.kind)}). {text(draws)}
 The model has {about.parameters:,} parameters.</p>
 </header>"""
 
@@ -283,6 +283,15 @@ def reproduction(about: About) -> str:
     """Command lines that make it again."""
     lines = "\n".join(text(command) for command in about.commands)
     return f"<section><h2>Make it again</h2><pre>{lines}</pre></section>"
+
+
+def sizes(result: EvaluationResult) -> str:
+    """Of the examples, as a person says it."""
+    pieces = result.evaluation.pieces
+    if pieces is None or pieces.cut:
+        return dimensions(result.shape)
+    least, most = int(pieces.sizes.min()), int(pieces.sizes.max())
+    return f"of {least:,} to {most:,} dimensions, {result.dimensions:,.1f} in the mean"
 
 
 def dimensions(shape: tuple[int, ...]) -> str:

@@ -9,9 +9,10 @@ from torch import nn
 
 from vlb.base.errors import UserError
 from vlb.core.condition import Role
-from vlb.core.schema import Schema
+from vlb.core.schema import Points, Schema
 from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.pieces import alone
+from vlb.data.sets import apart, split_of
 from vlb.models.protocols import LikelihoodModel, offers
 from vlb.store import checkpoint
 from vlb.store.checkpoint import Checkpoint
@@ -46,7 +47,10 @@ def stand_in(name: str, schema: Schema, model: nn.Module, conditional: bool, kep
         generator = torch.Generator().manual_seed(0)
         drawn = model.sample(SAMPLES, steps=STEPS, generator=generator, condition=condition.to(device))
         there = None if condition.role is None else (condition.role == Role.MODELLED).numpy()
-        split = Split(drawn.cpu().numpy().astype(schema.dtype), labels, there)
+        x = drawn.cpu().numpy().astype(schema.dtype)
+        split = Split(x, labels, there)
+        if isinstance(schema.layout, Points):
+            split = split_of(apart(x, there), schema.layout, labels)
     marginals, known = None, "samples of the model"
     if kept.is_file():
         found = checkpoint.read(kept).tensors.get("log_marginals")

@@ -45,7 +45,8 @@ class TrainOptions(Options):
     skip_damaged
         Leave out, and count, recordings, clouds and meshes that are damaged, and with --crop pictures.
     points
-        Points of a cloud: of larger ones and of the surfaces of meshes as many are taken.
+        Points of a cloud: of larger ones and of the surfaces of meshes as many are taken. By default clouds have as
+        many as they come with, and of a mesh 256 are taken.
     """
 
     condition: str | None = None

@@ -32,8 +32,9 @@ class Coordinates(nn.Module):
 
     def initialise(self, data: Examples, generator: torch.Generator) -> None:
         """Take the mean of each coordinate over all points, and the deviation of all about these."""
-        shift = data.x.mean((0, 1))
-        scale = float(np.sqrt(((data.x - shift) ** 2).mean()))
+        points = data.x.reshape(-1, data.x.shape[-1]) if data.observed is None else data.x[data.observed[..., 0]]
+        shift = points.mean(0)
+        scale = float(np.sqrt(((points - shift) ** 2).mean()))
         least = TINY * max(float(np.abs(shift).max()), 1e-290)
         self.get_buffer("shift").copy_(torch.from_numpy(shift))
         self.get_buffer("scale").fill_(max(scale, least))

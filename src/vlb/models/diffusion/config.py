@@ -68,7 +68,7 @@ class Diffusion(Settings):
         if isinstance(schema.layout, Points) and not self.backbone.exchangeable:
             raise UserError("the order of points means nothing: --set model.backbone=set-attention")
         groups = self.decoder.groups(schema)
-        roles = self.roles or groups is not None  # those of other groups
+        roles = self.roles or groups is not None or schema.layout.padded  # those of other groups, and what is absent
         network = partial(self.backbone.build, classes=classes, roles=roles, planes=planes + schema.layout.maps)
         denoiser, embedding = self.head.denoiser(network, schema, self.scaling)
         if groups is not None and not (denoiser.decodes and isinstance(embedding, Centres)):

@@ -20,7 +20,8 @@ from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
 from vlb.data.pieces import alone, tile_of
 from vlb.data.rows import of_file, texts
-from vlb.generate.clouds import View, of_points, scatter
+from vlb.data.sets import apart
+from vlb.generate.clouds import of_points, scatter
 from vlb.generate.impute import impute
 from vlb.generate.inpaint import InpaintResult
 from vlb.generate.options import ImputeOptions, SampleOptions
@@ -74,8 +75,9 @@ def opened(name: str, device: torch.device | str = "cpu", moved: Path | None = N
     return trained
 
 
-def presented(x: np.ndarray, schema: Schema, captions: Sequence[str]) -> str:
-    """Examples (n, *shape) with a caption each: pictures, clouds of points, players, or rows of a table.
+def presented(x: np.ndarray, schema: Schema, captions: Sequence[str], observed: np.ndarray | None = None) -> str:
+    """Examples (n, *shape) with a caption each: pictures, clouds of points, players, or rows of a table; observed:
+    which of their elements are there, by default all.
 
     Raises `UserError` for what is none of these."""
     if drawable(x.shape[1:]):
@@ -83,8 +85,8 @@ def presented(x: np.ndarray, schema: Schema, captions: Sequence[str]) -> str:
         elements = [thumbnail(one, schema.levels, caption) for one, caption in zip(shown, captions, strict=True)]
         return tiles(elements, captions)
     if of_points(schema.layout) is not None:
-        clouds = [thumbnail(one, 256, caption) for one, caption in zip(scatter(x, View.of(x)), captions, strict=True)]
-        return tiles(clouds, captions)
+        seen = scatter(apart(x, observed))
+        return tiles([thumbnail(one, 256, caption) for one, caption in zip(seen, captions, strict=True)], captions)
     if (wave := audible(schema.layout, schema.count)) is not None:
         return "".join(
             f"<figure>{player(played(one, wave))}<figcaption>{text(caption)}</figcaption></figure>"
@@ -94,7 +96,7 @@ def presented(x: np.ndarray, schema: Schema, captions: Sequence[str]) -> str:
         raise UserError(
             f"examples of shape {x.shape[1:]} are no pictures, clouds, sounds or rows: see them by vlb sample -o x.npz"
         )
-    names, cells = rows(x, None, schema)
+    names, cells = rows(x, observed, schema)
     return sheet_of_words(("", *names), ((caption, *row) for caption, row in zip(captions, cells, strict=True)), "")
 
 
@@ -126,7 +128,10 @@ def samples(of: Trained, options: SampleOptions) -> str:
     """As `vlb sample` draws them."""
     found = sample(of.run, options, device=of.device)
     shown = presented(
-        found.x, of.schema, ["" if drawable(found.x.shape[1:]) else str(i) for i in range(1, options.n + 1)]
+        found.x,
+        of.schema,
+        ["" if drawable(found.x.shape[1:]) else str(i) for i in range(1, options.n + 1)],
+        ~np.isnan(found.x) if found.varying else None,
     )
     return f"<p>{text(found.words)}</p>{shown}"
 
@@ -162,12 +167,13 @@ def extremes(of: Trained) -> str:
     of.run.refuse_without_likelihood(of.name)
     found = stated(of.model, of.run, of.data, of.device)
     few, nats = few_of(of.data.test), found.evaluation.totals
-    order = np.argsort(-nats, kind="stable")
+    order = np.argsort(-nats / few.sizes, kind="stable")
     count = min(EXTREMES, len(order))
     parts = []
     for title, index in (("Hardest", order[:count]), ("Easiest", order[::-1][:count])):
         captions = [f"{value:.1f}" for value in nats[index]]
-        parts.append(f"<h3>{title}</h3>{presented(few.x[index], of.schema, captions)}")
+        there = None if few.observed is None else few.observed[index]
+        parts.append(f"<h3>{title}</h3>{presented(few.x[index], of.schema, captions, there)}")
     given = " given the class" if of.run.conditional else ""
     stands = f" {of.data.why}." if of.data.why else ""
     note = (
