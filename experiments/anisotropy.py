@@ -7,9 +7,11 @@ Three processes with the same ends: one γ, even in λ; one γ, its T rungs plac
 for which steps of equal ratio of u_d are optimal by convexity. Then trained models of the digits with one γ per pixel,
 ends held and ends learned.
 
-Data-dependent γ (MuLAN, Sahoo et al. 2024) is left out: there γ is a function of a context c ~ q(c | x) that the
-reverse process is told, so that q(z_t | x) is a mixture and the bound has a term for c. That is another model than this
-one, not another schedule of it.
+And γ that depends on the data (MuLAN, Sahoo et al. 2024): there γ_d(t; c) is a function of a context c ~ q(c | x), a
+Gaussian of 16 numbers here, that the network is told as well, so that q(z_t | x) is a mixture and the bound has a term
+for c, KL(q(c | x) ‖ N(0, I)). Its curves are the paper's polynomials between held ends. What of it is the noise's, and
+what the context's, is told by the same model with one fixed γ. All are trained on the bound, for as many steps on the
+same batches and noise.
 
     python experiments/anisotropy.py [--budget short]
 """
@@ -22,23 +24,36 @@ from functools import partial
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from shared.adaptive import Adapted, AdaptiveDiffusion, AdaptiveTerms, Stepped, Unmoved
 from shared.arms import Experiment, Found, Values, main
 from shared.style import panels
 from shared.training import EVEN, SMALL, TINY, configured, mean_and_error, trained
-from torch import Tensor
+from torch import Tensor, nn
 
+from vlb.core.draws import Draws
 from vlb.core.emissions import Centres
+from vlb.core.initial import initialise
 from vlb.data import load
 from vlb.measure.evaluation import measure_bound
 from vlb.models.diffusion.placement import Costs, cheapest
+from vlb.models.diffusion.schedules import Schedule
 
 GAMMA = (-6.0, 5.0)
+FIXED = "one γ, fixed"
 SCHEDULES = {
-    "one γ, fixed": (),
+    FIXED: (),
     "one γ, ends learned": ("model.schedule=learned",),
     "γ per pixel, ends held": ("model.schedule=learned-per-dimension", "learn_ends=false"),
     "γ per pixel, ends learned": ("model.schedule=learned-per-dimension",),
 }
+SIZE, WIDTH = 16, 128  # of c, and of the networks that make it of x and γ of it
+CONTEXTS: dict[str, Callable[[Schedule, int], nn.Module]] = {
+    "one γ, a context told": lambda schedule, _: Unmoved(schedule),
+    "γ per pixel by context": lambda schedule, dimensions: Adapted(
+        SIZE, dimensions, WIDTH, schedule.gamma_0, schedule.gamma_1
+    ),
+}
+NAMES = (*SCHEDULES, *CONTEXTS)
 
 
 @dataclass(frozen=True)
@@ -118,11 +133,45 @@ def learned(schedule: str, budget: Budget, seed: int) -> Values:
     }
 
 
+def adaptive(name: str, budget: Budget, seed: int) -> Values:
+    """The same of a model with a context, its KL in nats per example, and how far γ(½; c) is from its mean over the
+    test examples, and this mean from that over pixels, in the root mean square."""
+    data = load("digits")
+    experiment = configured("digits", (*EVEN, *budget.recipe), seed)
+    generator = torch.Generator().manual_seed(seed)
+    with Draws(generator):
+        decoder = experiment.model.build(data.schema, planes=1)  # type: ignore[union-attr,call-arg]
+        initialise(decoder, data.train, generator)
+        noise = CONTEXTS[name](decoder.process.schedule, data.schema.dimensions)
+        model = AdaptiveDiffusion(decoder, noise, SIZE, WIDTH)
+    loss = AdaptiveTerms(experiment.loss.decoder_share)  # type: ignore[union-attr]
+    model = trained(experiment, data, model=model, loss=loss).model
+    bound = measure_bound(model, data.test, passes=budget.passes)
+    grid = measure_bound(Stepped(model, budget.grid), data.test, passes=max(2, budget.passes // budget.grid))
+    with torch.no_grad():
+        contexts, _ = model.context(torch.from_numpy(data.test.x), torch.Generator().manual_seed(0))
+        schedule = model.noise(contexts)
+        gamma = schedule.gamma(torch.tensor([0.5], dtype=torch.float64)).expand(len(contexts), -1)
+    low, high = schedule.gamma_0, schedule.gamma_1
+    return {
+        "bound": bound.bits_per_dim,
+        "monte carlo": bound.se_monte_carlo,
+        "at T": grid.bits_per_dim,
+        "gamma_0": [low, low, low],
+        "gamma_1": [high, high, high],
+        "kl": data.test.dimensions * math.log(2) * bound.terms[("context",)],
+        "over examples": float(gamma.std(0, correction=0).square().mean().sqrt()),
+        "over pixels": float(gamma.mean(0).std(correction=0)),
+    }
+
+
 def arms(budget: Budget) -> Mapping[str, Callable[[], Values]]:
     """The Gaussian one, and one per schedule and seed."""
-    return {"gaussian": partial(gaussian, budget)} | {
-        f"{name}, seed {seed}": partial(learned, name, budget, seed) for seed in budget.seeds for name in SCHEDULES
-    }
+    found: dict[str, Callable[[], Values]] = {"gaussian": partial(gaussian, budget)}
+    for seed in budget.seeds:
+        found |= {f"{name}, seed {seed}": partial(learned, name, budget, seed) for name in SCHEDULES}
+        found |= {f"{name}, seed {seed}": partial(adaptive, name, budget, seed) for name in CONTEXTS}
+    return found
 
 
 def draw(found: Found) -> Figure:
@@ -134,17 +183,17 @@ def draw(found: Found) -> Figure:
     left.set(xlabel="T", ylabel="L_T − L_∞, bits/dim", title="Gaussian with the digits' covariance, exact denoiser")
     left.legend()
     seeds = found.budget["seeds"]
-    for number, name in enumerate(SCHEDULES):
+    for number, name in enumerate(NAMES):
         bounds = [found.arms[f"{name}, seed {seed}"]["bound"] for seed in seeds]
         noise = [found.arms[f"{name}, seed {seed}"]["monte carlo"] for seed in seeds]
         right.errorbar(bounds, [number] * len(seeds), xerr=noise, fmt="o", ms=6)
     right.set(
         xlabel="test bound in continuous time, bits/dim",
         title="digits, a point per seed, Monte Carlo error",
-        ylim=(3.5, -0.5),
+        ylim=(len(NAMES) - 0.5, -0.5),
     )
     right.locator_params(axis="x", nbins=5)
-    right.set_yticks(range(len(SCHEDULES)), list(SCHEDULES))
+    right.set_yticks(range(len(NAMES)), list(NAMES))
     return figure
 
 
@@ -157,27 +206,40 @@ def tell(found: Found) -> str:
     at = f"at T = {found.budget['grid']}"
     lines += [
         "",
-        f"| digits, trained | test bound, bits/dim | {at} | γ₀, least, mean and largest | γ₁ |",
-        "|---" * 5 + "|",
+        f"| digits, trained | test bound, bits/dim | less that of {FIXED} | {at} | γ₀, least, mean and largest | γ₁ |",
+        "|---" * 6 + "|",
     ]
-    for name in SCHEDULES:
+    plain = [found.arms[f"{FIXED}, seed {seed}"]["bound"] for seed in found.budget["seeds"]]
+    for name in NAMES:
         runs = [found.arms[f"{name}, seed {seed}"] for seed in found.budget["seeds"]]
         ends = [
             ", ".join(f"{value:.1f}".replace("-", "−") for value in np.mean([run[end] for run in runs], 0))
             for end in ("gamma_0", "gamma_1")
         ]
         cells = [mean_and_error([run[key] for run in runs]) for key in ("bound", "at T")]
+        paired = [run["bound"] - bound for run, bound in zip(runs, plain, strict=True)]
+        cells.insert(1, "" if name == FIXED else mean_and_error(paired).replace("-", "−"))
         lines.append(f"| {name} | {' | '.join(cells)} | {' | '.join(ends)} |")
+    lines += [
+        "",
+        "| digits, a context | KL(q(c \\| x) ‖ N(0, I)), nats | γ(½) over examples | over pixels |",
+        "|---" * 4 + "|",
+    ]
+    for name in CONTEXTS:
+        runs = [found.arms[f"{name}, seed {seed}"] for seed in found.budget["seeds"]]
+        cells = [mean_and_error([run[key] for run in runs]) for key in ("kl", "over examples", "over pixels")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     ratios = [
         exact["gap"][name][-1] / exact["gap"]["γ per direction"][-1] for name in ("one γ, even in λ", "one γ, placed")
     ]
-    errors = [found.arms[f"{name}, seed {seed}"]["monte carlo"] for name in SCHEDULES for seed in found.budget["seeds"]]
+    errors = [found.arms[f"{name}, seed {seed}"]["monte carlo"] for name in NAMES for seed in found.budget["seeds"]]
     noise = float(np.sqrt(np.mean(np.square(errors))))
     return "\n".join(lines) + (
         f"\n\nIn continuous time every process with these ends costs the same {exact['limit']:.3f} bits/dim on the "
         f"Gaussian: the integral depends on the ends alone. Only steps cost more, and at T = {steps[-1]} one γ costs "
         f"{ratios[0]:.2f} times (even) and {ratios[1]:.2f} times (placed) what γ per direction does. The Monte Carlo "
-        f"error of a trained model's bound is {noise:.3f}, on the same draws for all."
+        f"error of a trained model's bound is {noise:.3f}, on the same draws of noise for all. γ(½) is in the root "
+        "mean square: of an example from the mean over examples, and of this mean from that over pixels."
     )
 
 
@@ -188,7 +250,7 @@ EXPERIMENT = Experiment(
     arms=arms,
     draw=draw,
     alt="Left: what T steps cost beyond continuous time falls as 1/T for three processes; γ per direction costs least. "
-    "Right: test bounds of trained models with one γ and with one per pixel.",
+    "Right: test bounds of trained models with one γ, with one per pixel, and with one per pixel and context.",
     tell=tell,
 )
 
