@@ -202,6 +202,27 @@ def growth() -> str:
     return markdown(["", "work", "sizes", "seconds", "MiB", "slope of time", "of memory"], rows)
 
 
+def scaling() -> str:
+    """Of a step on several GPUs, by counting."""
+    made = found("estimate-scaling.json")
+    rows = [
+        [
+            f"{row['devices']}, {row['parallel'] if row['devices'] > 1 else 'alone'}",
+            f"{row['held'] / 1e9:.1f}",
+            f"{row['activations'] / 1e9:.0f}",
+            str(row["parts"]),
+            f"{row['sent'] / 1e9:.1f}",
+            f"{1000 * row['arithmetic']:.0f}",
+            f"{1000 * row['messages']:.0f}",
+            f"{row['hours']:.1f}",
+        ]
+        for row in made["rows"]
+    ]
+    heads = ["GPUs", "GB held", "GB kept for the backward pass", "parts of a batch", "GB sent", "ms of arithmetic",
+             "ms of messages", f"hours for {made['pictures'] / 1e6:.0f} million pictures"]  # fmt: skip
+    return markdown(heads, rows)
+
+
 TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (README, "reached", reached),
     (DOCS / "measurements.md", "digits", partial(seeds, "digits.json")),
@@ -211,6 +232,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (DOCS / "compression.md", "whole files", whole_files),
     (DOCS / "photographs.md", "photographs", photographs),
     (DOCS / "scaling.md", "growth", growth),
+    (DOCS / "scaling.md", "many GPUs", scaling),
     (DOCS / "sound.md", "sound", sound),
     (DOCS / "impute.md", "imputation", lambda: tables.page(tables.Results(results.read(RESULTS / "imputation.jsonl")))),
     (

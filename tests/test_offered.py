@@ -28,6 +28,8 @@ from vlb.models.diffusion.schedules import SCHEDULES, FixedSchedule
 from vlb.models.diffusion.times import TIMES
 from vlb.models.diffusion.weightings import WEIGHTINGS
 from vlb.nn.backbones import BACKBONES
+from vlb.nn.optimisers import OPTIMISERS
+from vlb.nn.parallel import PARALLEL
 from vlb.store.experiment import LOSSES, MODELS
 from vlb.training.options import TrainOptions
 from vlb.training.recipes import recipe
@@ -35,7 +37,7 @@ from vlb.training.verb import adjust
 
 FAMILIES = (
     SCHEDULES, WEIGHTINGS, TIMES, KERNELS, SCALINGS, PARAMETERIZATIONS, HEADS, BACKBONES, SAMPLERS, GRIDS,
-    LOSSES, MODELS, BANDS,
+    LOSSES, MODELS, BANDS, OPTIMISERS, PARALLEL,
 )  # fmt: skip
 
 

@@ -123,11 +123,12 @@ def started(out: Path, *more: str, processes: int = 2) -> subprocess.Popen[bytes
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_by_as_many_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_killed_and_resumed_by_as_many_ends_with_the_same_bits(tmp_path: Path, way: str) -> None:
     """And its bound is that of one process with the same batches, within noise of training: both learn as much."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert started(whole).wait(timeout=600) == 0
-    process = started(killed)
+    assert started(whole, "--set", f"parallel={way}").wait(timeout=600) == 0
+    process = started(killed, "--set", f"parallel={way}")
     while not (killed / "checkpoints/last.safetensors").is_file():
         time.sleep(0.05)
         assert process.poll() is None
@@ -142,10 +143,11 @@ def test_killed_and_resumed_by_as_many_ends_with_the_same_bits(tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_a_process_that_is_lost_ends_training_with_what_was_done(tmp_path: Path) -> None:
-    """The second of two is killed: the first saves, and --resume goes on."""
+@pytest.mark.parametrize("way", ["ddp", "fsdp"])
+def test_a_process_that_is_lost_ends_training_with_what_was_done(tmp_path: Path, way: str) -> None:
+    """The second of two is killed: the first saves what it can, and --resume goes on."""
     out = tmp_path / "run"
-    process = started(out)
+    process = started(out, "--set", f"parallel={way}")
     while not (out / "checkpoints/last.safetensors").is_file():
         time.sleep(0.05)
     workers = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()

@@ -95,15 +95,20 @@ class Ranks:
         parameters = [p for p in of if p.requires_grad]
         if self.size == 1 or not parameters:
             return
-        seen = torch.tensor([float(p.grad is not None) for p in parameters])
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        joined = torch.cat([seen.to(gradients[0]), *(gradient.reshape(-1) for gradient in gradients)])
-        joined = self._summed(joined) / self.size
-        counts, rest = joined[: len(parameters)].tolist(), joined[len(parameters) :]
+        for kind in sorted({p.dtype for p in parameters}, key=str):  # in one vector each
+            self._average_gradients([p for p in parameters if p.dtype == kind])
+
+    def _average_gradients(self, parameters: list[nn.Parameter]) -> None:
+        seen = torch.tensor([float(p.grad is not None) for p in parameters]).to(parameters[0])
+        joined = torch.cat([seen, *((torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters)])
+        with noticing():
+            distributed.all_reduce(joined)
+        counts, rest = joined[: len(parameters)].tolist(), joined[len(parameters) :].div_(self.size)
         parts = rest.split([p.numel() for p in parameters])
         for parameter, count, part in zip(parameters, counts, parts, strict=True):
             if count:  # one that no process reached has none
-                parameter.grad = torch.empty_like(parameter).copy_(part.view_as(parameter))
+                parameter.grad = torch.empty_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad.copy_(part.view_as(parameter))
 
     def mean(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
         """Of each value over processes. Raises `Lost`."""

@@ -1,7 +1,8 @@
 """What a command's process works with: where it computes, beside which others, and whom it tells of progress."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from vlb.base.progress import SILENT, Progress
@@ -26,9 +27,10 @@ class Process(NamedTuple):
 def at_work(device: str | None) -> Iterator[Process]:
     """This process, with the others for as long as they work together. Raises `UserError` for a device that is not to
     be had, and where the others are not found."""
-    with Terminal() as terminal:
+    first = os.environ.get("RANK", "0") == "0"  # which says that it is at work before torch is imported
+    with Terminal() if first else nullcontext(SILENT) as progress:
         from vlb.core.ranks import joined
 
         chosen = choose_device(device)
         with joined(chosen) as ranks:
-            yield Process(chosen, ranks, terminal if ranks.writes else SILENT)
+            yield Process(chosen, ranks, progress)

@@ -67,7 +67,7 @@ class Shards:
         from torch.distributed.fsdp import fully_shard
 
         self.ranks = ranks
-        self.rest = [p for p in module.parameters() if p.ndim == 0 or p.dtype != torch.float32]
+        self.rest = [p for p in module.parameters() if not divisible(p)]
         device = next(module.parameters()).device
         mesh = init_device_mesh(device.type, (ranks.size,))
         for parameter in module.parameters():
@@ -92,6 +92,11 @@ class Shards:
                 self.root.reshard()
 
 
+def divisible(parameter: nn.Parameter) -> bool:
+    """Whether FSDP takes a parameter."""
+    return parameter.ndim > 0 and parameter.dtype == torch.float32
+
+
 @dataclass(frozen=True)
 class DDP(Settings):
     """Every process holds the whole model, its average and its moments; gradients are averaged."""
@@ -106,7 +111,8 @@ class FSDP(Settings):
     Zhao et al. 2023): the stages of a network are gathered one after another, for the time that each is computed."""
 
     def lay_out(self, module: nn.Module, ranks: Ranks) -> Layout:
-        return Shards(module, ranks) if ranks.size > 1 else Replicas(module, ranks)
+        alone = ranks.size == 1 or not any(map(divisible, module.parameters()))
+        return Replicas(module, ranks) if alone else Shards(module, ranks)
 
 
 PARALLEL = Family("way of training by several processes", {"ddp": DDP, "fsdp": FSDP})

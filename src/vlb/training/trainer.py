@@ -161,7 +161,7 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """Everything needed to go on exactly, in the first process; of shards, all must ask for it."""
-        return Checkpoint(self._gathered(self._held()), self.state)
+        return Checkpoint(self._gathered(self.held()), self.state)
 
     def averaged(self) -> dict[str, Tensor]:
         """The average of model and loss, as checkpoints name it, in the first process; of shards, all must ask."""
@@ -177,7 +177,7 @@ class Trainer:
     def _held_average(self) -> dict[str, Tensor]:
         return {f"average.{k}": v for k, v in self.average.tensors.items()}
 
-    def _held(self) -> dict[str, Tensor]:
+    def held(self) -> dict[str, Tensor]:
         """What this process holds, by the names of checkpoints."""
         tensors = {f"weights.{k}": v for k, v in self.module.state_dict().items()} | self._held_average()
         names = {p: n for n, p in self.module.named_parameters()}
@@ -202,7 +202,7 @@ class Trainer:
     def trouble(self) -> str | None:
         """Why a checkpoint must not replace an earlier one: updates are refused, or numbers not finite; else None. Of
         shards, all must ask."""
-        bad = not all(bool(local(tensor).isfinite().all()) for tensor in self._held().values())
+        bad = not all(bool(local(tensor).isfinite().all()) for tensor in self.held().values())
         bad = self.ranks.any(bad) if self.layout.sharded else bad
         return self.guard.refusing or ("its weights are not finite" if bad else None)
 
