@@ -103,3 +103,21 @@ def test_no_more_components_are_tried_than_cells_can_tell(rows: int, columns: in
     parameters = most * columns * (rank + 1)
     assert most == 1 or CELLS * parameters <= float(chooser.kept.known.sum())
     assert 1 <= most <= chooser.fit.most_components
+
+
+def test_maps_are_chosen_with_the_number_of_components() -> None:
+    """Of Gaussians that overlap in each column: bent maps are the better with one component, and straight ones with
+    as many as there are."""
+    generator = torch.Generator().manual_seed(0)
+    means = 2 * torch.randn(3, 5, generator=generator, dtype=torch.float64)
+    loadings = torch.randn(3, 5, 2, generator=generator, dtype=torch.float64)
+    which = torch.randint(3, (1500,), generator=generator)
+    z, noise = (torch.randn(1500, size, 1, generator=generator, dtype=torch.float64) for size in (2, 5))
+    x = means[which] + (loadings[which] @ z + 0.4 * noise).squeeze(-1)
+    schema = Schema(layout=Vector((5,)), kinds=Real())
+    bends = {}
+    for components in (1, None):
+        model = FactorAnalysers(components=components, draws=0).build(schema)
+        model.fit(x, None, None, torch.Generator().manual_seed(1))
+        bends[components] = float(model.maps(x)[1].std(0).max())
+    assert bends[1] > 0.1 and bends[None] < 1e-9

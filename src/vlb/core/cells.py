@@ -5,7 +5,7 @@ the units of the data follow.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,15 +128,19 @@ class UnknownCells(ABC):
         """E[x] and V[x] of each real cell that is not known, (n, reals) each, 0 elsewhere."""
         mean, variance = (torch.zeros_like(moments.means[0]) for _ in range(2))
         nodes, node_weights = torch.from_numpy(NODES)[:, None, None], torch.from_numpy(NODE_WEIGHTS)[:, None, None]
-        for column, place in enumerate(self.columns.reals):
-            rows = (~self.known[where, place]).nonzero()[:, 0]
-            own = moments.of(column)
-            weights, means, deviations = (part[:, rows, 0] for part in (own.weights, own.means, own.deviations))
+        for column, rows, own in self._missing(moments, where):
+            weights, means, deviations = (part[..., 0] for part in (own.weights, own.means, own.deviations))
             x = self.maps.one_inverse(column, means + nodes * deviations)
             share = node_weights * weights
             mean[rows, column] = (share * x).sum((0, 1))
             variance[rows, column] = (share * (x - mean[rows, column]).square()).sum((0, 1))
         return mean, variance
+
+    def _missing(self, moments: Moments, where: slice) -> Iterator[tuple[int, Tensor, Moments]]:
+        """Each real column, the rows in which it is not known, (m,), and the moments of these cells, (J, m, 1) each."""
+        for column, place in enumerate(self.columns.reals):
+            rows, own = (~self.known[where, place]).nonzero()[:, 0], moments.of(column)
+            yield column, rows, Moments(own.weights[:, rows], own.means[:, rows], own.deviations[:, rows])
 
     def median(self) -> Tensor:
         """(n, D) in data units."""
@@ -145,7 +149,14 @@ class UnknownCells(ABC):
     def quantile(self, level: float | Tensor) -> Tensor:
         """The least value with at least `level`, one number or (n,), of the mass at or below it, (n, D)."""
         levels = torch.as_tensor(level, dtype=torch.float64).expand(len(self.x)).unsqueeze(1)
-        reals = self.each(lambda moments, where: self.maps.inverse(moments.quantile(levels[where])))
+
+        def of(moments: Moments, where: slice) -> Tensor:
+            found = torch.zeros_like(moments.means[0])
+            for column, rows, own in self._missing(moments, where):
+                found[rows, column] = self.maps.one_inverse(column, own.quantile(levels[where][rows])[:, 0])
+            return found
+
+        reals = self.each(of)
         places = [
             (p.cumsum(1) < levels * p.sum(1, keepdim=True)).sum(1).clamp(max=p.shape[1] - 1)
             for p in self.probabilities()
@@ -156,17 +167,23 @@ class UnknownCells(ABC):
         """The value with the largest density in data units, or the largest mass, (n, D); on a grid of the mapped values
         between the 0.1 % and the 99.9 % quantile, refined once."""
 
-        def of(moments: Moments, _: slice) -> Tensor:
-            low, high = moments.quantile(0.001), moments.quantile(0.999)
+        def densest(column: int, own: Moments) -> Tensor:
+            low, high = own.quantile(0.001), own.quantile(0.999)
             for points in (COARSE, FINE):
                 step = (high - low) / (points - 1)
                 best, most = low, torch.full_like(low, -torch.inf)
                 for point in range(points):
                     y = low + point * step
-                    density = moments.density(y).log() + self.maps(self.maps.inverse(y))[1]
+                    density = own.density(y).log() + self.maps.one(column, self.maps.one_inverse(column, y))[1]
                     best, most = torch.where(density > most, y, best), torch.maximum(density, most)
                 low, high = best - step, best + step
-            return self.maps.inverse(best)
+            return self.maps.one_inverse(column, best)[:, 0]
+
+        def of(moments: Moments, where: slice) -> Tensor:
+            found = torch.zeros_like(moments.means[0])
+            for column, rows, own in self._missing(moments, where):
+                found[rows, column] = densest(column, own)
+            return found
 
         return self._filled(self.columns.to_grid(self.each(of)), [p.argmax(1) for p in self.probabilities()])
 

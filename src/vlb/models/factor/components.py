@@ -125,15 +125,6 @@ class Posterior:
         half = torch.linalg.solve_triangular(self.factor, loadings.mT.unsqueeze(1), upper=False)
         return half.square().sum(-2)
 
-    def drawn(self, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """A draw of z given the component `chosen` (n,) of each row, (n, Q)."""
-        n, rank = self.mean.shape[1:]
-        noise = torch.randn(n, rank, 1, generator=generator, dtype=torch.float64)
-        row = torch.arange(n)
-        factor = self.factor[chosen, row if self.which is None else self.which]
-        spread = torch.linalg.solve_triangular(factor.mT, noise, upper=True).squeeze(-1)
-        return self.mean[chosen, row] + spread
-
 
 def posterior(components: Components, rows: Rows) -> Posterior:
     """p(j, z | known cells) of each row."""
@@ -161,6 +152,18 @@ def posterior(components: Components, rows: Rows) -> Posterior:
     for codes, told in zip(rows.codes.T, rows.told.T, strict=True):
         log_joint = log_joint + components.log_tables[:, codes] * told
     return Posterior(log_joint, mean, factor, which)
+
+
+def drawn(components: Components, rows: Rows, chosen: Tensor, generator: torch.Generator) -> Tensor:
+    """A draw of z given the component `chosen` (n,) of each row and its known cells, (n, Q)."""
+    loadings = components.loadings[chosen]
+    scaled = loadings * (rows.known / components.variances[chosen]).unsqueeze(-1)
+    one = torch.eye(components.rank, dtype=loadings.dtype)
+    factor = torch.linalg.cholesky(scaled.mT @ loadings + one)
+    score = scaled.mT @ (rows.y - components.means[chosen]).unsqueeze(-1)
+    noise = torch.randn(score.shape, generator=generator, dtype=torch.float64)
+    spread = torch.linalg.solve_triangular(factor.mT, noise, upper=True)
+    return (torch.cholesky_solve(score, factor) + spread).squeeze(-1)
 
 
 def log_likelihood(components: Components, rows: Rows) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vlb.base.progress import SILENT, Progress
 from vlb.models.factor.components import Components, Rows, posterior
+from vlb.models.factor.components import drawn as latent
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +177,7 @@ def swept(
         found = posterior(components, part)
         chosen = torch.multinomial(found.log_joint.softmax(0).T, 1, generator=generator).squeeze(1)
         shares = nn.functional.one_hot(chosen, len(components.means)).T * part.weight
-        sums.append(_sums(part, shares, found.drawn(chosen, generator), None, len(prior.groups)))
+        sums.append(_sums(part, shares, latent(components, part, chosen, generator), None, len(prior.groups)))
     total = reduce(Statistics.__add__, sums)
     after = drawn(total, prior, generator)
     return after, replace(after, log_tables=_tables(total.categories + prior.counts, prior.groups))

@@ -1,4 +1,4 @@
-"""Which components: rank, maps, then number, by the bound on rows held out; then all rows, then draws that carry how
+"""Which components: rank, number and maps, by the bound on rows held out; then all rows, then draws that carry how
 uncertain the parameters are."""
 
 import math
@@ -21,6 +21,7 @@ DRAWING = 4096  # rows for which `draws` draws are kept: of more rows fewer, for
 BURN, THIN = 12, 3  # sweeps before the first draw, and per draw
 PATIENCE = 2  # choices in a row that bring nothing end the search
 LOOK = 5  # steps of EM, after which rows held out say whether to go on
+FEW = 4  # components with which all maps are tried
 CELLS = 2  # that are there for each loading and mean of the components that are tried, at least
 LEAST = 10  # rows: below, one component of rank 1 is taken
 
@@ -78,12 +79,9 @@ def fitted(
     disturbance = int(torch.randint(2**62, (), generator=generator))
     order = torch.randperm(len(offered[0].rows), generator=generator)[:CHOOSING]
     choosers = [Chooser(mapped, table, added, groups, fit, order, disturbance, progress) for mapped in offered]
-    place = len(offered) - 1
-    if len(choosers[0].held):
-        place = best(range(len(offered)), lambda at: choosers[at].of_rank(choosers[at].rank), choosers[0].held.weight)
+    place = chosen(choosers)
     chooser, rows = choosers[place], offered[place].rows
-    rank = chooser.rank
-    count = chooser.count(rank)
+    rank, count = chooser.rank, chooser.count
     # The fit of the rows for choosing is where that of all rows starts.
     one, _ = em(chooser.single(rank), rows, chooser.weak(rank), fit.steps, progress=progress)
     found, prior = one, chooser.weak(rank)
@@ -91,6 +89,18 @@ def fitted(
         prior = chooser.pulling(one)
         found, _ = em(chooser.several(rank, count), rows, prior, fit.steps, progress=progress)
     return place, averaged(found, rows, prior, fit.draws, generator, progress)
+
+
+def chosen(choosers: Sequence["Chooser"]) -> int:
+    """Which maps: those that are best with few components, unless others are with as many as these then want. What
+    suits columns by themselves may make each of several components less Gaussian. The last, where nothing is held
+    out."""
+    held, places = choosers[0].held, range(len(choosers))
+    if not len(held):
+        return len(choosers) - 1
+    first = best(places, lambda place: choosers[place].with_components(choosers[place].up_to(FEW)), held.weight)
+    count = choosers[first].count
+    return best(places, lambda place: choosers[place].with_components(count), held.weight)
 
 
 def averaged(
@@ -150,15 +160,23 @@ class Chooser:
             return min(self.fit.rank or 1, max(1, self.columns))
         return self.best("rank", _doubled(1, most), self.of_rank)
 
-    def count(self, rank: int) -> int:
-        """The number of components that the rows held out like best."""
+    @cached_property
+    def count(self) -> int:
+        """The number of components of this rank that the rows held out like best."""
+        return self.up_to(self.fit.most_components)
+
+    def up_to(self, most: int) -> int:
+        """The same of at most so many, unless it is given."""
         if self.fit.components is not None or not len(self.held):
             return self.fit.components or 1
-        return self.best(
-            "number of components",
-            _doubled(1, self.most(rank)),
-            lambda count: self.held_out(self.several(rank, count)),
-        )
+        sizes = _doubled(1, min(most, self.most(self.rank)))
+        return self.best("number of components", sizes, self.with_components)
+
+    def with_components(self, count: int) -> Tensor:
+        """log p of the rows held out by so many components of the rank that is chosen, at most as many as are tried,
+        (m,) nats."""
+        few = count if self.fit.components is not None else min(count, self.most(self.rank))
+        return self.held_out(self.several(self.rank, few))
 
     def most(self, rank: int) -> int:
         """Up to how many components of a rank are tried: few cells cannot tell many loadings apart, and these take most

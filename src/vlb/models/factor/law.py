@@ -11,7 +11,7 @@ from torch import Tensor
 from vlb.core.cells import Moments, UnknownCells, merged
 from vlb.core.distributions import Categorical
 from vlb.models.factor.chain import Chain
-from vlb.models.factor.components import Components, Rows, posterior
+from vlb.models.factor.components import Components, Rows, drawn, posterior
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +29,15 @@ class FactorLaw(UnknownCells):
             start += len(part)
         return pieces
 
+    @cached_property
+    def _log_joint(self) -> Tensor:
+        """log w_j p_j(known cells), (n, J): that of every draw."""
+        parts = [posterior(self.components, part).log_joint.T for part, _ in self._pieces]
+        return torch.cat(parts) if parts else self.rows.y.new_zeros(0, len(self.components.means))
+
     def responsibilities(self) -> Tensor:
         """p(j | known cells), (n, J)."""
-        parts = [posterior(self.components, part).log_joint.softmax(0).T for part, _ in self._pieces]
-        return torch.cat(parts) if parts else self.x.new_zeros(0, len(self.components.means))
+        return self._log_joint.softmax(1)
 
     def probabilities(self) -> tuple[Tensor, ...]:
         """Of each categorical column, (n, its values) each; of a column that is known, what the others say of it."""
@@ -41,14 +46,13 @@ class FactorLaw(UnknownCells):
 
     def sample(self, generator: torch.Generator) -> Tensor:
         """One draw of all cells that are not known, (n, D)."""
-        drawn = [self._drawn(part, self.x[where], self.known[where], generator) for part, where in self._pieces]
-        return torch.cat(drawn) if drawn else self.x.double()
+        parts = [self._drawn(part, where, generator) for part, where in self._pieces]
+        return torch.cat(parts) if parts else self.x.double()
 
-    def _drawn(self, rows: Rows, x: Tensor, known: Tensor, generator: torch.Generator) -> Tensor:
-        components = self.components
-        found = posterior(components, rows)
-        chosen = Categorical(found.log_joint.T).sample(generator)
-        z = found.drawn(chosen, generator).unsqueeze(-1)
+    def _drawn(self, rows: Rows, where: slice, generator: torch.Generator) -> Tensor:
+        components, x, known = self.components, self.x[where], self.known[where]
+        chosen = Categorical(self._log_joint[where]).sample(generator)
+        z = drawn(components, rows, chosen, generator).unsqueeze(-1)
         own = torch.randn(rows.y.shape, generator=generator, dtype=torch.float64)
         y = (components.loadings[chosen] @ z).squeeze(-1)
         y = components.means[chosen] + y + components.variances[chosen].sqrt() * own
@@ -56,8 +60,8 @@ class FactorLaw(UnknownCells):
         tables = components.log_tables[chosen].split(self.columns.counts, 1) if self.columns.counts else ()
         codes = [Categorical(table).sample(generator) for table in tables]
         codes = [
-            torch.where(told > 0, code - first, drawn)
-            for drawn, told, code, first in zip(codes, rows.told.T, rows.codes.T, self.columns.offsets, strict=False)
+            torch.where(told > 0, code - first, new)
+            for new, told, code, first in zip(codes, rows.told.T, rows.codes.T, self.columns.offsets, strict=False)
         ]
         reals = self.maps.inverse(y)
         if self.columns.rounded:
