@@ -35,6 +35,8 @@ from vlb.core.emissions import Centres
 from vlb.core.initial import initialise
 from vlb.data import load
 from vlb.measure.evaluation import measure_bound
+from vlb.models.diffusion.config import Diffusion
+from vlb.models.diffusion.loss import DiffusionLoss
 from vlb.models.diffusion.placement import Costs, cheapest
 from vlb.models.diffusion.schedules import Schedule
 
@@ -138,13 +140,14 @@ def adaptive(name: str, budget: Budget, seed: int) -> Values:
     test examples, and this mean from that over pixels, in the root mean square."""
     data = load("digits")
     experiment = configured("digits", (*EVEN, *budget.recipe), seed)
+    assert isinstance(experiment.model, Diffusion) and isinstance(experiment.loss, DiffusionLoss)
     generator = torch.Generator().manual_seed(seed)
     with Draws(generator):
-        decoder = experiment.model.build(data.schema, planes=1)  # type: ignore[union-attr,call-arg]
+        decoder = experiment.model.build(data.schema, planes=1)
         initialise(decoder, data.train, generator)
         noise = CONTEXTS[name](decoder.process.schedule, data.schema.dimensions)
         model = AdaptiveDiffusion(decoder, noise, SIZE, WIDTH)
-    loss = AdaptiveTerms(experiment.loss.decoder_share)  # type: ignore[union-attr]
+    loss = AdaptiveTerms(experiment.loss.decoder_share)
     model = trained(experiment, data, model=model, loss=loss).model
     bound = measure_bound(model, data.test, passes=budget.passes)
     grid = measure_bound(Stepped(model, budget.grid), data.test, passes=max(2, budget.passes // budget.grid))
