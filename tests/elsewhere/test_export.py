@@ -33,6 +33,7 @@ KINDS = {
     "posterior": (17,),
     "labels": (3, "octaves=[0, 1]", "model.condition=labels", "model.roles=true"),
     "regression": (256, "head=regression", "schedule=cosine", "scaling=VE"),
+    "preconditioned": (256, "head=preconditioned", "schedule=cosine"),
     "patches": (2, 'head={"type": "regression", "output": "x"}', "patch=2", "gamma_0=-4"),
 }
 
@@ -133,7 +134,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     for setting, message in (
         ("model.backbone=mlp", "with backbone=unet are exported for diffusers, no others"),
         ("model.head=mixture", "of the heads with a law, head=posterior is exported"),
-        ("model.head=energy", "of heads, head=posterior and head=regression are exported"),
+        ("model.head=energy", "of heads, posterior, preconditioned and regression are exported"),
         ("model.schedule=learned-per-dimension", "a schedule per element is not exported"),
     ):
         with pytest.raises(UserError, match=message):

@@ -2,7 +2,7 @@
 
 diffusers has no such network and no such head, so that their code goes along: `unet/vlb_unet.py`, cut out of this
 package, of a network that answers ε̂ at the number of a step. What vlb's schedule, scaling and head make of an output is
-a table of four numbers per step, and the scheduler is diffusers' own, with the same noise at each step.
+a table of five numbers per step, and the scheduler is diffusers' own, with the same noise at each step.
 """
 
 import json
@@ -27,6 +27,7 @@ from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.denoiser import PosteriorDenoiser, RegressionDenoiser
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.parameterization import solve
+from vlb.models.diffusion.preconditioned import PreconditionedDenoiser
 from vlb.nn.unet import UNet, UNetBackbone
 from vlb.pages.bundle import bundled
 from vlb.store.runs import Run, diffusion_model
@@ -41,15 +42,16 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 class VLBUNet(ModelMixin, ConfigMixin):
     """Noisy images from -1 to 1, (batch, C, H, W), at the number of a step -> an estimate of their noise.
 
-    steps: of each the noise level that the network is told, a factor of its input, and those of input and estimate in
-    the noise; a number between two steps is between their numbers. levels: of an element, on which the network gives a
-    distribution; None where it regresses.
+    steps: of each the noise level that the network is told, a factor that makes z of an image, one that makes the
+    input of z, and those of z and estimate in the noise; a number between two steps is between their numbers. levels:
+    of an element, on which the network gives a distribution; components: of a mixture that it gives; None where it
+    gives neither, and regresses.
     """
 
     @register_to_config
     def __init__(
         self, in_channels, sample_size, steps, outputs, classes, widths, blocks, attention, octaves, patch, dropout,
-        roles, levels=None, laws=0,
+        roles, levels=None, laws=0, components=None,
     ):
         super().__init__()
         self.backbone = UNetBackbone(
@@ -57,6 +59,8 @@ class VLBUNet(ModelMixin, ConfigMixin):
             patch, dropout, roles,
         )
         self.bias = None if levels is None else nn.Parameter(torch.zeros(laws, levels))
+        if components is not None:
+            self.bias = nn.Parameter(torch.zeros(components, 3))
 
     def forward(self, sample, timestep, return_dict=True):
         steps = torch.tensor(self.config.steps, dtype=torch.float64).to(sample.device)
@@ -64,37 +68,44 @@ class VLBUNet(ModelMixin, ConfigMixin):
         place = place.clamp(0, len(steps) - 1)
         below = place.floor().clamp(max=len(steps) - 2).long()
         rows = torch.lerp(steps[below], steps[below + 1], (place - below).unsqueeze(1))
-        factor, of_input, of_estimate = (c.view(-1, 1, 1, 1).to(sample.dtype) for c in rows[:, 1:].unbind(1))
+        factors = (c.view(-1, 1, 1, 1).to(sample.dtype) for c in rows[:, 1:].unbind(1))
+        factor, into, of_z, of_estimate = factors
         z = factor * sample
-        out = self.backbone(z, rows[:, :1]).to(z.dtype)
+        out = self.backbone(into * z, rows[:, :1]).to(z.dtype)
         if self.bias is None:
             estimate = out.squeeze(-1)
+        elif self.config.components is not None:
+            weights, means, _ = (out.unflatten(-1, (-1, 3)) + self.bias).unbind(-1)
+            estimate = (weights.softmax(-1) * means).sum(-1)
         else:
             levels = self.config.levels
             values = ((2 * torch.arange(levels, dtype=torch.float64) + 1) / levels - 1).to(z)
             rest = (1, 1) if len(self.bias) < z[0].numel() else z.shape[2:]
-            away = (of_input * z).unsqueeze(-1) + of_estimate.unsqueeze(-1) * values
+            away = (of_z * z).unsqueeze(-1) + of_estimate.unsqueeze(-1) * values
             estimate = (out + self.bias.view(-1, *rest, levels) - 0.5 * away**2).softmax(-1) @ values
-        noise = of_input * z + of_estimate * estimate
+        noise = of_z * z + of_estimate * estimate
         return UNet2DOutput(sample=noise) if return_dict else (noise,)
 '''
 
 
 class Read(NamedTuple):
-    """What a head makes of outputs. of_input, of_estimate: (T, 1), what ε̂ is of z and of the estimate; outputs: numbers
-    per element; levels: of the law that the estimate is the mean of, with its offset, where it is one."""
+    """What a head makes of outputs. into, of_z, of_estimate: (T, 1), what of z is the network's input and what ε̂ is of z
+    and of the estimate; outputs: numbers per element; levels: of the law, or components: of the mixture, that the
+    estimate is the mean of, with its offset, where it is one."""
 
-    of_input: Tensor
+    into: Tensor
+    of_z: Tensor
     of_estimate: Tensor
     outputs: int = 1
     levels: int | None = None
+    components: int | None = None
     offset: Tensor | None = None
 
 
 @singledispatch
 def read_by(denoiser: Any, alpha: Tensor, sigma: Tensor) -> Read:
     """How a denoiser reads outputs at noise levels (T, 1). Raises `UserError` for a head that is not exported."""
-    raise UserError("of heads, head=posterior and head=regression are exported: this model has another")
+    raise UserError("of heads, posterior, preconditioned and regression are exported: this model has another")
 
 
 @read_by.register
@@ -103,7 +114,18 @@ def _(denoiser: PosteriorDenoiser, alpha: Tensor, sigma: Tensor) -> Read:
     head = denoiser.head
     if not isinstance(head, CategoricalPosterior) or head.centres.each is not None:
         raise UserError("of the heads with a law, head=posterior is exported: this model has another")
-    return Read(1 / sigma, -alpha / sigma, head.outputs, head.outputs, head.offset.detach())
+    levels, one = head.outputs, torch.ones_like(alpha)
+    return Read(one, 1 / sigma, -alpha / sigma, levels, levels=levels, offset=head.offset.detach())
+
+
+@read_by.register
+def _(denoiser: PreconditionedDenoiser, alpha: Tensor, sigma: Tensor) -> Read:
+    """ε̂ = (σz − αs√v · estimate)/v of the mixture's mean in units of σs/√v, v = α²s² + σ²."""
+    own = denoiser.get_buffer("deviation").to(alpha)
+    spread = (alpha**2 * own**2 + sigma**2).sqrt()
+    bias, components = denoiser.bias.detach(), denoiser.components
+    of_estimate = -alpha * own / spread
+    return Read(1 / spread, sigma / spread**2, of_estimate, 3 * components, components=components, offset=bias)
 
 
 @read_by.register
@@ -111,7 +133,7 @@ def _(denoiser: RegressionDenoiser, alpha: Tensor, sigma: Tensor) -> Read:
     """ε̂ is linear in z and in the output."""
     one, nothing = torch.ones_like(alpha), torch.zeros_like(alpha)
     of_z = solve(denoiser.parameterization, nothing, one, alpha, sigma)[1]
-    return Read(of_z, solve(denoiser.parameterization, one, nothing, alpha, sigma)[1])
+    return Read(one, of_z, solve(denoiser.parameterization, one, nothing, alpha, sigma)[1])
 
 
 @dataclass(frozen=True)
@@ -186,7 +208,7 @@ def _network(run: Run, model: DiffusionModel, steps: int) -> tuple[dict[str, Any
     # For x from −1 to 1, of which our levels are the centres of bins.
     theirs = gamma + 2 * math.log(run.schema.levels / (run.schema.levels - 1))
     factor = sigma / torch.sigmoid(theirs).sqrt()
-    table = torch.cat((gamma, factor, read.of_input, read.of_estimate), 1)
+    table = torch.cat((gamma, factor, read.into, read.of_z, read.of_estimate), 1)
     backbone = model.denoiser.get_submodule("backbone")
     tensors = {f"backbone.{name}": value.contiguous() for name, value in backbone.state_dict().items()}
     channels, *size = run.schema.shape
@@ -194,7 +216,7 @@ def _network(run: Run, model: DiffusionModel, steps: int) -> tuple[dict[str, Any
         "_class_name": "VLBUNet", "in_channels": channels, "sample_size": size, "steps": table.tolist(),
         "outputs": read.outputs, "classes": (run.schema.classes or 0) if run.conditional else 0, **asdict(network),
         "roles": run.configuration.roles if isinstance(run.configuration, Diffusion) else False, "levels": read.levels,
-        "laws": 0 if read.offset is None else len(read.offset),
+        "laws": 0 if read.levels is None or read.offset is None else len(read.offset), "components": read.components,
     }  # fmt: skip
     if read.offset is not None:
         tensors["bias"] = read.offset.contiguous()
