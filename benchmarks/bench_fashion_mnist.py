@@ -31,7 +31,10 @@ ARMS = {
     "v-prediction, λ_max 13.3": ["gamma_0=-13.3", "head=regression"],
 }
 
-PLAIN = ("optimiser=adamw", "loss.times=low-discrepancy")  # nothing in training that suits one arm more than another
+# Nothing in training that suits one arm more than another.
+PLAIN = (
+    "optimiser=adamw", "loss.times=low-discrepancy", "model.head=posterior", "widths=[64, 64, 64]", "batch=64",
+)  # fmt: skip
 
 
 def main() -> None:

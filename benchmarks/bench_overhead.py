@@ -75,7 +75,8 @@ def main() -> None:
     options = arguments.parse_args()
     keep_freed_memory()
     experiment = recipe("fashion-mnist")
-    for assignment in (f"precision={options.precision}", "optimiser=adamw", "loss.times=low-discrepancy"):
+    plain = ("optimiser=adamw", "loss.times=low-discrepancy", "model.head=posterior", "widths=[64, 64, 64]", "batch=64")
+    for assignment in (f"precision={options.precision}", *plain):
         experiment = override(experiment, assignment)
     data = load("fashion-mnist")
     share = experiment.loss.decoder_share

@@ -530,7 +530,8 @@ def tag(kind: str) -> str:
     return {"UNet": "unet", "Conv": "convolutional"}.get(stem, "-".join(words).lower())
 
 
-ONCE = dict.fromkeys(("digits", "images"), ("training.optimiser=adamw", "loss.times=low-discrepancy"))  # as it was
+EVEN = ("training.optimiser=adamw", "loss.times=low-discrepancy")
+ONCE = {"digits": EVEN, "images": (*EVEN, "model.head=posterior")}  # as they were
 LOSSES = {"diffusion": "diffusion", "mixture": "mixture", "ladder": "ladder"}  # of other kinds: elbo
 OF_LOSS = ("weighting", "times", "decoder_share", "warmup", "free_nats")
 

@@ -7,15 +7,24 @@ from vlb.models.cascade.loss import CascadeLoss
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.decoder import Lattices
 from vlb.models.diffusion.loss import DiffusionLoss
+from vlb.models.diffusion.preconditioned import Preconditioned
 from vlb.models.diffusion.schedules import LogSNRLinear
 from vlb.models.diffusion.times import AdaptiveTime
 from vlb.nn.optimisers import Muon
 from vlb.nn.unet import UNet
 from vlb.store.experiment import DataSource, Experiment, Training
 
-DIGITS = UNet(widths=(32, 64), blocks=1, attention=(True, True), dropout=0.2)
-SMALL_IMAGES = UNet(widths=(64, 64, 64), blocks=1, attention=(False, False, True))
+DIGITS = Diffusion(
+    schedule=LogSNRLinear(gamma_0=-6.0, gamma_1=5.0),
+    backbone=UNet(widths=(32, 64), blocks=1, attention=(True, True), dropout=0.2),
+)
+SMALL_IMAGES = Diffusion(
+    schedule=LogSNRLinear(gamma_0=-7.5, gamma_1=5.0),
+    backbone=UNet(widths=(32, 64, 96), blocks=1, attention=(False, False, True)),
+    head=Preconditioned(),
+)
 BOUND = DiffusionLoss(times=AdaptiveTime())
+BRIEF = Training(optimiser=Muon(), learning_rate=3e-3, warmup=50, ema=0.99)
 
 
 def digits() -> Experiment:
@@ -23,21 +32,9 @@ def digits() -> Experiment:
     return Experiment(
         recipe="digits",
         data=DataSource(name="digits"),
-        model=Diffusion(
-            schedule=LogSNRLinear(gamma_0=-6.0, gamma_1=5.0),
-            backbone=DIGITS,
-        ),
+        model=DIGITS,
         loss=BOUND,
-        training=Training(
-            steps=1000,
-            batch=64,
-            optimiser=Muon(),
-            learning_rate=3e-3,
-            warmup=50,
-            ema=0.99,
-            validate_every=100,
-            checkpoint_every=200,
-        ),
+        training=replace(BRIEF, steps=1000, batch=64, validate_every=100, checkpoint_every=200),
     )
 
 
@@ -50,11 +47,10 @@ def digits_lattices() -> Experiment:
 def digits_cascade() -> Experiment:
     """Digits: a coarse band of 4×4 by a diffusion model, the details given it by another: about three minutes."""
     plain = digits()
-    part = Diffusion(schedule=LogSNRLinear(gamma_0=-6.0, gamma_1=5.0), backbone=DIGITS)
     return replace(
         plain,
         recipe="digits-cascade",
-        model=Cascade(coarse=part, details=part),
+        model=Cascade(coarse=DIGITS, details=DIGITS),
         loss=CascadeLoss(coarse=BOUND, details=BOUND),
     )
 
@@ -72,16 +68,17 @@ def fashion_mnist() -> Experiment:
 def fashion_mnist_lattices() -> Experiment:
     """Fashion-MNIST for short files, x in four lattices: about forty minutes on a 2-core CPU."""
     plain = fashion_mnist()
-    training = replace(plain.training, steps=1200, precision="float32")
-    return _in_lattices(plain, SMALL_IMAGES, -4.0, 0.4, training)
+    return _in_lattices(plain, SMALL_IMAGES, -4.0, 0.4, replace(plain.training, steps=3000))
 
 
-def _in_lattices(plain: Experiment, network: UNet, gamma_0: float, share: float, training: Training) -> Experiment:
+def _in_lattices(
+    plain: Experiment, together: Diffusion, gamma_0: float, share: float, training: Training
+) -> Experiment:
     """The same data by a model that decodes in lattices from γ₀; share: of examples, that decode."""
     return replace(
         plain,
         recipe=f"{plain.recipe}-lattices",
-        model=Diffusion(schedule=LogSNRLinear(gamma_0=gamma_0, gamma_1=5.0), backbone=network, decoder=Lattices()),
+        model=replace(together, schedule=LogSNRLinear(gamma_0=gamma_0, gamma_1=5.0), decoder=Lattices()),
         loss=replace(BOUND, decoder_share=share),
         training=training,
     )
@@ -91,20 +88,14 @@ def _small_images(name: str) -> Experiment:
     return Experiment(
         recipe=name,
         data=DataSource(name=name),
-        model=Diffusion(
-            schedule=LogSNRLinear(gamma_0=-7.5, gamma_1=5.0),
-            backbone=SMALL_IMAGES,
-        ),
+        model=SMALL_IMAGES,
         loss=BOUND,
-        training=Training(
-            steps=1800,
-            batch=64,
-            optimiser=Muon(),
-            learning_rate=3e-3,
-            warmup=50,
-            ema=0.99,
+        training=replace(
+            BRIEF,
+            steps=5000,
+            batch=48,
             precision="bfloat16",
-            validate_every=300,
+            validate_every=500,
             validation_examples=500,
             checkpoint_every=100,
         ),
@@ -119,6 +110,7 @@ def cifar10() -> Experiment:
         model=Diffusion(
             schedule=LogSNRLinear(gamma_0=-10.0, gamma_1=5.0),
             backbone=UNet(widths=(128, 128, 128), blocks=2, attention=(False, True, True), dropout=0.1),
+            head=Preconditioned(),
         ),
         loss=BOUND,
         training=Training(
@@ -144,6 +136,7 @@ def images() -> Experiment:
         model=Diffusion(
             schedule=LogSNRLinear(gamma_0=-9.0, gamma_1=5.0),
             backbone=UNet(widths=(64, 96, 128), blocks=1, attention=(False, False, True), dropout=0.05),
+            head=Preconditioned(),
         ),
         loss=BOUND,
         training=Training(steps=5000, batch=32, optimiser=Muon(), ema=0.998, precision="float32"),
