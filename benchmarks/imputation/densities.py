@@ -3,10 +3,11 @@
     python benchmarks/imputation/densities.py --out FILE.jsonl [--tables …] [--methods …] [--seeds 5]
 
 What FILE has already is skipped. A third of the rows is for the test. Densities: vlb's default mixture; vlb's
-diffusion, in so few steps that it takes about as long as the flow, of which log p is a bound; a mixture of Gaussians, number and kind of covariance by BIC; a kernel density, bandwidth by five-fold cross-validation; a neural
-spline flow (zuko; where it is not installed it is left out). For the two-sample test, gradient boosting is
-cross-validated on as many samples as test rows (Lopez-Paz & Oquab 2017): `auc` 0.5 is what none can tell. Beside them,
-rows of training ("rows": what luck gives), and columns shuffled apart ("shuffled").
+diffusion, in so few steps that it takes about as long as the flow, of which log p is a bound; a mixture of Gaussians,
+number and kind of covariance by BIC; a kernel density, bandwidth by five-fold cross-validation; a neural spline flow
+(zuko; where it is not installed it is left out). For the two-sample test, gradient boosting is cross-validated on as
+many samples as test rows (Lopez-Paz & Oquab 2017): `auc` 0.5 is what none can tell. Beside them, rows of training
+("rows": what luck gives), and columns shuffled apart ("shuffled").
 """
 
 import argparse
