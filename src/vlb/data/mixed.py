@@ -185,7 +185,7 @@ def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ..
     found, words, wrong = [], [], []
     for number, cells in enumerate(table.cells, 1):
         try:
-            column, word = infer(cells, gridded=gridded, at=table.at)
+            column, word = infer(cells, gridded=gridded, at=table.at, called=f"column {number}")
         except UserError as error:
             wrong.append(str(error))
             continue
