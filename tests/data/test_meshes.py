@@ -83,7 +83,8 @@ def test_files_that_are_cut_short_are_refused(suffix: str, tmp_path: Path) -> No
 
 def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     for name, content, words in (
-        ("a.obj", "", "has no vertices: it is empty, or no mesh"),
+        ("a.obj", "# nothing\n", "has no vertices: it is empty, or no mesh"),
+        ("a.off", "", "is empty: export it again"),
         ("b.obj", "v 0 0 0\nv 1 1 1\nv 0 1 nan\nf 1 2 3\n", r"vertex 2 is \[0\.0, 1\.0, nan\], no place"),
         ("c.obj", "v 0 0 0\nv 1 inf 1\nv 0 1 1\nf 1 2 3\n", r"vertex 1 is \[1\.0, inf"),
         ("d.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n", "cannot be read|vertices that it does not have"),

@@ -141,7 +141,7 @@ def test_flac_is_what_wav_is(tmp_path: Path) -> None:
     one, other = (read_recording(tmp_path / name) for name in ("a.wav", "a.flac"))
     assert one.manner == other.manner and np.array_equal(one.values, other.values)
     (tmp_path / "b.flac").write_bytes((tmp_path / "a.flac").read_bytes()[:2000])
-    with pytest.raises(UserError, match=r"b\.flac"):
+    with pytest.raises(UserError, match=r"b\.flac.* cut short"):
         read_recording(tmp_path / "b.flac")
     deep = np.random.default_rng(0).integers(0, 1 << 24, (100, 2), dtype=np.uint32)
     deep[:2] = [[0, 1], [(1 << 24) - 1, 1 << 23]]

@@ -8,7 +8,7 @@ import pytest
 import vlb
 from vlb.base.errors import UserError
 from vlb.core.schema import Real
-from vlb.data.mixed import load_mixed
+from vlb.data.mixed import array, inferred, load_mixed
 from vlb.data.sources import load
 from vlb.data.vectors import NOISE, moons, moons_log_density
 from vlb.pages.plane import plane
@@ -57,3 +57,18 @@ def test_the_moons_are_learned(tmp_path: Path) -> None:
     assert found is not None and found.excess is not None and found.true is not None
     assert -0.1 < found.excess[0] < 0.25
     assert "The density over the plane" in vlb.report(run).path.read_text()
+
+
+def test_columns_without_a_name_are_called_by_their_number() -> None:
+    values = np.random.default_rng(0).normal(size=(20, 3))
+    values[4, 1], values[:, 2] = np.inf, np.nan
+    with pytest.raises(UserError, match=r"column 2 holds an infinity.*; column 3 has no cell that is not missing"):
+        inferred(array(values))
+
+
+def test_a_mixture_takes_no_steps(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(60, 2)))
+    options = vlb.TrainOptions(overrides=("training.steps=1", "components=1"))
+    with pytest.raises(UserError, match=r"fitted before training and takes no steps: --set training\.steps=0"):
+        vlb.train("table", options, data=tmp_path / "x.npy", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -199,24 +199,27 @@ def by_number(row: int) -> str:
     return f"row {row + 1}"
 
 
-def infer(cells: Cells, *, gridded: bool = True, at: Callable[[int], str] = by_number) -> tuple[Described, Note]:
+def infer(
+    cells: Cells, *, gridded: bool = True, at: Callable[[int], str] = by_number, called: str = "the column"
+) -> tuple[Described, Note]:
     """What a column holds, and a word on it. gridded: whether numbers may be rounded, in order or have atoms; those of
     arrays are reals with a density, unless all are the same.
-    at: where a row is, for messages.
+    at: where a row is, called: what a column without a name is, for messages.
 
     Raises `UserError` with advice for a column that cannot be modelled: no cell is there, an infinity, an identifier or
     free text, too many categories.
     """
     name, (values, counts) = cells.name, cells.distinct
+    called = called if name is None else f"the column {name!r}"
     count = int(cells.observed.sum())
     if not count:
-        raise UserError(f"the column {name!r} has no cell that is not missing: leave it out")
+        raise UserError(f"{called} has no cell that is not missing: leave it out")
     if not cells.numeric:
-        return _texts(cells, count, at)
+        return _texts(cells, count, at, called)
     if not np.isfinite(values).all():
         rows = np.flatnonzero(cells.observed & ~np.isfinite(cells.values))
         many = "an infinity" if len(rows) == 1 else f"{len(rows)} infinities"
-        raise UserError(f"the column {name!r} holds {many} {first(rows, at)}: mend what is wrong, or empty the cell")
+        raise UserError(f"{called} holds {many} {first(rows, at)}: mend what is wrong, or empty the cell")
     if len(values) == 1:
         return Described(name, Categories(cells.words(values)), thousands=_thousands(cells)), CONSTANT
     if not gridded:
@@ -229,7 +232,7 @@ def infer(cells: Cells, *, gridded: bool = True, at: Callable[[int], str] = by_n
     unit, whole = _unit(cells), bool((values == np.rint(values)).all())
     if whole and count == len(values) >= MANY and values[-1] - values[0] + 1 == count and not unit:
         raise UserError(
-            f"the column {name!r} counts the rows from {values[0]:.0f} to {values[-1]:.0f}: an identifier has no law "
+            f"{called} counts the rows from {values[0]:.0f} to {values[-1]:.0f}: an identifier has no law "
             "to learn; leave it out"
         )
     atom, real = _atom(values, counts, count), Real(resolution(values), unit)
@@ -288,12 +291,12 @@ def first(rows: np.ndarray, at: Callable[[int], str]) -> str:
     return f"in {named}, …" if len(rows) > SHOWN else f"in {named}"
 
 
-def _texts(cells: Cells, there: int, at: Callable[[int], str]) -> tuple[Described, Note]:
+def _texts(cells: Cells, there: int, at: Callable[[int], str], called: str) -> tuple[Described, Note]:
     values, counts = cells.distinct
     length = sum(map(len, values.tolist())) / len(values)
     among = _among_dates(cells, there) or _among_numbers(cells, there, at)
     if there >= MANY and (len(values) == there or (length > LONG and len(values) > there / 2)):
-        many = f"the column {cells.name!r} has {len(values)} different texts in {there} rows"
+        many = f"{called} has {len(values)} different texts in {there} rows"
         if among is not None:
             raise UserError(many + among.text)
         raise UserError(
@@ -302,8 +305,7 @@ def _texts(cells: Cells, there: int, at: Callable[[int], str]) -> tuple[Describe
         )
     if len(values) > MOST_CATEGORIES:
         raise UserError(
-            f"the column {cells.name!r} has {len(values)} categories, more than {MOST_CATEGORIES}: group them, or "
-            "leave it out"
+            f"{called} has {len(values)} categories, more than {MOST_CATEGORIES}: group them, or leave it out"
         )
     note = CONSTANT if len(values) == 1 else Note(f"{len(values)} categories", "categories")
     if len(values) > 1 and (once := [value for value, n in zip(values.tolist(), counts, strict=True) if n == 1]):

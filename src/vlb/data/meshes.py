@@ -42,6 +42,8 @@ def read_shape(path: Path) -> Shape:
         content = bytes(content_of(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    if not content.strip():
+        raise Damaged(f"{path} is empty: export it again")
     extra: dict[str, Any] = {"skip_materials": True} if suffix == ".obj" else {}
     try:
         found: Any = trimesh.load(BytesIO(content), file_type=suffix[1:], process=False, **extra)

@@ -176,7 +176,7 @@ def inferred(table: Sheet, *, gridded: bool = True) -> tuple[tuple[Described, ..
     found, notes, wrong = list[Described](), list[tuple[str, Note]](), list[str]()
     for number, cells in enumerate(table.cells, 1):
         try:
-            column, note = infer(cells, gridded=gridded, at=table.at)
+            column, note = infer(cells, gridded=gridded, at=table.at, called=f"column {number}")
         except UserError as error:
             wrong.append(str(error))
             continue

@@ -83,7 +83,8 @@ def _flac(path: Path) -> Recording:
             if len(samples) != file.frames:
                 raise Damaged(f"{path} is cut short: {file.frames:,} samples are promised, {len(samples):,} follow")
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise Damaged(f"{path} cannot be read: {error}") from error
+        why = str(error).removeprefix("Error : ").rstrip(".")
+        raise Damaged(f"{path} cannot be read: {why}; it may be cut short, get it again") from error
     numbers = (samples.view(np.uint32) ^ np.uint32(1 << 31)) >> (32 - depth)
     return Recording(numbers.astype(smallest(1 << depth)).T, manner)
 

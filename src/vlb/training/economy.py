@@ -22,6 +22,9 @@ class Economy:
     """What the settings ask for, of a model and its loss. Raises `UserError` where these do not allow it."""
 
     def __init__(self, model: nn.Module, loss: AnyTerms, settings: Training) -> None:
+        learned = (parameter.requires_grad for module in (model, loss) for parameter in module.parameters())
+        if settings.steps and not any(learned):
+            raise UserError("this model is fitted before training and takes no steps: --set training.steps=0")
         self.count = settings.accumulate
         if self.count > settings.batch:
             raise UserError(
