@@ -18,6 +18,7 @@ autodoc_member_order = "bysource"
 smartquotes = False  # --out is two hyphens
 html_theme = "furo"
 html_title = "vlb"
+pygments_dark_style = "monokai"  # the theme's own underlines names of modules as if they were links
 # Vendored by `make docs`, so that the pages need no network.
 html_static_path = ["_static", "site.css"]
 html_css_files = ["site.css"]

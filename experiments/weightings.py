@@ -6,8 +6,6 @@ classifier trained here (`shared/quality.py`). All numbers are of the average of
 choosing by the bound would favour it. Beside them, what held-out data and independent pixels get.
 
     python experiments/weightings.py [--budget short]
-
-The night's data are Fashion-MNIST; `apt-get install dataset-fashion-mnist` where they are not found.
 """
 
 from collections.abc import Callable, Mapping
@@ -61,9 +59,7 @@ class Budget:
 BUDGETS = {
     "toy": Budget(set=TINY, seeds=(0,), passes=2, examples=50, samples=80, steps=3, epochs=1),
     "short": Budget(),
-    "night": Budget(
-        data="fashion-mnist", set=("steps=600", "precision=float32"), passes=4, samples=2000, steps=30, epochs=3
-    ),
+    "night": Budget(set=("steps=1000",), passes=16, samples=2000, steps=30),
 }
 
 
@@ -79,14 +75,16 @@ def learned(tag: str, budget: Budget, seed: int) -> Values:
 
 
 @cache
-def judge(data: str, epochs: int) -> Classifier:
-    """One for all arms."""
-    return classifier(load(data), epochs)
+def judge(data: str, epochs: int) -> tuple[Classifier, np.ndarray]:
+    """One for all arms, and what it makes of the training examples."""
+    found = classifier(load(data), epochs)
+    return found, found.judged(load(data).train.x)
 
 
 def judged(data: Dataset, budget: Budget, x: np.ndarray) -> Values:
     """Their quality."""
-    return quality(judge(budget.data, budget.epochs), x, data.train)._asdict()
+    by, known = judge(budget.data, budget.epochs)
+    return quality(by.judged(x), known, known[data.train.subset_index(len(x))])._asdict()
 
 
 def held_out(budget: Budget) -> Values:

@@ -20,6 +20,7 @@ NAMES = (
     "robustness",
     "representation",
     "weightings",
+    "weightings_fashion",
     "weightings_beyond",
 )
 READINGS = ROOT / "experiments" / "readings"
@@ -29,7 +30,7 @@ BEGINNING = """# Experiments
 
 Questions that the monograph asks or leaves open, put to small models: a command each, which keeps its results as it
 goes and draws its figure. The numbers here are of the budget `{budget}`: {seconds:.0f} CPU seconds of one core in all.
-`--budget night` asks the same of larger models, more seeds and, for weightings, of Fashion-MNIST;
+`--budget night` asks the same of larger models and more seeds;
 `python experiments/all.py` does all of it, two at a time, and goes on where it was stopped. Bounds are test bounds in
 bits/dim; ± is the standard error over seeds. Diffusion models of digits and of Fashion-MNIST are trained with [plain
 settings](measurements.md#plain-settings) but for what is compared.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vlb.core.draws import Draws
-from vlb.data import Dataset, Split
+from vlb.data import Dataset
 
 NEIGHBOURS = 3
 FEATURES = 64
@@ -76,10 +76,10 @@ class Quality(NamedTuple):
     recall: float
 
 
-def quality(judge: Classifier, samples: Tensor | np.ndarray, real: Split) -> Quality:
-    """Of samples (n, 1, H, W), in levels, against the examples of a split, as many of them as there are samples."""
-    drawn, known = judge.judged(samples), judge.judged(real.x)
-    near = known if len(known) <= len(drawn) else judge.judged(real.subset(len(drawn)).x)
+def quality(drawn: np.ndarray, known: np.ndarray, near: np.ndarray) -> Quality:
+    """Of samples against examples, by what a classifier made of each (`judged`): the distance of samples (n, 64) from
+    `known` (m, 64), precision and recall beside `near` (k, 64), as many of these as there are samples where there
+    are so many."""
     return Quality(frechet(drawn, known), covered(drawn, near), covered(near, drawn))
 
 
