@@ -1,7 +1,7 @@
 """Ways of training beside plain ones, for the same time: bits/dim on validation and test data, a row per arm and seed.
 
 What a step of each arm costs is measured first, step by step in turn with the first, in processor time; an arm then
-takes as many steps as fit into the time of the first, by its own schedules of rates, and its averaged weights are tested.
+takes as many steps as fit into the first's time, by its own schedules of rates, and its averaged weights are tested.
 Rows that the file has are not made again. Choose by validation data; the test says what the choice is worth.
 
     python benchmarks/bench_recipes.py [--data digits] [--arms NAME …] [--seeds 1] [--steps 1000] [--out FILE]

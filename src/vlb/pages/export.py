@@ -89,8 +89,8 @@ class VLBUNet(ModelMixin, ConfigMixin):
 
 
 class Read(NamedTuple):
-    """What a head makes of outputs. into, of_z, of_estimate: (T, 1), what of z is the network's input and what ε̂ is of z
-    and of the estimate; outputs: numbers per element; levels: of the law, or components: of the mixture, that the
+    """What a head makes of outputs. into, of_z, of_estimate: (T, 1), what of z is the network's input and what ε̂ is of
+    z and of the estimate; outputs: numbers per element; levels: of the law, or components: of the mixture, that the
     estimate is the mean of, with its offset, where it is one."""
 
     into: Tensor
