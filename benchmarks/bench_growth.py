@@ -89,7 +89,8 @@ def step(name: str, shape: tuple[int, ...], levels: int, batch: int, *settings: 
 
     from vlb.base.configuration import override
     from vlb.core.condition import UNCONDITIONAL
-    from vlb.core.schema import Image, Levels, Schema, Wave
+    from vlb.core.layouts import Image, Wave
+    from vlb.core.schema import Levels, Schema
     from vlb.training.recipes import recipe
     from vlb.training.trainer import Trainer
 

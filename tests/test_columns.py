@@ -14,7 +14,8 @@ from vlb.core.condition import UNCONDITIONAL
 from vlb.core.emissions import Centres
 from vlb.core.emissions.offered import CategoricalOutput, DiscretisedLogisticOutput, MixtureOutput
 from vlb.core.initial import initialise
-from vlb.core.schema import Categories, Column, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Schema
 from vlb.data.baselines import baselines, per_example
 from vlb.data.dataset import Dataset, Split
 from vlb.models.diffusion.config import Diffusion

@@ -21,22 +21,8 @@ import vlb
 from vlb.base.configuration import Family, decode, encode, override
 from vlb.base.domains import Settings, Within, domain, hints
 from vlb.base.errors import UserError
-from vlb.core.schema import (
-    Categories,
-    Column,
-    Image,
-    Layout,
-    Levels,
-    Pieces,
-    Points,
-    Real,
-    Schema,
-    VaryingPoints,
-    Vector,
-    Volume,
-    Wave,
-    levels_schema,
-)
+from vlb.core.layouts import Image, Layout, Points, VaryingPoints, Vector, Volume, Wave
+from vlb.core.schema import Categories, Column, Levels, Pieces, Real, Schema, levels_schema
 from vlb.data import Dataset, Split
 from vlb.data.columns import Described
 from vlb.models.diffusion.grids import Quantiles

@@ -15,7 +15,8 @@ import pytest
 import vlb
 from vlb.base.errors import UserError
 from vlb.coding import api
-from vlb.core.schema import Wave, levels_schema
+from vlb.core.layouts import Wave
+from vlb.core.schema import levels_schema
 from vlb.data import Dataset, Split, formats, sources
 from vlb.data.formats.base import Content, Declined, File, Member
 from vlb.generate.options import SampleOptions

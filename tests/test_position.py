@@ -15,8 +15,9 @@ from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.coding import writing
 from vlb.core.condition import Condition
+from vlb.core.layouts import Image, Wave
 from vlb.core.position import MAPS, SCALES, Place, maps
-from vlb.core.schema import Image, Levels, Schema, Wave
+from vlb.core.schema import Levels, Schema
 from vlb.data.formats.wav import sound
 from vlb.data.pieces import alone
 from vlb.data.sounds import Windows, load_sounds

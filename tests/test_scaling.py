@@ -13,8 +13,9 @@ from torch import distributed
 from tests.together import together
 from vlb.base.configuration import override
 from vlb.core.condition import UNCONDITIONAL
+from vlb.core.layouts import Image
 from vlb.core.ranks import Ranks
-from vlb.core.schema import Image, Levels, Schema
+from vlb.core.schema import Levels, Schema
 from vlb.core.shards import local
 from vlb.nn.stages import Stage, parts
 from vlb.nn.unet import UNet

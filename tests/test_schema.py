@@ -10,21 +10,8 @@ from hypothesis import strategies as st
 
 from vlb.base.configuration import decode, encode
 from vlb.base.errors import UserError
-from vlb.core.schema import (
-    Categories,
-    Column,
-    Image,
-    Layout,
-    Levels,
-    Pieces,
-    Points,
-    Real,
-    Schema,
-    Vector,
-    Volume,
-    Wave,
-    levels_schema,
-)
+from vlb.core.layouts import Image, Layout, Points, Vector, Volume, Wave
+from vlb.core.schema import Categories, Column, Levels, Pieces, Real, Schema, levels_schema
 from vlb.data import Split
 
 MIXED = Schema(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from vlb.core.condition import Condition
 from vlb.core.emissions import Particles, TableEmission, TableLaw, counted
-from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Levels, Real, Schema
 from vlb.data.dataset import Split
 
 KINDS = (

@@ -23,7 +23,8 @@ from vlb.coding.tiled import Tiled, tiled
 from vlb.coding.tiles import InOrder
 from vlb.coding.wire import Damaged, Reader, Writer
 from vlb.core.condition import Role
-from vlb.core.schema import Image, Levels, Pieces, Schema
+from vlb.core.layouts import Image
+from vlb.core.schema import Levels, Pieces, Schema
 from vlb.data.formats.base import Declined, File, Member
 from vlb.data.pieces import cut
 from vlb.models.diffusion.config import Diffusion

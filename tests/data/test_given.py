@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from vlb.base.errors import UserError
-from vlb.core.schema import Categories, Column, Schema, Vector, levels_schema
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Schema, levels_schema
 from vlb.data.files import load_images
 from vlb.data.given import load_examples
 from vlb.data.idx import read_idx

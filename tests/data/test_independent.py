@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from vlb.core.schema import Categories, Column, Real, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Real, Schema
 from vlb.data import Split
 from vlb.data.independent import IndependentColumns
 

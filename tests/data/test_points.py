@@ -12,7 +12,8 @@ from PIL import Image
 
 import vlb
 from vlb.base.errors import UserError
-from vlb.core.schema import Points, Real, Schema
+from vlb.core.layouts import Points
+from vlb.core.schema import Real, Schema
 from vlb.data import Dataset, Split, load
 from vlb.data.baselines import baselines, per_example
 from vlb.data.given import load_examples

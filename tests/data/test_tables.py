@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from vlb.base.errors import UserError
-from vlb.core.schema import Categories, Column, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Schema
 from vlb.data import load
 from vlb.data.formats.delimited import SUFFIXES
 from vlb.data.given import load_examples

@@ -15,7 +15,8 @@ from tests.data.test_points import folder_of
 from vlb.base import configuration
 from vlb.base.errors import UserError
 from vlb.core.condition import Role
-from vlb.core.schema import Points, Real, Schema, VaryingPoints
+from vlb.core.layouts import Points, VaryingPoints
+from vlb.core.schema import Real, Schema
 from vlb.data import Dataset, Split
 from vlb.data.baselines import per_example
 from vlb.data.given import load_examples

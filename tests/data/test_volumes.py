@@ -12,7 +12,7 @@ from PIL import Image
 
 import vlb
 from vlb.base.errors import UserError
-from vlb.core.schema import Volume
+from vlb.core.layouts import Volume
 from vlb.data import load
 from vlb.data.given import load_examples
 from vlb.data.shapes import NAMES, solids

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom, chi2, norm
 
 from vlb.base.errors import UserError
-from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Levels, Real, Schema
 from vlb.data.columns import Described
 from vlb.generate.gaps import Gaps
 from vlb.generate.points import POINTS

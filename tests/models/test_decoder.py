@@ -18,7 +18,8 @@ from vlb.coding.effort import placements
 from vlb.coding.stack import BitStack
 from vlb.core.bound import elbo
 from vlb.core.condition import UNCONDITIONAL, Condition, Role
-from vlb.core.schema import Points, Real, Schema, levels_schema
+from vlb.core.layouts import Points
+from vlb.core.schema import Real, Schema, levels_schema
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.decoder import Lattices, Together, spread
 from vlb.models.diffusion.denoiser import Mixture, Posterior, Prediction, Regression, Transform

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from vlb.base.errors import UserError
 from vlb.core.bending import Bending, bounded
 from vlb.core.condition import Condition, Role
+from vlb.core.layouts import Vector
 from vlb.core.maps import MonotoneMaps, between, placed, spread, through
-from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.core.schema import Categories, Column, Levels, Real, Schema
 from vlb.models.factor.chain import Chain
 from vlb.models.factor.components import log_likelihood, posterior
 from vlb.models.factor.config import FactorAnalysers

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlb.core.schema import Real, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Real, Schema
 from vlb.models.factor.config import FactorAnalysers
 from vlb.models.factor.em import em
 from vlb.models.factor.fitting import CELLS, PATIENCE, Chooser, Mapped, best, surely

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from vlb.core.schema import Real, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Real, Schema
 from vlb.models.factor import components
 from vlb.models.factor.config import FactorAnalysers
 from vlb.models.factor.model import FactorMixture

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.models.test_factor import MIXED, fitted, role, table
 from vlb.core.condition import Condition
-from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Levels, Real, Schema
 from vlb.models.factor.em import Prior, Statistics, drawn
 from vlb.models.factor.model import FactorMixture
 

@@ -16,7 +16,8 @@ from vlb.base.errors import UserError
 from vlb.core.condition import UNCONDITIONAL, Condition, Role
 from vlb.core.emissions import CoordinateMixture, Coordinates
 from vlb.core.initial import initialise
-from vlb.core.schema import Points, Real, Schema
+from vlb.core.layouts import Points
+from vlb.core.schema import Real, Schema
 from vlb.data import Split
 from vlb.data.sets import split_of, varying
 from vlb.models.diffusion.config import Diffusion

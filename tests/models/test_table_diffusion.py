@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import vlb
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition, Role
-from vlb.core.schema import Categories, Column, Real, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Real, Schema
 from vlb.data.columns import Described
 from vlb.data.dataset import Split
 from vlb.models.diffusion.by_row import bound_by_row

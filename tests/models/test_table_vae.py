@@ -15,7 +15,8 @@ from vlb.core.condition import Condition, Role
 from vlb.core.emissions import TableEmission
 from vlb.core.emissions.offered import CategoricalOutput
 from vlb.core.emissions.table import NARROWEST
-from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector, levels_schema
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Levels, Real, Schema, levels_schema
 from vlb.data import Dataset
 from vlb.data.dataset import Split
 from vlb.measure.importance import importance_bound

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from tests.models.test_factor import MIXED, fitted, table
-from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Levels, Real, Schema
 from vlb.data import Split
 from vlb.models.factor.model import FactorMixture
 from vlb.pages import columns

@@ -9,8 +9,9 @@ import pytest
 import vlb
 from vlb.base.configuration import override
 from vlb.base.errors import UserError
+from vlb.core.layouts import Vector
 from vlb.core.marginals import log_marginals
-from vlb.core.schema import Column, Levels, Real, Schema, Vector
+from vlb.core.schema import Column, Levels, Real, Schema
 from vlb.data import Dataset, Split, load
 from vlb.measure.options import EvaluateOptions, ScoreOptions
 from vlb.store import checkpoint, reference

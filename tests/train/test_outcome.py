@@ -20,7 +20,8 @@ from tests.train.test_loop import tiny
 from vlb.base.configuration import override
 from vlb.base.errors import UserError
 from vlb.core.condition import Condition
-from vlb.core.schema import Column, Real, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Column, Real, Schema
 from vlb.data import Dataset, Split, load
 from vlb.models.loss import Sums, Terms
 from vlb.store import checkpoint

@@ -14,7 +14,8 @@ from vlb.coding.placed import WindowCodec
 from vlb.coding.sequence import Lanes, Values
 from vlb.coding.strips import Strip
 from vlb.coding.tiles import TileCodec
-from vlb.core.schema import Pieces, Schema, Wave
+from vlb.core.layouts import Wave
+from vlb.core.schema import Pieces, Schema
 from vlb.data.pieces import alone, inner
 
 AT_ONCE = 1 << 25  # probabilities of a batch of tiles

@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from vlb.base.errors import UserError, suggestion
+from vlb.core.layouts import Points
 from vlb.core.marginals import chunks, counts
-from vlb.core.schema import Points, smallest
+from vlb.core.schema import smallest
 from vlb.data.dataset import Dataset, Split
 from vlb.data.independent import MixedPoint, independent
 

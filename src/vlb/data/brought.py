@@ -11,7 +11,8 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.base.words import so_many
-from vlb.core.schema import Image, Schema
+from vlb.core.layouts import Image
+from vlb.core.schema import Schema
 from vlb.data.arranged import SUFFIXES
 from vlb.data.contents import content_of
 from vlb.data.folder import read_pictures

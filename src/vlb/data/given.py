@@ -12,7 +12,8 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT
 from vlb.base.walk import found_in as files_in
 from vlb.base.words import so_many
-from vlb.core.schema import Points, Schema, Volume, Wave
+from vlb.core.layouts import Points, Volume, Wave
+from vlb.core.schema import Schema
 from vlb.data.arranged import SUFFIXES as PICTURES
 from vlb.data.arranged import class_of
 from vlb.data.arrays import read_array

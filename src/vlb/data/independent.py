@@ -7,7 +7,8 @@ from typing import Protocol
 import numpy as np
 from scipy.special import log_ndtr
 
-from vlb.core.schema import Points, Real, Schema
+from vlb.core.layouts import Points
+from vlb.core.schema import Real, Schema
 from vlb.data.dataset import Split
 
 KERNELS, OF_EACH, SEEN = 32, 50, 20_000  # of a mixture of points: Gaussians, points for each, points that are seen

@@ -9,7 +9,8 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.base.words import so_many
-from vlb.core.schema import Categories, Column, Levels, Real, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Levels, Real, Schema
 from vlb.data.arrow import SUFFIXES, read_arrow
 from vlb.data.columns import Cells, Described, by_number, cells_of_file, described, first, infer, placed, read_in, there
 from vlb.data.dataset import Dataset, Split

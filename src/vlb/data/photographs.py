@@ -12,7 +12,8 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.walk import reasons
 from vlb.core.condition import Role
-from vlb.core.schema import Image, Levels, Pieces, Schema
+from vlb.core.layouts import Image
+from vlb.core.schema import Levels, Pieces, Schema
 from vlb.data.album import Album, album
 from vlb.data.arranged import pictures
 from vlb.data.asked import Asked

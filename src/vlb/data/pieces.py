@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from vlb.core.condition import Condition, Role
+from vlb.core.layouts import VaryingPoints, Wave
 from vlb.core.position import ANYWHERE, Place
-from vlb.core.schema import Pieces, Schema, VaryingPoints, Wave
+from vlb.core.schema import Pieces, Schema
 
 
 class Cut(NamedTuple):

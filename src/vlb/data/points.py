@@ -11,7 +11,8 @@ from vlb.base.errors import UserError
 from vlb.base.progress import SILENT, Progress
 from vlb.base.walk import LeftOut, Reason, found_in, reasons
 from vlb.base.words import so_many
-from vlb.core.schema import Real, Schema, VaryingPoints
+from vlb.core.layouts import VaryingPoints
+from vlb.core.schema import Real, Schema
 from vlb.data.arrays import Part, Stored, npy_parts, npz_parts, read_array
 from vlb.data.dataset import SPLITS, Dataset
 from vlb.data.folder import arrangement

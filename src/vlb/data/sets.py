@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vlb.core.schema import Points, VaryingPoints
+from vlb.core.layouts import Points, VaryingPoints
 from vlb.data.dataset import Split
 
 

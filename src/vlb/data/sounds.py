@@ -14,8 +14,9 @@ import numpy as np
 from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
 from vlb.base.walk import LeftOut, Reason, found_in, reasons
+from vlb.core.layouts import Wave
 from vlb.core.position import maps
-from vlb.core.schema import Levels, Schema, Wave
+from vlb.core.schema import Levels, Schema
 from vlb.data.asked import Asked
 from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.folder import arrangement

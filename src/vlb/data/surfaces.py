@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vlb.core.schema import Points, Real, Schema
+from vlb.core.layouts import Points
+from vlb.core.schema import Real, Schema
 from vlb.data.dataset import Dataset, Split
 from vlb.data.shapes import NAMES, rotations
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from vlb.base.errors import UserError
 from vlb.base.words import so_many
-from vlb.core.schema import Categories, Column, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Schema
 from vlb.data.contents import content_of
 from vlb.data.dataset import Dataset, Split
 from vlb.data.formats.base import Declined, File

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.core.schema import Layout, Points
+from vlb.core.layouts import Layout, Points
 from vlb.generate.volumes import AZIMUTH, ELEVATION
 
 SIDE = 144  # pixels

@@ -15,7 +15,8 @@ from vlb.base.files import written_new
 from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.base.words import so_many
-from vlb.core.schema import Column, Image, Real
+from vlb.core.layouts import Image
+from vlb.core.schema import Column, Real
 from vlb.core.surroundings import ordinary
 from vlb.data.columns import placed
 from vlb.data.filled import Filled, filled

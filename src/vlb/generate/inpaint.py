@@ -16,7 +16,7 @@ from vlb.base.progress import Progress
 from vlb.base.results import Result, Table
 from vlb.base.words import so_many
 from vlb.core.condition import Condition, Role
-from vlb.core.schema import Image
+from vlb.core.layouts import Image
 from vlb.data.brought import ITSELF, Brought, brought
 from vlb.data.masks import masks
 from vlb.generate.batches import Bar, batch_size

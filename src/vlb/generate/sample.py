@@ -18,9 +18,10 @@ from vlb.base.progress import SILENT, Progress
 from vlb.base.results import Result, Table
 from vlb.base.words import so_many
 from vlb.core.condition import Condition, Role
+from vlb.core.layouts import Points, VaryingPoints, Wave
 from vlb.core.position import ANYWHERE, LASTING, Place
 from vlb.core.ranks import ALONE, Ranks
-from vlb.core.schema import Column, Points, Schema, VaryingPoints, Wave
+from vlb.core.schema import Column, Schema
 from vlb.core.surroundings import ordinary
 from vlb.data.pieces import alone, tile_of
 from vlb.data.rows import as_parquet, as_text

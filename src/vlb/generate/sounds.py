@@ -5,7 +5,7 @@ from base64 import b64encode
 import numpy as np
 
 from vlb.base.errors import UserError
-from vlb.core.schema import Layout, Wave
+from vlb.core.layouts import Layout, Wave
 from vlb.data.formats.wav import from_mu_law, sound
 
 

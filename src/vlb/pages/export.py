@@ -21,7 +21,7 @@ from vlb.base.errors import UserError
 from vlb.base.files import made_new, write_text
 from vlb.base.results import Result, Table
 from vlb.core.emissions import CategoricalPosterior
-from vlb.core.schema import Image
+from vlb.core.layouts import Image
 from vlb.core.surroundings import ordinary
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.denoiser import PosteriorDenoiser, RegressionDenoiser

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from vlb.core.layouts import Wave
 from vlb.core.position import LASTING
-from vlb.core.schema import Wave
 from vlb.data import Dataset
 from vlb.data.pieces import alone
 from vlb.generate.pictures import png

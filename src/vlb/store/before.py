@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from vlb.base import configuration
-from vlb.core.schema import Categories, Column, Schema, Vector, levels_schema
+from vlb.core.layouts import Vector
+from vlb.core.schema import Categories, Column, Schema, levels_schema
 from vlb.store.checkpoint import Checkpoint
 from vlb.store.identity import identity as today
 from vlb.store.identity import take_in

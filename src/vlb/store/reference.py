@@ -9,7 +9,8 @@ from torch import nn
 
 from vlb.base.errors import UserError
 from vlb.core.condition import Role
-from vlb.core.schema import Points, Schema
+from vlb.core.layouts import Points
+from vlb.core.schema import Schema
 from vlb.data.dataset import SPLITS, Dataset, Split
 from vlb.data.pieces import alone
 from vlb.data.sets import apart, split_of

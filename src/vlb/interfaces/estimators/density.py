@@ -19,7 +19,8 @@ from vlb.base.results import Table
 from vlb.base.words import so_many
 from vlb.core.cells import UnknownCells
 from vlb.core.condition import Condition, Role
-from vlb.core.schema import Column, Schema, Vector
+from vlb.core.layouts import Vector
+from vlb.core.schema import Column, Schema
 from vlb.core.surroundings import ordinary
 from vlb.data.columns import described
 from vlb.data.described import read as read_described

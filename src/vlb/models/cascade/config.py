@@ -6,7 +6,8 @@ from typing import Annotated, ClassVar, Literal
 from vlb.base.domains import Settings, Within
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, NOTHING
-from vlb.core.schema import Image, Levels, Schema
+from vlb.core.layouts import Image
+from vlb.core.schema import Levels, Schema
 from vlb.models.cascade.bands import AnyBands, Phases
 from vlb.models.cascade.loss import CascadeLoss
 from vlb.models.cascade.model import CascadeModel

@@ -10,7 +10,8 @@ from vlb.base.domains import Settings
 from vlb.base.errors import UserError
 from vlb.core.condition import LABEL, NOTHING, PLANES, ROLE
 from vlb.core.emissions import Centres, RowEmbedding
-from vlb.core.schema import Points, Schema
+from vlb.core.layouts import Points
+from vlb.core.schema import Schema
 from vlb.models.diffusion.decoder import AnyDecoder, Together
 from vlb.models.diffusion.denoiser import Posterior
 from vlb.models.diffusion.heads import AnyHead

@@ -19,7 +19,8 @@ from vlb.base.domains import Within
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.emissions import Bins, Centres, Continuum, Coordinates, Embedding, Placed
 from vlb.core.initial import Examples, initialise
-from vlb.core.schema import Points, Schema
+from vlb.core.layouts import Points
+from vlb.core.schema import Schema
 from vlb.models.diffusion.denoiser import Denoiser, HeadChoice, Network, Prediction
 from vlb.models.diffusion.process import Scaling, along
 

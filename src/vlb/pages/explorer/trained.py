@@ -15,7 +15,8 @@ import torch
 from vlb.base.errors import UserError
 from vlb.base.results import Strong, as_html
 from vlb.base.results import Table as Words
-from vlb.core.schema import Image, Schema
+from vlb.core.layouts import Image
+from vlb.core.schema import Schema
 from vlb.core.surroundings import ordinary
 from vlb.data import Dataset
 from vlb.data.pieces import alone, tile_of
