@@ -170,11 +170,9 @@ def worded(symbols: np.ndarray, texts: Sequence[str], column: Described) -> Word
             plain = [text.rstrip(PERCENT + " ").replace(column.thousands, "") for text in values]
             places = Counter(len(text.replace(",", ".").partition(".")[2]) for text in plain).most_common(2)
             usual = [min(many, MAX_PLACES) for many, _ in places or [(0, 0)]]
-            offered = (*NUMBERS, *([_grouped] if column.thousands else ()), *(SHARES if _in_per_cent(kind) else ()))
+            ways = (*NUMBERS, *([_grouped] if column.thousands else ()), *(SHARES if _in_per_cent(kind) else ()))
             styles = [
-                Wording(STYLES.index(style), many)
-                for style in offered
-                for many in (usual if style in TO_PLACES else [0])
+                Wording(STYLES.index(style), many) for style in ways for many in (usual if style in TO_PLACES else [0])
             ]
             if any("," in text for text in values):
                 styles += [replace(style, comma=True) for style in styles]
