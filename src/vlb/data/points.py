@@ -118,8 +118,8 @@ def as_clouds(x: np.ndarray, what: str, numbers: np.ndarray | None = None) -> li
     if x.shape[-1] not in (2, 3):
         raise UserError(f"{what} has shape {x.shape}: points are of 2 or 3 coordinates")
     if counts.min() < 2:
-        cloud = f"cloud {int(counts.argmin())} has " if numbers is not None else "holds clouds of "
-        raise UserError(f"{what}: {cloud}{so_many(int(counts.min()), 'point')}: a cloud has at least 2")
+        which = f"cloud {int(counts.argmin())} has " if numbers is not None else "holds clouds of "
+        raise UserError(f"{what}: {which}{so_many(int(counts.min()), 'point')}: a cloud has at least 2")
     if x.dtype.kind not in "fiu":
         raise UserError(f"{what} holds {x.dtype}: coordinates are numbers")
     points = np.asarray(x, np.float64).reshape(-1, x.shape[-1])
@@ -194,7 +194,7 @@ def _dataset(
     made = parted(train, validation, test, str(path))
     if isinstance(layout, VaryingPoints):
         counts = made.train.sizes // layout.shape[1]
-        layout = varying(*layout.shape, counts)
+        layout = varying(layout.shape[0], layout.shape[1], counts)
         remarks += (
             f"clouds have from {min(sizes):,} to {max(sizes):,} points, {counts.mean():,.0f} in the mean of train: a "
             "density is of the points given their number",
