@@ -1,7 +1,7 @@
 """Fashion-MNIST: the validation bound against training time, posterior head beside plain v-prediction.
 
 One run of each, the same U-Net, batches and steps, interleaved so that a noisy machine hurts both alike:
-the posterior head with its learned decoder (λ_max of the recipe), the posterior head at λ_max 13.3, and
+the posterior head with its learned decoder (λ_max 7.5), the posterior head at λ_max 13.3, and
 v-prediction at λ_max 13.3, which has no decoder and needs the fine end. Writes a table and a figure.
 
     python benchmarks/bench_fashion_mnist.py [--seconds 300] [--figure docs/figures/fashion_mnist.svg]
@@ -26,7 +26,7 @@ from vlb.training.recipes import recipe
 from vlb.training.trainer import Trainer
 
 ARMS = {
-    "posterior head, recipe": [],
+    "posterior head, λ_max 7.5": [],
     "posterior head, λ_max 13.3": ["gamma_0=-13.3"],
     "v-prediction, λ_max 13.3": ["gamma_0=-13.3", "head=regression"],
 }

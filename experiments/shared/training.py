@@ -19,8 +19,8 @@ from vlb.training.recipes import recipe
 from vlb.training.trainer import Trainer
 
 SMALL = ("backbone=mlp", "backbone.width=128", "backbone.blocks=2")  # in seconds
-# How all arms draw noise levels and follow gradients unless that is what they compare: nothing that adapts to either.
-EVEN = ("optimiser=adamw", "loss.times=low-discrepancy")
+# How all arms draw noise levels, follow gradients and tell x unless that is what they compare.
+EVEN = ("optimiser=adamw", "loss.times=low-discrepancy", "model.head=posterior")
 TINY = ("backbone=mlp", "backbone.width=32", "backbone.blocks=1", "steps=20")  # a network that trains in a moment
 
 

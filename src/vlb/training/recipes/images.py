@@ -92,10 +92,10 @@ def _small_images(name: str) -> Experiment:
         loss=BOUND,
         training=replace(
             BRIEF,
-            steps=5000,
+            steps=9000,
             batch=48,
             precision="bfloat16",
-            validate_every=500,
+            validate_every=1000,
             validation_examples=500,
             checkpoint_every=100,
         ),

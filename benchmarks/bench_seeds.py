@@ -1,9 +1,9 @@
-"""Digits: the test bound of a recipe over three seeds, and of the untrained model.
+"""The test bound of a recipe of pictures, digits for one, over seeds, and of the untrained model.
 
 The averaged weights with the best bound on the validation split are the ones tested. The runs stay in a folder,
 for other benchmarks; what is there already is not trained again.
 
-    python benchmarks/bench_digits.py [--recipe digits] [--seeds 3] [--passes 32] [--runs DIR]
+    python benchmarks/bench_seeds.py [--recipe digits] [--seeds 3] [--passes 32] [--runs DIR]
 """
 
 import argparse
@@ -35,7 +35,8 @@ def main() -> None:
     arguments.add_argument("--runs", type=Path, default=Path("runs"), help="where runs RECIPE-0, … are, or are put")
     options = arguments.parse_args()
     keep_freed_memory()
-    data, experiment = load("digits"), recipe(options.recipe)
+    experiment = recipe(options.recipe)
+    data = load(experiment.data.name)
     untrained = measure_bound(experiment.build(data).eval(), data.test, passes=options.passes)
     rows = []
     for seed in range(options.seeds):
