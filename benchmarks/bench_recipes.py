@@ -51,9 +51,10 @@ ARMS: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {
         "Muon, adaptive times, head posterior, widths 64": ("fashion-mnist", (*WIDE, "model.head=posterior")),
         "…, head preconditioned, widths 64": ("fashion-mnist", WIDE),
         "…, widths 32, 64 and 96": ("fashion-mnist", WIDE[1:]),
+        "…, batches of 48": ("fashion-mnist", ()),
         "…, batches of 32": ("fashion-mnist", ("batch=32",)),
-        "…, without attention": ("fashion-mnist", ("model.backbone.attention=[false,false,false]",)),
     },
+    "mnist": {"head posterior": ("mnist", ()), "head preconditioned": ("mnist", ("model.head=preconditioned",))},
 }
 TIMED = 7
 CPU = torch.device("cpu")
