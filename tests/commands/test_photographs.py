@@ -42,7 +42,7 @@ SMALL = (
     "model.backbone.widths=[8,8]", "model.backbone.attention=[false,false]", "training.steps=6", "training.batch=4",
     "training.validate_every=6", "training.validation_examples=10", "training.checkpoint_every=3",
 )  # fmt: skip
-WAYS = {"margin": (8, 2, ("model.roles=true",)), "plain": (6, 0, ())}
+WAYS = {"margin": (8, 2, ("model.roles=true",)), "plain": (6, 0, ("model.head=posterior",))}
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import vlb
 from tests.commands.test_cli import TINY
 from tests.commands.test_cli import vlb as command
 from tests.told import Bars
+from vlb.core.ranks import ALONE
 from vlb.core.schema import levels_schema
 from vlb.generate import batches
 from vlb.generate.options import SampleOptions
@@ -60,5 +61,5 @@ def test_the_memory_of_a_batch_is_bounded_and_every_example_is_drawn_once() -> N
         asked.append(count)
         return torch.rand(count, 4, generator=generator)
 
-    drawn = list(batches.drawn(600, levels_schema((4,), 2), 5, draw))
+    drawn = list(batches.drawn(600, levels_schema((4,), 2), 5, draw, ALONE))
     assert sum(map(len, drawn)) == sum(asked) == 600 and max(asked) <= batches.MOST

@@ -1,5 +1,6 @@
 """The head in units of what z alone leaves open: exact for Gaussian data, and a law at every noise level."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from tests.oracles import seeded
 from vlb.core.condition import UNCONDITIONAL, Condition
 from vlb.core.emissions import Bins, Centres, DiscretisedMixture
+from vlb.data import Split
 from vlb.models.diffusion.preconditioned import PreconditionedDenoiser
 from vlb.models.diffusion.process import VP
 
@@ -71,3 +73,13 @@ def test_masses_sum_to_one_over_all_levels() -> None:
     assert isinstance(law, DiscretisedMixture)
     total = torch.cat([law.log_probs(part) for part in every.split(4096)]).exp().sum()
     assert abs(total.item() - 1) < 1e-9
+
+
+def test_few_examples_do_not_say_that_elements_never_vary() -> None:
+    """Of one example a place shows no spread, but places differ; of many alike, only the law of one place counts."""
+    bins = Bins(Centres(256))
+    x = np.random.default_rng(0).integers(0, 256, (1, 1, 8, 8), dtype=np.uint8)
+    spread = x.astype(float).std() * 2 / 256
+    assert bins.deviation(Split(x)) == pytest.approx(spread / 2**0.5)
+    assert bins.deviation(Split(np.repeat(x, 1000, 0))) == pytest.approx(spread / 1001**0.5)
+    assert bins.deviation(Split(np.full_like(x, 7))) == 2 / 256

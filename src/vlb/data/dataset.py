@@ -199,7 +199,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """16 hex digits of a SHA-256 over what the values are, shapes, values and labels; the name plays no part."""
         plain = self.schema.plain and self.schema.pieces is None
-        what = f"vlb-data-1 {self.levels}" if plain else f"vlb-data-2 {json.dumps(encode(self.schema))}"
+        what = f"vlb-data-1 {self.levels}" if plain else f"vlb-data-2 {json.dumps(_meaning(self.schema))}"
         kind = smallest(self.levels).newbyteorder("<") if plain else np.dtype("<f8")
         digest = hashlib.sha256(what.encode())
         for split in (self.train, self.validation, self.test):
@@ -247,3 +247,12 @@ class Dataset:
             raise UserError(self.why)
         split: Split = getattr(self, name)
         return split
+
+
+def _meaning(schema: Schema) -> Any:
+    """A schema as plain values without how numbers are written, which is no part of what they are."""
+    told = encode(schema)
+    if schema.columns is not None:
+        for column in told["kinds"]:
+            del column["thousands"]
+    return told

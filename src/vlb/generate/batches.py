@@ -52,5 +52,6 @@ class Bar:
 
     def reach(self, done: int) -> None:
         """So many units are done, by whomever."""
-        self.done = done
-        self.progress.at(done)
+        if done > self.done:
+            self.done = done
+            self.progress.at(done)

@@ -99,7 +99,8 @@ class Continuum(Protocol):
         """The least standard deviation of a component, () or (D,), with the dtype and device of `like`."""
 
     def deviation(self, data: Examples) -> float:
-        """The standard deviation of an embedded element of some examples, about the mean of its place."""
+        """The standard deviation of an embedded element of some examples, about the mean of its place; of few examples,
+        more about that of all."""
 
     def mixture(self, log_weights: Tensor, means: Tensor, variances: Tensor) -> Mixed:
         """The law, of (batch, *shape, M) each."""

@@ -119,10 +119,12 @@ class Bins:
         return (0.1 * self.centres.width(like.new_empty((), dtype=torch.float64))).to(like.dtype)
 
     def deviation(self, data: Examples) -> float:
-        """At least a thousandth of a bin."""
+        """At least a bin; as if there was one more example, whose places have the moments of all."""
         width = self.centres.width(torch.zeros((), dtype=torch.float64))
-        spread = (torch.from_numpy(moments(data.x)[1]) * width).square().mean().sqrt()
-        return float(spread.clamp(min=1e-3 * float(width.max())))
+        mean, deviation = (torch.from_numpy(moment) * width for moment in moments(data.x))
+        within, n = deviation.square().mean(), len(data.x)
+        variance = within + mean.var(correction=0) / (n + 1)
+        return float(variance.sqrt().clamp(min=float(width.max())))
 
     def mixture(self, log_weights: Tensor, means: Tensor, variances: Tensor) -> DiscretisedMixture:
         """Masses of levels."""
