@@ -137,6 +137,14 @@ def whole_files() -> str:
     return markdown(["", "images", "T", "bound at this T", "net", "vlb, whole file", "best of the others"], rows)
 
 
+def shape() -> str:
+    """Bounds by the weight of the shape of p(x | z_t)."""
+    rows = found("shape.json")["rows"]
+    steps = [name for name in rows[0] if "T = " in name]
+    lines = [[f"{row['weight']:g}", f"{row['bound']:.3f}", *(f"{row[name]:.3f}" for name in steps)] for row in rows]
+    return markdown(["loss.shape", "T = ∞", *(name.replace(",", " kernel,") for name in steps)], lines)
+
+
 def table_size() -> str:
     """Of each recipe, seconds of training and −log p, beside the law that rows were drawn from."""
     of = found("table-size.json")
@@ -228,6 +236,7 @@ TABLES: tuple[tuple[Path, str, Callable[[], str]], ...] = (
     (DOCS / "measurements.md", "fashion-mnist", partial(seeds, "fashion-mnist.json")),
     (DOCS / "compression.md", "digits in lattices by steps", partial(by_steps, "compression-digits-lattices.json")),
     (DOCS / "compression.md", "whole files", whole_files),
+    (DOCS / "compression.md", "shape", shape),
     (DOCS / "photographs.md", "photographs", photographs),
     (DOCS / "scaling.md", "growth", growth),
     (DOCS / "scaling.md", "many GPUs", scaling),

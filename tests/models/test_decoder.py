@@ -23,8 +23,9 @@ from vlb.core.schema import Real, Schema, levels_schema
 from vlb.models.diffusion.config import Diffusion
 from vlb.models.diffusion.decoder import Lattices, Together, spread
 from vlb.models.diffusion.denoiser import Mixture, Posterior, Prediction, Regression, Transform
-from vlb.models.diffusion.loss import errors
+from vlb.models.diffusion.loss import predictions
 from vlb.models.diffusion.model import DiffusionModel
+from vlb.models.diffusion.noisy import squared_error
 from vlb.models.diffusion.process import VE, VP
 from vlb.models.diffusion.samplers.ancestral import Ancestral
 from vlb.models.diffusion.samplers.generate import generate
@@ -110,7 +111,7 @@ def test_one_group_stands_for_all_without_bias() -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         place = model.process.schedule.place(t)
-        _, found = errors(model, x, place, slice(len(x)), UNCONDITIONAL, generator)
+        *_, found = predictions(model, x, place, slice(len(x)), UNCONDITIONAL, generator)
         right = model.reconstruction(x, UNCONDITIONAL, generator)
     difference = float(found.mean() - right.mean())
     assert abs(difference) < 5 * math.sqrt(float(found.var() + right.var()) / len(x))
@@ -123,7 +124,8 @@ def test_the_diffusion_part_is_that_of_a_model_without_groups() -> None:
         rate = model.process.schedule.rate(t)
         right = model.noise_error(x, t, rate, UNCONDITIONAL, torch.Generator().manual_seed(1))
         place, few = model.process.schedule.place(t), slice(8)
-        found, _ = errors(model, x, place, few, UNCONDITIONAL, torch.Generator().manual_seed(1))
+        said, noisy, _ = predictions(model, x, place, few, UNCONDITIONAL, torch.Generator().manual_seed(1))
+        found = squared_error(said, noisy)
     assert torch.allclose(found, right.double())
 
 

@@ -1,6 +1,7 @@
 """Laws of x per element that list no levels: mixtures of Gaussians, densities integrated over bins, and two levels by a
 logit."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -46,6 +47,14 @@ class GaussianMixture(Mixed):
         """Of the Gaussians, (batch, *event)."""
         within = self.variances + (self.means - self.mean.unsqueeze(-1)) ** 2
         return (self.log_weights.softmax(-1) * within).sum(-1)
+
+    def log_density_about_mean(self, embedded: Tensor) -> Tensor:
+        """log density of embedded elements, (batch, *event) float64, whose gradient leaves the mean where it is."""
+        mean = self.mean
+        means = (self.means - (mean - mean.detach()).unsqueeze(-1)).double()
+        variances = self.variances.double()
+        each = (embedded.double().unsqueeze(-1) - means) ** 2 / variances + variances.log() + math.log(2 * math.pi)
+        return torch.logsumexp(self.log_weights.double().log_softmax(-1) - 0.5 * each, -1)
 
     def drawn(self, generator: torch.Generator) -> Tensor:
         """Draw a component and a Gaussian value, (batch, *event)."""

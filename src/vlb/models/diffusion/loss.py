@@ -12,8 +12,9 @@ from vlb.base.errors import UserError
 from vlb.core.condition import Condition
 from vlb.core.distributions import standard_normal
 from vlb.models.diffusion.decoder import grouped, only, told
+from vlb.models.diffusion.denoiser import Prediction
 from vlb.models.diffusion.model import DiffusionModel
-from vlb.models.diffusion.noisy import noised, noised_at, predicted, squared_error, surprise
+from vlb.models.diffusion.noisy import Noisy, noised, noised_at, predicted, shape_surprise, squared_error, surprise
 from vlb.models.diffusion.patterns import some_known
 from vlb.models.diffusion.schedules import Schedule
 from vlb.models.diffusion.schedules.base import Place
@@ -30,12 +31,16 @@ class DiffusionLoss(Settings):
     network evaluation and varies little. known_share: of the examples of a step, of those that get random known
     elements (`patterns.some_known`), where the model is told roles: with 0 it learns no law of some given others. At
     most nine tenths, for p(x) itself is learned from the rest.
+
+    shape: the weight of −log p(x | z_t) with its mean held, of a head that is a mixture of Gaussians. The bound in
+    continuous time trains the mean alone (Eq. 3.124), and few large steps down need the rest of the law, too.
     """
 
     weighting: AnyWeighting = field(default_factory=Likelihood)
     times: AnyTimes = field(default_factory=LowDiscrepancyTime)
     decoder_share: Share = 0.125
     known_share: Annotated[float, Within(0, 0.9)] = 0.0
+    shape: Annotated[float, Within(0, 100)] = 0.0
 
     @property
     def teaches_known(self) -> bool:
@@ -50,16 +55,18 @@ class DiffusionLoss(Settings):
         times, weighting = self.times.build(schedule), self.weighting.build(schedule)
         check_together(schedule, times, weighting)
         check(weighting, schedule.gamma_0, schedule.gamma_1)
-        return DiffusionTerms(times, weighting, self.decoder_share, self.known_share)
+        return DiffusionTerms(times, weighting, self.decoder_share, self.known_share, self.shape)
 
 
 class DiffusionTerms(Terms[DiffusionModel]):
     """See `DiffusionLoss`; terms in nats per dimension. Times and weightings that learn are part of it."""
 
-    def __init__(self, times: Times, weighting: Weighting, decoder_share: float, known_share: float = 0.0) -> None:
+    def __init__(
+        self, times: Times, weighting: Weighting, decoder_share: float, known_share: float = 0.0, shape: float = 0.0
+    ) -> None:
         super().__init__()
         self.times, self.weighting = times, weighting
-        self.decoder_share, self.known_share = decoder_share, known_share
+        self.decoder_share, self.known_share, self.shape = decoder_share, known_share, shape
 
     def forward(
         self, model: DiffusionModel, x: Tensor, condition: Condition, generator: torch.Generator, step: int
@@ -73,11 +80,14 @@ class DiffusionTerms(Terms[DiffusionModel]):
         gradient = VarianceGradient(place.shape)
         log_snr, rate = -place.gamma.mean(-1), place.rate.mean(-1).detach()
         few = slice(max(1, math.ceil(self.decoder_share * x.shape[0])))
-        integrand, reconstruction = errors(model, x, place, few, condition, generator)
+        found, noisy, reconstruction = predictions(model, x, place, few, condition, generator)
+        integrand = squared_error(found, noisy)
         weight = self.weighting(log_snr)
         diffusion = integrand * importance * weight
         prior = model.prior_kl(x[few], generator, condition=condition.take(few))
         terms = {"reconstruction": reconstruction, "prior": prior, "diffusion": diffusion}
+        if self.shape:
+            terms["shape"] = self.shape * shape_surprise(found, noisy, model.embedding.embed(x))
         dimensions = math.prod(x.shape[1:])
         penalty = self.weighting.penalty(log_snr.detach())
         if penalty is not None:
@@ -90,23 +100,23 @@ class DiffusionTerms(Terms[DiffusionModel]):
         self.times.learn(sums)
 
 
-def errors(
+def predictions(
     model: DiffusionModel, x: Tensor, place: Place, few: slice, condition: Condition, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """½ γ′ ‖ε − ε̂‖² of x (batch, *shape) at places, (batch,), and −log p(x | z_0) of the first few, in nats: by one
-    call of the network, where it has a head. Without bias, too, where x is decoded in groups."""
+) -> tuple[Prediction, Noisy, Tensor]:
+    """What the model says of x (batch, *shape) at places, weighted by γ′, and of what; and −log p(x | z_0) of the first
+    few, in nats: by one call of the network, where it has a head. Without bias, too, where x is decoded in groups."""
     model.check_condition(condition)
     embedded = model.embedding.embed(x)
     eps = standard_normal(embedded.shape, generator, embedded)
     noisy = noised_at(model, x, embedded, place.gamma, place.rate, condition, eps)
     if not model.learns_decoder:
         (found,) = predicted(model, noisy)
-        return squared_error(found, noisy), model.reconstruction(x[few], condition.take(few), generator)
+        return found, noisy, model.reconstruction(x[few], condition.take(few), generator)
     start = torch.zeros(len(x[few]), dtype=torch.float64, device=x.device)
     if model.groups is None:
         clean = noised(model, x[few], start, condition.take(few), generator)
         found, decoded = predicted(model, noisy, clean)
-        return squared_error(found, noisy), surprise(decoded, clean)
+        return found, noisy, surprise(decoded, clean)
     # One group of each example stands for all: in turn, from a random one on.
     group = grouped(model.groups, len(x[few]), condition.take(few))
     turn = torch.arange(len(group)) + torch.randint(model.decodings, (1,), generator=generator)
@@ -115,7 +125,7 @@ def errors(
     everything = told(condition, grouped(model.groups, len(x), condition), 0)
     found, decoded = predicted(model, noisy._replace(condition=everything), clean)
     counts = clean._replace(condition=only(clean.condition, group == own))
-    return squared_error(found, noisy), model.decodings * surprise(decoded, counts)
+    return found, noisy, model.decodings * surprise(decoded, counts)
 
 
 class VarianceGradient:

@@ -6,9 +6,11 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
+from vlb.base.errors import UserError
 from vlb.core.condition import Condition, joined
 from vlb.core.distributions import standard_normal, sum_event
 from vlb.core.emissions import Law, counted
+from vlb.core.emissions.laws import GaussianMixture
 from vlb.models.diffusion.denoiser import Headed, Prediction
 from vlb.models.diffusion.model import DiffusionModel
 from vlb.models.diffusion.process import along
@@ -83,6 +85,16 @@ def squared_error(prediction: Prediction, noisy: Noisy) -> Tensor:
     """½ Σ_d weight_d (ε − ε̂)_d², (batch,) float64: the rate of the bound in t."""
     error = (noisy.eps - prediction.eps) ** 2
     return 0.5 * sum_event(noisy.held.count(along(noisy.weight, error) * error)).double()
+
+
+def shape_surprise(prediction: Prediction, noisy: Noisy, embedded: Tensor) -> Tensor:
+    """−log density of embedded x (batch, *latent) under p(x | z) of which the mean is held, (batch,) float64 nats.
+
+    Raises `UserError` for a head whose law is no mixture of Gaussians.
+    """
+    if not isinstance(prediction.law, GaussianMixture):
+        raise UserError("loss.shape is of heads that are mixtures of Gaussians: --set model.head=preconditioned")
+    return -sum_event(noisy.held.count(prediction.law.log_density_about_mean(embedded)))
 
 
 def surprise(prediction: Prediction, noisy: Noisy) -> Tensor:
