@@ -118,6 +118,7 @@ def test_parts_are_exchanged_by_name() -> None:
         "times": {"type": "adaptive", "bins": 20, "decay": 0.99, "uniform_share": 0.05},
         "decoder_share": 0.125,
         "known_share": 0.0,
+        "shape": 0.0,
     }
     assert decode(type(experiment), said) == experiment
     assert experiment.build_loss(experiment.build(load("digits"))).times.how.bins == 20
